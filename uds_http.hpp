@@ -23,7 +23,7 @@
 //
 // PART I, what you use: [1] CONFIG [2] ERRORS [3] MESSAGES [4a] STREAMS [4b] SERVER [4c] CLIENT
 // PART II, how it works: [5] FD [6] SOCKET FILE [7] PARSER [8] SERIALIZER [9] ROUTER
-//     [10] CONNECTION [11] LOOP [12] SERVER [13] CLIENT [14] FILES [15] COROUTINES [16] LICENSE
+//     [10] CONNECTION [11] LOOP [12] SERVER [13] CLIENT [14] FILES [15] MEMBERS [16] LICENSE
 //
 // Words used throughout. "Loop": a thread inside run() or run_once(). An object is used by one
 // thread at a time; where several may use it at once, its comment says "concurrently". A function
@@ -76,9 +76,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifdef __cpp_impl_coroutine
-#include <coroutine>
-#endif
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #elif defined(__aarch64__) && defined(__ARM_NEON)
@@ -111,8 +108,6 @@ class request;
 class responder;
 class response;
 class server;
-template <class T> class awaitable; // [15], with C++20
-template <class T> class task;
 
 // What the classes of Part I are made of; nothing in here is for users.
 namespace detail {
@@ -545,6 +540,33 @@ std::string percent_encode(string_view segment);
 
 /// full: taken, but wait for on_drain; one more write in spite of it cuts the stream.
 enum class written { ok, full, closed };
+struct raw_stream {
+    unique_fd fd; // non-blocking, close-on-exec
+    std::string already_read;
+};
+
+/// What a body_writer stands on: a connection of a loop, or a blocking client's.
+struct detail::outflow {
+    virtual ~outflow() = default;
+    virtual written write(string_view) = 0;
+    virtual written wait(milliseconds) = 0;
+    virtual void on_drain(callback<void()>) = 0;
+    virtual void on_close(callback<void()>) = 0;
+    virtual bool end(headers) = 0;
+    virtual void cut() = 0;
+    virtual bool is_open() = 0;
+};
+
+/// What a body_reader stands on.
+struct detail::inflow {
+    virtual ~inflow() = default;
+    virtual void on_data(callback<void(string_view)>, callback<void(const error&)>) = 0;
+    virtual void pause(bool) = 0;
+    virtual const headers& trailers() = 0;
+    virtual result<std::size_t> read(char* into, std::size_t room) = 0;
+    virtual void drop_reader() = 0;
+    virtual raw_stream release() = 0;
+};
 
 /// Bytes on their way out. Dropped before end(): cut, never a short body that looks whole.
 /// Threads: any, one at a time. Lifetime: may outlive client and server; then everything is closed.
@@ -552,18 +574,22 @@ class body_writer : detail::move_only {
 public:
     body_writer() = default;
     body_writer(body_writer&&) noexcept = default;
-    body_writer& operator=(body_writer&&) noexcept;
-    ~body_writer();
-    written write(string_view copied);
+    body_writer& operator=(body_writer&& other) noexcept {
+        std::shared_ptr<detail::outflow> gone = std::exchange(flow_, std::move(other.flow_));
+        if (gone) gone->cut();
+        return *this;
+    }
+    ~body_writer() { cut(); }
+    written write(string_view copied) { return flow_ ? flow_->write(copied) : written::closed; }
+    /// `released` runs once, when the bytes are needed no more.
     written write(string_view bytes, callback<void()> released);
-    /// Blocks until there is room. Errors: would_block_loop shows as closed.
-    written wait(milliseconds);
-    void on_drain(callback<void()>); // after each full
-    void on_close(callback<void()>); // once, when nobody listens any more
-    bool end(headers trailers = {});
-    void cut();
-    bool is_open() const;
-    awaitable<written> async_write(string_view copied); // waits for room
+    /// Blocks until there is room; on a loop it is `closed` at once.
+    written wait(milliseconds timeout) { return flow_ ? flow_->wait(timeout) : written::closed; }
+    void on_drain(callback<void()> act) { flow_ ? flow_->on_drain(std::move(act)) : void(); }
+    void on_close(callback<void()> act) { flow_ ? flow_->on_close(std::move(act)) : void(); }
+    bool end(headers trailers = {}) { return flow_ && flow_->end(std::move(trailers)); }
+    void cut() { flow_ ? flow_->cut() : void(); }
+    bool is_open() const { return flow_ && flow_->is_open(); }
 
 private:
     friend struct detail::access;
@@ -576,16 +602,21 @@ class body_reader : detail::move_only {
 public:
     body_reader() = default;
     body_reader(body_reader&&) noexcept = default;
-    body_reader& operator=(body_reader&&) noexcept;
-    ~body_reader();
+    body_reader& operator=(body_reader&& other) noexcept {
+        std::shared_ptr<detail::inflow> gone = std::exchange(flow_, std::move(other.flow_));
+        if (gone) gone->drop_reader();
+        return *this;
+    }
+    ~body_reader() { flow_ ? flow_->drop_reader() : void(); }
     /// Pieces as they come, then `done` once: no error (whole), cut_off, timed_out, too_large.
-    void on_data(callback<void(string_view)>, callback<void(const error&)> done);
-    void pause(); // the sender is stopped; memory stays bounded
-    void resume();
+    void on_data(callback<void(string_view)> piece, callback<void(const error&)> done) {
+        flow_ ? flow_->on_data(std::move(piece), std::move(done)) : void();
+    }
+    void pause() { flow_ ? flow_->pause(true) : void(); } // the sender is stopped: bounded memory
+    void resume() { flow_ ? flow_->pause(false) : void(); }
     const headers& trailers() const;
     /// Blocks for the next bytes. 0: whole. Errors: cut_off and as above; would_block_loop.
     result<std::size_t> read(char* into, std::size_t room);
-    awaitable<result<string_view>> async_read(); // "": whole; the view lives until the next call
 
 private:
     friend struct detail::access;
@@ -594,11 +625,6 @@ private:
 
 /// Passes everything on; a cut stays a cut, trailers stay trailers, a slow side stops the fast one.
 void relay(body_reader from, body_writer to, callback<void(const error&)> done = {});
-
-struct raw_stream {
-    unique_fd fd; // non-blocking, close-on-exec
-    std::string already_read;
-};
 
 /// A connection that speaks HTTP no more. Without a 101, `head` is the whole refusal.
 struct upgraded {
@@ -617,9 +643,9 @@ struct event {
 class event_writer : detail::move_only {
 public:
     written send(const event&);
-    void on_close(callback<void()>);
-    bool is_open() const;
-    void end();
+    void on_close(callback<void()> act) { out_.on_close(std::move(act)); }
+    bool is_open() const { return out_.is_open(); }
+    void end() { out_.end(); }
 
 private:
     friend struct detail::access;
@@ -702,7 +728,6 @@ struct server_stats {
 ///     response(const request&)                  on a worker if there are workers, else on the loop
 ///     void(request&, responder)                 loop; take `request` by value to keep it
 ///     void(request&, body_reader, responder)    loop; the body as it comes, no body limit
-///     task<response>(request&), task<void>(request&, body_reader, responder)    C++20, loop
 /// One that throws answers 500; what() goes to on_log only.
 class handler : detail::move_only {
 public:
@@ -719,9 +744,12 @@ private:
 /// What a route may have besides its handler. Set before run().
 class route {
 public:
-    route& allow(peer_rule);            // narrows what the listener allows: 403
-    route& max_body_bytes(std::size_t); // instead of the server's: 413
-    route& on_loop();                   // a plain handler that doesn't block: no worker
+    /// Narrows what the listener allows: 403.
+    route& allow(peer_rule rule) { return allow_ = std::move(rule), *this; }
+    /// Instead of the server's; streamed ones have none: 413.
+    route& max_body_bytes(std::size_t limit) { return max_body_bytes_ = limit, *this; }
+    /// A plain handler that doesn't block: not on a worker.
+    route& on_loop() { return on_loop_ = true, *this; }
 
 private:
     friend struct detail::access;
@@ -750,14 +778,15 @@ public:
     server& operator=(const server&) = delete;
 
     /// Errors: a bad pattern, or two equal ones, is remembered; listen() and run() return it.
-    route& get(string_view pattern, handler);
-    route& head(string_view pattern, handler);
-    route& post(string_view pattern, handler);
-    route& put(string_view pattern, handler);
-    route& patch(string_view pattern, handler);
-    route& del(string_view pattern, handler);
-    route& options(string_view pattern, handler);
-    route& any(string_view pattern, handler); // every method, after those that name theirs
+    route& get(string_view pattern, handler h) { return add("GET", pattern, std::move(h)); }
+    route& head(string_view pattern, handler h) { return add("HEAD", pattern, std::move(h)); }
+    route& post(string_view pattern, handler h) { return add("POST", pattern, std::move(h)); }
+    route& put(string_view pattern, handler h) { return add("PUT", pattern, std::move(h)); }
+    route& patch(string_view pattern, handler h) { return add("PATCH", pattern, std::move(h)); }
+    route& del(string_view pattern, handler h) { return add("DELETE", pattern, std::move(h)); }
+    route& options(string_view pattern, handler h) { return add("OPTIONS", pattern, std::move(h)); }
+    /// Every method, after those that name theirs.
+    route& any(string_view pattern, handler h) { return add("*", pattern, std::move(h)); }
     /// Serves a folder below `prefix`; nothing outside of it, whatever the path or the links in it.
     /// Errors: function_not_supported from run() where the kernel has no openat2 (before 5.6).
     void files(string_view prefix, const std::string& folder);
@@ -794,7 +823,6 @@ public:
 
     void post(callback<void()>, milliseconds delay = milliseconds(0)); // run it on the loop
     server_stats stats() const;
-    awaitable<bool> async_sleep(milliseconds); // false: stopping
 
 private:
     friend struct detail::access;
@@ -863,10 +891,6 @@ public:
     void async_send(request&&, callback<void(result<response>)>);
     void async_stream(request&&, callback<void(result<reply>)>);
     void async_upgrade(request&&, callback<void(result<upgraded>)>);
-    awaitable<result<response>> async_get(string_view target);
-    awaitable<result<response>> async_send(request&&);
-    awaitable<result<reply>> async_stream(request&&);
-    awaitable<result<upgraded>> async_upgrade(request&&);
 
 private:
     friend struct detail::access;
@@ -878,6 +902,6858 @@ result<response> get(string_view url);
 result<response> send(string_view url, request&&);
 
 // END OF PART I: the rest is how it works. ========================================================
+
+// PART II =========================================================================================
+//
+//   read() -> [7] parser -> request -> [9] router -> handler -> response -> [8] serializer -> write()
+//             \__________________ [10] connection decides when ___________________/
+//
+// A room uses only rooms above it, and there are no forward declarations below this line. Rooms 7 to
+// 10 are pure: no syscall, no errno, no clock; time comes in as an argument.
+
+namespace detail {
+
+// [2] [3] VALUES ----------------------------------------------------------------------------------
+// What errors, headers and contents are made of.
+
+class error_names final : public std::error_category {
+public:
+    const char* name() const noexcept override { return "uds_http"; }
+    std::string message(int value) const override {
+        switch (static_cast<errc>(value)) {
+        case errc::bad_address: return "not a socket path, @name or http+unix:// URL";
+        case errc::bad_pattern: return "bad route pattern";
+        case errc::bad_field: return "bad header field or status";
+        case errc::bad_target: return "bad request target";
+        case errc::bad_message: return "the peer sent bytes that are no HTTP/1.1";
+        case errc::too_large: return "message too large";
+        case errc::cut_off: return "connection ended inside a message";
+        case errc::wrong_peer: return "another user serves this socket";
+        case errc::bad_descriptor: return "file descriptors missing, unsealed or not asked for";
+        case errc::stopped: return "the server has stopped";
+        case errc::would_block_loop: return "a blocking call on a loop would stop all connections";
+        }
+        return "unknown error";
+    }
+};
+
+inline const std::error_category& names() noexcept {
+    static const error_names category;
+    return category;
+}
+
+inline error failed(int errno_value, std::string place) {
+    return error(std::error_code(errno_value, std::system_category()), std::move(place));
+}
+
+inline error failed(errc code, std::string place) {
+    return error(make_error_code(code), std::move(place));
+}
+
+/// Runs what belongs to the user. A throw ends here: across a loop it would end every connection.
+template <class F, class G> void guarded(F&& act, G&& on_throw) {
+#ifdef __cpp_exceptions
+    try {
+        act();
+    } catch (const std::exception& e) {
+        on_throw(e.what());
+    } catch (...) {
+        on_throw("unknown exception");
+    }
+#else
+    (void)on_throw;
+    act();
+#endif
+}
+
+constexpr char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c; }
+
+inline bool equal_nocase(string_view a, string_view b) noexcept {
+    if (a.size() != b.size()) return false;
+    for (std::size_t i = 0; i < a.size(); ++i)
+        if (lower(a[i]) != lower(b[i])) return false;
+    return true;
+}
+
+/// RFC 9110 5.6.2.
+constexpr bool is_token_char(char c) noexcept {
+    if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')) return true;
+    return c != '\0' && string_view("!#$%&'*+-.^_`|~").find(c) != string_view::npos;
+}
+
+inline bool is_token(string_view text) noexcept {
+    for (char c : text)
+        if (!is_token_char(c)) return false;
+    return !text.empty();
+}
+
+/// RFC 9110 5.5: no controls but HTAB; obs-text passes as opaque bytes.
+constexpr bool is_value_char(char c) noexcept {
+    return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f);
+}
+
+inline bool is_field_value(string_view text) noexcept {
+    for (char c : text)
+        if (!is_value_char(c)) return false;
+    return true;
+}
+
+/// RFC 9112 3.2: visible ASCII, no fragment.
+inline bool is_target(string_view text) noexcept {
+    for (char c : text)
+        if (c <= 0x20 || c >= 0x7f || c == '#') return false;
+    return !text.empty();
+}
+
+/// Takes the next element of a comma list (RFC 9110 5.6.1) off `list`, without white space.
+inline string_view next_element(string_view& list) noexcept {
+    std::size_t comma = list.find(',');
+    string_view item = list.substr(0, comma);
+    list = comma == string_view::npos ? string_view() : list.substr(comma + 1);
+    while (!item.empty() && (item.front() == ' ' || item.front() == '\t')) item.remove_prefix(1);
+    while (!item.empty() && (item.back() == ' ' || item.back() == '\t')) item.remove_suffix(1);
+    return item;
+}
+
+inline bool list_has(string_view list, string_view token) noexcept {
+    while (!list.empty())
+        if (equal_nocase(next_element(list), token)) return true;
+    return false;
+}
+
+inline int hex_digit(char c) noexcept {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (lower(c) >= 'a' && lower(c) <= 'f') return lower(c) - 'a' + 10;
+    return -1;
+}
+
+/// RFC 3986 2.1, once. `plus`: '+' is a space, as in query strings of forms. Into `out` (room for
+/// in.size()); the size, or npos for a % without two digits.
+inline std::size_t percent_decode(string_view in, char* out, bool plus) noexcept {
+    std::size_t size = 0;
+    for (std::size_t i = 0; i < in.size(); ++i) {
+        char c = in[i];
+        if (c == '%') {
+            int high = i + 2 < in.size() ? hex_digit(in[i + 1]) : -1;
+            int low = high >= 0 ? hex_digit(in[i + 2]) : -1;
+            if (low < 0) return string_view::npos;
+            c = static_cast<char>(high * 16 + low);
+            i += 2;
+        } else if (plus && c == '+') {
+            c = ' ';
+        }
+        out[size++] = c;
+    }
+    return size;
+}
+
+/// A sealed memfd and its bytes, unmapped with the last view of them.
+struct mapping : move_only {
+    unique_fd fd;
+    char* data = nullptr;
+    std::size_t size = 0;
+
+    mapping(unique_fd memory, char* bytes, std::size_t count)
+        : fd(std::move(memory)), data(bytes), size(count) {}
+    ~mapping() {
+        if (data) ::munmap(data, size);
+    }
+};
+
+/// The parts of a content that are no plain bytes.
+struct source : move_only {
+    sealed_memory memory{};
+    callback<void()> released{};
+    unique_fd file{};
+    std::uint64_t offset = 0;
+    std::optional<std::uint64_t> length{};
+    content::fill fill{};
+    body_reader reader{};
+
+    source() = default;
+    source(const source&) = delete;
+    ~source() {
+        if (released) guarded([&] { released(); }, [](const char*) {});
+    }
+};
+
+/// What a request is made of. The loop keeps one and lends its buffer's bytes to it (`borrowed`);
+/// moving a request out copies them into `bytes`.
+struct request_state {
+    struct param {
+        string_view name, raw;
+    };
+    string_view method, target, path, query, body, listener;
+    uds_http::headers fields;
+    std::vector<param> params;
+    content sent;          // for a client to send
+    std::string body_text; // a received body that is ours
+    sealed_memory body_memory;
+    mutable arena bytes;
+    std::vector<named_fd> fds;
+    uds_http::error failed;
+    std::shared_ptr<card> from; // one for all requests of a connection, made when it is asked for
+    std::uint64_t tag = 0;
+    std::uint64_t* tag_slot = &tag;
+    milliseconds timeout = milliseconds::max();
+    canceller cancel_with{std::shared_ptr<cancel_state>()};
+    int fd = -1; // borrowed: the connection's
+    int version = 11;
+    bool borrowed = false;
+
+    void reset() {
+        params.clear(), fds.clear(), bytes.clear(), body_text.clear();
+        body = {}, body_memory = {}, tag = 0;
+    }
+};
+
+/// How Part II reaches what the classes of Part I keep private.
+struct access {
+    using kind = content::kind;
+
+    static void mark_sent(error& e) noexcept { e.sent_ = true; }
+    static const std::string& place(const error& e) noexcept { return e.place_; }
+
+    static const std::string& name(const address& a) noexcept { return a.name_; }
+    static const std::string& target(const address& a) noexcept { return a.target_; }
+    static bool is_abstract(const address& a) noexcept { return a.abstract_; }
+    static address make_address(std::string name, bool is_abstract, std::string target, error e) {
+        address made;
+        made.name_ = std::move(name), made.target_ = std::move(target);
+        made.abstract_ = is_abstract, made.error_ = std::move(e);
+        return made;
+    }
+
+    static cancel_state* state(const canceller& c) noexcept { return c.state_.get(); }
+
+    /// Empties `h` and gives room for the parser to write fields into.
+    static field* open(headers& h, std::size_t room) {
+        if (h.room_ < room) h.fields_.reset(new field[room]), h.room_ = room;
+        h.count_ = 0;
+        h.bytes_.clear();
+        return h.fields_.get();
+    }
+    static void close(headers& h, std::size_t count, bool borrowed) noexcept {
+        h.count_ = count, h.borrowed_ = borrowed;
+    }
+
+    static string_view text(const content& c) noexcept {
+        return c.kind_ == kind::text ? string_view(c.text_) : c.view_;
+    }
+    static std::string& owned_text(content& c) noexcept { return c.text_; }
+    static kind kind_of(const content& c) noexcept { return c.kind_; }
+    static source* source_of(const content& c) noexcept { return c.source_.get(); }
+    static content make(kind what, string_view view, std::unique_ptr<source> from) {
+        content made;
+        made.kind_ = what, made.view_ = view, made.source_ = std::move(from);
+        return made;
+    }
+    static const std::shared_ptr<mapping>& map(const sealed_memory& m) noexcept { return m.map_; }
+    static sealed_memory make_memory(std::shared_ptr<mapping> map) {
+        sealed_memory made;
+        made.map_ = std::move(map);
+        return made;
+    }
+
+    static request make_request() noexcept { return request(); }
+    static request_state& state(request& r) noexcept { return *r.state_; }
+    static const request_state& state(const request& r) noexcept { return *r.state_; }
+
+    static content& body(response& r) noexcept { return r.content_; }
+    static const content& body(const response& r) noexcept { return r.content_; }
+    static string_view literal_type(const response& r) noexcept { return r.type_; }
+    static void set_type(response& r, string_view literal) noexcept { r.type_ = literal; }
+    static headers& raw_fields(response& r) noexcept { return r.fields_; }
+    static const headers& raw_fields(const response& r) noexcept { return r.fields_; }
+    static std::unique_ptr<error>& failure(response& r) noexcept { return r.failed_; }
+    static std::vector<named_fd>& fds(response& r) noexcept { return r.fds_; }
+    static arena& bytes(response& r) noexcept { return r.bytes_; }
+    static void set_status(response& r, int status) noexcept { r.status_ = status; }
+
+    template <class T> static auto& flow_of(T& stream) noexcept { return stream.flow_; }
+    template <class T> static T make_stream(std::shared_ptr<flow> from) {
+        T made;
+        made.flow_ = std::move(from);
+        return made;
+    }
+    static body_writer& writer(event_writer& e) noexcept { return e.out_; }
+
+    static callback<void(call&)>& run(handler& h) noexcept { return h.run_; }
+    static bool is_plain(const handler& h) noexcept { return h.shape_ == handler::shape::plain; }
+    static bool is_streamed(const handler& h) noexcept {
+        return h.shape_ == handler::shape::streamed;
+    }
+    static void set_shape(handler& h, bool plain, bool streamed) noexcept {
+        h.shape_ = plain      ? handler::shape::plain
+                   : streamed ? handler::shape::streamed
+                              : handler::shape::later;
+    }
+    static route make_route(string_view method, string_view pattern, handler h) {
+        route made;
+        made.method_ = method, made.pattern_ = pattern;
+        made.handler_.emplace(std::move(h));
+        return made;
+    }
+    static const std::string& method(const route& r) noexcept { return r.method_; }
+    static const std::string& pattern(const route& r) noexcept { return r.pattern_; }
+    static handler& handler_of(route& r) noexcept { return *r.handler_; }
+    static const std::optional<peer_rule>& allow(const route& r) noexcept { return r.allow_; }
+    static std::optional<std::size_t> body_limit(const route& r) noexcept {
+        return r.max_body_bytes_;
+    }
+    static bool on_loop(const route& r) noexcept { return r.on_loop_; }
+    static std::unique_ptr<server_core>& core(server& s) noexcept { return s.core_; }
+};
+
+inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
+    return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'z') || c == '-' || c == '.' ||
+           c == '_' || c == '~';
+}
+
+/// For messages: what is not visible ASCII as \xNN, and not too much of it.
+inline std::string printable(string_view text) {
+    std::string out;
+    for (char c : text.substr(0, 200)) {
+        static constexpr char hex[] = "0123456789abcdef";
+        unsigned byte = static_cast<unsigned char>(c);
+        if (byte >= 0x20 && byte < 0x7f) out += c;
+        else out += "\\x", out += hex[byte >> 4], out += hex[byte & 15];
+    }
+    return out;
+}
+
+/// The view itself where there is nothing to decode; "" for a broken escape.
+inline string_view decoded(string_view raw, bool plus, arena& bytes) {
+    if (raw.find('%') == string_view::npos && (!plus || raw.find('+') == string_view::npos)) return raw;
+    char* to = bytes.take(raw.size());
+    std::size_t size = percent_decode(raw, to, plus);
+    return size == string_view::npos ? string_view() : string_view(to, size);
+}
+
+/// What a loop lent becomes the new owner's: every view is copied or moved along with its bytes.
+inline void copy_borrowed(const request_state& from, request_state& to) {
+    to.bytes.clear();
+    to.method = to.bytes.keep(from.method), to.target = to.bytes.keep(from.target);
+    auto moved = [&](string_view part) { // into the copy of the target
+        if (part.data() < from.target.data() || part.data() > from.target.data() + from.target.size())
+            return part; // a literal
+        return to.target.substr(static_cast<std::size_t>(part.data() - from.target.data()), part.size());
+    };
+    to.path = moved(from.path), to.query = moved(from.query);
+    to.params.clear();
+    for (const auto& p : from.params) to.params.push_back({p.name, moved(p.raw)});
+    to.fields = from.fields;
+    to.body_text.assign(from.body);
+    to.body = to.body_text;
+    to.listener = from.listener, to.version = from.version, to.from = from.from, to.tag = from.tag;
+    to.tag_slot = &to.tag, to.fd = -1, to.borrowed = false;
+}
+
+inline response typed(content body, string_view literal_type) {
+    response made;
+    access::body(made) = std::move(body);
+    access::set_type(made, literal_type);
+    return made;
+}
+
+/// Maps a sealed memfd for reading. MAP_PRIVATE: before Linux 6.7 a shared mapping of a
+/// write-sealed memfd is EPERM.
+inline result<sealed_memory> map_sealed(unique_fd fd, std::size_t size) {
+    void* at = size ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0) : nullptr;
+    if (at == MAP_FAILED) return failed(errno, "mmap");
+    return access::make_memory(
+        std::make_shared<mapping>(std::move(fd), static_cast<char*>(at), size));
+}
+// [5] FD ------------------------------------------------------------------------------------------
+// Descriptors: reading, writing, passing them, waiting with a deadline, asking who is at the other
+// end. Nothing here keeps state, and nothing else in the header knows EINTR. All of it reports like
+// the system does, with -1 and errno, because the callers know the name of the socket and we don't.
+
+using clock = std::chrono::steady_clock;
+
+/// A moment after which something is given up. By default: never.
+class deadline {
+public:
+    /// milliseconds::max(), and whatever the clock can't count to: never. Zero: now.
+    static deadline after(milliseconds wait) noexcept {
+        clock::time_point now = clock::now();
+        deadline made;
+        if (wait <= milliseconds(0)) made.at_ = now;
+        else if (wait < std::chrono::duration_cast<milliseconds>(clock::time_point::max() - now))
+            made.at_ = now + wait;
+        return made;
+    }
+    bool is_never() const noexcept { return at_ == clock::time_point::max(); }
+    bool passed() const noexcept { return !is_never() && clock::now() >= at_; }
+    /// Rounded up, so that it is zero only when the moment has come.
+    milliseconds left() const noexcept {
+        if (is_never()) return milliseconds::max();
+        clock::duration rest = at_ - clock::now();
+        if (rest <= clock::duration::zero()) return milliseconds(0);
+        return std::chrono::ceil<milliseconds>(rest);
+    }
+    int poll_timeout() const noexcept { // for poll(2) and epoll_wait(2)
+        if (is_never()) return -1;
+        constexpr int longest = 1 << 30; // twelve days; whoever waits looks at the clock again
+        milliseconds rest = left();
+        return rest.count() > longest ? longest : static_cast<int>(rest.count());
+    }
+    deadline sooner(deadline other) const noexcept { return other.at_ < at_ ? other : *this; }
+
+private:
+    clock::time_point at_ = clock::time_point::max();
+};
+
+/// What a canceller's copies share. Without an eventfd (descriptors exhausted) waits look at the
+/// flag from time to time instead.
+struct cancel_state {
+    std::atomic<bool> set{false};
+    unique_fd event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+};
+
+/// A signal handler installed without SA_RESTART may interrupt any call.
+template <class F> auto uninterrupted(F&& call) noexcept {
+    auto outcome = call();
+    while (outcome == -1 && errno == EINTR) outcome = call();
+    return outcome;
+}
+
+/// recv(2): 0 at the end of the stream, -1 and errno; EAGAIN too, of a non-blocking descriptor.
+/// Descriptors that ride on these bytes are dropped, and the kernel closes them.
+inline ssize_t receive(int fd, char* into, std::size_t room, int flags = 0) noexcept {
+    return uninterrupted([&] { return ::recv(fd, into, room, flags); });
+}
+
+/// MSG_NOSIGNAL always: a library must neither die of SIGPIPE nor change its disposition.
+inline ssize_t transmit(int fd, const iovec* parts, int count, int flags = 0) noexcept {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(parts); // sendmsg(2) only reads them
+    message.msg_iovlen = static_cast<std::size_t>(count);
+    return uninterrupted([&] { return ::sendmsg(fd, &message, flags | MSG_NOSIGNAL); });
+}
+
+constexpr std::size_t max_fds_per_message = 253; // the kernel's SCM_MAX_FD, unix(7)
+
+/// The descriptors ride on the first byte. After a failure, EAGAIN too, nothing of it has left;
+/// after a short send they all have, and the rest is for transmit().
+inline ssize_t transmit_fds(int fd, const iovec* parts, int count,
+                            const std::vector<int>& fds) noexcept {
+    std::size_t bytes = 0, size = fds.size() * sizeof(int);
+    for (int i = 0; i < count; ++i) bytes += parts[i].iov_len;
+    // sendmsg() of no bytes succeeds and attaches nothing.
+    if (fds.size() > max_fds_per_message || bytes == 0) return errno = EINVAL, -1;
+    if (fds.empty()) return transmit(fd, parts, count);
+    alignas(cmsghdr) char control[CMSG_SPACE(max_fds_per_message * sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(parts);
+    message.msg_iovlen = static_cast<std::size_t>(count);
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(size);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(size);
+    std::memcpy(CMSG_DATA(header), fds.data(), size);
+    return uninterrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL); });
+}
+
+/// What recvmsg(2) brought.
+struct received {
+    ssize_t size;   // as recv(2): 0 at the end, -1 and errno
+    bool truncated; // descriptors were lost; those that came with them have been closed
+};
+
+/// Every descriptor in the control data has an owner before anything else can fail.
+inline void take_fds(msghdr& message, std::vector<unique_fd>& fds) {
+    constexpr int scm_pidfd = 4; // comes unasked where somebody has set SO_PASSPIDFD (Linux 6.5)
+    for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
+        if (at->cmsg_level != SOL_SOCKET) continue;
+        if (at->cmsg_type != SCM_RIGHTS && at->cmsg_type != scm_pidfd) continue;
+        std::size_t count = (at->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (std::size_t i = 0; i < count; ++i) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(at) + i * sizeof(int), sizeof fd);
+            unique_fd owned(fd);
+            if (at->cmsg_type == SCM_RIGHTS) fds.push_back(std::move(owned));
+        }
+    }
+}
+
+/// Adds the descriptors to `fds`, close-on-exec. The kernel glues earlier bytes to a message with
+/// descriptors and stops after it: they belong to the message of the last byte.
+inline received receive_fds(int fd, char* into, std::size_t room, std::vector<unique_fd>& fds) {
+    std::size_t before = fds.size();
+    fds.reserve(before + max_fds_per_message); // now: a bad_alloc later would leak them
+    // Credentials and labels, which an adopted socket may have asked for, take another 256 bytes.
+    alignas(cmsghdr) char control[CMSG_SPACE(max_fds_per_message * sizeof(int)) + 256];
+    iovec part{into, room};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    ssize_t size = uninterrupted([&] { return ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC); });
+    if (size < 0) return {size, false};
+    take_fds(message, fds);
+    bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
+    if (truncated) fds.erase(fds.begin() + static_cast<std::ptrdiff_t>(before), fds.end());
+    return {size, truncated};
+}
+
+/// Waits until `fd` has one of `events`, an error or a hang-up: 0, ETIMEDOUT, ECANCELED or errno.
+/// With fd -1 it is a sleep that can be cancelled.
+inline int wait_ready(int fd, short events, deadline end, const cancel_state* cancel) noexcept {
+    pollfd watched[2] = {{fd, events, 0}, {cancel ? cancel->event.get() : -1, POLLIN, 0}};
+    for (;;) {
+        if (cancel && cancel->set.load(std::memory_order_acquire)) return ECANCELED;
+        int timeout = end.poll_timeout();
+        if (cancel && !cancel->event && (timeout < 0 || timeout > 50)) timeout = 50;
+        int count = ::poll(watched, cancel ? 2 : 1, timeout);
+        if (count < 0 && errno != EINTR) return errno;
+        if (count > 0 && watched[0].revents) return watched[0].revents & POLLNVAL ? EBADF : 0;
+        if (count == 0 && end.passed()) return ETIMEDOUT;
+    }
+}
+
+/// Bounds blocking calls on `fd` by SO_RCVTIMEO or SO_SNDTIMEO (socket(7)): 0, ETIMEDOUT if it is
+/// too late already (a zero would mean for ever), or errno. A call cut so fails with EAGAIN.
+inline int set_timeout(int fd, int option, deadline end) noexcept {
+    timeval limit{};
+    if (!end.is_never()) {
+        milliseconds left = end.left();
+        if (left.count() == 0) return ETIMEDOUT;
+        limit.tv_sec = static_cast<time_t>(left.count() / 1000);
+        limit.tv_usec = static_cast<suseconds_t>(left.count() % 1000 * 1000);
+    }
+    return ::setsockopt(fd, SOL_SOCKET, option, &limit, sizeof limit) == 0 ? 0 : errno;
+}
+
+/// connect(2) of a blocking Unix socket, which waits while the backlog is full: 0 or errno. A
+/// signal ends it with EINTR, with SA_RESTART too; the same socket may try again.
+inline int connect_until(int fd, const sockaddr* to, socklen_t size, deadline end) noexcept {
+    for (;;) {
+        if (int late = set_timeout(fd, SO_SNDTIMEO, end)) return late;
+        if (::connect(fd, to, size) == 0) return 0;
+        if (errno != EINTR && errno != EAGAIN) return errno;
+    }
+}
+
+/// An option of type int, or -1.
+inline int socket_option(int fd, int option) noexcept {
+    int value = -1;
+    socklen_t size = sizeof value;
+    return ::getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
+/// For descriptors that come from outside: adopted, inherited, received.
+inline bool is_unix_stream(int fd) noexcept {
+    return socket_option(fd, SO_DOMAIN) == AF_UNIX && socket_option(fd, SO_TYPE) == SOCK_STREAM;
+}
+
+/// Who was there at connect(), or nobody: uid and gid -1, which no rule admits. Over TCP
+/// SO_PEERCRED succeeds without knowing anything, hence the look at the family.
+inline peer peer_of(int fd) {
+    peer who;
+    ucred from{};
+    socklen_t size = sizeof from;
+    if (socket_option(fd, SO_DOMAIN) != AF_UNIX) return who;
+    if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &from, &size) != 0) return who;
+    who.pid = from.pid, who.uid = from.uid, who.gid = from.gid;
+    size = 0; // too short: ERANGE, and the kernel says how much it is
+    if (::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, nullptr, &size) == 0 || errno != ERANGE)
+        return who;
+    who.groups.resize(size / sizeof(gid_t));
+    if (::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who.groups.data(), &size) != 0)
+        who.groups.clear();
+    return who;
+}
+
+/// A handle on the peer's process. Never pidfd_open(peer.pid): that may be another process by now.
+inline result<unique_fd> pidfd_of(int fd, const std::string& place) {
+    constexpr int so_peerpidfd = 77; // Linux 6.5; older: ENOPROTOOPT
+    int handle = -1;
+    socklen_t size = sizeof handle;
+    if (::getsockopt(fd, SOL_SOCKET, so_peerpidfd, &handle, &size) == 0) return unique_fd(handle);
+    int why = errno;
+    return failed(why, place);
+}
+
+/// sendfile(2) has no MSG_NOSIGNAL: the SIGPIPE of a peer that is gone is kept from this thread, and
+/// taken off its queue unless one was waiting there already.
+inline ssize_t transmit_file(int fd, int file, std::uint64_t offset, std::size_t size) noexcept {
+    sigset_t pipe, before, waiting;
+    ::sigemptyset(&pipe);
+    ::sigaddset(&pipe, SIGPIPE);
+    ::sigpending(&waiting);
+    ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    off_t at = static_cast<off_t>(offset);
+    ssize_t sent = uninterrupted([&] { return ::sendfile(fd, file, &at, size); });
+    int why = errno;
+    timespec now{};
+    if (sent < 0 && why == EPIPE && !::sigismember(&waiting, SIGPIPE))
+        (void)uninterrupted([&] { return ::sigtimedwait(&pipe, nullptr, &now); });
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    errno = why;
+    return sent;
+}
+
+/// Wakes whoever polls an eventfd. Async-signal-safe; errno stays as it was.
+inline void ring(int event) noexcept {
+    int kept = errno;
+    std::uint64_t one = 1;
+    if (::write(event, &one, sizeof one) < 0) errno = kept; // full: then it is readable already
+}
+
+inline int duplicate(int fd) noexcept { return ::fcntl(fd, F_DUPFD_CLOEXEC, 0); }
+
+struct mutex : move_only {
+    pthread_mutex_t raw = PTHREAD_MUTEX_INITIALIZER;
+};
+
+struct hold { // a mutex for as long as a block runs
+    explicit hold(mutex& m) noexcept : m_(m) { ::pthread_mutex_lock(&m_.raw); }
+    hold(const hold&) = delete;
+    ~hold() { ::pthread_mutex_unlock(&m_.raw); }
+
+private:
+    mutex& m_;
+};
+
+/// A condition variable on the monotonic clock.
+class condition {
+public:
+    condition() noexcept {
+        pthread_condattr_t attributes;
+        ::pthread_condattr_init(&attributes);
+        ::pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        ::pthread_cond_init(&raw_, &attributes);
+        ::pthread_condattr_destroy(&attributes);
+    }
+    condition(const condition&) = delete;
+    ~condition() { ::pthread_cond_destroy(&raw_); }
+    void notify_all() noexcept { ::pthread_cond_broadcast(&raw_); }
+    void notify_one() noexcept { ::pthread_cond_signal(&raw_); }
+    /// Gives the mutex up while it sleeps. False: the deadline has passed.
+    bool wait(mutex& m, deadline until) noexcept {
+        if (until.passed()) return false;
+        if (until.poll_timeout() < 0) return ::pthread_cond_wait(&raw_, &m.raw), true;
+        timespec at{};
+        ::clock_gettime(CLOCK_MONOTONIC, &at);
+        auto left = until.left().count();
+        at.tv_sec += static_cast<std::time_t>(left / 1000);
+        at.tv_nsec += static_cast<long>(left % 1000) * 1'000'000;
+        if (at.tv_nsec >= 1'000'000'000) ++at.tv_sec, at.tv_nsec -= 1'000'000'000;
+        return ::pthread_cond_timedwait(&raw_, &m.raw, &at) == 0;
+    }
+
+private:
+    pthread_cond_t raw_;
+};
+
+/// Who is at the other end of a connection. Requests that were moved out share it, and may outlive
+/// the connection: its descriptor is taken out, under the guard, before it is closed.
+struct card {
+    uds_http::peer who;
+    mutex guard;
+    int fd;
+    std::uint64_t tag = 0; // of the exchange that was moved out
+
+    explicit card(int connection) : who(peer_of(connection)), fd(connection) {}
+};
+// [6] SOCKET FILE ---------------------------------------------------------------------------------
+// What an address means, and the life of a socket's path: lock, probe, bind, connect, unlink.
+//
+// `<path>.lock` is held while the path changes, and only then: a lock held for life could not pass
+// to a successor, and forked children would keep it. Whether a server is alive is for a probe to
+// say. Everything that makes or removes a name goes through a descriptor of the folder, so that
+// neither chdir(2) nor a renamed parent leads it elsewhere. Nothing is ever unlinked but a dead
+// socket or our own; nothing is truncated; the umask, which belongs to the process, stays as it is.
+
+inline std::string display(const address& where) {
+    return (access::is_abstract(where) ? "@" : "") + printable(access::name(where));
+}
+
+/// References only, so that nothing runs between the failure and the reading of errno.
+inline error path_failed(const std::string& path, const char* what) {
+    int why = errno;
+    return failed(why, printable(path) + ": " + what);
+}
+
+// Addresses.
+
+constexpr std::size_t max_sun_path = sizeof(sockaddr_un::sun_path); // 108; no NUL needs to fit
+
+/// An address that no one can use, and the reason for whoever tries to.
+inline address bad_address(string_view text, const char* why) {
+    error e = failed(errc::bad_address, printable(text) + ": " + why);
+    return access::make_address({}, false, {}, std::move(e));
+}
+
+inline address abstract_address(string_view exact, std::string target) {
+    if (exact.empty()) return bad_address("@", "an abstract name is not empty");
+    error e;
+    if (exact.size() >= max_sun_path) // the leading NUL needs one
+        e = failed(ENAMETOOLONG, "@" + printable(exact) + ": 107 bytes is the longest");
+    return access::make_address(std::string(exact), true, std::move(target), std::move(e));
+}
+
+/// A path or "@name" without what stood around it in `text`.
+inline address named_address(string_view name, std::string target, string_view text) {
+    if (name.empty()) return bad_address(text, "names no socket");
+    if (name.front() == '@') return abstract_address(name.substr(1), std::move(target));
+    if (name.find('\0') != string_view::npos) return bad_address(text, "a path has no NUL");
+    return access::make_address(std::string(name), false, std::move(target), {});
+}
+
+inline bool drop_prefix(string_view& text, string_view prefix) noexcept {
+    if (!equal_nocase(text.substr(0, prefix.size()), prefix)) return false; // RFC 3986 3.1
+    text.remove_prefix(prefix.size());
+    return true;
+}
+
+/// RFC 9112 3.2.1: origin-form; an empty path is "/", a fragment never leaves the client.
+inline std::string origin_form(string_view rest) {
+    rest = rest.substr(0, rest.find('#'));
+    bool is_path = !rest.empty() && rest.front() == '/';
+    return (is_path ? "" : "/") + std::string(rest);
+}
+
+/// http+unix: the authority is the name, percent-encoded. It is never lower-cased, '+' is no space.
+inline address url_address(string_view rest, string_view text) {
+    string_view authority = rest.substr(0, rest.find_first_of("/?#"));
+    std::string name(authority.size(), '\0');
+    std::size_t size = percent_decode(authority, name.data(), false);
+    if (size == string_view::npos) return bad_address(text, "a % without two hex digits");
+    name.resize(size);
+    if (size > 0 && name[0] == '\0') name[0] = '@';
+    return named_address(name, origin_form(rest.substr(authority.size())), text);
+}
+
+/// http://unix:/path:/target of nginx and got, in which nothing is encoded.
+inline address nginx_address(string_view rest, string_view text) {
+    std::size_t colon = rest.find(':');
+    string_view target = colon == string_view::npos ? string_view() : rest.substr(colon + 1);
+    if (!target.empty() && string_view("/?#").find(target.front()) == string_view::npos)
+        return bad_address(text, "after the second colon stands /target");
+    return named_address(rest.substr(0, colon), origin_form(target), text);
+}
+
+inline address parse_address(string_view text) {
+    string_view rest = text;
+    if (drop_prefix(rest, "http+unix://")) return url_address(rest, text);
+    if (drop_prefix(rest, "http://unix:")) return nginx_address(rest, text);
+    if (drop_prefix(rest, "unix://") || drop_prefix(rest, "unix:"))
+        return named_address(rest, {}, text);
+    std::size_t scheme = text.find("://");
+    if (scheme != 0 && scheme != string_view::npos && scheme + 1 == text.find('/'))
+        return bad_address(text, "neither /path, @name, unix:///path, http+unix://%2Fpath/target "
+                                 "nor http://unix:/path:/target");
+    return named_address(text, {}, text);
+}
+
+/// What bind(2) and connect(2) take, and the descriptor that it may lead through.
+struct endpoint {
+    sockaddr_un raw{};
+    socklen_t size = 0;
+    unique_fd via{};
+    const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&raw); }
+};
+
+/// The one place that makes a sockaddr_un. Exactly these bytes count: a NUL after them would be
+/// part of an abstract name, and of a path of 108 bytes none may be cut off (unix(7)).
+inline endpoint make_endpoint(string_view name, unique_fd via = unique_fd()) noexcept {
+    UDS_HTTP_ASSERT(name.size() <= max_sun_path);
+    endpoint made;
+    made.raw.sun_family = AF_UNIX;
+    std::memcpy(made.raw.sun_path, name.data(), name.size());
+    made.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+    made.via = std::move(via);
+    return made;
+}
+
+/// proc(5): a name for what a descriptor refers to, always short, and never diverted.
+inline std::string descriptor_path(const unique_fd& fd) {
+    return "/proc/self/fd/" + std::to_string(fd.get());
+}
+
+// Connecting.
+
+inline error connect_failed(const address& where, int why) {
+    const char* hint = "";
+    switch (why) {
+    case ENOENT: hint = " (is the server running?)"; break;
+    case ECONNREFUSED: hint = " (nobody is listening: is the server running?)"; break;
+    case EACCES: hint = " (no write permission on it, or no way through its folders)"; break;
+    case EPROTOTYPE: hint = " (not a stream socket)"; break;
+    case EAGAIN:
+    case ETIMEDOUT: hint = " (backlog full, or no time left)"; break;
+    }
+    return failed(why, display(where) + ": connect" + hint);
+}
+
+/// A path that is too long for a sockaddr_un goes through an O_PATH descriptor of the socket
+/// itself: any length will do then, also of the file's name. Symbolic links are followed, as
+/// connect(2) does.
+inline result<endpoint> endpoint_of(const address& where) {
+    const std::string& name = access::name(where);
+    if (where.error()) return where.error();
+    if (access::is_abstract(where)) return make_endpoint('\0' + name);
+    if (name.size() <= max_sun_path) return make_endpoint(name);
+    unique_fd via(::open(name.c_str(), O_PATH | O_CLOEXEC));
+    if (!via) return connect_failed(where, errno);
+    std::string short_name = descriptor_path(via);
+    return make_endpoint(short_name, std::move(via));
+}
+
+/// One try; the descriptor is non-blocking. With a full backlog Linux says EAGAIN, and then nothing
+/// is in progress: waiting for POLLOUT would report a success that never was.
+inline result<unique_fd> try_connect(const address& where) {
+    result<endpoint> to = endpoint_of(where);
+    if (!to) return to.error();
+    unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd || ::connect(fd.get(), to->get(), to->size) != 0) return connect_failed(where, errno);
+    return fd;
+}
+
+/// Nothing can wake a thread inside connect(2) but a signal, so a call that may be cancelled tries
+/// again and again.
+inline result<unique_fd> connect_or_cancel(const address& where, deadline end,
+                                           const cancel_state& cancel) {
+    for (milliseconds pause(1);; pause = pause < milliseconds(32) ? 2 * pause : pause) {
+        // First the look at both, with an old deadline too.
+        if (end.passed()) return connect_failed(where, ETIMEDOUT);
+        if (cancel.set) return connect_failed(where, ECANCELED);
+        result<unique_fd> fd = try_connect(where);
+        if (fd && ::fcntl(fd->get(), F_SETFL, O_RDWR) != 0) return connect_failed(where, errno);
+        if (fd || !(fd.error() == std::errc::resource_unavailable_try_again)) return fd;
+        (void)wait_ready(-1, 0, deadline::after(pause).sooner(end), &cancel);
+    }
+}
+
+/// A connected blocking descriptor. SO_SNDTIMEO is left as the deadline made it: whoever goes on
+/// sets it anew.
+inline result<unique_fd> connect_to(const address& where, deadline end,
+                                    const cancel_state* cancel) {
+    if (cancel) return connect_or_cancel(where, end, *cancel);
+    result<endpoint> to = endpoint_of(where);
+    if (!to) return to.error();
+    unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd) return connect_failed(where, errno);
+    if (int why = connect_until(fd.get(), to->get(), to->size, end))
+        return connect_failed(where, why);
+    return fd;
+}
+
+// Listening.
+
+/// A listening socket and what it takes to remove its path, and no other's.
+struct listener {
+    unique_fd fd;
+    address where;
+    std::string path{}; // as given
+    dev_t device = 0;   // with inode: what bind(2) made, whatever stands at the path later
+    ino_t inode = 0;
+    pid_t owner = 0;      // a forked child's destructors must not unlink
+    bool unlinks = false; // not what is abstract, inherited or handed over
+    unique_fd folder{};   // of the path, whatever the working directory is later
+};
+
+// For the *at() calls, which take a folder's descriptor and a name in it.
+inline std::string base_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+inline std::string folder_of(const std::string& path) {
+    return path.substr(0, path.rfind('/') + 1);
+}
+
+inline result<unique_fd> open_folder(const std::string& path) {
+    std::string base = base_of(path), folder = folder_of(path);
+    if (base.empty() || base == "." || base == "..")
+        return failed(EISDIR, printable(path) + ": names no socket");
+    unique_fd fd(::open(folder.empty() ? "." : folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!fd) return path_failed(path, "open its folder");
+    return fd;
+}
+
+inline bool is_at(const unique_fd& folder, const std::string& path, dev_t device, ino_t inode) {
+    struct stat is;
+    return ::fstatat(folder.get(), base_of(path).c_str(), &is, AT_SYMLINK_NOFOLLOW) == 0 &&
+           is.st_dev == device && is.st_ino == inode;
+}
+
+/// The right to change what a path is. Its file stays for ever, so that all mean the same one.
+struct path_lock : move_only {
+    unique_fd fd;
+    ino_t inode;
+    path_lock(unique_fd held, ino_t number) noexcept : fd(std::move(held)), inode(number) {}
+    path_lock(path_lock&&) noexcept = default;
+    ~path_lock() { // closing would not do while a child forked meanwhile has the descriptor too
+        if (fd) ::flock(fd.get(), LOCK_UN);
+    }
+};
+
+/// Private, because whoever can open it can hold it for ever; and ours alone, because in a folder
+/// that others may write it may be a link to a file of which we must not change the mode.
+inline result<unique_fd> open_lock(const unique_fd& folder, const std::string& lock,
+                                   struct stat& is) {
+    constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    unique_fd fd(::openat(folder.get(), base_of(lock).c_str(), flags, 0600));
+    if (!fd || ::fstat(fd.get(), &is) != 0) return path_failed(lock, "open");
+    if (!S_ISREG(is.st_mode) || is.st_uid != ::geteuid() || is.st_nlink > 1)
+        return failed(EPERM, printable(lock) + ": not a plain file of this user's");
+    if ((is.st_mode & 07777) != 0600 && ::fchmod(fd.get(), 0600) != 0)
+        return path_failed(lock, "chmod");
+    return fd;
+}
+
+/// Waits for 2 s at most: the lock is held across a dozen syscalls, so longer means a stopped or
+/// hostile holder. Where somebody else removed the file, what we hold is nothing: once more.
+inline result<path_lock> lock_path(const unique_fd& folder, const std::string& path) {
+    std::string lock = path + ".lock";
+    deadline end = deadline::after(milliseconds(2'000));
+    for (milliseconds pause(1);; pause = pause < milliseconds(16) ? 2 * pause : pause) {
+        struct stat is;
+        result<unique_fd> fd = open_lock(folder, lock, is);
+        if (!fd) return fd.error();
+        bool held = ::flock(fd->get(), LOCK_EX | LOCK_NB) == 0;
+        if (!held && errno != EWOULDBLOCK) return path_failed(lock, "flock");
+        if (held && is_at(folder, lock, is.st_dev, is.st_ino))
+            return path_lock(*std::move(fd), is.st_ino);
+        if (end.passed()) return failed(ETIMEDOUT, printable(lock) + ": held by another process");
+        (void)wait_ready(-1, 0, deadline::after(pause).sooner(end), nullptr);
+    }
+}
+
+/// The socket that stands at the path (O_PATH); no descriptor if nothing does.
+/// Errors: not_a_socket for everything else, symbolic links to sockets included.
+inline result<unique_fd> socket_at(const unique_fd& folder, const std::string& path,
+                                   struct stat& is) {
+    unique_fd at(::openat(folder.get(), base_of(path).c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!at && errno == ENOENT) return at;
+    if (!at || ::fstat(at.get(), &is) != 0) return path_failed(path, "open");
+    if (!S_ISSOCK(is.st_mode))
+        return failed(ENOTSOCK, printable(path) + ": in the way, left alone");
+    return at;
+}
+
+/// No error: nobody serves that socket. The descriptor leads to the very one that was looked at.
+inline error probe(const unique_fd& at, const std::string& path) {
+    unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) return path_failed(path, "socket");
+    endpoint to = make_endpoint(descriptor_path(at));
+    int why = ::connect(fd.get(), to.get(), to.size) == 0 ? 0 : errno;
+    if (why == ECONNREFUSED) return {};
+    if (why == 0 || why == EAGAIN)
+        return failed(EADDRINUSE, printable(path) + ": a server is alive there");
+    if (why == EPROTOTYPE)
+        return failed(EADDRINUSE, printable(path) + ": a socket of another type");
+    return failed(why, printable(path) + ": to ask whether a server is alive there");
+}
+
+/// Makes room at the path: takes away a dead socket; of our own making, at a staging name, any.
+inline error clear_path(const unique_fd& folder, const std::string& path, bool is_staging) {
+    struct stat is;
+    result<unique_fd> at = socket_at(folder, path, is);
+    if (!at) return at.error();
+    if (!*at) return {};
+    error alive = is_staging ? error() : probe(*at, path);
+    if (alive || !is_at(folder, path, is.st_dev, is.st_ino))
+        return alive; // replaced meanwhile: bind(2) will say
+    if (::unlinkat(folder.get(), base_of(path).c_str(), 0) != 0) return path_failed(path, "unlink");
+    return {};
+}
+
+/// The path itself where it fits, because ss(8) and getsockname(2) show it for ever.
+inline std::string bind_name(const unique_fd& folder, const std::string& path) {
+    return path.size() <= max_sun_path ? path : descriptor_path(folder) + "/" + base_of(path);
+}
+
+/// Binds, and remembers what the path has become. fchmod(2) before bind(2) gives the file its mode,
+/// less the umask, so that it is private from its first moment on.
+inline error bind_path(listener& made, const std::string& path, mode_t mode) {
+    endpoint to = make_endpoint(bind_name(made.folder, path));
+    if (::fchmod(made.fd.get(), mode) != 0) return path_failed(path, "fchmod");
+    if (::bind(made.fd.get(), to.get(), to.size) != 0) return path_failed(path, "bind");
+    struct stat is;
+    if (::fstatat(made.folder.get(), base_of(path).c_str(), &is, AT_SYMLINK_NOFOLLOW) != 0)
+        return path_failed(path, "stat after bind");
+    // Whoever may write the folder may have put another one there, to have us chmod that.
+    if (!S_ISSOCK(is.st_mode) || is.st_uid != ::geteuid() || is.st_nlink != 1)
+        return failed(EADDRINUSE, printable(path) + ": replaced by somebody else");
+    made.device = is.st_dev, made.inode = is.st_ino, made.unlinks = true;
+    return {};
+}
+
+/// Mode and owner, then listen: until then connect() is refused, so that nobody slips in before.
+/// The calls on /proc/self/fd can't be diverted; fchmod(2) refuses O_PATH descriptors.
+inline error admit(listener& made, const std::string& path, const listen_options& options) {
+    struct stat is;
+    result<unique_fd> at = socket_at(made.folder, path, is);
+    if (!at) return at.error();
+    if (!*at || is.st_dev != made.device || is.st_ino != made.inode)
+        return failed(EADDRINUSE, printable(path) + ": replaced by somebody else");
+    std::string file = descriptor_path(*at);
+    mode_t mode = options.mode & 07777;
+    if ((is.st_mode & 07777) != mode && ::chmod(file.c_str(), mode) != 0)
+        return path_failed(path, "chmod");
+    uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // -1: as it is, chown(2)
+    gid_t group = options.group.value_or(static_cast<gid_t>(-1));
+    if ((options.owner || options.group) && ::chown(file.c_str(), owner, group) != 0)
+        return path_failed(path, "chown");
+    if (::listen(made.fd.get(), options.backlog) != 0) return path_failed(path, "listen");
+    return {};
+}
+
+/// The name may be another's by now: of a successor, or of whoever removed ours.
+inline void unlink_ours(listener& made, const std::string& path) {
+    if (std::exchange(made.unlinks, false) && is_at(made.folder, path, made.device, made.inode))
+        ::unlinkat(made.folder.get(), base_of(path).c_str(), 0);
+}
+
+/// `<path>.new`, or "" to bind at the path itself. A file name too long for bind(2) is staged too,
+/// under a short name: the inode number of our lock makes it this path's own.
+inline std::string staging_name(const listener& made, const path_lock& lock, bool take_over) {
+    std::string name = take_over ? made.path + ".new" : made.path;
+    if (bind_name(made.folder, name).size() > max_sun_path)
+        return folder_of(made.path) + "." + std::to_string(lock.inode) + ".new";
+    return take_over ? name : std::string();
+}
+
+/// Under the lock. Staged, the new socket replaces what is at the path in one step.
+inline error open_locked(listener& made, const listen_options& options,
+                         const std::string& staging) {
+    struct stat is;
+    error e = options.take_over ? socket_at(made.folder, made.path, is).error()
+                                : clear_path(made.folder, made.path, false);
+    if (!e && !staging.empty()) e = clear_path(made.folder, staging, true);
+    const std::string& path = staging.empty() ? made.path : staging;
+    if (!e) e = bind_path(made, path, options.mode);
+    if (!e) e = admit(made, path, options);
+    const int folder = made.folder.get();
+    if (!e && !staging.empty() &&
+        ::renameat(folder, base_of(path).c_str(), folder, base_of(made.path).c_str()) != 0)
+        e = path_failed(made.path, "rename");
+    if (e) unlink_ours(made, path);
+    return e;
+}
+
+inline error open_path(listener& made, const listen_options& options) {
+    result<unique_fd> folder = open_folder(made.path);
+    if (!folder) return folder.error();
+    made.folder = *std::move(folder);
+    result<path_lock> lock = lock_path(made.folder, made.path);
+    if (!lock) return lock.error();
+    return open_locked(made, options, staging_name(made, *lock, options.take_over));
+}
+
+/// No lock and no probe: the kernel knows whether the name is taken, and it dies with its server.
+inline error open_abstract(listener& made, const listen_options& options) {
+    endpoint to = make_endpoint('\0' + access::name(made.where));
+    if (::bind(made.fd.get(), to.get(), to.size) != 0) return path_failed(made.path, "bind");
+    if (::listen(made.fd.get(), options.backlog) != 0) return path_failed(made.path, "listen");
+    return {};
+}
+
+/// Non-blocking. Errors: address_in_use (a server is alive there), not_a_socket (what else is there
+/// stays), permission_denied, filename_too_long, timed_out (of the lock), ...
+inline result<listener> open_listener(const address& where, const listen_options& options) {
+    if (where.error()) return where.error();
+    bool is_abstract = access::is_abstract(where);
+    listener made{unique_fd(), where, (is_abstract ? "@" : "") + access::name(where)};
+    made.fd = unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!made.fd) return path_failed(made.path, "socket");
+    made.owner = ::getpid();
+    if (error e = is_abstract ? open_abstract(made, options) : open_path(made, options)) return e;
+    return made;
+}
+
+/// Call it while the descriptor is open: until then nobody else's file can get our inode number.
+/// Without the lock the path stays, and the next server finds it dead.
+inline void remove_path(listener& ours) {
+    if (!ours.unlinks || ours.owner != ::getpid()) return;
+    if (result<path_lock> lock = lock_path(ours.folder, ours.path)) unlink_ours(ours, ours.path);
+    ours.unlinks = false; // once is enough: a second call would wait for the lock again
+}
+
+// Inherited listeners, sd_listen_fds(3).
+
+struct inherited {
+    unique_fd fd;
+    std::string name; // from LISTEN_FDNAMES, else empty
+};
+
+/// Reads a variable and removes it, so that no child takes it for its own.
+inline std::optional<std::string> take_variable(const char* name) {
+    const char* value = ::getenv(name);
+    if (!value) return std::nullopt;
+    std::string text = value;
+    ::unsetenv(name);
+    return text;
+}
+
+/// Decimal digits only, at most nine of them; else -1.
+inline int small_number(const std::string& text) noexcept {
+    int value = 0;
+    for (char c : text) {
+        if (c < '0' || c > '9' || text.size() > 9) return -1;
+        value = value * 10 + (c - '0');
+    }
+    return text.empty() ? -1 : value;
+}
+
+/// Empty if there are none for this process. If one is no listening Unix socket, none is touched.
+/// Threads: changes the environment, so before others read it.
+inline result<std::vector<inherited>> inherited_listeners(int backlog = listen_options().backlog) {
+    constexpr int first = 3; // SD_LISTEN_FDS_START
+    std::optional<std::string> pid = take_variable("LISTEN_PID"), fds = take_variable("LISTEN_FDS");
+    std::string names = take_variable("LISTEN_FDNAMES").value_or("");
+    std::vector<inherited> taken;
+    if (!pid || !fds || small_number(*pid) != ::getpid()) return taken;
+    int count = small_number(*fds);
+    if (count < 0) return failed(EINVAL, "LISTEN_FDS=" + printable(*fds));
+    for (int fd = first; fd < first + count; ++fd)
+        if (!is_unix_stream(fd) || socket_option(fd, SO_ACCEPTCONN) != 1)
+            return failed(errc::bad_descriptor, "LISTEN_FDS: descriptor " + std::to_string(fd) +
+                                                    " is no listening Unix stream socket");
+    string_view rest = names;
+    for (int fd = first; fd < first + count; ++fd) {
+        std::size_t length = rest.find(':');
+        taken.push_back({unique_fd(fd), std::string(rest.substr(0, length))});
+        rest = length == string_view::npos ? string_view() : rest.substr(length + 1);
+        // O_NONBLOCK belongs to the socket, not to the descriptor: who holds a duplicate sees it.
+        // listen() once more shows clients our credentials instead of the service manager's.
+        if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || ::listen(fd, backlog) != 0 ||
+            ::fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) != 0)
+            return path_failed("LISTEN_FDS", "listen");
+    }
+    return taken;
+}
+
+// [7] PARSER --------------------------------------------------------------------------------------
+// Bytes to head, bytes to body. Pure: no syscalls, no errno, no clock; nothing is copied or kept
+// but what a body_decoder holds.
+//
+// A head is parsed from its first byte each time more has come, so that the answer can't depend on
+// how the input was cut: bytes are judged in their order, and one that can't stand there is `bad`,
+// whatever follows; what the fields mean is judged at the end. Nothing is read beyond the input.
+// What RFC 9112 leaves to a recipient's leniency is refused: two parties that guess differently are
+// how requests are smuggled. It refuses to decode: targets and values stay as they were sent.
+
+enum class parsed : unsigned char { done, more, bad };
+enum class framing : unsigned char { none, length, chunked, until_close };
+
+struct head_limits {
+    std::size_t max_head_bytes, max_target_bytes, max_fields_count; // 431, 414, 431
+};
+
+/// A head; the views point into the input. Bad: only why and status mean something.
+struct head {
+    string_view method, target; // request; the target is as sent
+    string_view host;           // request: the target's authority, else the Host field's value
+    string_view reason;         // response
+    const char* why = nullptr;  // bad: a literal
+    std::size_t size = 0;       // bytes of the head, empty lines before and after it included
+    std::size_t fields_count = 0;
+    std::uint64_t length = 0;    // with framing::length
+    int status = 0;              // response: its own; bad: what to answer, also 431 for a response
+    int version = 11;            // 10 or 11
+    framing how = framing::none; // of the body that follows; none if that is empty
+    bool persistent = false;     // RFC 9112 9.3
+    bool expect_continue = false;
+    bool upgrade = false; // request: Upgrade, named by Connection; response: 101, or 2xx to CONNECT
+};
+
+constexpr std::uint64_t max_length = INT64_MAX; // so that it fits an off_t
+
+// What a byte may be part of. VCHAR and obs-text: RFC 9110 5.5; tchar: 5.6.2; reg-name: RFC 3986.
+// reg-name allows a comma too; refused, because joined Host fields would look like one.
+constexpr unsigned char token_byte = 1, value_byte = 2, target_byte = 4, host_byte = 8;
+
+struct byte_classes {
+    unsigned char of[256] = {};
+    constexpr byte_classes() {
+        for (int c = 0; c < 256; ++c) {
+            const bool visible = c > 0x20 && c < 0x7f;
+            if (visible || c == ' ' || c == '\t' || c >= 0x80) of[c] = value_byte;
+            if (visible && c != '#') of[c] |= target_byte;
+            const int lower = c | 0x20;
+            if ((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9'))
+                of[c] |= token_byte | host_byte;
+        }
+        for (char c : string_view("!#$%&'*+-.^_`|~"))
+            of[static_cast<unsigned char>(c)] |= token_byte;
+        for (char c : string_view("!$&'()*+-.;=_~")) of[static_cast<unsigned char>(c)] |= host_byte;
+    }
+};
+inline constexpr byte_classes classes;
+
+constexpr bool is(char c, unsigned char wanted) {
+    return (classes.of[static_cast<unsigned char>(c)] & wanted) != 0;
+}
+constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+inline string_view view(const char* from, const char* to) {
+    return {from, static_cast<std::size_t>(to - from)};
+}
+
+// Sixteen bytes at once: bit n of an answer says that byte n is of the class. To keep it short some
+// that seldom occur are left out; whoever asks has a second look at those. `lanes` is all that
+// knows the processor: what an architecture always has, never by -m flags, which would break the
+// one-definition rule. The scalar twin serves the others, and the test that compares them.
+inline unsigned usual_bytes_scalar(const char* at, unsigned char wanted) {
+    unsigned usual = 0;
+    for (unsigned n = 0; n < 16; ++n) usual |= static_cast<unsigned>(is(at[n], wanted)) << n;
+    return usual;
+}
+
+#if defined(__SSE2__)
+struct lanes { // of signed bytes: obs-text is below zero
+    __m128i v;
+    static lanes all(int c) { return {_mm_set1_epi8(static_cast<char>(c))}; }
+    static lanes at(const void* p) { return {_mm_loadu_si128(static_cast<const __m128i*>(p))}; }
+    lanes operator|(lanes b) const { return {_mm_or_si128(v, b.v)}; }
+    lanes operator+(lanes b) const { return {_mm_add_epi8(v, b.v)}; }
+    lanes operator==(lanes b) const { return {_mm_cmpeq_epi8(v, b.v)}; }
+    lanes operator>(lanes b) const { return {_mm_cmpgt_epi8(v, b.v)}; }
+    unsigned bits() const { return static_cast<unsigned>(_mm_movemask_epi8(v)); }
+};
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+struct lanes {
+    int8x16_t v;
+    static lanes all(int c) { return {vdupq_n_s8(static_cast<std::int8_t>(c))}; }
+    static lanes at(const void* p) { return {vld1q_s8(static_cast<const std::int8_t*>(p))}; }
+    lanes operator|(lanes b) const { return {vorrq_s8(v, b.v)}; }
+    lanes operator+(lanes b) const { return {vaddq_s8(v, b.v)}; }
+    lanes operator==(lanes b) const { return {vreinterpretq_s8_u8(vceqq_s8(v, b.v))}; }
+    lanes operator>(lanes b) const { return {vreinterpretq_s8_u8(vcgtq_s8(v, b.v))}; }
+    unsigned bits() const {
+        const uint8x16_t weights = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+        const uint8x16_t one = vandq_u8(vreinterpretq_u8_s8(v), weights);
+        return vaddv_u8(vget_low_u8(one)) | static_cast<unsigned>(vaddv_u8(vget_high_u8(one))) << 8;
+    }
+};
+#endif
+
+template <unsigned char wanted> inline unsigned usual_bytes(const char* at) {
+#if defined(__SSE2__) || (defined(__aarch64__) && defined(__ARM_NEON))
+    const lanes x = lanes::at(at);
+    const auto all = [](int c) { return lanes::all(c); };
+    // One more, and DEL is below zero.
+    if constexpr (wanted == value_byte) return (x + all(1) > all(0x20)).bits(); // no tab, obs-text
+    if constexpr (wanted == target_byte)
+        return (x + all(1) > all(0x21)).bits() & ~(x == all('#')).bits();
+    // Names and hosts: letters, whose "z" becomes the greatest number, and "-".
+    const lanes letter = (x | all(0x20)) + all(0x7f - 'z') > all(0x7f - 'z' + 'a' - 1);
+    return (letter | (x == all('-'))).bits();
+#else
+    return usual_bytes_scalar(at, wanted);
+#endif
+}
+
+/// The first byte from `at` that is not of the class, or `end`.
+template <unsigned char wanted> inline const char* first_not(const char* at, const char* end) {
+    while (end - at >= 16) {
+        const auto run = static_cast<unsigned>(__builtin_ctz(~usual_bytes<wanted>(at)));
+        at += run;
+        if (run == 16) continue;
+        if (!is(*at, wanted)) return at;
+        ++at;
+    }
+    while (at != end && is(*at, wanted)) ++at;
+    return at;
+}
+
+/// Compares a checked name or value, without case, with a literal of lower-case letters, digits and
+/// "-". No other bytes that may stand there become one of those by |0x20, so words are compared.
+template <std::size_t N> inline bool equals(string_view text, const char (&lower)[N]) {
+    using word = std::conditional_t<(N > 8), std::uint64_t, std::uint32_t>;
+    constexpr std::size_t size = N - 1, last = size - sizeof(word);
+    const auto same = [&](std::size_t at) {
+        word a, b;
+        std::memcpy(&a, text.data() + at, sizeof(word));
+        std::memcpy(&b, lower + at, sizeof(word));
+        return (a | static_cast<word>(0x2020202020202020)) == b;
+    };
+    if (text.size() != size || !same(last)) return false;
+    for (std::size_t at = 0; at < last; at += sizeof(word))
+        if (!same(at)) return false;
+    return true;
+}
+
+/// uri-host [":" port] (RFC 9110 7.2). Empty is a valid Host: the target had no authority.
+inline bool is_authority(string_view text) {
+    const char* at = text.data();
+    const char* const end = at + text.size();
+    if (at != end && *at == '[') { // IPv6; without a zone, which means nothing to others
+        const char* const first = ++at;
+        while (at != end && (hex_digit(*at) >= 0 || *at == ':' || *at == '.')) ++at;
+        if (at - first < 2 || at == end || *at++ != ']') return false;
+    } else {
+        while ((at = first_not<host_byte>(at, end)) != end && *at == '%') {
+            if (end - at < 3 || hex_digit(at[1]) < 0 || hex_digit(at[2]) < 0) return false;
+            at += 3;
+        }
+    }
+    if (at == end) return true;
+    if (*at != ':' || end - at > 6) return false;
+    while (++at != end)
+        if (!is_digit(*at)) return false;
+    return true;
+}
+
+/// The authority of an absolute-form target, from behind "://"; empty for other forms.
+inline string_view authority_of(string_view target) {
+    const std::size_t scheme = equal_nocase(target.substr(0, 7), "http://")    ? 7
+                               : equal_nocase(target.substr(0, 8), "https://") ? 8
+                                                                               : 0;
+    if (scheme == 0) return {};
+    return target.substr(scheme, target.find_first_of("/?", scheme) - scheme);
+}
+
+/// RFC 9112 3.2: the four forms, each only with its methods.
+inline bool is_target_of(string_view method, string_view target) {
+    if (target.empty()) return false;
+    if (method == "CONNECT") // 3.2.3: host and port, neither empty
+        return is_authority(target) && target[0] != ':' && target.find(':') != string_view::npos &&
+               is_digit(target.back());
+    if (target[0] == '/') return true;
+    if (target == "*") return method == "OPTIONS"; // 3.2.4
+    const string_view authority = authority_of(target);
+    // RFC 9110 4.2.1: an empty host is invalid; 4.2.4: so is userinfo, whose @ is no host_byte.
+    return !authority.empty() && authority[0] != ':' && is_authority(authority);
+}
+
+/// Finds the bytes that aren't usual in a value, CR and LF above all. Sixty-four are looked at
+/// ahead of the lines, so that the search for a line's end needn't wait for the work on the line
+/// before.
+class odd_finder {
+public:
+    explicit odd_finder(string_view in)
+        : window_(in.data()), end_(window_ + in.size()), odd_(odd_at(window_, end_, 0)) {}
+
+    [[gnu::always_inline]] const char* next() {
+        while (odd_ == 0) {
+            if (end_ - window_ <= 64) return end_;
+            window_ += 64;
+            odd_ = odd_at(window_, end_, 64);
+        }
+        const char* const found = window_ + static_cast<unsigned>(__builtin_ctzll(odd_));
+        odd_ &= odd_ - 1;
+        return found;
+    }
+
+private:
+    const char* window_;
+    const char* end_;
+    std::uint64_t odd_; // bit n: window_[n] isn't usual, and wasn't told yet
+
+    /// `before` bytes in front of `at` may be read.
+    static std::uint64_t odd_at(const char* at, const char* end, std::ptrdiff_t before) {
+        if (end - at >= 64) return odd_in(at);
+        if (before == 64) return odd_in(end - 64) >> (64 - (end - at));
+        char rest[64];
+        std::memset(rest, ' ', 64);
+        std::memcpy(rest, at, static_cast<std::size_t>(end - at));
+        return odd_in(rest);
+    }
+
+    static std::uint64_t odd_in(const char* at) {
+        const auto part = [at](int n) {
+            return std::uint64_t(usual_bytes<value_byte>(at + n)) << n;
+        };
+        return ~(part(0) | part(16) | part(32) | part(48));
+    }
+};
+
+/// Where one stands in the lines of a head or of trailers.
+struct line_cursor {
+    const char* at;
+    const char* end;
+    const char* why = nullptr;
+
+    explicit line_cursor(string_view in) : at(in.data()), end(at + in.size()) {}
+
+    parsed refuse(const char* reason) {
+        why = reason;
+        return parsed::bad;
+    }
+
+    /// RFC 9112 2.2 lets a recipient take a bare LF; refused, as is a bare CR.
+    parsed line_end() {
+        if (end - at >= 2 && std::memcmp(at, "\r\n", 2) == 0) {
+            at += 2;
+            return parsed::done;
+        }
+        if (at == end || (*at == '\r' && end - at == 1)) return parsed::more;
+        return refuse(*at == '\r' ? "a bare CR" : "a byte that may not stand there, or a bare LF");
+    }
+
+    /// RFC 9112 5: name ":" OWS value OWS CRLF. No space before the colon (5.1), no folding (5.2).
+    /// `odd` has told those before `at`.
+    [[gnu::always_inline]] parsed field_line(odd_finder& odd, field& out) {
+        const char* stop = odd.next(); // first, since it needn't wait for the name
+        const char* const colon = first_not<token_byte>(at, end);
+        if (colon == end) return parsed::more;
+        if (*colon != ':') return refuse("a field name with a bad byte, a space, or folded");
+        if (colon == at) return refuse("an empty field name");
+        while (stop != end && is(*stop, value_byte)) stop = odd.next(); // tabs, obs-text
+        const char *from = colon + 1, *to = stop;
+        // Of bytes up to the space only blanks are left; backwards they end at the colon, at last.
+        while (static_cast<unsigned char>(to[-1]) <= ' ') --to;
+        while (from < to && static_cast<unsigned char>(*from) <= ' ') ++from;
+        out = {view(at, colon), view(from, to)};
+        at = stop;
+        odd.next(); // the LF
+        return line_end();
+    }
+};
+
+/// One parse of a head. What the fields say is judged when all are known.
+struct head_parser {
+    struct seen { // a field that decides something
+        string_view value;
+        unsigned count;
+    };
+
+    line_cursor line;
+    const head_limits& limits;
+    head& out;
+    seen host{}, length{}, coding{}, expect{}, upgrade{};
+    bool closes = false, keeps = false, upgrades = false;
+    int status = 0; // of a response, so far
+
+    head_parser(string_view in, const head_limits& bounds, head& result)
+        : line(in.substr(0, bounds.max_head_bytes)), limits(bounds), out(result) {
+        out = head{};
+    }
+
+    parsed refuse(int answer, const char* reason) {
+        out.status = answer;
+        return line.refuse(reason);
+    }
+
+    /// RFC 9112 2.2: empty lines before a request are skipped; no client sends more than eight.
+    parsed empty_lines() {
+        for (int count = 0; line.at != line.end && *line.at == '\r'; ++count) {
+            if (count == 8) return refuse(400, "too many empty lines before the request");
+            if (const parsed got = line.line_end(); got != parsed::done) return got;
+        }
+        return line.at == line.end ? parsed::more : parsed::done;
+    }
+
+    /// RFC 9112 2.3. A higher minor version is handled as 1.1 (RFC 9110 6.2), another major is 505.
+    parsed version() {
+        const char* const at = line.at;
+        if (line.end - at >= 8 && std::memcmp(at, "HTTP/1.1", 8) == 0) {
+            line.at += 8;
+            return parsed::done;
+        }
+        for (int n = 0; n < 8; ++n) {
+            if (at + n == line.end) return parsed::more;
+            const char c = at[n], form = "HTTP/0.0"[n];
+            if (form == '0' ? !is_digit(c) : c != form) return refuse(400, "no HTTP version");
+        }
+        if (at[5] != '1') return refuse(505, "not HTTP/1.0 or HTTP/1.1");
+        out.version = at[7] == '0' ? 10 : 11;
+        line.at += 8;
+        return parsed::done;
+    }
+
+    /// RFC 9112 3: one space each, nothing else.
+    parsed request_line() {
+        // RFC 9112 3: a method longer than any that is implemented is 501. Registered ones have up
+        // to 17 bytes. A first byte that can't begin a method (TLS: 0x16) is refused at once.
+        constexpr std::size_t max_method_bytes = 32;
+        const char *word = line.at, *at = first_not<token_byte>(word, line.end);
+        out.method = view(word, at);
+        if (out.method.size() > max_method_bytes) return refuse(501, "a method too long");
+        if (at == line.end) return parsed::more;
+        if (*at != ' ' || out.method.empty()) return refuse(400, "no method");
+        word = at + 1;
+        at = first_not<target_byte>(word, line.end);
+        out.target = view(word, at);
+        if (out.target.size() > limits.max_target_bytes) return refuse(414, "a target too long");
+        if (at == line.end) return parsed::more;
+        if (*at != ' ' || !is_target_of(out.method, out.target)) return refuse(400, "a bad target");
+        line.at = at + 1;
+        const parsed got = version();
+        return got == parsed::done ? line.line_end() : got;
+    }
+
+    /// RFC 9112 4. The space before an empty reason is missing in practice.
+    parsed status_line() {
+        if (const parsed got = version(); got != parsed::done) return got;
+        for (int n = 0; n < 4; ++n, ++line.at) {
+            if (line.at == line.end) return parsed::more;
+            const char c = *line.at;
+            if (n == 0 ? c != ' ' : !is_digit(c)) return refuse(400, "a bad status line");
+            if (n > 0) status = status * 10 + (c - '0');
+        }
+        if (status < 100) return refuse(400, "a status below 100");
+        if (line.at != line.end && *line.at == ' ') {
+            const char* const reason = line.at + 1;
+            line.at = first_not<value_byte>(reason, line.end);
+            out.reason = view(reason, line.at);
+        }
+        return line.line_end();
+    }
+
+    /// All field lines and the empty line that ends them.
+    parsed field_lines(field* fields) {
+        line_cursor here = line; // copies, so that they stay in registers
+        odd_finder odd(view(here.at, here.end));
+        const std::size_t room = limits.max_fields_count;
+        parsed got = parsed::done;
+        std::size_t count = 0;
+        for (; here.at != here.end && *here.at != '\r'; ++count) {
+            if (count == room) return refuse(431, "too many fields");
+            got = here.field_line(odd, fields[count]);
+            if (got != parsed::done) break;
+            if (concerns_us(fields[count].name)) note(fields[count].name, fields[count].value);
+        }
+        line = here;
+        out.fields_count = count;
+        return got == parsed::done ? line.line_end() : got;
+    }
+
+    /// Nearly all other fields are told from those of note() by length and first letter.
+    static bool concerns_us(string_view name) {
+        constexpr char firsts[] = "    h eu  c   c  t";
+        return name.size() < sizeof(firsts) && (name[0] | 0x20) == firsts[name.size()];
+    }
+
+    void note(string_view name, string_view value) {
+        if (equals(name, "connection")) return note_options(value);
+        seen* const which = equals(name, "host")                ? &host
+                            : equals(name, "expect")            ? &expect
+                            : equals(name, "upgrade")           ? &upgrade
+                            : equals(name, "content-length")    ? &length
+                            : equals(name, "transfer-encoding") ? &coding
+                                                                : nullptr;
+        if (which) *which = {value, which->count + 1};
+    }
+
+    /// RFC 9110 7.6.1: options that say nothing to us are passed over.
+    void note_options(string_view list) {
+        if (equals(list, "keep-alive")) list = {}, keeps = true; // what most clients say
+        while (!list.empty()) {
+            const string_view option = next_element(list);
+            closes |= equals(option, "close");
+            keeps |= equals(option, "keep-alive");
+            upgrades |= equals(option, "upgrade");
+        }
+    }
+
+    /// RFC 9112 6.3 lets equal lengths be joined into one; refused: one field, one number.
+    parsed read_length() {
+        if (length.count > 1) return refuse(400, "two Content-Length fields");
+        if (length.value.empty()) return refuse(400, "an empty Content-Length");
+        for (char c : length.value) {
+            if (!is_digit(c)) return refuse(400, "a Content-Length that is no number");
+            const auto digit = static_cast<unsigned>(c - '0');
+            if (out.length > (max_length - digit) / 10) return refuse(400, "a huge Content-Length");
+            out.length = out.length * 10 + digit;
+        }
+        out.how = out.length > 0 ? framing::length : framing::none;
+        return parsed::done;
+    }
+
+    /// RFC 9112 6.1: only "chunked" is understood. Other codings are 501 where the end of the body
+    /// would still be known, because chunked comes last and once; else 400 (6.3).
+    parsed read_coding() {
+        if (coding.count > 1) return refuse(400, "two Transfer-Encoding fields");
+        if (length.count > 0) return refuse(400, "both Transfer-Encoding and Content-Length");
+        if (out.version == 10) return refuse(400, "Transfer-Encoding in HTTP/1.0");
+        out.how = framing::chunked;
+        string_view list = coding.value;
+        if (equals(list, "chunked")) return parsed::done;
+        const bool is_whole = !list.empty() && list.back() != ',';
+        string_view last = next_element(list);
+        while (!list.empty() && is_token(last) && !equals(last, "chunked"))
+            last = next_element(list);
+        if (is_whole && list.empty() && equals(last, "chunked"))
+            return refuse(501, "an unknown transfer coding");
+        return refuse(400, "a Transfer-Encoding that doesn't end in chunked, once");
+    }
+
+    /// RFC 9112 6.3 and 9.3, as far as both kinds agree.
+    parsed read_framing() {
+        out.persistent = !closes && (out.version == 11 || keeps);
+        return coding.count > 0 ? read_coding() : length.count > 0 ? read_length() : parsed::done;
+    }
+
+    parsed finish_request() {
+        // RFC 9112 3.2: exactly one, and a valid one.
+        if (host.count > 1) return refuse(400, "two Host fields");
+        if (host.count == 0 && out.version == 11) return refuse(400, "no Host");
+        if (!is_authority(host.value)) return refuse(400, "a bad Host");
+        if (const parsed got = read_framing(); got != parsed::done) return got;
+        if (expect.count > 1 || (expect.count == 1 && !equals(expect.value, "100-continue")))
+            return refuse(417, "an unknown expectation");
+        // RFC 9112 3.2.2: the target's authority counts, not the Host field's.
+        const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
+        out.host = named.empty() ? host.value : named;
+        // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
+        out.expect_continue = expect.count > 0 && out.version == 11 && out.how != framing::none;
+        out.upgrade = !upgrade.value.empty() && upgrades && out.version == 11;
+        return parsed::done;
+    }
+
+    /// RFC 9112 6.3, in its order.
+    parsed finish_response(string_view method) {
+        if (const parsed got = read_framing(); got != parsed::done) return got;
+        out.status = status;
+        out.upgrade = status == 101 || (method == "CONNECT" && status / 100 == 2);
+        if (method == "HEAD" || status < 200 || status == 204 || status == 304 || out.upgrade)
+            out.how = framing::none;
+        else if (coding.count + length.count == 0) out.how = framing::until_close;
+        out.persistent &= out.how != framing::until_close && !out.upgrade;
+        return parsed::done;
+    }
+
+    /// The last word: a head that fills its limit and isn't complete is refused by `over`.
+    parsed finish(parsed got, string_view in, int over) {
+        if (got == parsed::more && in.size() >= limits.max_head_bytes)
+            got = refuse(over, "a head too long");
+        if (got == parsed::bad && out.status == 0) out.status = 400;
+        out.why = line.why;
+        out.size = view(in.data(), line.at).size();
+        return got;
+    }
+};
+
+/// `fields` has room for limits.max_fields_count.
+inline parsed parse_request_head(string_view in, const head_limits& limits, field* fields,
+                                 head& out) {
+    head_parser parser(in, limits, out);
+    parsed got = parser.empty_lines();
+    if (got == parsed::done) got = parser.request_line();
+    const int over = got == parsed::done ? 431 : 414;
+    if (got == parsed::done) got = parser.field_lines(fields);
+    if (got == parsed::done) got = parser.finish_request();
+    return parser.finish(got, in, over);
+}
+
+/// RFC 9112 6.3: a response's framing depends on the method of its request. Interim responses come
+/// out like others. NOLINTNEXTLINE(readability-function-size): five parameters, not four
+inline parsed parse_response_head(string_view in, const head_limits& limits,
+                                  string_view request_method, field* fields, head& out) {
+    head_parser parser(in, limits, out);
+    parsed got = parser.status_line();
+    if (got == parsed::done) got = parser.field_lines(fields);
+    if (got == parsed::done) got = parser.finish_response(request_method);
+    return parser.finish(got, in, 431);
+}
+
+/// The path of a target, as sent; "/" for an absolute-form without one (RFC 9110 4.2.3).
+inline string_view path_of(string_view target) {
+    if (const string_view authority = authority_of(target); !authority.empty()) {
+        target.remove_prefix(view(target.data(), authority.data()).size() + authority.size());
+        if (target.empty() || target[0] == '?') return "/";
+    }
+    return target.substr(0, target.find('?'));
+}
+
+/// What follows the first "?"; empty without one.
+inline string_view query_of(string_view target) {
+    const std::size_t mark = target.find('?');
+    return mark == string_view::npos ? string_view() : target.substr(mark + 1);
+}
+
+/// RFC 9110 6.5.1: what a trailer may not say, because framing, routing or rights were decided by
+/// the head. Refused, since somebody else may have believed it.
+inline bool may_trail(string_view name) {
+    return !list_has("authorization,cache-control,connection,content-encoding,content-length,"
+                     "content-range,content-type,cookie,expect,host,keep-alive,max-forwards,"
+                     "proxy-authorization,proxy-connection,range,set-cookie,te,trailer,"
+                     "transfer-encoding,upgrade,www-authenticate",
+                     name);
+}
+
+/// Bytes to the body's bytes, in whatever pieces they come. Holds nothing but trailers.
+class body_decoder {
+public:
+    void start(framing how, std::uint64_t length) {
+        *this = body_decoder();
+        how_ = how;
+        if (how == framing::length) left_ = length;
+        const bool has_data = left_ > 0 || how == framing::until_close;
+        step_ = how == framing::chunked ? step::size : has_data ? step::data : step::end;
+    }
+
+    /// Takes from `in`, moving its front; `piece` is what of it belongs to the body, "" if nothing.
+    /// To be called until `in` is empty, or it says done (perhaps with a last piece) or bad.
+    parsed next(string_view& in, string_view& piece) {
+        piece = {};
+        if (how_ == framing::until_close) piece = std::exchange(in, {});
+        while (!in.empty() && piece.empty() && step_ < step::end) take(in, piece);
+        return step_ == step::end ? parsed::done : step_ == step::bad ? parsed::bad : parsed::more;
+    }
+
+    /// The end of the stream is the end of the body; else it is a cut.
+    bool ends_at_eof() const { return how_ == framing::until_close; }
+    const char* why() const { return why_; } // bad: a literal
+    /// Done: the lines of the trailer section, checked, for parse_trailers.
+    string_view trailers() const { return trailers_; }
+
+private:
+    enum class step { data, cr, lf, size, size_lf, gap, extra, quoted, escaped, trailer, end, bad };
+    // nginx and Go bound a trailer section by their limits for heads; 8 KiB is more than any use.
+    static constexpr std::size_t max_trailer_bytes = 8 << 10;
+    // Go's answer to CVE-2023-39326: extensions may not outweigh the data. Each chunk earns as many
+    // bytes as it carries; this much comes first and is also the most that can be saved up.
+    static constexpr unsigned max_extension_bytes = 4 << 10;
+
+    step refuse(const char* reason) {
+        why_ = reason;
+        return step::bad;
+    }
+
+    void take(string_view& in, string_view& piece) {
+        if (step_ == step::data) {
+            piece = in.substr(0, static_cast<std::size_t>(left_ < in.size() ? left_ : in.size()));
+            in.remove_prefix(piece.size());
+            left_ -= piece.size();
+            if (left_ == 0) step_ = how_ == framing::chunked ? step::cr : step::end;
+        } else if (step_ == step::trailer) {
+            step_ = trailer_line(in);
+        } else {
+            step_ = byte(in[0]);
+            in.remove_prefix(1);
+        }
+    }
+
+    /// RFC 9112 7.1, a byte at a time: sizes and their ends are a few bytes in a chunk.
+    step byte(char c) {
+        switch (step_) {
+        case step::cr: return c == '\r' ? step::lf : refuse("no CR LF behind a chunk");
+        case step::lf: return c == '\n' ? step::size : refuse("no CR LF behind a chunk");
+        case step::size: return size_byte(c);
+        case step::size_lf:
+            return c == '\n' ? data_or_trailer() : refuse("a bare CR after a chunk size");
+        default: return extension_byte(c);
+        }
+    }
+
+    step size_byte(char c) {
+        if (const int digit = hex_digit(c); digit >= 0) {
+            if (digits_ == 16 || left_ > max_length >> 4) return refuse("a huge chunk size");
+            left_ = left_ << 4 | static_cast<unsigned>(digit);
+            ++digits_;
+            return step::size;
+        }
+        if (digits_ == 0) return refuse("no chunk size");
+        return c == '\r' ? step::size_lf : extension_byte(c);
+    }
+
+    /// RFC 9112 7.1.1: BWS ";" and names, with tokens or quoted strings as values; passed over.
+    step extension_byte(char c) {
+        if (step_ == step::extra && c == '\r') return step::size_lf;
+        if (extension_left_-- == 0) return refuse("chunk extensions too long");
+        switch (step_) {
+        case step::quoted:
+            if (c == '"') return step::extra;
+            if (c == '\\') return step::escaped;
+            [[fallthrough]];
+        case step::escaped: return is(c, value_byte) ? step::quoted : refuse("a bad quoted string");
+        case step::extra:
+            if (c == '"') return step::quoted;
+            if (is(c, token_byte) || string_view("=; \t").find(c) != string_view::npos)
+                return step_;
+            return refuse("a bad chunk extension");
+        default:
+            if (c == ' ' || c == '\t') return step::gap;
+            return c == ';' ? step::extra : refuse("a bad chunk size");
+        }
+    }
+
+    step data_or_trailer() {
+        if (left_ == 0) return step::trailer;
+        const std::uint64_t earned = extension_left_ + left_; // left_ is below 2^63
+        extension_left_ = earned < max_extension_bytes ? unsigned(earned) : max_extension_bytes;
+        digits_ = 0;
+        return step::data;
+    }
+
+    /// RFC 9112 7.1.2: lines like a head's, kept until their LF has come.
+    step trailer_line(string_view& in) {
+        const std::size_t lf = in.find('\n');
+        const string_view part = in.substr(0, lf == string_view::npos ? lf : lf + 1);
+        if (trailers_.size() + part.size() > max_trailer_bytes) return refuse("trailers too long");
+        trailers_.append(part);
+        in.remove_prefix(part.size());
+        if (lf == string_view::npos) return step::trailer;
+        line_cursor line(string_view(trailers_).substr(line_));
+        if (line.end - line.at == 2 && line.line_end() == parsed::done) {
+            trailers_.resize(line_);
+            return step::end;
+        }
+        odd_finder odd(view(line.at, line.end));
+        field got;
+        if (line.field_line(odd, got) != parsed::done || !may_trail(got.name))
+            return refuse("a bad or forbidden trailer field");
+        line_ = trailers_.size();
+        return step::trailer;
+    }
+
+    std::uint64_t left_ = 0;
+    const char* why_ = nullptr;
+    std::string trailers_;
+    std::size_t line_ = 0; // where in trailers_ the line begins that isn't complete
+    unsigned extension_left_ = max_extension_bytes;
+    framing how_ = framing::none;
+    step step_ = step::end;
+    unsigned char digits_ = 0;
+};
+
+/// The fields of body_decoder::trailers().
+inline bool parse_trailers(string_view raw, headers& out) {
+    if (raw.empty()) return true; // and perhaps without an address to read from
+    line_cursor line(raw);
+    odd_finder odd(raw);
+    while (line.at != line.end) {
+        field got;
+        if (line.field_line(odd, got) != parsed::done || out.add(got.name, got.value)) return false;
+    }
+    return true;
+}
+
+// [8] SERIALIZER ----------------------------------------------------------------------------------
+// A head and a plan for its body become bytes. Pure. What could break the framing of a message is
+// refused here, so that nothing a program passes gets onto the wire malformed.
+
+/// Bytes on their way out; grows, never shrinks by itself.
+class buffer {
+public:
+    const char* data() const noexcept { return bytes_.get(); }
+    std::size_t size() const noexcept { return size_; }
+    std::size_t capacity() const noexcept { return room_; }
+    string_view view() const noexcept { return {bytes_.get(), size_}; }
+    void clear() noexcept { size_ = 0; }
+    /// Room for `count` more bytes; commit() says how many were written.
+    char* room(std::size_t count) {
+        if (room_ - size_ < count) grow(count);
+        return bytes_.get() + size_;
+    }
+    void commit(std::size_t count) noexcept { size_ += count; }
+    void add(string_view text) {
+        std::memcpy(room(text.size()), text.data(), text.size());
+        size_ += text.size();
+    }
+
+private:
+    void grow(std::size_t count) {
+        std::size_t wanted = room_ ? room_ * 2 : 4096;
+        while (wanted - size_ < count) wanted *= 2;
+        std::unique_ptr<char[]> bigger(new char[wanted]);
+        if (size_) std::memcpy(bigger.get(), bytes_.get(), size_);
+        bytes_ = std::move(bigger), room_ = wanted;
+    }
+
+    std::unique_ptr<char[]> bytes_;
+    std::size_t size_ = 0, room_ = 0;
+};
+
+/// RFC 9110 15; the reason phrase is for people, an empty one is valid.
+inline string_view reason_of(int status) noexcept {
+    switch (status) {
+    case 100: return "Continue";
+    case 101: return "Switching Protocols";
+    case 200: return "OK";
+    case 201: return "Created";
+    case 202: return "Accepted";
+    case 204: return "No Content";
+    case 205: return "Reset Content";
+    case 206: return "Partial Content";
+    case 301: return "Moved Permanently";
+    case 302: return "Found";
+    case 303: return "See Other";
+    case 304: return "Not Modified";
+    case 307: return "Temporary Redirect";
+    case 308: return "Permanent Redirect";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 408: return "Request Timeout";
+    case 409: return "Conflict";
+    case 411: return "Length Required";
+    case 412: return "Precondition Failed";
+    case 413: return "Content Too Large";
+    case 414: return "URI Too Long";
+    case 415: return "Unsupported Media Type";
+    case 416: return "Range Not Satisfiable";
+    case 417: return "Expectation Failed";
+    case 422: return "Unprocessable Content";
+    case 426: return "Upgrade Required";
+    case 429: return "Too Many Requests";
+    case 431: return "Request Header Fields Too Large";
+    case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
+    case 502: return "Bad Gateway";
+    case 503: return "Service Unavailable";
+    case 504: return "Gateway Timeout";
+    case 505: return "HTTP Version Not Supported";
+    default: return "";
+    }
+}
+
+inline char* put(char* at, string_view text) noexcept {
+    std::memcpy(at, text.data(), text.size());
+    return at + text.size();
+}
+
+inline char* put_number(char* at, std::uint64_t value) noexcept {
+    char digits[20];
+    char* first = digits + sizeof digits;
+    do *--first = static_cast<char>('0' + value % 10);
+    while (value /= 10);
+    return put(at, {first, static_cast<std::size_t>(digits + sizeof digits - first)});
+}
+
+inline std::string number_text(std::uint64_t value) {
+    char digits[20];
+    return std::string(digits, put_number(digits, value));
+}
+
+/// RFC 9110 5.6.7: 29 bytes, always GMT, never the locale's words.
+inline char* put_date(char* at, std::time_t when) noexcept {
+    static constexpr char days[] = "SunMonTueWedThuFriSat";
+    static constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    std::tm t{};
+    ::gmtime_r(&when, &t);
+    auto two = [](char* to, int value) {
+        to[0] = static_cast<char>('0' + value / 10), to[1] = static_cast<char>('0' + value % 10);
+        return to + 2;
+    };
+    at = put(put(at, {days + 3 * t.tm_wday, 3}), ", ");
+    at = put(put(put(two(at, t.tm_mday), " "), {months + 3 * t.tm_mon, 3}), " ");
+    at = put(two(two(at, (t.tm_year + 1900) / 100), t.tm_year % 100), " ");
+    return put(two(put(two(put(two(at, t.tm_hour), ":"), t.tm_min), ":"), t.tm_sec), " GMT");
+}
+
+/// How the body of an outgoing message is delimited (RFC 9112 6).
+struct body_plan {
+    framing how = framing::none;
+    std::uint64_t length = 0;
+    bool states_length = false; // Content-Length goes out
+    bool sends = false;         // the body itself goes out: not for HEAD, 204, 304
+};
+
+/// Content-Length as somebody's code set it; `absent` without one, npos where it is no number.
+inline std::uint64_t stated_length(const headers& fields, std::uint64_t absent) noexcept {
+    const field* stated = nullptr;
+    for (const field& f : fields) {
+        if (f.name.size() != 14 || !equal_nocase(f.name, "Content-Length")) continue;
+        if (stated) return UINT64_MAX;
+        stated = &f;
+    }
+    if (!stated) return absent;
+    std::uint64_t value = 0;
+    if (stated->value.empty() || stated->value.size() > 18) return UINT64_MAX;
+    for (char c : stated->value) {
+        if (c < '0' || c > '9') return UINT64_MAX;
+        value = value * 10 + static_cast<std::uint64_t>(c - '0');
+    }
+    return value;
+}
+
+/// The size of a content, where it is known before it is sent.
+inline std::optional<std::uint64_t> known_size(const content& body) noexcept {
+    source* from = access::source_of(body);
+    switch (access::kind_of(body)) {
+    case access::kind::text:
+    case access::kind::view: return access::text(body).size();
+    case access::kind::file: return from->length;
+    case access::kind::pulled: return from->length;
+    case access::kind::reader: return {};
+    }
+    return {};
+}
+
+/// What would make a message ambiguous, as a literal; nullptr where nothing does.
+inline const char* framing_fault(const headers& fields, std::optional<std::uint64_t> size,
+                                 int status) noexcept {
+    if (fields.contains("Transfer-Encoding")) return "Transfer-Encoding is the library's to set";
+    std::uint64_t stated = stated_length(fields, UINT64_MAX - 1);
+    if (stated == UINT64_MAX) return "Content-Length is not one number";
+    if ((status == 204 || status == 205 || status == 304) && size.value_or(1) > 0)
+        return "a body on 204, 205 or 304"; // RFC 9110 15.3.5, 15.3.6, 15.4.5
+    if (status == 204 && stated != UINT64_MAX - 1) return "Content-Length on 204";
+    if (stated == UINT64_MAX - 1 || status == 304) return nullptr;
+    if (size && *size != stated) return "Content-Length disagrees with the body";
+    return nullptr;
+}
+
+/// RFC 9112 6.3, seen from the sender; framing_fault() has been asked.
+inline body_plan plan_response(const response& res, std::optional<std::uint64_t> size,
+                               bool head_only, int version) noexcept {
+    body_plan plan;
+    if (res.status() == 204 || res.status() == 304) return plan;
+    if (!size) {
+        std::uint64_t stated = stated_length(access::raw_fields(res), UINT64_MAX);
+        if (stated != UINT64_MAX) size = stated;
+    }
+    plan.how = size ? framing::length : version == 10 ? framing::until_close : framing::chunked;
+    plan.states_length = size.has_value();
+    plan.length = size.value_or(0);
+    plan.sends = !head_only;
+    return plan;
+}
+
+/// All of a response before its body. Date is a whole line, made once a second by the loop.
+struct head_writer {
+    string_view date;
+    bool persistent;
+    int version;
+
+    void write(buffer& out, const response& res, const body_plan& plan) const {
+        std::size_t size = 256 + access::literal_type(res).size();
+        for (const field& f : access::raw_fields(res)) size += f.name.size() + f.value.size() + 4;
+        char* first = out.room(size);
+        char* at = put_status(first, res.status());
+        at = put_fields(at, res);
+        if (!persistent) at = put(at, "Connection: close\r\n");
+        else if (version == 10) at = put(at, "Connection: keep-alive\r\n");
+        if (plan.how == framing::chunked) at = put(at, "Transfer-Encoding: chunked\r\n");
+        if (plan.states_length)
+            at = put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
+        at = put(at, "\r\n");
+        out.commit(static_cast<std::size_t>(at - first));
+    }
+
+private:
+    static char* put_status(char* at, int status) noexcept {
+        if (status == 200) return put(at, "HTTP/1.1 200 OK\r\n");
+        at = put_number(put(at, "HTTP/1.1 "), static_cast<std::uint64_t>(status));
+        return put(put(put(at, " "), reason_of(status)), "\r\n");
+    }
+    /// Content-Length and Connection are what the plan says, whatever the fields say.
+    char* put_fields(char* at, const response& res) const noexcept {
+        bool dated = false;
+        for (const field& f : access::raw_fields(res)) {
+            if (f.name.size() == 14 && equal_nocase(f.name, "Content-Length")) {
+                if (res.status() != 304) continue;
+            } else if (f.name.size() == 10 && equal_nocase(f.name, "Connection")) {
+                if (!list_has(f.value, "upgrade")) continue; // RFC 9110 7.8: goes with Upgrade
+            } else if (f.name.size() == 4 && equal_nocase(f.name, "Date")) {
+                dated = true;
+            }
+            at = put(put(put(put(at, f.name), ": "), f.value), "\r\n");
+        }
+        if (!dated) at = put(at, date);
+        if (string_view type = access::literal_type(res); !type.empty())
+            at = put(put(put(at, "Content-Type: "), type), "\r\n");
+        return at;
+    }
+};
+
+/// The line before a chunk's data (RFC 9112 7.1); its CRLF goes before the next one.
+inline std::size_t put_chunk_size(char* at, std::uint64_t size) noexcept {
+    static constexpr char hex[] = "0123456789abcdef";
+    char digits[16];
+    std::size_t count = 0;
+    do digits[count++] = hex[size & 15];
+    while (size >>= 4);
+    for (std::size_t i = 0; i < count; ++i) at[i] = digits[count - 1 - i];
+    at[count] = '\r', at[count + 1] = '\n';
+    return count + 2;
+}
+
+inline void add_chunk(buffer& out, string_view data) {
+    if (data.empty()) return; // an empty chunk would end the body
+    out.commit(put_chunk_size(out.room(18), data.size()));
+    out.add(data);
+    out.add("\r\n");
+}
+
+inline void add_last_chunk(buffer& out, const headers& trailers) {
+    out.add("0\r\n");
+    for (const field& f : trailers) out.add(f.name), out.add(": "), out.add(f.value), out.add("\r\n");
+    out.add("\r\n");
+}
+
+/// The head of a client's request. Host is "localhost" unless the caller set one: a path in it gets
+/// 400s from many servers, and an empty one is refused by nginx.
+inline void write_request_head(buffer& out, const request_state& req, const body_plan& plan) {
+    out.add(req.method), out.add(" "), out.add(req.target), out.add(" HTTP/1.1\r\n");
+    if (!req.fields.contains("Host")) out.add("Host: localhost\r\n");
+    for (const field& f : req.fields) {
+        if (f.name.size() == 14 && equal_nocase(f.name, "Content-Length")) continue;
+        out.add(f.name), out.add(": "), out.add(f.value), out.add("\r\n");
+    }
+    if (plan.how == framing::chunked) out.add("Transfer-Encoding: chunked\r\n");
+    if (plan.states_length) {
+        char digits[20];
+        out.add("Content-Length: ");
+        out.add({digits, static_cast<std::size_t>(put_number(digits, plan.length) - digits)});
+        out.add("\r\n");
+    }
+    out.add("\r\n");
+}
+
+/// A request without a body says so only where its method expects one (RFC 9110 8.6).
+inline body_plan plan_request(const request_state& req) noexcept {
+    body_plan plan;
+    std::optional<std::uint64_t> size = known_size(req.sent);
+    if (!size) {
+        std::uint64_t stated = stated_length(req.fields, UINT64_MAX);
+        if (stated != UINT64_MAX) size = stated;
+    }
+    bool expects_one = req.method == "POST" || req.method == "PUT" || req.method == "PATCH";
+    plan.how = !size ? framing::chunked : *size ? framing::length : framing::none;
+    plan.length = size.value_or(0);
+    plan.states_length = size && (*size || expects_one);
+    plan.sends = plan.how != framing::none;
+    return plan;
+}
+
+// [9] ROUTER --------------------------------------------------------------------------------------
+// A method and a path lead to a route. A tree of segments: literals in a hash table, one {x}, one
+// {x...}. Split first, then decode, so that %2F never makes a segment. Pure; constant once running.
+
+struct route_node {
+    struct entry {
+        std::string method; // "*": any
+        route* to;
+        std::vector<std::string> names; // of the parameters, from the left
+    };
+    std::vector<std::pair<std::string, std::unique_ptr<route_node>>> literals;
+    std::vector<std::uint32_t> slots; // hash table of indices + 1 into literals; a power of two
+    std::unique_ptr<route_node> param, tail;
+    std::vector<entry> entries;
+
+    static std::size_t hash(string_view text) noexcept { // FNV-1a: short keys, set by the program
+        std::uint64_t h = 14695981039346656037u;
+        for (char c : text) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211u;
+        return static_cast<std::size_t>(h ^ (h >> 32));
+    }
+    route_node* literal(string_view text) const noexcept {
+        if (slots.empty()) return nullptr;
+        for (std::size_t at = hash(text);; ++at) {
+            std::uint32_t found = slots[at & (slots.size() - 1)];
+            if (!found) return nullptr;
+            if (literals[found - 1].first == text) return literals[found - 1].second.get();
+        }
+    }
+    route_node& add_literal(string_view text) {
+        if (route_node* known = literal(text)) return *known;
+        literals.emplace_back(std::string(text), std::make_unique<route_node>());
+        if (literals.size() * 2 > slots.size()) {
+            slots.assign(literals.size() * 4 < 8 ? 8 : slots.size() * 4, 0);
+            for (std::size_t i = 0; i < literals.size(); ++i) place(i);
+        } else {
+            place(literals.size() - 1);
+        }
+        return *literals.back().second;
+    }
+
+private:
+    void place(std::size_t index) noexcept {
+        std::size_t at = hash(literals[index].first);
+        while (slots[at & (slots.size() - 1)]) ++at;
+        slots[at & (slots.size() - 1)] = static_cast<std::uint32_t>(index + 1);
+    }
+};
+
+/// Where a request goes; without a route, `status` says why: 404, 405 (with `allow`), 400, 501.
+struct route_match {
+    route* to = nullptr;
+    int status = 404;
+    std::string allow;
+};
+
+class router {
+public:
+    /// Errors: bad_pattern, naming the pattern and what is wrong with it.
+    error add(route& to) {
+        string_view pattern = access::pattern(to);
+        if (pattern.empty() || pattern.front() != '/') return bad(pattern, "starts with no /");
+        route_node* at = &root_;
+        std::vector<std::string> names;
+        for (string_view rest = pattern; !rest.empty();) {
+            rest.remove_prefix(1);
+            string_view segment = rest.substr(0, rest.find('/'));
+            rest.remove_prefix(segment.size());
+            const char* fault = descend(at, segment, rest.empty(), names);
+            if (fault) return bad(pattern, fault);
+        }
+        for (const route_node::entry& e : at->entries)
+            if (e.method == access::method(to)) return bad(pattern, "stands twice for one method");
+        at->entries.push_back({access::method(to), &to, std::move(names)});
+        if (!list_has(methods_, access::method(to))) note_method(access::method(to));
+        return {};
+    }
+
+    /// Fills req.params. The views in it are the target's and the pattern's.
+    route_match match(request_state& req) const {
+        route_match found;
+        req.params.clear();
+        if (req.target == "*") { // RFC 9110 9.3.7: about the server as a whole
+            found.status = 204, found.allow = methods_;
+            return found;
+        }
+        if (!is_decodable(req.path)) return found.status = 400, found;
+        if (walk(root_, req.path, req, found)) return found;
+        if (found.allow.empty()) {
+            found.status = is_known_method(req.method) ? 404 : 501;
+        } else {
+            found.allow += ", OPTIONS";
+            found.status = req.method == "OPTIONS" ? 204 : is_known_method(req.method) ? 405 : 501;
+        }
+        return found;
+    }
+
+    /// The IANA registry of methods: what is in it is "known", so 405 or 404, not 501 (RFC 9110 9.1).
+    static bool is_known_method(string_view method) noexcept {
+        static constexpr string_view names =
+            " ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK "
+            "MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH "
+            "PATCH POST PROPFIND PROPPATCH PUT QUERY REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT "
+            "UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL ";
+        for (std::size_t at = names.find(method); at != string_view::npos;
+             at = names.find(method, at + 1)) // PATCH is in ORDERPATCH too
+            if (names[at - 1] == ' ' && names[at + method.size()] == ' ') return true;
+        return false;
+    }
+
+private:
+    static error bad(string_view pattern, const char* fault) {
+        return failed(errc::bad_pattern, "route " + std::string(pattern) + " " + fault);
+    }
+
+    static bool is_decodable(string_view path) noexcept {
+        for (std::size_t at = path.find('%'); at != string_view::npos; at = path.find('%', at + 1))
+            if (at + 2 >= path.size() || hex_digit(path[at + 1]) < 0 || hex_digit(path[at + 2]) < 0)
+                return false;
+        return true;
+    }
+
+    /// One segment of a pattern: finds or makes its node. Returns what is wrong with it.
+    static const char* descend(route_node*& at, string_view segment, bool last,
+                               std::vector<std::string>& names) {
+        if (segment.find_first_of("{}") == string_view::npos) {
+            at = &at->add_literal(segment);
+            return nullptr;
+        }
+        if (segment.size() < 3 || segment.front() != '{' || segment.back() != '}')
+            return "has braces that are no whole {segment}";
+        string_view name = segment.substr(1, segment.size() - 2);
+        bool is_tail = name.size() > 3 && name.substr(name.size() - 3) == "...";
+        if (is_tail) name.remove_suffix(3);
+        if (!is_token(name)) return "has a parameter without a proper name";
+        for (const std::string& known : names)
+            if (known == name) return "names a parameter twice";
+        if (is_tail && !last) return "goes on after a {tail...}";
+        names.emplace_back(name);
+        std::unique_ptr<route_node>& next = is_tail ? at->tail : at->param;
+        if (!next) next = std::make_unique<route_node>();
+        at = next.get();
+        return nullptr;
+    }
+
+    void note_method(const std::string& method) {
+        if (method == "*") return;
+        if (!methods_.empty()) methods_ += ", ";
+        methods_ += method == "GET" ? "GET, HEAD" : method;
+    }
+
+    /// `rest` is empty at the end of the path, else it starts with '/'. Backtracks: a literal that
+    /// leads nowhere gives way to {x}, that to {x...}; no node is entered twice by one path.
+    static bool walk(const route_node& at, string_view rest, request_state& req, route_match& found) {
+        if (rest.empty()) return arrive(at, req, found);
+        rest.remove_prefix(1);
+        string_view segment = rest.substr(0, rest.find('/'));
+        string_view after = rest.substr(segment.size());
+        if (const route_node* next = find_literal(at, segment))
+            if (walk(*next, after, req, found)) return true;
+        std::size_t depth = req.params.size();
+        if (at.param && !segment.empty()) {
+            req.params.push_back({{}, segment});
+            if (walk(*at.param, after, req, found)) return true;
+            req.params.resize(depth);
+        }
+        if (!at.tail) return false;
+        req.params.push_back({{}, rest});
+        if (arrive(*at.tail, req, found)) return true;
+        req.params.resize(depth);
+        return false;
+    }
+
+    static const route_node* find_literal(const route_node& at, string_view segment) {
+        if (segment.find('%') == string_view::npos) return at.literal(segment);
+        if (at.literals.empty()) return nullptr;
+        std::string decoded(segment);
+        decoded.resize(percent_decode(segment, &decoded[0], false));
+        return at.literal(decoded);
+    }
+
+    /// The path fits: is there a route for the method? Else it is noted for Allow.
+    static bool arrive(const route_node& at, request_state& req, route_match& found) {
+        const route_node::entry *exact = nullptr, *get = nullptr, *any = nullptr;
+        for (const route_node::entry& e : at.entries) {
+            if (e.method == req.method) exact = &e;
+            else if (e.method == "GET") get = &e;
+            else if (e.method == "*") any = &e;
+        }
+        if (!exact && req.method == "HEAD") exact = get;
+        if (!exact) exact = any;
+        if (!exact) {
+            for (const route_node::entry& e : at.entries) note_allowed(e.method, found.allow);
+            return false;
+        }
+        found.to = exact->to;
+        for (std::size_t i = 0; i < exact->names.size(); ++i) req.params[i].name = exact->names[i];
+        return true;
+    }
+
+    static void note_allowed(const std::string& method, std::string& allow) {
+        for (string_view name : {string_view(method), string_view(method == "GET" ? "HEAD" : "")}) {
+            if (name.empty() || list_has(allow, name)) continue;
+            if (!allow.empty()) allow += ", ";
+            allow += name;
+        }
+    }
+
+    route_node root_;
+    std::string methods_;
+};
+
+// [10] CONNECTION ---------------------------------------------------------------------------------
+// One peer's life as a state machine: bytes in, bytes out, and the time as an argument. No syscall,
+// but for the one write that wakes a loop when another thread has something for it.
+//
+// A connection that idles owns nothing but its `conn`. What it needs for longer than one turn of the
+// loop (half a message, an answer that found no room, an exchange that is answered later) is in its
+// `box`. One exchange at a time: pipelined bytes behind it wait unparsed, so answers keep their order.
+
+/// How other threads reach a loop. Outlives it, so that posting is always harmless.
+struct mailbox : std::enable_shared_from_this<mailbox> {
+    void* at = nullptr; // the loop; for tasks that run on it
+    const void* of = nullptr; // its server
+    mutex guard;
+    std::vector<std::shared_ptr<flow>> restless; // exchanges that have something for the loop
+    std::vector<callback<void()>> tasks;
+    unique_fd wake; // eventfd, in the loop's epoll
+    std::atomic<bool> full{false}; // so that a loop at work needs no lock to see that nothing came
+    bool open = true;
+
+    bool post(std::shared_ptr<flow> from, callback<void()> task);
+    void take(std::vector<std::shared_ptr<flow>>& flows, std::vector<callback<void()>>& work) {
+        hold lock(guard);
+        flows.swap(restless), work.swap(tasks);
+        full.store(false, std::memory_order_release);
+    }
+};
+
+/// The mailbox of the loop that this thread runs, while it runs user code.
+inline mailbox*& this_loop() noexcept {
+    static thread_local mailbox* current = nullptr;
+    return current;
+}
+
+/// The wake-up is written once however much is posted, and not at all from the loop itself, which
+/// looks before it sleeps. False: the loop has ended.
+inline bool mailbox::post(std::shared_ptr<flow> from, callback<void()> task) {
+    hold lock(guard);
+    if (!open) return false;
+    if (from) restless.push_back(std::move(from));
+    if (task) tasks.push_back(std::move(task));
+    if (!full.exchange(true) && this_loop() != this) ring(wake.get());
+    return true;
+}
+
+/// What on_exchange will want to know of a request; an exchange that is answered later owns it.
+struct about {
+    string_view method, target;
+    std::uint64_t bytes_in = 0;
+    std::int64_t started = 0; // us
+};
+
+/// An exchange that isn't over when its handler returns. User code of any thread writes into it and
+/// posts it; its loop takes from it. Everything but what says otherwise is guarded.
+struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
+    enum class mode : unsigned char { none, whole, streamed, raw };
+    static constexpr std::size_t max_arrived = 256 << 10; // then the sender is stopped
+
+    const std::shared_ptr<mailbox> home;
+    std::uint64_t id; // of the connection; loop only
+    const std::size_t max_queued;
+    mutex guard;
+    condition changed;
+    request req = access::make_request(); // loop and handler only
+    about log; // views into log_text
+    std::string log_text;
+    std::uint64_t bytes_out = 0; // loop only
+    int status = 0;
+    std::string offered; // protocols that the client would switch to
+    int fd = -1; // the connection's, while it is there
+
+    // out
+    mode how = mode::none;
+    std::optional<response> answer;
+    std::string queued; // not framed yet
+    std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
+    headers trailers_out;
+    bool open = true, full = false, ended = false, is_cut = false, posted = false;
+    callback<void()> drained, closed;
+    callback<void(upgraded)> take_over;
+    milliseconds heartbeat{0};
+    bool is_events = false;
+
+    // in
+    std::string arrived;
+    headers trailers_in;
+    error why_in;
+    bool in_whole = false, in_done = false, paused = false, wanted = false, reader_dropped = false,
+         released = false;
+    callback<void(string_view)> on_piece;
+    callback<void(const error&)> on_done;
+
+    // the client's role: the head, or the failure, is told once
+    callback<void(result<response>)> on_head;
+    std::size_t max_head_bytes = 0;
+    std::int64_t progress = 0; // ms, of the last bytes
+    unsigned interims = 0;
+    bool may_upgrade = false, heard = false, reused = false;
+
+    flow(std::shared_ptr<mailbox> loop, std::uint64_t connection, std::size_t limit)
+        : home(std::move(loop)), id(connection), max_queued(limit) {}
+
+    /// With the guard held.
+    void post() {
+        if (std::exchange(posted, true)) return;
+        if (!home->post(shared_from_this(), {})) open = false;
+    }
+
+    bool send(response res, mode kind) {
+        hold lock(guard);
+        if (!open || how != mode::none) return false;
+        how = kind;
+        if (kind == mode::streamed) {
+            std::uint64_t stated = stated_length(access::raw_fields(res), UINT64_MAX);
+            if (stated != UINT64_MAX) may_write = stated;
+        }
+        answer.emplace(std::move(res));
+        post();
+        return open;
+    }
+
+    written write(string_view bytes) override {
+        hold lock(guard);
+        if (!open || ended) return written::closed;
+        if (full || (may_write && bytes.size() > *may_write)) {
+            is_cut = true, open = false; // a hole, or more than was announced: never look whole
+            post();
+            return written::closed;
+        }
+        if (may_write) *may_write -= bytes.size();
+        queued.append(bytes);
+        full = queued.size() > max_queued;
+        if (!bytes.empty()) post();
+        return !open ? written::closed : full ? written::full : written::ok;
+    }
+    written wait(milliseconds timeout) override {
+        if (this_loop()) return written::closed;
+        deadline until = deadline::after(timeout);
+        hold lock(guard);
+        while (open && full && changed.wait(guard, until)) {}
+        return !open ? written::closed : full ? written::full : written::ok;
+    }
+    void on_drain(callback<void()> act) override {
+        hold lock(guard);
+        std::swap(drained, act);
+        post();
+    }
+    void on_close(callback<void()> act) override {
+        hold lock(guard);
+        std::swap(closed, act);
+        post(); // it may be closed already
+    }
+    bool end(headers trailers) override {
+        hold lock(guard);
+        if (!open || ended) return false;
+        if (may_write && *may_write) return is_cut = true, open = false, post(), false;
+        trailers_out = std::move(trailers);
+        ended = true;
+        post();
+        return open;
+    }
+    void cut() override {
+        hold lock(guard);
+        if (!open || ended) return;
+        is_cut = true, open = false;
+        post();
+    }
+    bool is_open() override {
+        hold lock(guard);
+        return open;
+    }
+
+    void on_data(callback<void(string_view)> piece, callback<void(const error&)> done) override {
+        hold lock(guard);
+        std::swap(on_piece, piece), std::swap(on_done, done);
+        wanted = true;
+        post();
+    }
+    void pause(bool stop) override {
+        hold lock(guard);
+        paused = stop;
+        if (!stop) post();
+    }
+    const headers& trailers() override { return trailers_in; }
+    result<std::size_t> read(char* into, std::size_t room) override {
+        if (this_loop()) return failed(errc::would_block_loop, "body_reader::read");
+        hold lock(guard);
+        if (!std::exchange(wanted, true)) post();
+        while (arrived.empty() && !in_done) changed.wait(guard, deadline());
+        if (arrived.empty() && !in_whole) return why_in;
+        std::size_t count = arrived.size() < room ? arrived.size() : room;
+        std::memcpy(into, arrived.data(), count);
+        arrived.erase(0, count);
+        if (count && !in_done) post();
+        return count;
+    }
+    void drop_reader() override {
+        callback<void(string_view)> piece; // destroyed without the guard
+        callback<void(const error&)> done;
+        hold lock(guard);
+        reader_dropped = true;
+        std::swap(piece, on_piece), std::swap(done, on_done);
+        if (!in_done) post();
+    }
+    raw_stream release() override {
+        hold lock(guard);
+        raw_stream out;
+        if (!open || fd < 0) return out;
+        out.fd = unique_fd(duplicate(fd));
+        out.already_read = std::move(arrived);
+        released = true, open = false;
+        post();
+        return out;
+    }
+};
+
+/// Where a client's connections of one loop come from and go back to.
+struct call_pool {
+    virtual ~call_pool() = default;
+    virtual void freed(std::uint64_t id) = 0;                  // kept for the next call
+    virtual void lost(std::uint64_t id) = 0;                   // closed
+    virtual bool retries(const std::shared_ptr<flow>& call) = 0; // sends it again elsewhere
+    virtual void shut() = 0;                                   // the loop ends
+};
+
+/// What a connection needs for longer than one turn of its loop.
+struct box {
+    std::string in; // not parsed yet: half a head, or requests behind the one at work
+    std::string out; // waits for room in the socket
+    content tail; // a large body that follows `out`, from tail_at
+    std::uint64_t tail_at = 0, tail_size = 0;
+    framing tail_how = framing::none;
+    bool has_tail = false, tail_ended = false;
+    std::vector<unique_fd> fds; // ride on the first byte of `out`
+    body_decoder decoder;
+    request req = access::make_request(); // whose body is being collected
+    route* to = nullptr;
+    std::shared_ptr<flow> at_work;
+    std::shared_ptr<call_pool> pool; // the client's role
+    body_plan plan; // of at_work's answer
+    std::size_t counted = 0; // in site::buffered
+
+    bool is_empty() const noexcept { return in.empty() && out.empty() && !has_tail && !at_work && !pool; }
+};
+
+enum class phase : unsigned char {
+    head,    // between requests, or inside a head
+    body,    // collecting a body
+    discard, // of a request that is answered already
+    stream,  // a body goes to its reader as it comes
+    waiting, // for an answer
+    raw,     // upgraded
+    kept,    // the client's role: between calls
+    reply,   // the head of an answer is awaited; its body is a `stream`
+};
+
+enum class timer : unsigned char { none, head, body, write, idle, count };
+
+/// A connection: 72 bytes, all that it owns while it idles.
+struct conn {
+    std::unique_ptr<box> more;
+    std::shared_ptr<card> who; // made at first use
+    std::int64_t due = 0;      // of `clock`, in ms
+    std::uint32_t prev = 0, next = 0; // in the list of that timer
+    int fd = -1;
+    std::uint32_t generation = 0;
+    std::uint16_t door = 0;
+    phase at = phase::head;
+    timer clock = timer::none;
+    bool readable : 1; // an edge was seen and not read to its end
+    bool blocked : 1;  // the socket has no room: EPOLLOUT is asked for
+    bool half : 1;     // the peer has shut its side: read on to the end of file
+    bool hung_up : 1;  // both sides
+    bool peer_done : 1; // the end of file was read
+    bool ends : 1;     // close once everything is sent
+    bool shuts : 1;    // shutdown(SHUT_WR) once everything is sent
+    bool gone : 1;     // close without sending
+    bool persistent : 1;
+    bool expects : 1;  // 100-continue has not been answered
+    bool large : 1;    // SO_SNDBUF was raised
+    bool forbidden : 1;
+    bool head_only : 1;
+    bool old_version : 1;
+    bool calls : 1;    // the client's role
+
+    box& kept() {
+        if (!more) more = std::make_unique<box>();
+        return *more;
+    }
+    bool has_output() const noexcept { return blocked || (more && more->has_tail); }
+};
+
+/// What a loop lends to the connection it serves. Nothing in it outlives the turn.
+struct desk {
+    buffer out;
+    request req = access::make_request();
+    std::optional<response> res;
+    body_decoder decoder;
+    head parsed;
+    string_view in;
+    std::int64_t now = 0; // ms, monotonic
+    char date[40] = {};       // "Date: ...\r\n"
+    std::int64_t (*micros)() = nullptr; // for those who log times; not called for others
+    std::uint64_t requests = 0, refused = 0;
+};
+
+/// A listener's policy and name.
+struct door {
+    listener at;
+    std::optional<peer_rule> allow;
+    std::string name;
+    bool is_ours = true; // not inherited or handed over
+
+    explicit door(listener from) : at(std::move(from)) {}
+};
+
+struct hook {
+    callback<std::optional<response>(request&)> before;
+    callback<void(const uds_http::exchange&, response&)> after;
+};
+
+/// What all connections of a server share. Constant while it runs, but for the counters.
+struct site {
+    server_options options;
+    head_limits limits{};
+    router routes;
+    std::vector<hook> hooks;
+    bool has_after = false;
+    callback<void(const uds_http::exchange&)> on_exchange;
+    callback<void(string_view)> on_log;
+    std::vector<std::unique_ptr<door>> doors;
+    callback<bool(std::shared_ptr<flow>, route&)> to_worker;
+    std::atomic<std::size_t> buffered{0};
+    std::atomic<int> stops{0};
+
+    bool is_observed() const noexcept { return on_exchange || has_after; }
+    bool stopping() const noexcept { return stops.load(std::memory_order_relaxed) > 0; }
+    void log(string_view line) {
+        if (on_log) guarded([&] { on_log(line); }, [](const char*) {});
+    }
+};
+
+/// A response of ours, worded as aiohttp words them.
+inline response plain_status(int status, string_view why = {}) {
+    char number[4];
+    std::string text(number, put_number(number, static_cast<std::uint64_t>(status)));
+    text.append(": ").append(reason_of(status));
+    if (!why.empty()) text.append(" (").append(why).append(")");
+    response res(status);
+    access::owned_text(access::body(res)) = std::move(text);
+    access::set_type(res, "text/plain; charset=utf-8");
+    return res;
+}
+
+/// Arguments of a handler, whatever its shape.
+struct call {
+    request& req;
+    std::optional<response>* answer; // plain
+    responder* later;
+    body_reader* body; // streamed
+};
+
+/// Runs a handler that returns its answer, into `out`; 500 where it throws.
+inline void run_plain(site& s, route& to, request& req, std::optional<response>& out) {
+    call arguments{req, &out, nullptr, nullptr};
+    guarded([&] { access::run(access::handler_of(to))(arguments); },
+            [&](const char* what) {
+                s.log(access::pattern(to) + ": handler threw: " + what);
+                out.reset();
+            });
+    if (!out) out.emplace(plain_status(500));
+}
+
+/// The server's side of one connection, for as long as one call: takes bytes, runs handlers, leaves
+/// the answers in desk::out and box::tail.
+class dialog {
+public:
+    static constexpr std::size_t max_inline_body = 16 << 10; // larger ones leave without a copy
+    static constexpr std::size_t max_batch_bytes = 256 << 10; // of answers, before they are sent
+    static constexpr std::size_t max_discarded_bytes = 64 << 10; // of a refused request's body
+
+    dialog(site& s, desk& d, conn& c, std::uint64_t id, const std::shared_ptr<mailbox>& home)
+        : s_(s), d_(d), c_(c), id_(id), home_(home) {}
+
+    /// Answers every complete request in `in`; what remains is kept. True: there is more to do once
+    /// the answers have left.
+    bool take(string_view in) {
+        d_.in = in;
+        bool goes_on = true;
+        while (goes_on && !c_.ends && d_.out.size() < max_batch_bytes) goes_on = step();
+        bool again = goes_on && !c_.ends;
+        if (c_.ends && c_.at != phase::waiting) d_.in = {};
+        keep_rest();
+        return again || (c_.more && c_.more->has_tail && !d_.in.empty());
+    }
+
+    /// Which deadline the connection is under now.
+    timer due_timer() const noexcept {
+        if (c_.has_output()) return timer::write;
+        switch (c_.at) {
+        case phase::head: return c_.more && !c_.more->in.empty() ? timer::head : timer::idle;
+        case phase::body:
+        case phase::discard: return timer::body;
+        case phase::stream: return !c_.calls && wants_body() ? timer::body : timer::none;
+        default: return timer::none;
+        }
+    }
+
+    /// The deadline has passed: answers where an answer is due. Closing is the loop's.
+    void time_out(timer which) {
+        if (which == timer::head || (which == timer::body && c_.at == phase::body))
+            refuse(408, which == timer::head ? "head too slow" : "body too slow");
+        else if (which == timer::body && c_.at == phase::stream)
+            time_out_stream(c_.more->at_work);
+        c_.ends = true;
+    }
+
+    /// The client's role: sends a request, whose answer settles `f`.
+    void ask(std::shared_ptr<flow> f) {
+        request_state& r = access::state(f->req);
+        box& b = c_.kept();
+        b.plan = plan_request(r), b.at_work = f;
+        c_.at = phase::reply, c_.head_only = r.method == "HEAD", c_.persistent = true;
+        write_request_head(d_.out, r, b.plan);
+        if (!b.plan.sends) return;
+        string_view text = access::text(r.sent);
+        if (access::kind_of(r.sent) == access::kind::reader) {
+            f->how = flow::mode::streamed;
+            if (b.plan.how == framing::length) f->may_write = b.plan.length;
+            body_reader from = std::move(access::source_of(r.sent)->reader);
+            return relay(std::move(from), access::make_stream<body_writer>(f));
+        }
+        if (!text.empty() && text.size() <= max_inline_body) return d_.out.add(text);
+        b.tail_size = known_size(r.sent).value_or(UINT64_MAX);
+        b.tail = std::move(r.sent), b.tail_at = 0, b.tail_how = b.plan.how;
+        b.has_tail = true, b.tail_ended = false;
+    }
+
+    /// Ends a call, and its connection, with an error.
+    void fail_call(error why) {
+        flow& f = *c_.more->at_work;
+        c_.gone = c_.ends = true;
+        hold lock(f.guard);
+        if (f.in_done) return;
+        f.why_in = std::move(why), f.in_done = true;
+        f.arrived.clear();
+    }
+
+    /// The peer will send no more. True: close now.
+    bool at_eof() {
+        c_.peer_done = true;
+        switch (c_.at) {
+        case phase::kept: return true;
+        case phase::reply: fail_call(failed(errc::cut_off, "response")); return false;
+        case phase::head: // a head cut short gets no answer: there is no request
+        case phase::body:
+        case phase::discard: return true;
+        case phase::stream:
+            if (c_.more->decoder.ends_at_eof()) finish_body(*c_.more->at_work);
+            else fail_body(failed(errc::cut_off, c_.calls ? "response body" : "request body"));
+            return false;
+        case phase::raw: end_raw_input(); return false;
+        default: return false; // half-closed, and waits for its answer
+        }
+    }
+
+    /// The exchange at work has news from its user: sends and delivers what can be. `f` is held by
+    /// the caller; c_ stays valid, since nothing that a callback can call closes a connection.
+    void settle(flow& f) {
+        push_out(f);
+        if (c_.more && c_.more->at_work.get() == &f) hand_in(f);
+        tell_drained(f);
+        if (c_.calls && c_.more->at_work.get() == &f) end_call(f);
+    }
+
+    /// Whether bytes of the peer could be used now. What can't be stays in the socket, so that its
+    /// buffer stops the sender.
+    bool wants_bytes() const noexcept {
+        switch (c_.at) {
+        case phase::head: return !c_.ends && !c_.has_output();
+        case phase::kept:
+        case phase::reply:
+        case phase::body:
+        case phase::discard: return !c_.ends;
+        case phase::stream:
+        case phase::raw: return wants_body();
+        default: return false;
+        }
+    }
+
+    /// The connection ends under its exchange.
+    void tell_cut(const error& why) {
+        if (c_.more && c_.more->at_work) tell(0, c_.more->at_work->bytes_out, why);
+    }
+
+    /// The connection is gone under its exchange, or the exchange was never at work.
+    static void abandon(site& s, flow& f, error why) {
+        callback<void()> closed, drained; // destroyed without the guard: captures may own `f`'s ends
+        callback<void(string_view)> piece;
+        callback<void(const error&)> done;
+        callback<void(upgraded)> take;
+        callback<void(result<response>)> head;
+        bool tells_done = false;
+        {
+            hold lock(f.guard);
+            f.fd = -1, f.open = false;
+            tells_done = !f.in_done || f.on_done;
+            if (!f.in_done || (f.on_piece && !f.arrived.empty())) // pieces lost: not whole
+                f.why_in = why, f.in_done = true, f.in_whole = false, f.arrived.clear();
+            why = f.why_in;
+            std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
+            std::swap(piece, f.on_piece), std::swap(drained, f.drained), std::swap(take, f.take_over);
+            f.changed.notify_all();
+        }
+        auto log = [&s](const char* what) { s.log(std::string("callback: ") + what); };
+        if (head) guarded([&] { head(why); }, log);
+        if (done && tells_done) guarded([&] { done(why); }, log);
+        if (closed) guarded([&] { closed(); }, log);
+    }
+
+    /// The whole answer: a small body into the batch, a large one as the tail that follows it.
+    void answer(response&& res) {
+        content& body = access::body(res);
+        if (access::kind_of(body) == access::kind::reader) return answer_passed(std::move(res));
+        run_after(res);
+        check(res, known_size(body));
+        body_plan plan = plan_response(res, known_size(body), c_.head_only, version());
+        if (plan.how == framing::until_close) c_.persistent = false;
+        if (!c_.persistent) c_.ends = true;
+        write_head(res, plan);
+        tell(res.status(), plan.sends ? plan.length : 0, error());
+        if (!plan.sends) return;
+        string_view text = access::text(body);
+        bool in_memory = access::kind_of(body) == access::kind::text ||
+                         access::kind_of(body) == access::kind::view;
+        if (in_memory && text.size() <= max_inline_body) return d_.out.add(text);
+        box& b = c_.kept();
+        b.tail_size = known_size(body).value_or(UINT64_MAX);
+        b.tail = std::move(body), b.tail_at = 0, b.tail_how = plan.how, b.has_tail = true, b.tail_ended = false;
+    }
+
+    void refuse(int status, string_view why) {
+        ++d_.refused;
+        c_.persistent = false;
+        note(status, why);
+        answer(plain_status(status, why));
+        c_.ends = true;
+    }
+
+private:
+    bool step() {
+        switch (c_.at) {
+        case phase::head: return step_head();
+        case phase::body: return collect(c_.more->req, c_.more->decoder, c_.more->to);
+        case phase::discard: return step_discard();
+        case phase::stream: return step_stream();
+        case phase::raw: return step_raw();
+        case phase::reply: return step_reply();
+        case phase::kept: return c_.ends = !d_.in.empty(), false; // nobody asked for anything
+        default: return false;
+        }
+    }
+
+    bool step_reply() {
+        if (d_.in.empty()) return false;
+        flow& f = *c_.more->at_work;
+        f.heard = true;
+        head_limits limits = s_.limits;
+        limits.max_head_bytes = f.max_head_bytes;
+        response res;
+        headers& fields = access::raw_fields(res);
+        field* room = access::open(fields, limits.max_fields_count);
+        parsed at = parse_response_head(d_.in, limits, access::state(f.req).method, room, d_.parsed);
+        if (at == parsed::more) return false;
+        const head& h = d_.parsed;
+        if (at == parsed::bad) {
+            errc why = h.status == 431 ? errc::too_large : errc::bad_message;
+            return fail_call(failed(why, h.why)), false;
+        }
+        access::close(fields, h.fields_count, true);
+        d_.in.remove_prefix(h.size);
+        if (h.status / 100 == 1 && h.status != 101) // RFC 9110 15.2: passed over, but not for ever
+            return ++f.interims <= 16 || (fail_call(failed(errc::bad_message, "1xx")), false);
+        if (h.status == 101 && !f.may_upgrade)
+            return fail_call(failed(errc::bad_message, "101 that nobody asked for")), false;
+        fields = headers(fields); // out of the loop's buffer
+        access::set_status(res, h.status);
+        c_.persistent = h.persistent;
+        if (h.status == 101) c_.at = phase::raw, c_.more->plan = {framing::until_close, 0, false, true};
+        else c_.at = phase::stream, c_.more->decoder.start(h.how, h.length);
+        tell_head(f, std::move(res));
+        return true;
+    }
+
+    void tell_head(flow& f, response res) {
+        callback<void(result<response>)> act;
+        {
+            hold lock(f.guard);
+            std::swap(act, f.on_head);
+            if (c_.at == phase::raw) f.how = flow::mode::raw;
+        }
+        guarded([&] { act(std::move(res)); }, [&](const char* what) { fail_user(f, what); });
+        if (c_.at == phase::stream && d_.parsed.how == framing::none) finish_body(f);
+    }
+
+    /// The answer has been read and handed on: the connection goes back, if it is fit for it.
+    void end_call(flow& f) {
+        {
+            hold lock(f.guard);
+            if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
+            if (!f.in_whole) c_.persistent = false;
+            f.open = false, f.fd = -1;
+        }
+        bool sent = !c_.has_output() && (f.how != flow::mode::streamed || f.ended);
+        if (!c_.persistent || !sent || c_.peer_done || !d_.in.empty()) return void(c_.ends = c_.gone = true);
+        c_.at = phase::kept;
+        c_.more->at_work.reset();
+        c_.more->pool->freed(id_);
+    }
+
+    bool step_head() {
+        if (d_.in.empty() || c_.has_output()) return false;
+        request_state& req = access::state(d_.req);
+        field* fields = access::open(req.fields, s_.limits.max_fields_count);
+        switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
+        case parsed::more: return false;
+        case parsed::bad:
+            c_.head_only = c_.old_version = false;
+            refuse(d_.parsed.status, d_.parsed.why);
+            return false;
+        case parsed::done: break;
+        }
+        d_.in.remove_prefix(d_.parsed.size);
+        access::close(req.fields, d_.parsed.fields_count, true);
+        begin(req);
+        return !c_.ends;
+    }
+
+    void begin(request_state& req) {
+        const head& h = d_.parsed;
+        ++d_.requests;
+        req.reset();
+        req.method = h.method, req.target = h.target, req.version = h.version;
+        req.path = path_of(h.target), req.query = query_of(h.target);
+        req.borrowed = true, req.fd = c_.fd, req.from = c_.who;
+        req.listener = s_.doors.empty() ? string_view() : s_.doors[c_.door]->name;
+        c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
+        c_.persistent = h.persistent && !(s_.stopping() && d_.in.size() <= h.length);
+        c_.expects = h.expect_continue;
+        about_ = {h.method, h.target, h.how == framing::length ? h.length : 0, 0};
+        if (s_.is_observed()) about_.started = d_.micros();
+        route_match found = s_.routes.match(req);
+        std::optional<response> early = screen(found);
+        if (req.from) c_.who = req.from;
+        if (early) {
+            if (!skip_body()) c_.persistent = false;
+            return answer(std::move(*early));
+        }
+        const bool is_streamed = access::is_streamed(access::handler_of(*found.to));
+        if (h.how == framing::none && !is_streamed) return dispatch(d_.req, *found.to);
+        d_.decoder.start(h.how, h.length);
+        if (is_streamed) return start_stream(*found.to);
+        collect(d_.req, d_.decoder, found.to);
+    }
+
+    /// Everything that can answer before a body is read.
+    std::optional<response> screen(route_match& found) {
+        if (c_.forbidden) return forbid("not on the listener's list");
+        for (hook& h : s_.hooks) {
+            if (!h.before) continue;
+            std::optional<response> early;
+            guarded([&] { early = h.before(d_.req); }, [&](const char* what) {
+                s_.log(std::string("hook: ") + what);
+                early = plain_status(500);
+            });
+            if (early) return early;
+        }
+        if (!found.to) return no_route(found);
+        if (const auto& rule = access::allow(*found.to); rule && !rule->admits(d_.req.peer()))
+            return forbid("not on the route's list");
+        std::size_t limit = access::body_limit(*found.to).value_or(s_.options.max_body_bytes);
+        bool streamed = access::is_streamed(access::handler_of(*found.to));
+        if (streamed && !access::body_limit(*found.to)) return {};
+        if (d_.parsed.how != framing::length || d_.parsed.length <= limit) return {};
+        return refusal(413, "body over the limit");
+    }
+
+    std::optional<response> refusal(int status, string_view why) {
+        ++d_.refused;
+        note(status, why);
+        return plain_status(status);
+    }
+    std::optional<response> forbid(const char* why) {
+        c_.persistent = c_.persistent && !c_.forbidden;
+        return refusal(403, why);
+    }
+
+    std::optional<response> no_route(const route_match& found) {
+        if (found.status == 204) return response(204).header("Allow", found.allow);
+        response res = plain_status(found.status);
+        if (found.status == 405) res.header("Allow", found.allow); // RFC 9110 15.5.6
+        return res;
+    }
+
+    /// A request was answered before its body came. False: what is left of it can't be passed over,
+    /// so the connection ends.
+    bool skip_body() {
+        const head& h = d_.parsed;
+        if (h.how == framing::none) return true;
+        d_.decoder.start(h.how, h.length);
+        string_view piece;
+        parsed at = parsed::more;
+        do at = d_.decoder.next(d_.in, piece);
+        while (at == parsed::more && !piece.empty());
+        if (at == parsed::done) return true;
+        // Whoever waits for 100 may never send the body, or send it at once: RFC 9110 10.1.1.
+        if (at == parsed::bad || c_.expects || h.how != framing::length) return false;
+        if (h.length > max_discarded_bytes) return false;
+        c_.kept().decoder = d_.decoder;
+        c_.at = phase::discard;
+        return true;
+    }
+
+    bool step_discard() {
+        string_view piece;
+        parsed at = parsed::more;
+        do at = c_.more->decoder.next(d_.in, piece);
+        while (at == parsed::more && !piece.empty());
+        if (at == parsed::more) return false;
+        c_.at = phase::head;
+        if (at == parsed::bad) c_.ends = true;
+        return true;
+    }
+
+    /// Reads a body to its end and calls the handler. One that came whole is not copied.
+    bool collect(request& req, body_decoder& decoder, route* to) {
+        request_state& r = access::state(req);
+        std::size_t limit = access::body_limit(*to).value_or(s_.options.max_body_bytes);
+        for (;;) {
+            string_view piece;
+            parsed at = decoder.next(d_.in, piece);
+            if (at == parsed::bad) return refuse(400, decoder.why()), false;
+            if (!add_piece(r, piece, at == parsed::done)) return refuse(503, "memory"), false;
+            if (r.body.size() > limit) return refuse(413, "body over the limit"), false;
+            if (at == parsed::done) break;
+            if (piece.empty()) return park(req, to), false;
+        }
+        c_.at = phase::head;
+        dispatch(req, *to);
+        return !c_.ends && c_.at == phase::head;
+    }
+
+    /// A view while the body is one piece of the loop's buffer, a string of ours after that.
+    bool add_piece(request_state& r, string_view piece, bool last) {
+        if (piece.empty()) return true;
+        bool first = r.body.empty() && r.body_text.empty();
+        if (first && last && r.borrowed) return r.body = piece, true;
+        if (first && r.borrowed && d_.parsed.how == framing::chunked) {
+            r.body_text.assign(piece);
+        } else {
+            if (first && d_.parsed.how == framing::length && r.borrowed)
+                r.body_text.reserve(d_.parsed.length < (1u << 20) ? d_.parsed.length : (1u << 20));
+            r.body_text.append(piece);
+        }
+        r.body = r.body_text;
+        return count(r.body_text.size() > (64 << 10) ? r.body_text.size() : 0);
+    }
+
+    /// The body goes on in a later turn: the request moves to memory of its own.
+    void park(request& req, route* to) {
+        if (c_.expects) {
+            d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
+            c_.expects = false;
+        }
+        if (c_.at == phase::body) return;
+        box& b = c_.kept();
+        b.req = std::move(req);
+        access::state(b.req).fd = c_.fd; // still this connection's, for who asks for its peer
+        b.decoder = d_.decoder, b.to = to;
+        c_.at = phase::body;
+    }
+
+    /// Keeps the sum of all bodies in memory under its limit. False: over it.
+    bool count(std::size_t now) {
+        std::size_t before = c_.more ? c_.more->counted : 0;
+        if (now == before) return true;
+        std::size_t total = s_.buffered.fetch_add(now - before) + now - before;
+        c_.kept().counted = now;
+        return now < before || total <= s_.options.max_buffered_bytes;
+    }
+
+    void dispatch(request& req, route& to) {
+        handler& h = access::handler_of(to);
+        if (!access::is_plain(h)) return start_flow(req, to);
+        if (s_.to_worker && !access::on_loop(to)) return to_worker(req, to);
+        run_plain(s_, to, req, d_.res);
+        if (!c_.who) c_.who = access::state(req).from; // asked for once
+        if (&req != &d_.req) d_.req = std::move(req); // for the log; frees a collected body
+        answer(std::move(*d_.res));
+        d_.res.reset();
+        release_body();
+    }
+
+    void release_body() {
+        if (!c_.more) return;
+        access::state(d_.req).body_text.shrink_to_fit();
+        count(0);
+    }
+
+    std::shared_ptr<flow> make_flow(request& req) {
+        auto f = std::make_shared<flow>(home_, id_, s_.options.max_write_buffer_bytes);
+        load_peer(req);
+        f->req = std::move(req);
+        request_state& r = access::state(f->req);
+        c_.who->tag = r.tag, r.tag_slot = &c_.who->tag;
+        f->offered = d_.parsed.upgrade ? std::string(r.fields.get("Upgrade")) : std::string();
+        f->fd = c_.fd;
+        f->log_text.append(r.method).append(r.target);
+        f->log = about_;
+        f->log.method = string_view(f->log_text).substr(0, r.method.size());
+        f->log.target = string_view(f->log_text).substr(r.method.size());
+        c_.kept().at_work = f;
+        return f;
+    }
+
+    /// A moved request has to know its peer: the connection may be gone when it is asked.
+    void load_peer(request& req) {
+        (void)req.peer();
+        c_.who = access::state(req).from;
+    }
+
+    void start_flow(request& req, route& to) {
+        std::shared_ptr<flow> f = make_flow(req);
+        c_.at = phase::waiting;
+        responder later = access::make_stream<responder>(f);
+        run_with(f, to, later, nullptr);
+    }
+
+    void start_stream(route& to) {
+        std::shared_ptr<flow> f = make_flow(d_.req);
+        c_.more->decoder = d_.decoder;
+        c_.at = phase::stream;
+        if (d_.parsed.how == framing::none) finish_body(*f);
+        responder later = access::make_stream<responder>(f);
+        body_reader body = access::make_stream<body_reader>(f);
+        run_with(f, to, later, &body);
+    }
+
+    void run_with(const std::shared_ptr<flow>& f, route& to, responder& later, body_reader* body) {
+        call arguments{f->req, nullptr, &later, body};
+        guarded([&] { access::run(access::handler_of(to))(arguments); },
+                [&](const char* what) { s_.log(std::string("handler: ") + what); });
+        // What the handler did not move away is dropped here: unanswered, that is a 500.
+    }
+
+    void to_worker(request& req, route& to) {
+        std::shared_ptr<flow> f = make_flow(req);
+        c_.at = phase::waiting;
+        if (!s_.to_worker(f, to)) {
+            response busy = plain_status(503);
+            busy.header("Retry-After", "1");
+            f->send(std::move(busy), flow::mode::whole);
+        }
+    }
+
+    /// A body on its way to its reader: pieces go to the flow, which hands them on in settle().
+    bool step_stream() {
+        box& b = c_.kept();
+        flow& f = *b.at_work;
+        for (;;) {
+            if (!wants_body()) return false;
+            if (c_.expects && d_.in.empty()) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
+            c_.expects = false;
+            string_view piece;
+            parsed at = b.decoder.next(d_.in, piece);
+            if (at == parsed::bad) return fail_body(failed(errc::bad_message, b.decoder.why())), false;
+            f.progress = d_.now;
+            deliver(f, piece);
+            if (at == parsed::done) return finish_body(f), false;
+            if (piece.empty()) return false;
+        }
+    }
+
+    bool step_raw() {
+        if (d_.in.empty() || !wants_body()) return false;
+        deliver(*c_.more->at_work, std::exchange(d_.in, {}));
+        return false;
+    }
+
+    bool wants_body() const noexcept {
+        if (!c_.more || !c_.more->at_work) return false;
+        flow& f = *c_.more->at_work;
+        hold lock(f.guard);
+        return f.wanted && !f.paused && f.arrived.size() < flow::max_arrived;
+    }
+
+    /// Straight to its callback where there is one; else it waits in the flow.
+    void deliver(flow& f, string_view piece) {
+        if (piece.empty()) return;
+        callback<void(string_view)> act;
+        {
+            hold lock(f.guard);
+            if (f.reader_dropped) return;
+            if (f.on_piece && f.arrived.empty() && !f.paused) std::swap(act, f.on_piece);
+            else f.arrived.append(piece);
+            f.changed.notify_all();
+        }
+        if (act) call_piece(f, act, piece);
+    }
+
+    /// Puts the callback back unless it was replaced or dropped inside of its own call.
+    void call_piece(flow& f, callback<void(string_view)>& act, string_view piece) {
+        guarded([&] { act(piece); }, [&](const char* what) { fail_user(f, what); });
+        hold lock(f.guard);
+        if (!f.on_piece && !f.reader_dropped) std::swap(f.on_piece, act);
+    }
+
+    void fail_user(flow& f, const char* what) {
+        s_.log(std::string("callback: ") + what);
+        f.cut();
+    }
+
+    void finish_body(flow& f) {
+        c_.at = phase::waiting;
+        hold lock(f.guard);
+        parse_trailers(c_.more->decoder.trailers(), f.trailers_in);
+        f.in_whole = f.in_done = true;
+        f.changed.notify_all();
+        f.post();
+    }
+
+    void fail_body(error why) {
+        flow& f = *c_.more->at_work;
+        c_.at = phase::waiting;
+        c_.persistent = false;
+        hold lock(f.guard);
+        f.why_in = std::move(why);
+        f.in_done = true;
+        f.changed.notify_all();
+        f.post();
+    }
+
+    void time_out_stream(std::shared_ptr<flow> f) {
+        fail_body(failed(ETIMEDOUT, "request body"));
+        {
+            hold lock(f->guard);
+            if (c_.calls || f->how != flow::mode::none) return;
+            f->open = false; // 408 is the answer
+        }
+        refuse(408, "body too slow");
+        finish(*f);
+    }
+
+    void end_raw_input() {
+        flow& f = *c_.more->at_work;
+        hold lock(f.guard);
+        f.in_whole = f.in_done = true;
+        f.changed.notify_all();
+        f.post();
+    }
+
+    /// What the user wrote, onto the wire.
+    void push_out(flow& f) {
+        std::optional<response> res;
+        std::string bytes;
+        bool ended = false, is_cut = false;
+        {
+            hold lock(f.guard);
+            is_cut = f.is_cut;
+            if (f.released || (is_cut && (c_.calls || c_.has_output())))
+                return void(c_.gone = c_.ends = true);
+            std::swap(res, f.answer);
+            if (!c_.has_output()) bytes.swap(f.queued), ended = f.ended;
+        }
+        if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
+        if (res && !start_answer(f, std::move(*res))) return;
+        if (is_cut) c_.ends = true;
+        if (f.how == flow::mode::none || f.how == flow::mode::whole) return;
+        f.bytes_out += bytes.size();
+        if (c_.more->plan.how == framing::chunked) add_chunk(d_.out, bytes);
+        else d_.out.add(bytes);
+        if (!ended) return;
+        if (c_.more->plan.how == framing::chunked) add_last_chunk(d_.out, f.trailers_out);
+        if (f.how == flow::mode::raw) return void(c_.shuts = true);
+        finish(f);
+    }
+
+    /// False: that was all of it.
+    bool start_answer(flow& f, response res) {
+        if (access::kind_of(access::body(res)) == access::kind::reader) pass_on(f, res);
+        if (f.how == flow::mode::raw) return switch_protocol(f, res), true;
+        const bool bodiless = res.status() == 204 || res.status() == 205 || res.status() == 304;
+        std::optional<std::uint64_t> size;
+        if (bodiless) size = 0;
+        if (f.how == flow::mode::streamed) run_after(res);
+        if (f.how == flow::mode::whole || !check(res, size)) {
+            answer(std::move(res));
+            return finish(f), false;
+        }
+        body_plan plan = plan_response(res, size, c_.head_only, version());
+        if (plan.how == framing::until_close) c_.persistent = false;
+        write_head(res, plan);
+        f.status = res.status();
+        c_.more->plan = plan;
+        if (plan.sends && !bodiless) return true;
+        return finish(f), false;
+    }
+
+    /// A body that another stream brings: from now on the same as one that is written in pieces.
+    void pass_on(flow& f, response& res) {
+        body_reader from = std::move(access::source_of(access::body(res))->reader);
+        access::body(res) = content();
+        {
+            hold lock(f.guard);
+            f.how = flow::mode::streamed;
+            std::uint64_t stated = stated_length(access::raw_fields(res), UINT64_MAX);
+            if (stated != UINT64_MAX) f.may_write = stated;
+        }
+        relay(std::move(from), access::make_stream<body_writer>(f.shared_from_this()));
+    }
+
+    void answer_passed(response res) {
+        std::shared_ptr<flow> f = c_.more ? c_.more->at_work : nullptr;
+        if (!f) f = make_flow(d_.req);
+        c_.at = phase::waiting;
+        f->send(std::move(res), flow::mode::whole);
+    }
+
+    /// The exchange is over, but for bytes that may still wait for room.
+    void finish(flow& f) {
+        if (c_.calls) return; // the answer ends a call
+        if (f.how == flow::mode::streamed) tell(f.status, f.bytes_out, error());
+        callback<void()> drop_drained, drop_closed;
+        {
+            hold lock(f.guard);
+            f.open = false, f.fd = -1;
+            std::swap(drop_drained, f.drained), std::swap(drop_closed, f.closed);
+            f.changed.notify_all();
+        }
+        if (c_.at == phase::stream) c_.persistent = false;
+        if (c_.at == phase::stream || f.in_done) end_input(f);
+        if (!c_.persistent) c_.ends = true;
+        c_.at = phase::head;
+        c_.more->at_work.reset();
+        count(0);
+    }
+
+    /// Answered before the body was handed on: its reader gets what is here, and always an end.
+    void end_input(flow& f) {
+        hand_in(f); // pieces
+        hand_in(f); // the end
+        {
+            hold lock(f.guard);
+            if (f.in_done && !f.on_done) return;
+        }
+        hand_in_error(f, failed(errc::cut_off, "answered"));
+    }
+
+    void switch_protocol(flow& f, const response& res) {
+        c_.persistent = true;
+        d_.out.add("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n");
+        for (const field& h : access::raw_fields(res))
+            d_.out.add(h.name), d_.out.add(": "), d_.out.add(h.value), d_.out.add("\r\n");
+        d_.out.add("\r\n");
+        c_.at = phase::raw;
+        c_.more->plan = body_plan{framing::until_close, 0, false, true};
+        callback<void(upgraded)> take;
+        {
+            hold lock(f.guard);
+            std::swap(take, f.take_over);
+            f.arrived.append(c_.more->in);
+        }
+        c_.more->in.clear();
+        upgraded opened{response(101), access::make_stream<body_reader>(f.shared_from_this()),
+                        access::make_stream<body_writer>(f.shared_from_this())};
+        guarded([&] { take(std::move(opened)); }, [&](const char* what) { fail_user(f, what); });
+    }
+
+    /// What has arrived, to its reader; the end of it, once.
+    void hand_in(flow& f) {
+        callback<void(string_view)> act;
+        callback<void(const error&)> done;
+        std::string bytes;
+        {
+            hold lock(f.guard);
+            if (f.reader_dropped && !f.in_done) c_.persistent = false;
+            if (!f.on_piece || f.paused) return;
+            bytes.swap(f.arrived);
+            std::swap(act, f.on_piece);
+            if (f.in_done && bytes.empty()) std::swap(done, f.on_done);
+        }
+        if (!bytes.empty()) call_piece(f, act, bytes);
+        if (done) return call_done(f, done);
+        hold lock(f.guard);
+        if (!f.on_piece && !f.reader_dropped) std::swap(f.on_piece, act);
+        if (f.in_done && f.on_piece) f.post(); // the end comes next
+    }
+
+    void call_done(flow& f, callback<void(const error&)>& done) {
+        guarded([&] { done(f.why_in); }, [&](const char* what) { fail_user(f, what); });
+    }
+
+    void hand_in_error(flow& f, error why) {
+        callback<void(const error&)> done;
+        callback<void(string_view)> piece;
+        {
+            hold lock(f.guard);
+            f.why_in = std::move(why), f.in_done = true;
+            std::swap(done, f.on_done), std::swap(piece, f.on_piece);
+            f.changed.notify_all();
+        }
+        if (done) call_done(f, done);
+    }
+
+    void tell_drained(flow& f) {
+        callback<void()> act;
+        {
+            hold lock(f.guard);
+            if (!f.full || !f.queued.empty() || c_.has_output()) return;
+            f.full = false;
+            std::swap(act, f.drained);
+            f.changed.notify_all();
+        }
+        if (!act) return;
+        guarded([&] { act(); }, [&](const char* what) { fail_user(f, what); });
+        hold lock(f.guard);
+        if (!f.drained && f.open) std::swap(f.drained, act);
+    }
+
+    void write_head(const response& res, const body_plan& plan) {
+        head_writer{d_.date, c_.persistent, version()}.write(d_.out, res, plan);
+    }
+
+    /// The exchange that is being answered.
+    const about& subject() const noexcept {
+        return c_.more && c_.more->at_work ? c_.more->at_work->log : about_;
+    }
+
+    uds_http::exchange describe(int status, std::uint64_t bytes_out, const error& why) {
+        if (!c_.who) c_.who = std::make_shared<card>(c_.fd);
+        const about& a = subject();
+        std::uint64_t tag = c_.more && c_.more->at_work ? c_.who->tag : access::state(d_.req).tag;
+        string_view listener = s_.doors.empty() ? string_view() : s_.doors[c_.door]->name;
+        return {a.method, a.target, listener, c_.who->who, status, a.bytes_in, bytes_out, tag,
+                microseconds(d_.micros() - a.started), why};
+    }
+
+    void run_after(response& res) {
+        if (!s_.has_after) return;
+        error none;
+        uds_http::exchange now = describe(res.status(), 0, none);
+        for (hook& h : s_.hooks)
+            if (h.after)
+                guarded([&] { h.after(now, res); },
+                        [&](const char* what) { s_.log(std::string("hook: ") + what); });
+    }
+
+    void tell(int status, std::uint64_t bytes_out, const error& why) {
+        if (!s_.on_exchange) return;
+        uds_http::exchange now = describe(status, bytes_out, why);
+        guarded([&] { s_.on_exchange(now); },
+                [&](const char* what) { s_.log(std::string("on_exchange: ") + what); });
+    }
+
+    /// What would break framing, or was remembered as wrong, becomes a 500: false.
+    bool check(response& res, std::optional<std::uint64_t> size) {
+        if (list_has(access::raw_fields(res).get("Connection"), "close")) c_.persistent = false;
+        std::string fault;
+        if (auto& failure = access::failure(res)) fault = failure->message();
+        else if (res.status() < 200 || res.status() > 999) fault = "a status that can't be final";
+        else if (const char* why = framing_fault(access::raw_fields(res), size, res.status()))
+            fault = why;
+        if (fault.empty()) return true;
+        s_.log("response: " + fault);
+        res = plain_status(500);
+        return false;
+    }
+
+    int version() const noexcept { return c_.old_version ? 10 : 11; }
+
+    void note(int status, string_view why) {
+        if (!s_.on_log) return;
+        std::string line = number_text(static_cast<std::uint64_t>(status));
+        if (!c_.who) c_.who = std::make_shared<card>(c_.fd);
+        const uds_http::peer& who = c_.who->who;
+        line.append(" ").append(why).append(" pid=").append(std::to_string(who.pid));
+        line.append(" uid=").append(std::to_string(who.uid));
+        s_.log(line);
+    }
+
+    void keep_rest() {
+        if (!c_.more && d_.in.empty()) return;
+        box& b = c_.kept();
+        b.in.assign(d_.in.data(), d_.in.size());
+        if (b.is_empty() && c_.at == phase::head && !b.counted) c_.more.reset();
+    }
+
+    site& s_;
+    desk& d_;
+    conn& c_;
+    std::uint64_t id_;
+    const std::shared_ptr<mailbox>& home_;
+    about about_;
+};
+
+// [11] LOOP ---------------------------------------------------------------------------------------
+// epoll, the connections' slab, deadlines, wake-ups. Connections are edge-triggered: no epoll_ctl but
+// for the first, and for EPOLLOUT after an EAGAIN. What an edge announced and nobody wanted yet is
+// remembered in conn::readable. Events carry an index and a generation, never a pointer.
+
+/// Connections in blocks that never move; free ones are a list through `next`.
+class slab {
+public:
+    static constexpr std::uint32_t none = UINT32_MAX;
+
+    conn* at(std::uint32_t index) noexcept { return &blocks_[index / per_block][index % per_block]; }
+    /// nullptr for a connection that is gone, or whose place belongs to another one.
+    conn* find(std::uint64_t id) noexcept {
+        std::uint32_t index = static_cast<std::uint32_t>(id);
+        if (index >= blocks_.size() * per_block) return nullptr;
+        conn* c = at(index);
+        return c->fd >= 0 && c->generation == id >> 32 ? c : nullptr;
+    }
+    std::uint32_t add() {
+        if (free_ == none) grow();
+        std::uint32_t index = free_;
+        free_ = at(index)->next;
+        ++count_;
+        return index;
+    }
+    void remove(std::uint32_t index) noexcept {
+        conn* c = at(index);
+        std::uint32_t generation = c->generation + 1;
+        *c = conn{};
+        c->generation = generation & 0x7fffffff;
+        c->next = std::exchange(free_, index);
+        --count_;
+    }
+    std::size_t count() const noexcept { return count_; }
+    std::uint32_t end() const noexcept { return static_cast<std::uint32_t>(blocks_.size()) * per_block; }
+
+private:
+    static constexpr std::uint32_t per_block = 256;
+    void grow() {
+        blocks_.push_back(std::make_unique<conn[]>(per_block));
+        for (std::uint32_t i = per_block; i-- > 0;)
+            blocks_.back()[i].next = std::exchange(free_, end() - per_block + i);
+    }
+    std::vector<std::unique_ptr<conn[]>> blocks_;
+    std::uint32_t free_ = none;
+    std::size_t count_ = 0;
+};
+
+/// Deadlines of connections: a list per kind, in order of expiry, since each kind has one duration.
+/// A list is left as it is while a deadline moves by less than a 64th: so much early it may fire.
+class deadlines {
+public:
+    explicit deadlines(slab& conns) : conns_(conns) {
+        for (list& l : lists_) l.first = l.last = slab::none;
+    }
+    void set_duration(timer kind, milliseconds length) { of(kind).length = length.count(); }
+
+    void set(std::uint32_t index, timer kind, std::int64_t now, bool restarts) noexcept {
+        conn& c = *conns_.at(index);
+        if (c.clock == kind && (!restarts || kind == timer::none)) return;
+        std::int64_t due = now + of(kind).length;
+        if (c.clock == kind && due - c.due <= of(kind).length / 64) return;
+        clear(index);
+        if (kind == timer::none) return;
+        list& l = of(kind);
+        c.clock = kind, c.due = due, c.prev = l.last, c.next = slab::none;
+        (l.last == slab::none ? l.first : conns_.at(l.last)->next) = index;
+        l.last = index;
+    }
+    void clear(std::uint32_t index) noexcept {
+        conn& c = *conns_.at(index);
+        if (c.clock == timer::none) return;
+        list& l = of(c.clock);
+        (c.prev == slab::none ? l.first : conns_.at(c.prev)->next) = c.next;
+        (c.next == slab::none ? l.last : conns_.at(c.next)->prev) = c.prev;
+        c.clock = timer::none;
+    }
+    /// The first that is due, or none.
+    std::uint32_t due(std::int64_t now) const noexcept {
+        for (const list& l : lists_)
+            if (l.first != slab::none && conns_.at(l.first)->due <= now) return l.first;
+        return slab::none;
+    }
+    std::int64_t next() const noexcept {
+        std::int64_t soonest = INT64_MAX;
+        for (const list& l : lists_)
+            if (l.first != slab::none && conns_.at(l.first)->due < soonest)
+                soonest = conns_.at(l.first)->due;
+        return soonest;
+    }
+
+private:
+    struct list {
+        std::uint32_t first, last;
+        std::int64_t length = 0;
+    };
+    list& of(timer kind) noexcept { return lists_[static_cast<std::size_t>(kind)]; }
+    slab& conns_;
+    list lists_[static_cast<std::size_t>(timer::count)];
+};
+
+class loop {
+public:
+    enum : std::uint64_t { wake_id = UINT32_MAX, stop_id = UINT32_MAX - 1, alarm_id = UINT32_MAX - 2,
+                           door_id = 0x80000000 }; // no connection has an index that high
+    static constexpr std::size_t in_room = 256 << 10;
+    static constexpr int sndbuf_bytes = 1 << 20; // for large bodies; the kernel caps it
+
+    explicit loop(site& s) : s_(s), deadlines_(conns_), mail_(std::make_shared<mailbox>()) {
+        mail_->at = this, mail_->of = &s;
+    }
+    loop(const loop&) = delete;
+    virtual ~loop() = default;
+
+    error open() {
+        epoll_ = unique_fd(::epoll_create1(EPOLL_CLOEXEC));
+        alarm_ = unique_fd(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+        mail_->wake = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+        if (!epoll_ || !alarm_ || !mail_->wake) return failed(errno, "loop");
+        if (!watch(mail_->wake.get(), EPOLLIN | EPOLLET, wake_id) ||
+            !watch(alarm_.get(), EPOLLIN | EPOLLET, alarm_id))
+            return failed(errno, "epoll_ctl");
+        in_size_ = in_room;
+        while (in_size_ < s_.limits.max_head_bytes * 2) in_size_ *= 2;
+        in_.reset(new char[in_size_]);
+        d_.micros = [] {
+            return std::chrono::duration_cast<microseconds>(clock::now().time_since_epoch()).count();
+        };
+        const server_options& o = s_.options;
+        deadlines_.set_duration(timer::head, o.head_timeout);
+        deadlines_.set_duration(timer::body, o.body_timeout);
+        deadlines_.set_duration(timer::write, o.write_timeout);
+        deadlines_.set_duration(timer::idle, o.idle_timeout);
+        read_clock();
+        return {};
+    }
+
+    int descriptor() const noexcept { return epoll_.get(); }
+    const std::shared_ptr<mailbox>& mail() const noexcept { return mail_; }
+    std::size_t count() const noexcept { return shared_count_.load(std::memory_order_relaxed); }
+    std::int64_t now() const noexcept { return d_.now; }
+
+    bool watch(int fd, std::uint32_t events, std::uint64_t id) noexcept {
+        epoll_event e{};
+        e.events = events, e.data.u64 = id;
+        return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) == 0;
+    }
+    void unwatch(int fd) noexcept { ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
+
+    /// Waits for at most `timeout` ms (-1: for ever), then does everything there is to do.
+    error turn(int timeout) {
+        if (has_rest()) timeout = 0;
+        set_alarm(); // here: a drain, or a connection taken in before the first turn, set deadlines
+        epoll_event events[256];
+        int count = wait(events, 256, timeout);
+        if (count < 0) return failed(errno, "epoll_wait");
+        read_clock();
+        for (int i = 0; i < count; ++i) on_event(events[i]);
+        if (!again_.empty()) revisit();
+        if (mail_->full.load(std::memory_order_acquire)) read_mail();
+        expire();
+        return {};
+    }
+    bool has_rest() const noexcept {
+        return mail_->full.load(std::memory_order_acquire) || !again_.empty();
+    }
+    /// Before a foreign loop sleeps: descriptor() is readable once there is something to do.
+    void show_rest() noexcept {
+        if (has_rest()) ring(mail_->wake.get());
+        set_alarm();
+    }
+    /// The last thing before a loop ends. False: something came in meanwhile.
+    bool shuts_empty_mail() noexcept {
+        hold lock(mail_->guard);
+        if (mail_->tasks.empty() && mail_->restless.empty()) mail_->open = false;
+        return !mail_->open;
+    }
+
+    /// Runs `task` at `when` (ms, of now()).
+    void at(std::int64_t when, callback<void()> task) { tasks_.emplace(when, std::move(task)); }
+
+    /// Takes a connected socket in. False: no memory for it in the kernel; it is closed.
+    bool adopt(unique_fd fd, std::uint16_t door, bool forbidden) {
+        std::uint32_t index = last_added_ = conns_.add();
+        conn& c = *conns_.at(index);
+        c.fd = fd.get(), c.door = door, c.forbidden = forbidden;
+        if (!watch(c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET, id_of(index))) {
+            c.fd = -1;
+            conns_.remove(index);
+            return false;
+        }
+        (void)fd.release();
+        shared_count_.store(conns_.count(), std::memory_order_relaxed);
+        deadlines_.set(index, timer::idle, d_.now, true);
+        return true;
+    }
+
+    /// Outside of a turn: the clock is set, and a turn is to come that sees the deadline.
+    bool adopt_early(unique_fd fd) {
+        read_clock();
+        ring(mail_->wake.get());
+        return adopt(std::move(fd), 0, false);
+    }
+
+    /// The client's role: a connection that has just been made.
+    std::uint64_t adopt_call(unique_fd fd, std::shared_ptr<call_pool> pool) {
+        int raw = fd.get();
+        if (!adopt(std::move(fd), 0, false)) return UINT64_MAX;
+        std::uint32_t index = last_added_;
+        conn& c = *conns_.at(index);
+        UDS_HTTP_ASSERT(c.fd == raw);
+        (void)raw;
+        c.calls = true, c.at = phase::kept;
+        c.kept().pool = std::move(pool);
+        return id_of(index);
+    }
+    /// False: the connection is gone.
+    bool ask(std::uint64_t id, const std::shared_ptr<flow>& call) {
+        conn* c = conns_.find(id);
+        if (!c || c->ends || c->gone || c->readable) return false; // nothing may have come unasked
+        std::uint32_t index = static_cast<std::uint32_t>(id);
+        call->id = id, call->progress = d_.now;
+        talk(index).ask(call);
+        flush(*c, index);
+        rest(index, true);
+        return true;
+    }
+    void fail_call(flow& call, error why) {
+        conn* c = conns_.find(call.id);
+        if (!c || !c->more || c->more->at_work.get() != &call) return abandon(call, std::move(why));
+        std::uint32_t index = static_cast<std::uint32_t>(call.id);
+        talk(index).fail_call(std::move(why));
+        close(index);
+    }
+
+    void close_all() {
+        for (std::uint32_t i = 0; i < conns_.end(); ++i)
+            if (conns_.at(i)->fd >= 0) close(i);
+    }
+
+    /// Ends what waits for nothing; what is at work goes on.
+    void drain_connections() {
+        for (std::uint32_t i = 0; i < conns_.end(); ++i) {
+            conn& c = *conns_.at(i);
+            if (c.fd < 0) continue;
+            if (c.more && c.more->at_work && c.more->at_work->is_events) c.more->at_work->end({});
+            else rest(i, false);
+        }
+    }
+
+    /// User code reaches the loop no more.
+    void shut_mail() {
+        std::vector<std::shared_ptr<flow>> flows;
+        std::vector<callback<void()>> work;
+        {
+            hold lock(mail_->guard);
+            mail_->open = false;
+        }
+        mail_->take(flows, work);
+        for (auto& f : flows) abandon(*f, failed(errc::stopped, "server"));
+        for (auto& p : pools) p.second->shut();
+        for (auto& task : work) guarded([&] { task(); }, [](const char*) {}); // calls among them fail
+        tasks_.clear();
+    }
+    void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
+
+    std::map<const void*, std::shared_ptr<call_pool>> pools; // by client; loop only
+
+    std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0}, bytes_out{0}; // written here only
+
+protected:
+    virtual void on_special(std::uint64_t id) = 0;
+    virtual void on_closed(const conn& gone) = 0;
+
+    site& s_;
+    desk d_;
+    slab conns_;
+
+private:
+    std::uint64_t id_of(std::uint32_t index) noexcept {
+        return static_cast<std::uint64_t>(conns_.at(index)->generation) << 32 | index;
+    }
+    dialog talk(std::uint32_t index) {
+        return dialog(s_, d_, *conns_.at(index), id_of(index), mail_);
+    }
+
+    int wait(epoll_event* events, int room, int timeout) noexcept {
+        if (timeout != 0 && s_.options.busy_poll.count() > 0)
+            if (int count = spin(events, room); count != 0) return count;
+        int count = ::epoll_wait(epoll_.get(), events, room, timeout);
+        return count < 0 && errno == EINTR ? 0 : count;
+    }
+
+    /// Burns the core for a while instead of sleeping: a wake-up costs more than many polls.
+    int spin(epoll_event* events, int room) noexcept {
+        auto until = clock::now() + s_.options.busy_poll;
+        do {
+            int count = ::epoll_wait(epoll_.get(), events, room, 0);
+            if (count > 0) return count;
+        } while (clock::now() < until && !mail_->full.load(std::memory_order_acquire));
+        return 0;
+    }
+
+    void read_clock() noexcept {
+        timespec t{};
+        ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+        d_.now = static_cast<std::int64_t>(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000;
+        ::clock_gettime(CLOCK_REALTIME_COARSE, &t);
+        if (t.tv_sec == dated_) return;
+        dated_ = t.tv_sec;
+        put(put_date(put(d_.date, "Date: "), dated_), "\r\n");
+    }
+
+    void on_event(const epoll_event& e) {
+        std::uint64_t id = e.data.u64;
+        if ((id & door_id) && id <= UINT32_MAX) {
+            if (id == alarm_id) alarm_at_ = INT64_MAX;
+            else if (id != wake_id) on_special(id);
+            return;
+        }
+        conn* c = conns_.find(id);
+        if (!c) return;
+        std::uint32_t index = static_cast<std::uint32_t>(id);
+        if (e.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
+        if (e.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->half = true;
+        if (e.events & (EPOLLHUP | EPOLLERR)) c->hung_up = true;
+        if ((e.events & EPOLLOUT) && c->blocked && !on_writable(index)) return;
+        read(index);
+    }
+
+    /// Reads and serves while there is something to read and somebody wants it.
+    void read(std::uint32_t index) {
+        conn& c = *conns_.at(index);
+        bool progress = false;
+        for (int rounds = 0; c.readable && !c.gone && talk(index).wants_bytes(); ++rounds) {
+            if (rounds == 4) { // others have their turn first
+                again_.push_back(id_of(index));
+                break;
+            }
+            std::size_t kept = c.more ? c.more->in.size() : 0;
+            if (kept == in_size_) break; // its reader stops and starts, and has posted: see resume()
+            if (kept) std::memcpy(in_.get(), c.more->in.data(), kept);
+            ssize_t got = receive(c.fd, in_.get() + kept, in_size_ - kept);
+            if (got < 0 && errno == EAGAIN) {
+                c.readable = false;
+                break;
+            }
+            if (got <= 0) {
+                c.readable = false;
+                if (got < 0 || talk(index).at_eof()) return close(index);
+                break;
+            }
+            if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half) c.readable = false;
+            add(bytes_in, static_cast<std::uint64_t>(got));
+            progress = true;
+            serve(index, {in_.get(), kept + static_cast<std::size_t>(got)});
+        }
+        rest(index, progress);
+    }
+
+    /// Answers what is in `bytes`, sends, and goes on while there was more than one batch of it.
+    void serve(std::uint32_t index, string_view bytes) {
+        conn& c = *conns_.at(index);
+        const std::uint64_t before = d_.requests;
+        bool again = talk(index).take(bytes);
+        bool sent = flush(c, index);
+        while (again && sent && !c.gone) {
+            std::string kept = c.more ? std::move(c.more->in) : std::string();
+            again = talk(index).take(kept);
+            sent = flush(c, index);
+        }
+        if (d_.requests == before) return;
+        add(requests, d_.requests - before);
+        refused.store(d_.refused, std::memory_order_relaxed);
+        if (c.clock == timer::head) deadlines_.clear(index); // the next head has its own time
+    }
+
+    static void add(std::atomic<std::uint64_t>& to, std::uint64_t count) noexcept {
+        to.store(to.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+    }
+
+    /// After anything happened to a connection: close it, end its sending side, or set its deadline.
+    void rest(std::uint32_t index, bool progress) {
+        conn& c = *conns_.at(index);
+        if (c.gone || (c.ends && !c.has_output())) return close(index);
+        if (c.hung_up && c.at == phase::waiting && !c.calls) return close(index); // nobody listens
+        if (c.shuts && !c.has_output()) {
+            ::shutdown(c.fd, SHUT_WR);
+            c.shuts = false;
+        }
+        if (c.at == phase::raw && is_spent(c)) return close(index);
+        if (c.at == phase::kept && s_.stopping()) return close(index);
+        if (c.at == phase::head && !c.has_output() && (!c.more || c.more->in.empty())) {
+            if (c.peer_done) return close(index);
+            if (s_.stopping() && !retire(index)) return;
+        }
+        if (c.at == phase::head && c.more && c.more->is_empty() && !c.more->counted) c.more.reset();
+        timer which = talk(index).due_timer();
+        // A head has its time from its first byte on: one that drips is as slow as one that stops.
+        deadlines_.set(index, which, d_.now, progress && which != timer::head);
+    }
+
+    /// An upgraded connection that has nothing left to read, and nothing to write or nobody to.
+    static bool is_spent(const conn& c) noexcept {
+        flow& f = *c.more->at_work;
+        hold lock(f.guard);
+        bool read = f.reader_dropped || (f.in_done && f.arrived.empty() && !f.on_done);
+        return read && (c.hung_up || (f.ended && f.queued.empty() && !c.shuts && !c.has_output()));
+    }
+
+    /// Closes an idle connection so that no request is lost: nothing can be sent to it any more, and
+    /// what was sent before is answered. True: it is still there.
+    bool retire(std::uint32_t index) {
+        conn& c = *conns_.at(index);
+        if (c.half) return true; // read() gets to its end by itself
+        c.half = c.readable = true;
+        ::shutdown(c.fd, SHUT_RD);
+        again_.push_back(id_of(index));
+        return true;
+    }
+
+    void revisit() {
+        std::vector<std::uint64_t> now;
+        now.swap(again_);
+        for (std::uint64_t id : now)
+            if (conns_.find(id)) read(static_cast<std::uint32_t>(id));
+        now.clear();
+        if (again_.empty()) again_.swap(now); // keeps its capacity
+    }
+
+    void close(std::uint32_t index) {
+        conn& c = *conns_.at(index);
+        const std::uint64_t id = id_of(index);
+        deadlines_.clear(index);
+        if (s_.on_exchange && !c.calls) talk(index).tell_cut(failed(errc::cut_off, "connection"));
+        std::unique_ptr<box> more = std::move(c.more);
+        if (more && more->counted) s_.buffered.fetch_sub(more->counted);
+        if (more && more->at_work) {
+            hold lock(more->at_work->guard);
+            more->at_work->fd = -1; // nobody asks a descriptor that is somebody else's by now
+        }
+        if (!c.who && !c.calls && s_.options.max_per_uid_count != SIZE_MAX)
+            c.who = std::make_shared<card>(c.fd);
+        if (c.who) {
+            hold lock(c.who->guard);
+            c.who->fd = -1; // nobody asks a descriptor that is somebody else's by now
+        }
+        unwatch(c.fd); // a duplicate may live on after release()
+        ::close(c.fd);
+        conn gone{};
+        gone.who = std::move(c.who), gone.calls = c.calls;
+        conns_.remove(index);
+        shared_count_.store(conns_.count(), std::memory_order_relaxed);
+        if (more && more->pool) more->pool->lost(id);
+        if (more && more->at_work && !(more->pool && more->pool->retries(more->at_work)))
+            dialog::abandon(s_, *more->at_work, failed(errc::cut_off, "connection"));
+        on_closed(gone);
+    }
+
+    // -- sending
+
+    /// Sends the batch, then the tail. False: it waits for room, or the connection is lost.
+    bool flush(conn& c, std::uint32_t index) {
+        string_view batch = d_.out.view();
+        bool all = false;
+        if (c.gone) all = false;
+        else if (c.blocked) c.more->out.append(batch);
+        else all = (batch.empty() && !c.has_output()) || push(c, index, batch);
+        d_.out.clear();
+        return all;
+    }
+
+    bool push(conn& c, std::uint32_t index, string_view batch) {
+        for (;;) {
+            string_view body = memory_tail(c);
+            if (batch.empty() && body.empty()) {
+                if (!c.more || !c.more->has_tail) return true;
+                switch (next_piece(c, batch)) {
+                case parsed::done: c.more->has_tail = false, c.more->tail = content(); continue;
+                case parsed::bad: return c.gone = true, false;
+                case parsed::more: if (batch.empty()) return block(c, index, batch), false;
+                }
+                continue;
+            }
+            if (body.size() > (64 << 10)) enlarge(c);
+            iovec parts[2] = {{const_cast<char*>(batch.data()), batch.size()},
+                              {const_cast<char*>(body.data()), body.size()}};
+            ssize_t sent = transmit(c.fd, parts, body.empty() ? 1 : 2);
+            if (sent < 0) return errno == EAGAIN ? block(c, index, batch) : lose(c), false;
+            add(bytes_out, static_cast<std::uint64_t>(sent));
+            std::size_t count = static_cast<std::size_t>(sent);
+            std::size_t of_batch = count < batch.size() ? count : batch.size();
+            batch.remove_prefix(of_batch);
+            if (c.more) c.more->tail_at += count - of_batch;
+        }
+    }
+
+    static string_view memory_tail(const conn& c) noexcept {
+        if (!c.more || !c.more->has_tail) return {};
+        const content& tail = c.more->tail;
+        if (access::kind_of(tail) != access::kind::text && access::kind_of(tail) != access::kind::view)
+            return {};
+        return access::text(tail).substr(static_cast<std::size_t>(c.more->tail_at));
+    }
+
+    /// The tail isn't in memory: a file goes out here; what a callback fills becomes the next batch.
+    /// more with an empty batch: no room in the socket.
+    parsed next_piece(conn& c, string_view& batch) {
+        box& b = *c.more;
+        source* from = access::source_of(b.tail);
+        if (access::kind_of(b.tail) == access::kind::file) return send_file(c, *from);
+        if (access::kind_of(b.tail) != access::kind::pulled || b.tail_ended) return parsed::done;
+        static constexpr std::size_t lead = 18, room = 128 << 10; // the chunk's size goes before it
+        piece_.clear();
+        char* first = piece_.room(lead + room + 2);
+        std::size_t wanted = b.tail_size - b.tail_at < room
+                                 ? static_cast<std::size_t>(b.tail_size - b.tail_at) : room;
+        result<std::size_t> got = wanted ? fill(*from, first + lead, wanted) : std::size_t{0};
+        if (!got || *got > wanted) return parsed::bad;
+        b.tail_at += *got;
+        if (b.tail_how != framing::chunked) {
+            batch = {first + lead, *got};
+            if (*got) return parsed::more;
+            return b.tail_how == framing::length && b.tail_at != b.tail_size ? parsed::bad : parsed::done;
+        }
+        batch = frame_piece(first, lead, *got);
+        b.tail_ended = *got == 0;
+        return parsed::more;
+    }
+
+    static string_view frame_piece(char* first, std::size_t lead, std::size_t size) noexcept {
+        if (size == 0) return "0\r\n\r\n";
+        char line[18];
+        std::size_t length = put_chunk_size(line, size);
+        char* at = first + lead - length;
+        std::memcpy(at, line, length);
+        std::memcpy(first + lead + size, "\r\n", 2);
+        return {at, length + size + 2};
+    }
+
+    result<std::size_t> fill(source& from, char* into, std::size_t room) {
+        result<std::size_t> got = failed(errc::cut_off, "content::pulled");
+        guarded([&] { got = from.fill(into, room); },
+                [&](const char* what) { s_.log(std::string("content: ") + what); });
+        return got;
+    }
+
+    parsed send_file(conn& c, source& from) {
+        box& b = *c.more;
+        enlarge(c);
+        while (b.tail_at < b.tail_size) {
+            std::uint64_t left = b.tail_size - b.tail_at;
+            std::size_t size = left < (1u << 30) ? static_cast<std::size_t>(left) : 1u << 30;
+            ssize_t sent = transmit_file(c.fd, from.file.get(), from.offset + b.tail_at, size);
+            if (sent < 0 && errno == EAGAIN) return parsed::more;
+            if (sent <= 0) return parsed::bad; // the file got shorter: a cut, never a short body
+            b.tail_at += static_cast<std::uint64_t>(sent);
+            add(bytes_out, static_cast<std::uint64_t>(sent));
+        }
+        return parsed::done;
+    }
+
+    void enlarge(conn& c) noexcept {
+        if (c.large) return;
+        c.large = true;
+        ::setsockopt(c.fd, SOL_SOCKET, SO_SNDBUF, &sndbuf_bytes, sizeof sndbuf_bytes);
+    }
+
+    /// EAGAIN: what is left of the batch is kept, and EPOLLOUT asked for.
+    void block(conn& c, std::uint32_t index, string_view rest) {
+        c.kept().out.assign(rest);
+        c.blocked = true;
+        ask(index, EPOLLOUT);
+    }
+
+    /// EPIPE and the like. What the peer sent before may still be read, but nobody hears an answer.
+    static void lose(conn& c) noexcept { c.gone = true; }
+
+    void ask(std::uint32_t index, std::uint32_t extra) noexcept {
+        epoll_event e{};
+        e.events = EPOLLIN | EPOLLRDHUP | EPOLLET | extra;
+        e.data.u64 = id_of(index);
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, conns_.at(index)->fd, &e);
+    }
+
+    /// False: the connection is gone, or was dealt with.
+    bool on_writable(std::uint32_t index) {
+        conn& c = *conns_.at(index);
+        const std::uint64_t before = bytes_out.load(std::memory_order_relaxed);
+        std::string out = std::move(c.more->out);
+        c.blocked = false;
+        bool all = push(c, index, out);
+        bool progress = bytes_out.load(std::memory_order_relaxed) != before;
+        if (progress && c.clock == timer::write) deadlines_.clear(index);
+        if (!all) return rest(index, progress), false;
+        ask(index, 0);
+        resume(index);
+        return conns_.at(index)->fd >= 0;
+    }
+
+    /// There is room again, or an exchange has ended: its news first, then requests that waited.
+    void resume(std::uint32_t index) {
+        conn& c = *conns_.at(index);
+        if (c.more && c.more->at_work) {
+            std::shared_ptr<flow> f = c.more->at_work;
+            talk(index).settle(*f);
+            flush(c, index);
+        }
+        // Also where a reader has started, and its sender waits for 100 Continue.
+        if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && talk(index).wants_bytes()) {
+            std::string kept = std::move(c.more->in);
+            serve(index, kept);
+        }
+        read(index);
+    }
+
+    // -- wake-ups and deadlines
+
+    void read_mail() {
+        std::vector<std::shared_ptr<flow>> flows;
+        std::vector<callback<void()>> work;
+        mail_->take(flows, work);
+        for (auto& f : flows) settle(f);
+        auto log = [&](const char* what) { s_.log(std::string("callback: ") + what); };
+        for (auto& task : work) guarded([&] { task(); }, log);
+    }
+
+    void settle(const std::shared_ptr<flow>& f) {
+        milliseconds heartbeat{0};
+        {
+            hold lock(f->guard);
+            f->posted = false;
+            std::swap(heartbeat, f->heartbeat);
+        }
+        conn* c = conns_.find(f->id);
+        if (!c || !c->more || c->more->at_work != f)
+            return dialog::abandon(s_, *f, failed(errc::cut_off, "connection"));
+        if (heartbeat.count() > 0) beat(f, heartbeat);
+        std::uint32_t index = static_cast<std::uint32_t>(f->id);
+        if (s_.stopping() && f->is_events) f->end({});
+        resume(index);
+    }
+
+    /// A comment line now and then: proxies and clients see that the stream lives.
+    void beat(std::weak_ptr<flow> of, milliseconds every) {
+        at(d_.now + every.count(), [this, of = std::move(of), every] {
+            std::shared_ptr<flow> f = of.lock();
+            if (f && f->write(":\n\n") != written::closed) beat(f, every);
+        });
+    }
+
+    void expire() {
+        for (std::uint32_t index; (index = deadlines_.due(d_.now)) != slab::none;) {
+            conn& c = *conns_.at(index);
+            timer which = c.clock;
+            deadlines_.clear(index);
+            if (which == timer::idle) {
+                retire(index);
+                continue;
+            }
+            if (which == timer::write) {
+                close(index);
+                continue;
+            }
+            talk(index).time_out(which);
+            flush(c, index);
+            close(index);
+        }
+        while (!tasks_.empty() && tasks_.begin()->first <= d_.now) {
+            callback<void()> task = std::move(tasks_.begin()->second);
+            tasks_.erase(tasks_.begin());
+            guarded([&] { task(); }, [&](const char* what) { s_.log(std::string("callback: ") + what); });
+        }
+    }
+
+    /// A timerfd, so that pollable_fd() shows deadlines too; set only when the next one gets earlier.
+    void set_alarm() noexcept {
+        std::int64_t next = deadlines_.next();
+        if (!tasks_.empty() && tasks_.begin()->first < next) next = tasks_.begin()->first;
+        if (next >= alarm_at_) return;
+        alarm_at_ = next;
+        next += 4; // the coarse clock lags by up to a tick
+        itimerspec at{};
+        at.it_value.tv_sec = static_cast<std::time_t>(next / 1000);
+        at.it_value.tv_nsec = static_cast<long>(next % 1000) * 1'000'000;
+        ::timerfd_settime(alarm_.get(), TFD_TIMER_ABSTIME, &at, nullptr);
+    }
+
+    deadlines deadlines_;
+    std::shared_ptr<mailbox> mail_;
+    unique_fd epoll_, alarm_;
+    std::unique_ptr<char[]> in_;
+    std::size_t in_size_ = 0;
+    buffer piece_;
+    std::vector<std::uint64_t> again_; // connections to read on, after the others' turn
+    std::multimap<std::int64_t, callback<void()>> tasks_;
+    std::int64_t alarm_at_ = INT64_MAX;
+    std::time_t dated_ = 0;
+    std::uint32_t last_added_ = 0;
+    std::atomic<std::size_t> shared_count_{0};
+};
+
+// [12] SERVER -------------------------------------------------------------------------------------
+// Accepting, threads, workers, draining. Whoever accepts gives the connection to the loop with the
+// fewest; it stays there. Stopping: no more accepting, the path goes, idle connections end, what is
+// at work goes on until the drain deadline, then everything is cut.
+
+/// Threads for handlers that block. Their queue is bounded: what doesn't fit is a 503.
+class worker_pool {
+public:
+    worker_pool(site& s) : s_(s) {}
+    worker_pool(const worker_pool&) = delete;
+    ~worker_pool() { stop(); }
+
+    error start(unsigned count) {
+        threads_.reserve(count);
+        while (threads_.size() < count) {
+            pthread_t thread;
+            if (int why = start_thread(thread, [](void* self) -> void* {
+                    static_cast<worker_pool*>(self)->work();
+                    return nullptr;
+                }, this))
+                return failed(why, "pthread_create");
+            threads_.push_back(thread);
+        }
+        return {};
+    }
+    void stop() noexcept {
+        {
+            hold lock(guard_);
+            stopping_ = true;
+            changed_.notify_all();
+        }
+        for (pthread_t thread : threads_) ::pthread_join(thread, nullptr);
+        threads_.clear();
+    }
+    bool add(std::shared_ptr<flow> f, route& to) {
+        hold lock(guard_);
+        if (jobs_.size() - taken_ >= s_.options.max_queued_count) return false;
+        if (taken_ == jobs_.size() || taken_ > s_.options.max_queued_count) { // never the whole past
+            jobs_.erase(jobs_.begin(), jobs_.begin() + static_cast<std::ptrdiff_t>(taken_));
+            taken_ = 0;
+        }
+        jobs_.push_back({std::move(f), &to});
+        changed_.notify_one();
+        return true;
+    }
+
+    /// A thread of the library blocks all signals: they are the program's.
+    static int start_thread(pthread_t& thread, void* (*run)(void*), void* argument) noexcept {
+        sigset_t all, before;
+        ::sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, &before);
+        int why = ::pthread_create(&thread, nullptr, run, argument);
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return why;
+    }
+
+private:
+    struct job {
+        std::shared_ptr<flow> f;
+        route* to = nullptr;
+    };
+    bool next(job& into) {
+        hold lock(guard_);
+        while (taken_ == jobs_.size() && !stopping_) changed_.wait(guard_, deadline());
+        if (taken_ == jobs_.size()) return false;
+        into = std::move(jobs_[taken_++]);
+        return true;
+    }
+    void work() {
+        for (job j; next(j); j = job()) {
+            if (!j.f->is_open()) continue; // nobody waits for it any more
+            std::optional<response> res;
+            run_plain(s_, *j.to, j.f->req, res);
+            j.f->send(std::move(*res), flow::mode::whole);
+        }
+    }
+
+    site& s_;
+    mutex guard_;
+    condition changed_;
+    std::vector<job> jobs_;
+    std::size_t taken_ = 0;
+    bool stopping_ = false;
+    std::vector<pthread_t> threads_;
+};
+
+/// Connections per user, counted only where there is a limit on them.
+class user_counts {
+public:
+    bool add(uid_t uid, std::size_t limit) {
+        hold lock(guard_);
+        std::size_t& count = counts_[uid];
+        return count < limit ? (++count, true) : false;
+    }
+    void remove(uid_t uid) {
+        hold lock(guard_);
+        auto at = counts_.find(uid);
+        if (at != counts_.end() && --at->second == 0) counts_.erase(at);
+    }
+
+private:
+    mutex guard_;
+    std::map<uid_t, std::size_t> counts_;
+};
+
+struct server_core final : site {
+    /// A loop of this server; the first one also owns the listeners' end.
+    class server_loop final : public loop {
+    public:
+        server_loop(server_core& core, bool is_first) : loop(core), core_(core), first_(is_first) {}
+
+        error begin() {
+            if (!watch(core_.stop_event.get(), EPOLLIN | EPOLLET, stop_id))
+                return failed(errno, "epoll_ctl");
+            return watch_doors() ? error() : failed(errno, "epoll_ctl");
+        }
+        /// Serves until drained.
+        error serve() {
+            error bad;
+            this_loop() = mail().get();
+            while (!bad && !(is_done() && shuts_empty_mail())) bad = turn(-1);
+            this_loop() = nullptr;
+            return bad;
+        }
+        bool is_done() {
+            if (core_.stopping() && !draining_) begin_drain();
+            if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_)) close_all();
+            if (!draining_) return core_.serves_adopted_only() && first_ && count() == 0;
+            return count() == 0 && !doors_open_;
+        }
+        bool turn_once(int timeout, error& bad) {
+            this_loop() = mail().get();
+            if (!is_done()) bad = turn(timeout);
+            bool done = is_done() && shuts_empty_mail();
+            if (!done) show_rest();
+            this_loop() = nullptr;
+            return !done;
+        }
+
+    private:
+        void on_special(std::uint64_t id) override {
+            if (id != stop_id) accept_some(static_cast<std::uint16_t>(id & 0xffff));
+        }
+
+        bool watch_doors() {
+            std::uint32_t events = EPOLLIN | (core_.loops.size() > 1 ? EPOLLEXCLUSIVE : 0u);
+            for (std::size_t i = 0; i < core_.doors.size(); ++i)
+                if (core_.doors[i]->at.fd && !watch(core_.doors[i]->at.fd.get(), events, door_id | i))
+                    return false;
+            doors_open_ = first_ && !core_.doors.empty();
+            return true;
+        }
+
+        /// Once per event, more when they come in bursts: an accept that finds nobody costs as much
+        /// as one that does.
+        void accept_some(std::uint16_t number) {
+            burst_ = now() == last_accept_ && burst_ < 64 ? burst_ * 2 : 1;
+            last_accept_ = now();
+            for (unsigned i = 0; i < burst_; ++i)
+                if (!accept_one(number)) return;
+        }
+
+        bool accept_one(std::uint16_t number) {
+            door& d = *core_.doors[number];
+            unique_fd fd(uninterrupted(
+                [&] { return ::accept4(d.at.fd.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); }));
+            if (!fd) {
+                if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                    pause_accepting();
+                return errno == ECONNABORTED;
+            }
+            core_.accepted.fetch_add(1, std::memory_order_relaxed);
+            if (core_.options.max_connections_count <= core_.count()) return turn_away(fd.get()), true;
+            bool forbidden = false;
+            if (d.allow) forbidden = !d.allow->admits(peer_of(fd.get()));
+            if (core_.options.max_per_uid_count != SIZE_MAX && !count_user(fd.get()))
+                return turn_away(fd.get()), true;
+            give(std::move(fd), number, forbidden);
+            return true;
+        }
+
+        bool count_user(int fd) {
+            return core_.users.add(peer_of(fd).uid, core_.options.max_per_uid_count);
+        }
+
+        /// To the loop with the fewest connections. One that has ended takes none, so this one does.
+        void give(unique_fd fd, std::uint16_t number, bool forbidden) {
+            server_loop* to = this;
+            for (auto& other : core_.loops)
+                if (other->count() < to->count()) to = other.get();
+            if (to == this) return take(std::move(fd), number, forbidden);
+            auto shared = std::make_shared<unique_fd>(std::move(fd));
+            auto task = [to, number, forbidden, shared] {
+                to->take(std::move(*shared), number, forbidden);
+            };
+            if (!to->mail()->post(nullptr, task)) take(std::move(*shared), number, forbidden);
+        }
+        void take(unique_fd fd, std::uint16_t number, bool forbidden) {
+            const bool counts = core_.options.max_per_uid_count != SIZE_MAX;
+            uid_t uid = counts ? peer_of(fd.get()).uid : 0;
+            if (!adopt(std::move(fd), number, forbidden) && counts) core_.users.remove(uid);
+        }
+
+        /// Too many connections: says so without becoming one.
+        void turn_away(int fd) {
+            static constexpr char busy[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+                                           "Connection: close\r\nContent-Length: 0\r\n\r\n";
+            iovec part{const_cast<char*>(busy), sizeof busy - 1};
+            (void)transmit(fd, &part, 1, MSG_DONTWAIT);
+            refused.store(++d_.refused, std::memory_order_relaxed);
+            if (core_.on_log) core_.log("503 too many connections uid=" + std::to_string(peer_of(fd).uid));
+        }
+
+        /// Out of descriptors: nobody is dropped, the queue waits in the kernel, nothing spins.
+        void pause_accepting() {
+            if (std::exchange(paused_, true)) return;
+            core_.log("out of descriptors: accepting pauses");
+            for (auto& d : core_.doors)
+                if (d->at.fd) unwatch(d->at.fd.get());
+            at(now() + 100, [this] { resume_accepting(); }); // others may have closed theirs
+        }
+        void resume_accepting() {
+            if (!paused_ || draining_) return;
+            paused_ = false;
+            (void)watch_doors();
+        }
+        void on_closed(const conn& gone) override {
+            if (paused_) resume_accepting();
+            if (core_.options.max_per_uid_count != SIZE_MAX && gone.who && !gone.calls)
+                core_.users.remove(gone.who->who.uid);
+        }
+
+        void begin_drain() {
+            draining_ = true;
+            drained_by_ = now() + core_.options.drain_timeout.count();
+            at(drained_by_, [] {}); // a turn, then
+            if (first_) leave_paths();
+            else
+                for (auto& d : core_.doors)
+                    if (d->at.fd) unwatch(d->at.fd.get());
+            drain_connections();
+        }
+
+        /// Our paths go. Where a successor has taken one over, some have looked our socket up
+        /// already: they are served for a moment more.
+        void leave_paths() {
+            bool superseded = false;
+            for (auto& d : core_.doors) {
+                if (!d->at.fd || !d->at.unlinks) continue;
+                superseded |= !is_at(d->at.folder, d->at.path, d->at.device, d->at.inode);
+                remove_path(d->at);
+            }
+            if (superseded && core_.stops.load() < 2) at(now() + 100, [this] { close_doors(); });
+            else close_doors();
+        }
+
+        /// Whoever is in the queue already is served; a plain close would reset them. Not for a
+        /// listener that others hold too: shutdown hits every duplicate.
+        void close_doors() {
+            for (std::size_t i = 0; i < core_.doors.size(); ++i) {
+                door& d = *core_.doors[i];
+                if (!d.at.fd) continue;
+                if (!paused_) unwatch(d.at.fd.get());
+                if (d.is_ours) ::shutdown(d.at.fd.get(), SHUT_RD);
+                while (d.is_ours && accept_one(static_cast<std::uint16_t>(i))) {}
+            }
+            doors_open_ = false;
+            drain_connections();
+        }
+
+        server_core& core_;
+        std::int64_t drained_by_ = 0, last_accept_ = -1;
+        unsigned burst_ = 1;
+        bool first_, draining_ = false, paused_ = false, doors_open_ = false;
+    };
+
+    std::vector<std::unique_ptr<route>> owned_routes;
+    std::vector<std::unique_ptr<server_loop>> loops;
+    std::vector<pthread_t> threads;
+    std::unique_ptr<worker_pool> workers;
+    user_counts users;
+    unique_fd stop_event;
+    error remembered;
+    std::atomic<std::uint64_t> accepted{0};
+    std::vector<int> stop_signals;
+    std::vector<std::pair<int, struct sigaction>> old_actions;
+    bool started = false, finished = false, adopted_any = false;
+    const pid_t owner = ::getpid();
+
+    explicit server_core(const server_options& o) {
+        options = o;
+        limits = {o.max_head_bytes, o.max_target_bytes, o.max_fields_count};
+        stop_event = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+        if (!stop_event) remember(failed(errno, "eventfd"));
+        if (o.threads < 1) remember(failed(EINVAL, "server_options::threads"));
+        loops.push_back(std::make_unique<server_loop>(*this, true));
+        remember(loops[0]->open());
+    }
+
+    void remember(error bad) {
+        if (bad && !remembered) remembered = std::move(bad);
+    }
+
+    route& add_route(string_view method, string_view pattern, handler h) {
+        owned_routes.push_back(
+            std::make_unique<route>(access::make_route(method, pattern, std::move(h))));
+        remember(routes.add(*owned_routes.back()));
+        return *owned_routes.back();
+    }
+
+    std::size_t count() const noexcept {
+        std::size_t sum = 0;
+        for (const auto& l : loops) sum += l->count();
+        return sum;
+    }
+    bool serves_adopted_only() const noexcept { return doors.empty(); }
+
+    error start() {
+        if (finished) return failed(errc::stopped, "server");
+        if (started || remembered) return remembered;
+        if (doors.empty() && !adopted_any && !stopping())
+            return failed(EDESTADDRREQ, "server: nothing to listen on");
+        while (loops.size() < options.threads) {
+            loops.push_back(std::make_unique<server_loop>(*this, false));
+            remember(loops.back()->open());
+        }
+        for (auto& l : loops)
+            if (!remembered) remember(l->begin());
+        if (!remembered && options.workers) remember(start_workers());
+        started = !remembered;
+        for (std::size_t i = 1; i < loops.size() && !remembered; ++i) remember(start_loop(*loops[i]));
+        if (remembered) end_threads();
+        return remembered;
+    }
+
+    error start_workers() {
+        workers = std::make_unique<worker_pool>(*this);
+        to_worker = [this](std::shared_ptr<flow> f, route& to) {
+            return workers->add(std::move(f), to);
+        };
+        return workers->start(options.workers);
+    }
+
+    error start_loop(server_loop& l) {
+        pthread_t thread;
+        int why = worker_pool::start_thread(thread, [](void* self) -> void* {
+            error bad = static_cast<server_loop*>(self)->serve();
+            if (bad) static_cast<server_loop*>(self)->close_all();
+            return nullptr;
+        }, &l);
+        if (why) return failed(why, "pthread_create");
+        threads.push_back(thread);
+        return {};
+    }
+
+    /// Drained: the other threads end, and whoever holds a stream learns of it.
+    void finish() {
+        if (std::exchange(finished, true)) return;
+        end_threads();
+        for (auto& l : loops) l->shut_mail();
+        for (auto& d : doors) d->at.fd = unique_fd();
+        restore_signals();
+    }
+    void end_threads() {
+        if (!threads.empty()) stop();
+        for (pthread_t thread : threads) ::pthread_join(thread, nullptr);
+        threads.clear();
+        if (workers) workers->stop();
+    }
+
+    error run() {
+        if (error bad = start()) return bad;
+        install_signals();
+        error bad = loops[0]->serve();
+        finish();
+        return bad;
+    }
+
+    void stop() noexcept {
+        stops.fetch_add(1);
+        if (stop_event) ring(stop_event.get());
+    }
+
+    /// The server that a signal stops. The handler does what stop() may do in one, nothing else.
+    static std::atomic<server_core*>& target_of(int signal) noexcept {
+        static std::atomic<server_core*> targets[_NSIG];
+        return targets[signal];
+    }
+    void install_signals() {
+        for (int number : stop_signals) {
+            struct sigaction act {}, old {};
+            act.sa_handler = [](int caught) {
+                if (server_core* core = target_of(caught).load()) core->stop();
+            };
+            act.sa_flags = SA_RESTART;
+            target_of(number).store(this);
+            if (::sigaction(number, &act, &old) == 0) old_actions.emplace_back(number, old);
+        }
+    }
+    void restore_signals() {
+        for (auto& [number, old] : old_actions) {
+            ::sigaction(number, &old, nullptr);
+            server_core* self = this;
+            target_of(number).compare_exchange_strong(self, nullptr);
+        }
+        old_actions.clear();
+    }
+
+    error listen(const address& where, const listen_options& o) {
+        if (remembered) return remembered;
+        if (started) return failed(EALREADY, "server::listen: it runs already");
+        result<listener> opened = open_listener(where, o);
+        if (!opened) return opened.error();
+        doors.push_back(std::make_unique<door>(*std::move(opened)));
+        doors.back()->allow = o.allow, doors.back()->name = o.name;
+        return {};
+    }
+
+    error listen_inherited(const listen_options& o) {
+        if (remembered) return remembered;
+        result<std::vector<inherited>> got = inherited_listeners(o.backlog);
+        if (!got) return got.error();
+        for (inherited& from : *got) {
+            doors.push_back(std::make_unique<door>(listener{std::move(from.fd), "LISTEN_FDS"}));
+            door& d = *doors.back();
+            d.allow = o.allow, d.name = o.name.empty() ? from.name : o.name, d.is_ours = false;
+        }
+        return {};
+    }
+
+    error adopt(unique_fd fd) {
+        if (!is_unix_stream(fd.get())) return failed(errc::bad_descriptor, "server::adopt");
+        ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
+        ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
+        adopted_any = true;
+        if (options.max_per_uid_count != SIZE_MAX) users.add(peer_of(fd.get()).uid, SIZE_MAX);
+        if (!started) return (void)loops[0]->adopt_early(std::move(fd)), error();
+        auto task = [this, fd = std::make_shared<unique_fd>(std::move(fd))] {
+            loops[0]->adopt(std::move(*fd), 0, false);
+        };
+        if (!loops[0]->mail()->post(nullptr, task)) return failed(errc::stopped, "server::adopt");
+        return {};
+    }
+
+    /// Without a run() to its end: everything is cut.
+    void destroy() {
+        if (owner != ::getpid()) { // a forked child's copy: its threads and paths are the parent's
+            threads.clear();
+            for (auto& d : doors) d->at.unlinks = false;
+        }
+        if (finished) return;
+        stops.store(2);
+        if (stop_event) ring(stop_event.get());
+        for (auto& d : doors)
+            if (d->at.fd) remove_path(d->at);
+        end_threads();
+        for (auto& l : loops) l->close_all();
+        finish();
+    }
+};
+// [13] CLIENT -------------------------------------------------------------------------------------
+// The blocking client: a pool of connections, and on each of them one exchange after the other.
+//
+// Descriptors are blocking. recv(2) is bounded by SO_RCVTIMEO, set anew only when what is left of a
+// deadline differs noticeably, so that in the steady state a request is a peek, one send and one
+// recv. A send doesn't block: sendmsg(2) waits anew for every 32 KiB of a large body, which no
+// SO_SNDTIMEO bounds as a whole; after EAGAIN it is poll(2) that waits.
+//
+// A connection is used again only if both messages ended where they said they would, and nothing
+// came behind them. Nothing here knows SIGPIPE. It refuses to follow redirects, to answer 101 unasked
+// and to send what the program got wrong.
+
+// Inside this room failures travel as errno values; these mean what errc names.
+constexpr int cut_short = ENODATA, malformed = EBADMSG;
+
+inline error told(int why, std::string place) {
+    if (why == cut_short) return failed(errc::cut_off, std::move(place));
+    if (why == malformed) return failed(errc::bad_message, std::move(place));
+    return failed(why, std::move(place));
+}
+
+/// What bounds the waits of an exchange.
+struct bounds {
+    deadline end{};                          // of all of it
+    milliseconds step = milliseconds::max(); // without progress
+    const cancel_state* cancel = nullptr;
+
+    deadline next() const noexcept {
+        return step == milliseconds::max() ? end : deadline::after(step).sooner(end);
+    }
+};
+
+/// One connection: its descriptor, what was read ahead, and the body that is being read.
+struct wire : move_only {
+    // Curl takes 100 KiB, Go a million fields by bytes alone; no service answers with this many.
+    static constexpr std::size_t max_fields_count = 256;
+
+    unique_fd fd;
+    const std::size_t room; // of `in`; pages that nothing was read into cost nothing
+    std::unique_ptr<char[]> in;
+    std::size_t begin = 0, end = 0; // of what is unread in it
+    buffer out;
+    std::unique_ptr<field[]> fields{new field[max_fields_count]};
+    bounds within;
+    body_decoder chunks;
+    std::uint64_t left = 0; // of the body, if that has a length
+    framing how = framing::none;
+    milliseconds armed{-1}; // SO_RCVTIMEO
+    const microseconds spin;
+    unsigned misses = 0, resting = 0; // of spinning
+    bool reused = false, watches = false, large = false;
+
+    wire(unique_fd connected, const client_options& options)
+        : fd(std::move(connected)),
+          room(options.max_head_bytes < (64 << 10) ? 64 << 10 : options.max_head_bytes),
+          in(new char[room]), spin(options.busy_poll) {}
+
+    string_view unread() const noexcept { return {in.get() + begin, end - begin}; }
+
+    /// Between two exchanges a server has nothing to say: bytes are an old 408, the end a farewell.
+    bool is_quiet() const noexcept {
+        char byte;
+        return receive(fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    }
+
+    void start(const bounds& limits) noexcept {
+        within = limits, begin = end = 0, how = framing::none, watches = true;
+    }
+
+    /// SO_RCVTIMEO for the next recv(2): 0 or errno. Too early by a sixteenth is good enough, because
+    /// next_bytes() looks at the deadline then.
+    int arm() noexcept {
+        milliseconds wait = within.step;
+        milliseconds rest = within.end.left();
+        if (rest.count() <= 0) return ETIMEDOUT;
+        if (rest < wait) {
+            if (armed <= rest + rest / 64 && armed >= rest - rest / 16) return 0;
+            wait = rest;
+        }
+        if (wait == armed) return 0;
+        armed = wait;
+        return set_timeout(fd.get(), SO_RCVTIMEO, deadline::after(wait));
+    }
+
+    /// ECONNRESET says that the peer closed with bytes of ours unread; all of its own came before.
+    ssize_t try_receive(char* into, std::size_t size, int flags) const noexcept {
+        ssize_t n = receive(fd.get(), into, size, flags);
+        return n < 0 && errno == ECONNRESET ? 0 : n;
+    }
+
+    /// Eight times in vain, and the next 64 answers are awaited asleep, before it is tried again.
+    ssize_t receive_spinning(char* into, std::size_t size) noexcept {
+        if (resting > 0) return --resting, errno = EAGAIN, -1;
+        clock::time_point until = clock::now() + spin;
+        do {
+            ssize_t n = try_receive(into, size, MSG_DONTWAIT);
+            if (n >= 0 || errno != EAGAIN) return misses = 0, n;
+        } while (clock::now() < until);
+        if (++misses == 8) misses = 7, resting = 64;
+        return errno = EAGAIN, -1;
+    }
+
+    /// As recv(2), within the bounds: -1 with ETIMEDOUT or ECANCELED.
+    ssize_t next_bytes(char* into, std::size_t size) noexcept {
+        if (spin.count() > 0)
+            if (ssize_t n = receive_spinning(into, size); n >= 0 || errno != EAGAIN) return n;
+        const cancel_state* cancel = within.cancel;
+        deadline until = cancel ? within.next() : deadline();
+        for (;;) {
+            if (int why = cancel ? wait_ready(fd.get(), POLLIN, until, cancel) : arm())
+                return errno = why, -1;
+            ssize_t n = try_receive(into, size, cancel ? MSG_DONTWAIT : 0);
+            if (n >= 0 || errno != EAGAIN) return n;
+            if (!cancel && armed == within.step) return errno = ETIMEDOUT, -1;
+        }
+    }
+
+    /// Reads behind what is unread. A head that fills `in` was refused before.
+    ssize_t fill() noexcept {
+        if (begin > 0) std::memmove(in.get(), in.get() + begin, end - begin);
+        end -= begin, begin = 0;
+        ssize_t n = next_bytes(in.get() + end, room - end);
+        if (n > 0) end += static_cast<std::size_t>(n);
+        return n;
+    }
+
+    /// A 4xx or 5xx that came before the body had left; the server may not read on. An answer of
+    /// another kind (of an echo) may begin as early, and needs the rest.
+    bool refused() noexcept {
+        if (!watches) return false;
+        ssize_t n = try_receive(in.get() + end, room - end, MSG_DONTWAIT);
+        if (n > 0) end += static_cast<std::size_t>(n);
+        string_view got = unread();
+        if (n == 0 || got.size() > 9) watches = false;
+        return got.size() > 9 && got[9] >= '4'; // "HTTP/1.1 4"
+    }
+
+    /// All of `parts`, which it uses up: 0, EPIPE (nobody reads on), or errno.
+    int send(iovec* parts, int count, std::uint64_t& sent) noexcept {
+        while (count > 0) {
+            ssize_t n = transmit(fd.get(), parts, count, MSG_DONTWAIT);
+            if (n < 0) {
+                if (errno != EAGAIN) return errno == ECONNRESET ? EPIPE : errno;
+                short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
+                if (int why = wait_ready(fd.get(), events, within.next(), within.cancel)) return why;
+                if (refused()) return EPIPE;
+                continue;
+            }
+            sent += static_cast<std::uint64_t>(n);
+            std::size_t gone = static_cast<std::size_t>(n);
+            for (; count > 0 && gone >= parts->iov_len; ++parts, --count) gone -= parts->iov_len;
+            if (count == 0) break;
+            parts->iov_base = static_cast<char*>(parts->iov_base) + gone, parts->iov_len -= gone;
+        }
+        return 0;
+    }
+
+    void start_body(const head& from) {
+        how = from.how, left = how == framing::length ? from.length : UINT64_MAX;
+        if (how == framing::chunked) chunks.start(how, 0);
+    }
+
+    bool has_ended() const noexcept { return how == framing::none; }
+
+    /// Up to `size` bytes of the body, straight from the socket where none were read ahead. 0: whole.
+    ssize_t read_body(char* into, std::size_t size) {
+        if (has_ended()) return 0;
+        if (how == framing::chunked) return read_chunks(into, size);
+        if (size > left) size = static_cast<std::size_t>(left);
+        ssize_t n = 0;
+        if (string_view ahead = unread().substr(0, size); !ahead.empty()) {
+            std::memcpy(into, ahead.data(), ahead.size());
+            begin += ahead.size(), n = static_cast<ssize_t>(ahead.size());
+        } else {
+            n = next_bytes(into, size);
+        }
+        if (n < 0 || (n == 0 && how == framing::length)) return errno = n ? errno : cut_short, -1;
+        left -= static_cast<std::uint64_t>(n);
+        if (n == 0 || left == 0) how = framing::none;
+        return n;
+    }
+
+    ssize_t read_chunks(char* into, std::size_t size) {
+        for (;;) {
+            if (begin == end)
+                if (ssize_t n = fill(); n <= 0) return errno = n ? errno : cut_short, -1;
+            string_view rest = unread().substr(0, size), piece;
+            const std::size_t given = rest.size();
+            const parsed step = chunks.next(rest, piece);
+            begin += given - rest.size();
+            if (step == parsed::bad) return errno = malformed, -1;
+            if (!piece.empty()) std::memcpy(into, piece.data(), piece.size());
+            if (step == parsed::done) how = framing::none;
+            if (!piece.empty() || has_ended()) return static_cast<ssize_t>(piece.size());
+        }
+    }
+};
+
+/// What the copies of a client's streams share with it: the pool.
+struct client_core {
+    const address where;
+    const client_options options;
+    const std::string name = display(where); // for messages
+    mutex guard;
+    condition freed;
+    std::vector<std::unique_ptr<wire>> idle; // the one used last is the first to be used again
+    std::size_t count = 0;                   // idle, in use, or being connected
+    bool adopted = false;                    // then there is no other than that one
+    std::shared_ptr<mailbox> home;           // of the server whose loops carry async_ calls
+
+    client_core(address to, const client_options& how) : where(std::move(to)), options(how) {}
+
+    /// With the guard held: until somebody gives back. A canceller can't wake a condition.
+    int wait(const bounds& within) noexcept {
+        if (within.cancel && within.cancel->set.load()) return ECANCELED;
+        if (within.end.passed()) return ETIMEDOUT;
+        deadline slice = within.cancel ? deadline::after(milliseconds(20)) : deadline();
+        freed.wait(guard, slice.sooner(within.end));
+        return 0;
+    }
+
+    error take(std::unique_ptr<wire>& on, const bounds& within) {
+        for (;;) {
+            {
+                hold lock(guard);
+                while (idle.empty() && count > 0 && (adopted || count >= options.max_connections_count))
+                    if (int why = wait(within))
+                        return failed(why, name + ": waiting for one of its connections to be free");
+                if (idle.empty()) ++count;
+                else on = std::move(idle.back()), idle.pop_back();
+            }
+            if (!on) return connect(on, within);
+            if (on->is_quiet()) return {};
+            give(std::move(on), false);
+        }
+    }
+
+    /// For a place that is counted already, and given back if it fails.
+    error connect(std::unique_ptr<wire>& on, const bounds& within) {
+        result<unique_fd> fd = failed(ENOTCONN, name + ": the adopted connection has ended");
+        deadline end = deadline::after(options.connect_timeout).sooner(within.end);
+        if (!adopted) fd = connect_to(where, end, within.cancel);
+        error e = fd ? check_peer(fd->get()) : fd.error();
+        if (e) give(nullptr, false);
+        else on = std::make_unique<wire>(*std::move(fd), options);
+        return e;
+    }
+
+    /// A client sees who called listen(2), as of then: unix(7), SO_PEERCRED.
+    error check_peer(int fd) const {
+        if (!options.expect_uid) return {};
+        uid_t uid = peer_of(fd).uid;
+        if (uid == *options.expect_uid) return {};
+        return failed(errc::wrong_peer, name + ": served by uid " + std::to_string(uid) + ", not " +
+                                            std::to_string(*options.expect_uid));
+    }
+
+    /// What isn't kept is closed when the lock is gone.
+    void give(std::unique_ptr<wire> on, bool keep) {
+        hold lock(guard);
+        if (keep) on->reused = true, idle.push_back(std::move(on));
+        else --count;
+        freed.notify_one();
+    }
+
+    /// One was stale: a server that restarted or drains has closed them all.
+    void drop_idle() {
+        std::vector<std::unique_ptr<wire>> gone;
+        hold lock(guard);
+        count -= idle.size();
+        gone.swap(idle);
+        freed.notify_all();
+    }
+
+    error adopt(unique_fd connected) {
+        int fd = connected.get();
+        if (socket_option(fd, SO_TYPE) != SOCK_STREAM) return failed(ENOTSOCK, name + ": adopt");
+        if (error e = check_peer(fd)) return e;
+        int flags = ::fcntl(fd, F_GETFL);
+        if (::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0) return failed(errno, name + ": adopt");
+        auto on = std::make_unique<wire>(std::move(connected), options);
+        hold lock(guard);
+        if (count > 0) return failed(EISCONN, name + ": adopt"); // `on` closes it
+        adopted = true, count = 1;
+        idle.push_back(std::move(on));
+        return {};
+    }
+};
+
+/// RFC 9110 9.2.2.
+inline bool is_idempotent(string_view method) noexcept {
+    for (string_view one : {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+        if (method == one) return true;
+    return false;
+}
+
+/// One request and the head of its answer. Its connection goes with it, unless somebody takes that.
+struct client_exchange {
+    client_core& core;
+    request_state& req;
+    std::unique_ptr<wire> on;
+    bounds within{};
+    body_plan plan{};
+    head got{};
+    std::uint64_t sent = 0;
+    unsigned interim = 0;
+    bool upgrades = false;
+    bool seen = false;    // something of it left, in this try or the one before
+    bool stopped = false; // the peer didn't take all of it
+    bool silent = false;  // the connection ended without a byte of an answer
+    bool answered = false;
+
+    client_exchange(client_core& by, request& what) : core(by), req(access::state(what)) {}
+    client_exchange(const client_exchange&) = delete;
+    ~client_exchange() {
+        if (on) core.give(std::move(on), false);
+    }
+
+    std::string place() const {
+        return core.name + ": " + printable(req.method) + " " + printable(req.target);
+    }
+
+    error told_sent(error e) const {
+        if (seen || sent > 0) access::mark_sent(e);
+        return e;
+    }
+    error fail(errc code, const std::string& what) const {
+        return told_sent(failed(code, place() + ": " + what));
+    }
+    /// Of a wait: says how long it was to be.
+    error fail(int why, std::string what) const {
+        milliseconds limit = within.end.passed() ? total() : within.step;
+        if (why == ETIMEDOUT) what += " (limit " + std::to_string(limit.count()) + " ms)";
+        return told_sent(told(why, place() + ": " + what));
+    }
+
+    milliseconds total() const noexcept {
+        milliseconds all = core.options.total_timeout;
+        return req.timeout < all ? req.timeout : all;
+    }
+
+    /// What must not get onto the wire.
+    error check() {
+        if (this_loop()) return fail(errc::would_block_loop, "blocking call");
+        if (req.failed) return error(req.failed.code(), place() + ": " + access::place(req.failed));
+        if (!is_target_of(req.method, req.target)) return fail(errc::bad_target, "not for this method");
+        if (req.method == "CONNECT") return fail(errc::bad_target, "a socket is no proxy");
+        if (!req.fds.empty()) return fail(errc::bad_descriptor, "descriptors can't be sent yet");
+        // A received request that is passed on.
+        if (req.body.data() && known_size(req.sent) == std::uint64_t(0))
+            req.sent = content::literal(req.body);
+        if (const char* fault = framing_fault(req.fields, known_size(req.sent), 0))
+            return fail(errc::bad_field, fault);
+        plan = plan_request(req);
+        if (total() != milliseconds::max()) within.end = deadline::after(total());
+        within.step = core.options.read_timeout;
+        within.cancel = access::state(req.cancel_with);
+        return {};
+    }
+
+    /// Until the head of the answer is there.
+    error start() {
+        if (error bad = check()) return bad;
+        if (error e = core.take(on, within)) return e;
+        error e = attempt();
+        if (!e || !may_retry()) return e;
+        seen |= sent > 0;
+        on.reset();
+        core.drop_idle();
+        if (error none = core.connect(on, within)) return told_sent(std::move(none));
+        return attempt();
+    }
+
+    /// A kept connection that was closed meanwhile. RFC 9112 9.3.1: again if nothing of the request
+    /// was accepted, or if it makes no difference.
+    bool may_retry() const noexcept {
+        if (!silent || !on->reused || core.adopted) return false;
+        return sent == 0 || (is_idempotent(req.method) && can_replay());
+    }
+    bool can_replay() const noexcept {
+        access::kind what = access::kind_of(req.sent);
+        return what != access::kind::pulled && what != access::kind::reader;
+    }
+
+    error attempt() {
+        sent = 0, interim = 0, stopped = silent = answered = false;
+        on->start(within);
+        if (error e = send_request()) return e;
+        if (stopped && sent == 0 && on->reused) { // what it may still say is not about this request
+            silent = true;
+            return fail(errc::cut_off, "the kept connection had ended");
+        }
+        while (!answered)
+            if (error e = next_head()) return e;
+        return {};
+    }
+
+    /// All of it, unless the peer stops reading: then a refusal may be waiting, and that counts.
+    error push(iovec* parts, int count) {
+        int why = on->send(parts, count, sent);
+        stopped = why == EPIPE;
+        return why && !stopped ? fail(why, "sending the request") : error();
+    }
+
+    error send_request() {
+        on->out.clear();
+        write_request_head(on->out, req, plan);
+        string_view body = access::text(req.sent);
+        iovec parts[2] = {{const_cast<char*>(on->out.data()), on->out.size()},
+                          {const_cast<char*>(body.data()), body.size()}};
+        if (!plan.sends) return push(parts, 1);
+        bool in_place = access::kind_of(req.sent) <= access::kind::view;
+        if (plan.length > (64 << 10) && !std::exchange(on->large, true)) {
+            int room = 1 << 20; // as the loop's; the kernel caps it
+            ::setsockopt(on->fd.get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+        }
+        bool expects = equal_nocase(req.fields.get("Expect"), "100-continue");
+        if (in_place && !expects) return push(parts, 2);
+        if (error e = push(parts, 1); e || stopped) return e;
+        if (expects)
+            if (error e = await_continue(); e || answered) return e;
+        return in_place ? push(parts + 1, 1) : send_pieces();
+    }
+
+    /// RFC 9110 10.1.1: not indefinitely; curl waits for one second too.
+    error await_continue() {
+        deadline until = deadline::after(milliseconds(1'000)).sooner(within.end);
+        for (;;) {
+            int why = on->unread().empty() ? wait_ready(on->fd.get(), POLLIN, until, within.cancel) : 0;
+            if (why == ETIMEDOUT && !within.end.passed()) return {};
+            if (why) return fail(why, "waiting for 100 Continue");
+            if (error e = next_head()) return e;
+            stopped = answered;
+            if (answered || got.status == 100) return {};
+        }
+    }
+
+    /// What doesn't lie in memory. No sendfile(2): on a closed socket it raises SIGPIPE, and it waits
+    /// as sendmsg(2) does.
+    error send_pieces() {
+        constexpr std::size_t room = 128 << 10;
+        std::unique_ptr<char[]> piece(new char[room]);
+        bool chunked = plan.how == framing::chunked;
+        std::uint64_t size = chunked ? UINT64_MAX : plan.length;
+        for (std::uint64_t done = 0; done < size;) {
+            std::uint64_t wanted = size - done < room ? size - done : room;
+            result<std::size_t> n = next_piece(piece.get(), static_cast<std::size_t>(wanted), done);
+            if (!n)
+                return told_sent(error(n.error().code(), place() + ": content: " + n.error().message()));
+            if (*n == 0 && !chunked) return fail(errc::bad_field, "the content is shorter than stated");
+            if (*n == 0) break;
+            char line[18], crlf[] = "\r\n";
+            iovec parts[3] = {{line, put_chunk_size(line, *n)}, {piece.get(), *n}, {crlf, 2}};
+            if (error e = chunked ? push(parts, 3) : push(parts + 1, 1); e || stopped) return e;
+            done += *n;
+        }
+        if (!chunked) return {};
+        bool passes = access::kind_of(req.sent) == access::kind::reader;
+        on->out.clear();
+        add_last_chunk(on->out, passes ? access::source_of(req.sent)->reader.trailers() : headers());
+        iovec last{const_cast<char*>(on->out.data()), on->out.size()};
+        return push(&last, 1);
+    }
+
+    result<std::size_t> next_piece(char* into, std::size_t size, std::uint64_t done) {
+        source& from = *access::source_of(req.sent);
+        if (access::kind_of(req.sent) == access::kind::reader) return from.reader.read(into, size);
+        if (access::kind_of(req.sent) == access::kind::pulled) {
+            result<std::size_t> n = std::size_t(0);
+            guarded([&] { n = from.fill(into, size); },
+                    [&](const char* what) { n = failed(ECANCELED, std::string("threw ") + what); });
+            return n;
+        }
+        off_t at = static_cast<off_t>(from.offset + done);
+        ssize_t n = uninterrupted([&] { return ::pread(from.file.get(), into, size, at); });
+        if (n < 0) return failed(errno, "file");
+        return static_cast<std::size_t>(n);
+    }
+
+    /// One more head; `answered` if it is the final one. RFC 9110 15.2: any number of interim ones
+    /// may come first; Go's client takes five.
+    error next_head() {
+        const head_limits limits{core.options.max_head_bytes, 0, wire::max_fields_count};
+        for (;;) {
+            parsed step = parse_response_head(on->unread(), limits, req.method, on->fields.get(), got);
+            if (step == parsed::done) break;
+            if (step == parsed::bad)
+                return fail(got.status == 431 ? errc::too_large : errc::bad_message, got.why);
+            ssize_t n = on->fill();
+            if (n < 0) return fail(errno, "waiting for the response");
+            if (n > 0) continue;
+            silent = interim == 0 && on->unread().empty();
+            return fail(errc::cut_off, silent ? "no response came" : "inside the response's head");
+        }
+        on->begin += got.size;
+        answered = got.status >= 200 || got.status == 101;
+        if (got.status == 101 && !upgrades) return fail(errc::bad_message, "101 that nobody asked for");
+        if (!answered && ++interim > 16) return fail(errc::bad_message, "too many interim responses");
+        on->start_body(got);
+        return {};
+    }
+
+    /// One copy of all its bytes, before the next read overwrites them.
+    void keep_head(response& res) {
+        const char* old = on->in.get() + on->begin - got.size;
+        access::bytes(res).clear();
+        const char* kept = access::bytes(res).keep({old, got.size}).data();
+        auto moved = [&](string_view part) {
+            return part.empty() ? string_view() : string_view(kept + (part.data() - old), part.size());
+        };
+        access::set_status(res, got.status), access::set_type(res, {});
+        access::failure(res).reset(), access::fds(res).clear();
+        headers& fields = access::raw_fields(res);
+        field* to = access::open(fields, got.fields_count);
+        for (std::size_t i = 0; i < got.fields_count; ++i)
+            to[i] = {moved(on->fields[i].name), moved(on->fields[i].value)};
+        access::close(fields, got.fields_count, true);
+    }
+
+    /// The whole answer. The bytes of the body that was there before are overwritten, not cleared
+    /// first, and a Content-Length is not believed for more than 1 MiB ahead.
+    error read_whole(response& res) {
+        keep_head(res);
+        const std::size_t max = core.options.max_body_bytes;
+        if (access::kind_of(access::body(res)) != access::kind::text) access::body(res) = content();
+        std::string& text = access::owned_text(access::body(res));
+        std::size_t size = 0, ahead = on->how == framing::length ? 1 << 20 : 4 << 10;
+        if (on->how == framing::length && on->left > max) return fail(errc::too_large, "the response");
+        while (!on->has_ended()) {
+            if (size == text.size()) {
+                std::uint64_t more = size > ahead ? size : ahead;
+                if (more > on->left) more = on->left;
+                if (more > max - size) more = max - size + 1; // the one that is too much
+                text.resize(size + static_cast<std::size_t>(more));
+            }
+            ssize_t n = on->read_body(&text[size], text.size() - size);
+            if (n < 0) return fail(errno, "reading the response's body");
+            size += static_cast<std::size_t>(n);
+            if (size > max) return fail(errc::too_large, "the response");
+        }
+        text.resize(size);
+        bool keep = may_keep();
+        core.give(std::move(on), keep);
+        return {};
+    }
+
+    /// RFC 9112 9.3, 9.6: nor after a close that was ours.
+    bool may_keep() const noexcept {
+        return got.persistent && !stopped && on->has_ended() && on->unread().empty() &&
+               !list_has(req.fields.get("Connection"), "close");
+    }
+};
+
+/// A response's body, or an upgraded connection: then the two directions may have a thread each.
+struct client_stream final : inflow, outflow {
+    const std::shared_ptr<client_core> core;
+    const std::string place;
+    const canceller cancel; // keeps alive what `on` refers to
+    std::unique_ptr<wire> on;
+    const bool raw, keep;
+    bool open; // for writing
+    headers trailers_in;
+    error why;
+
+    client_stream(std::shared_ptr<client_core> of, client_exchange& from, deadline end)
+        : core(std::move(of)), place(from.place()), cancel(from.req.cancel_with),
+          on(std::move(from.on)), raw(from.got.status == 101),
+          keep(from.got.persistent && !from.stopped &&
+               !list_has(from.req.fields.get("Connection"), "close")),
+          open(raw) {
+        on->within = {end, milliseconds::max(), from.within.cancel};
+        on->watches = false;
+        if (raw) on->how = framing::until_close, on->left = UINT64_MAX;
+        else if (on->has_ended()) finish();
+    }
+    ~client_stream() override { give(false); }
+
+    void give(bool whole) {
+        if (on) core->give(std::move(on), whole);
+    }
+    void finish() {
+        if (!parse_trailers(on->chunks.trailers(), trailers_in)) trailers_in = headers();
+        give(keep && on->unread().empty());
+    }
+
+    result<std::size_t> read(char* into, std::size_t size) override {
+        if (this_loop()) return failed(errc::would_block_loop, place);
+        if (why) return why;
+        if (!on || size == 0) return std::size_t(0);
+        ssize_t n = on->read_body(into, size);
+        if (n < 0) {
+            why = told(errno, place + ": reading the body");
+            access::mark_sent(why);
+            if (!raw) give(false);
+            return why;
+        }
+        if (!raw && on->has_ended()) finish();
+        return static_cast<std::size_t>(n);
+    }
+    /// There is no loop to deliver on: the one callback that runs inside its call.
+    void on_data(callback<void(string_view)>, callback<void(const error&)> done) override {
+        if (done) done(failed(EOPNOTSUPP, place + ": a blocking client's body is for read()"));
+    }
+    void pause(bool) override {}
+    const headers& trailers() override { return trailers_in; }
+    void drop_reader() override {
+        if (raw && on) ::shutdown(on->fd.get(), SHUT_RD);
+        else give(false);
+    }
+    raw_stream release() override {
+        raw_stream out;
+        if (!raw || !on) return out;
+        ::fcntl(on->fd.get(), F_SETFL, ::fcntl(on->fd.get(), F_GETFL) | O_NONBLOCK);
+        out.already_read = on->unread();
+        out.fd = std::move(on->fd);
+        open = false;
+        give(false);
+        return out;
+    }
+
+    written write(string_view bytes) override {
+        if (!open || this_loop()) return written::closed;
+        iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+        std::uint64_t sent = 0;
+        open = on->send(&part, 1, sent) == 0;
+        return open ? written::ok : written::closed;
+    }
+    written wait(milliseconds) override { return open ? written::ok : written::closed; }
+    void on_drain(callback<void()>) override {} // write() blocks: it is never full
+    void on_close(callback<void()>) override {} // write() says it
+    bool end(headers) override {
+        return std::exchange(open, false) && ::shutdown(on->fd.get(), SHUT_WR) == 0;
+    }
+    void cut() override {
+        if (std::exchange(open, false)) ::shutdown(on->fd.get(), SHUT_RDWR);
+    }
+    bool is_open() override { return open; }
+};
+
+inline error fetch_whole(client_core& core, request& req, response& res) {
+    client_exchange one(core, req);
+    error e = one.start();
+    if (!e) e = one.read_whole(res);
+    if (e) res = response(0);
+    return e;
+}
+
+/// From the head on, only what the request says bounds it: a stream may be silent for days.
+inline std::shared_ptr<client_stream> stream_of(std::shared_ptr<client_core> core,
+                                                client_exchange& from, deadline end) {
+    return std::make_shared<client_stream>(std::move(core), from, end);
+}
+
+inline result<reply> fetch_stream(const std::shared_ptr<client_core>& core, request& req) {
+    client_exchange one(*core, req);
+    deadline end = deadline::after(one.req.timeout);
+    if (error e = one.start()) return e;
+    reply made{response(0), body_reader()};
+    one.keep_head(made.head);
+    access::flow_of(made.body) = stream_of(core, one, end);
+    return made;
+}
+
+/// RFC 9110 7.8. A refusal is a response like others.
+inline result<upgraded> fetch_upgrade(const std::shared_ptr<client_core>& core, request& req) {
+    client_exchange one(*core, req);
+    headers& fields = one.req.fields;
+    if (!fields.contains("Upgrade")) return one.fail(errc::bad_field, "no Upgrade field");
+    if (!list_has(fields.get("Connection"), "upgrade"))
+        if (error bad = fields.set("Connection", "Upgrade")) return bad;
+    one.upgrades = true;
+    deadline end = deadline::after(one.req.timeout);
+    if (error e = one.start()) return e;
+    upgraded made{response(0), body_reader(), body_writer()};
+    if (one.got.status != 101) {
+        if (error e = one.read_whole(made.head)) return e;
+        return made;
+    }
+    one.keep_head(made.head);
+    std::shared_ptr<client_stream> flow = stream_of(core, one, end);
+    access::flow_of(made.in) = flow, access::flow_of(made.out) = flow;
+    return made;
+}
+
+/// Bytes to events (WHATWG HTML 9.2.6).
+struct event_parser {
+    std::string line, data, type, id;
+    milliseconds retry{1'000}; // browsers wait for 3 to 5 s; here no network recovers
+    bool after_cr = false, at_start = true;
+
+    /// False: `take` has had enough.
+    template <class F> bool feed(string_view in, F&& take) {
+        while (!in.empty()) {
+            if (std::exchange(after_cr, false) && in[0] == '\n') in.remove_prefix(1);
+            std::size_t stop = in.find_first_of("\r\n");
+            line.append(in.substr(0, stop));
+            if (stop == string_view::npos) return true;
+            after_cr = in[stop] == '\r';
+            in.remove_prefix(stop + 1);
+            if (std::exchange(at_start, false) && line.compare(0, 3, "\xef\xbb\xbf") == 0)
+                line.erase(0, 3);
+            if (line.empty() && !dispatch(take)) return false;
+            read_line();
+            line.clear();
+        }
+        return true;
+    }
+
+private:
+    template <class F> bool dispatch(F& take) {
+        bool goes_on = true;
+        if (!data.empty()) {
+            data.pop_back(); // the last LF
+            goes_on = take(event{data, type.empty() ? string_view("message") : string_view(type), id});
+        }
+        data.clear(), type.clear();
+        return goes_on;
+    }
+
+    void read_line() {
+        std::size_t colon = line.find(':');
+        string_view name = string_view(line).substr(0, colon), value;
+        if (colon != std::string::npos) value = string_view(line).substr(colon + 1);
+        if (!value.empty() && value[0] == ' ') value.remove_prefix(1);
+        if (name == "data") data.append(value).append("\n");
+        else if (name == "event") type = value;
+        else if (name == "id" && value.find('\0') == string_view::npos) id = value;
+        else if (name == "retry" && !value.empty() && value.size() < 10) set_retry(value);
+    }
+    void set_retry(string_view digits) {
+        long number = 0;
+        for (char c : digits) {
+            if (!is_digit(c)) return;
+            number = number * 10 + (c - '0');
+        }
+        retry = milliseconds(number);
+    }
+};
+
+/// One subscription after the other.
+struct event_source {
+    const std::shared_ptr<client_core>& core;
+    string_view target;
+    callback<bool(const event&)> take;
+    canceller by;
+    event_parser parser{};
+    std::string last_id{};
+    bool was_open = false;
+
+    std::string place() const { return core->name + ": events " + printable(target); }
+
+    /// A first failure is returned: a mistyped path must not look like a silent server.
+    error run() {
+        for (milliseconds pause = parser.retry;; pause = pause < milliseconds(15'000) ? 2 * pause : pause) {
+            bool over = false;
+            bool opened = false;
+            error e = subscribe(over, opened);
+            was_open |= opened;
+            if (over || !was_open || e == std::errc::operation_canceled) return e;
+            if (opened) pause = parser.retry;
+            if (wait_ready(-1, 0, deadline::after(pause), access::state(by)) == ECANCELED)
+                return failed(ECANCELED, place() + ": reconnecting");
+        }
+    }
+
+    /// `over`: it is not to be tried again.
+    error subscribe(bool& over, bool& opened) {
+        request req("GET", target);
+        req.header("Accept", "text/event-stream").header("Cache-Control", "no-store").cancel_with(by);
+        if (!last_id.empty()) req.header("Last-Event-ID", last_id);
+        result<reply> got = fetch_stream(core, req);
+        if (!got) return got.error();
+        over = got->head.status() == 204; // "stop reconnecting"
+        if (over) return {};
+        string_view type = got->head.header("Content-Type");
+        over = got->head.status() != 200 || !equal_nocase(type.substr(0, 17), "text/event-stream");
+        if (over)
+            return failed(errc::bad_message, place() + ": no event stream but a " +
+                                                 std::to_string(got->head.status()) + " " + printable(type));
+        opened = true;
+        return read_all(got->body, over);
+    }
+
+    error read_all(body_reader& body, bool& over) {
+        std::unique_ptr<char[]> bytes(new char[16 << 10]);
+        std::string id = last_id;
+        milliseconds retry = parser.retry;
+        parser = event_parser{};
+        parser.id = std::move(id), parser.retry = retry;
+        error thrown;
+        auto give = [&](const event& e) {
+            bool goes_on = false;
+            last_id = e.id;
+            guarded([&] { goes_on = take(e); }, [&](const char* what) {
+                thrown = failed(ECANCELED, place() + ": the callback threw " + what);
+            });
+            return goes_on;
+        };
+        for (;;) {
+            result<std::size_t> n = body.read(bytes.get(), 16 << 10);
+            if (!n) return n.error();
+            if (*n == 0) return {}; // reconnect
+            over = !parser.feed({bytes.get(), *n}, give);
+            if (over) return thrown;
+            over = parser.line.size() + parser.data.size() > core->options.max_body_bytes;
+            if (over) return failed(errc::too_large, place() + ": one event");
+        }
+    }
+};
+
+
+/// What must not get onto the wire.
+inline error check_request(request_state& r, const std::string& where) {
+    if (r.failed) return error(r.failed.code(), where + ": " + access::place(r.failed));
+    if (r.method == "CONNECT" || !is_target_of(r.method, r.target))
+        return failed(errc::bad_target, where + ": not for this method");
+    if (r.body.data() && known_size(r.sent) == std::uint64_t(0)) // a received one that is passed on
+        r.sent = content(std::string(r.body));
+    if (const char* fault = framing_fault(r.fields, known_size(r.sent), 0))
+        return failed(errc::bad_field, where + ": " + fault);
+    return {};
+}
+
+// The same client on a loop: one pool of connections per client and loop, touched by that loop only.
+
+class loop_pool final : public call_pool, public std::enable_shared_from_this<loop_pool> {
+public:
+    loop_pool(loop& on, address to, const client_options& how)
+        : loop_(on), to_(std::move(to)), options_(how) {}
+
+    void start(std::shared_ptr<flow> call) {
+        if (is_shut_) return loop_.abandon(*call, failed(errc::stopped, "server"));
+        if (!call->is_open()) return go_on(); // it has timed out meanwhile
+        while (!idle_.empty()) {
+            std::uint64_t id = idle_.back();
+            idle_.pop_back();
+            call->reused = true;
+            if (loop_.ask(id, call)) return;
+        }
+        call->reused = false;
+        if (open_ >= options_.max_connections_count) return waiting_.push_back(std::move(call));
+        ++open_;
+        dialing_.push_back(call);
+        dial(std::move(call), loop_.now() + options_.connect_timeout.count(), 1);
+    }
+
+    void freed(std::uint64_t id) override {
+        idle_.push_back(id);
+        go_on();
+    }
+    void lost(std::uint64_t id) override {
+        --open_;
+        for (std::size_t i = 0; i < idle_.size(); ++i)
+            if (idle_[i] == id) idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(i--));
+        go_on();
+    }
+    /// The server closed a kept connection meanwhile; nothing was answered, and asking twice does
+    /// no harm (RFC 9110 9.2.2).
+    bool retries(const std::shared_ptr<flow>& call) override {
+        const request_state& r = access::state(call->req);
+        bool idempotent = r.method == "GET" || r.method == "HEAD" || r.method == "OPTIONS" ||
+                          r.method == "PUT" || r.method == "DELETE";
+        bool cut = !call->why_in || call->why_in == errc::cut_off;
+        if (is_shut_ || !call->reused || call->heard || !idempotent || !cut || plan_request(r).sends)
+            return false;
+        call->reused = false, call->in_done = false, call->why_in = error();
+        waiting_.insert(waiting_.begin(), call);
+        go_on();
+        return true;
+    }
+    void shut() override {
+        is_shut_ = true;
+        std::vector<std::shared_ptr<flow>> left;
+        left.swap(waiting_);
+        for (auto& call : dialing_) left.push_back(std::move(call));
+        dialing_.clear();
+        for (auto& call : left) loop_.abandon(*call, failed(errc::stopped, "server"));
+    }
+
+private:
+    /// Never from inside of what a connection is doing.
+    void go_on() {
+        if (waiting_.empty()) return;
+        loop_.at(loop_.now(), [self = shared_from_this()] {
+            if (self->waiting_.empty()) return;
+            if (self->idle_.empty() && self->open_ >= self->options_.max_connections_count) return;
+            std::shared_ptr<flow> next = std::move(self->waiting_.front());
+            self->waiting_.erase(self->waiting_.begin());
+            self->start(std::move(next));
+            self->go_on();
+        });
+    }
+
+    /// A full backlog says EAGAIN and nothing is in progress (unix(7)): it is tried again.
+    void dial(std::shared_ptr<flow> call, std::int64_t until, std::int64_t pause) {
+        result<unique_fd> fd = is_shut_ ? failed(errc::stopped, "server") : try_connect(to_);
+        if (!fd && fd.error() == std::errc::resource_unavailable_try_again && loop_.now() < until) {
+            loop_.at(loop_.now() + pause,
+                     [self = shared_from_this(), call = std::move(call), until, pause]() mutable {
+                         self->dial(std::move(call), until, pause < 64 ? pause * 2 : pause);
+                     });
+            return;
+        }
+        for (std::size_t i = 0; i < dialing_.size(); ++i)
+            if (dialing_[i] == call) dialing_.erase(dialing_.begin() + static_cast<std::ptrdiff_t>(i--));
+        error why;
+        if (!fd) why = fd.error() == std::errc::resource_unavailable_try_again
+                           ? failed(ETIMEDOUT, display(to_) + ": connect: the backlog stays full")
+                           : fd.error();
+        else if (options_.expect_uid && peer_of(fd->get()).uid != *options_.expect_uid)
+            why = failed(errc::wrong_peer, display(to_));
+        std::uint64_t id = why ? UINT64_MAX : loop_.adopt_call(*std::move(fd), shared_from_this());
+        if (id == UINT64_MAX && !why) why = failed(ENOMEM, display(to_) + ": epoll_ctl");
+        if (!why) return void(loop_.ask(id, call));
+        --open_;
+        loop_.abandon(*call, std::move(why));
+        go_on();
+    }
+
+    loop& loop_;
+    const address to_;
+    const client_options options_;
+    std::vector<std::uint64_t> idle_;
+    std::vector<std::shared_ptr<flow>> waiting_, dialing_;
+    std::size_t open_ = 0;
+    bool is_shut_ = false;
+};
+
+/// Looks after the deadlines of a call: to its head, and between two pieces where that is wanted.
+struct call_watch {
+    std::weak_ptr<flow> call;
+    std::string where;
+    std::int64_t end, read_ms;
+    bool bounds_body;
+
+    static void set(loop& l, call_watch w, std::int64_t at) {
+        l.at(at, [&l, w = std::move(w)]() mutable { check(l, std::move(w)); });
+    }
+    static void check(loop& l, call_watch w) {
+        std::shared_ptr<flow> f = w.call.lock();
+        if (!f || f->in_done || (!f->on_head && !w.bounds_body && w.end == INT64_MAX)) return;
+        bool reads = f->on_head || w.bounds_body;
+        std::int64_t due = reads ? f->progress + w.read_ms : INT64_MAX;
+        if (w.end < due) due = w.end;
+        if (const request_state& r = access::state(f->req); r.cancel_with.cancelled())
+            return l.fail_call(*f, failed(ECANCELED, w.where));
+        if (l.now() >= due) return l.fail_call(*f, failed(ETIMEDOUT, w.where));
+        if (due - l.now() > 50 && access::state(access::state(f->req).cancel_with)) due = l.now() + 50;
+        set(l, std::move(w), due);
+    }
+};
+
+/// Collects the body of an answer for those who want it whole.
+struct collector {
+    response head;
+    std::string body;
+    body_reader in;
+    std::size_t limit;
+    std::string where;
+    callback<void(result<response>)> done;
+
+    static void run(response head, body_reader in, collector c) {
+        auto self = std::make_shared<collector>(std::move(c));
+        self->head = std::move(head), self->in = std::move(in);
+        self->in.on_data([self](string_view piece) { self->add(piece); },
+                         [self](const error& why) { self->end(why); });
+    }
+
+private:
+    void add(string_view piece) {
+        body.append(piece);
+        if (body.size() > limit && done) end(failed(errc::too_large, where));
+    }
+    void end(error why) {
+        if (!done) return;
+        auto tell = std::exchange(done, {});
+        body_reader gone = std::move(in); // self lives in its callbacks
+        if (why) return tell(std::move(why));
+        access::owned_text(access::body(head)) = std::move(body);
+        tell(std::move(head));
+    }
+};
+
+/// A call on its way to a loop. `told` runs there with the head, or what kept it from coming.
+struct async_call {
+    client_core& core;
+    request req;
+    bool may_upgrade = false, bounds_body = true;
+
+    using heads = callback<void(result<reply>)>;
+
+    void start(const std::shared_ptr<mailbox>& home, heads told) {
+        mailbox* here = this_loop();
+        std::shared_ptr<mailbox> to = here && here->of == home->of ? here->shared_from_this() : home;
+        auto f = std::make_shared<flow>(to, UINT64_MAX, std::size_t{1} << 20);
+        f->req = std::move(req);
+        f->may_upgrade = may_upgrade, f->max_head_bytes = core.options.max_head_bytes;
+        f->on_head = [f = std::weak_ptr<flow>(f), told = std::move(told)](result<response> res) mutable {
+            if (!res) return told(res.error());
+            told(reply{*std::move(res), access::make_stream<body_reader>(f.lock())});
+        };
+        std::string where = core.name + ": " + printable(access::state(f->req).target);
+        error bad = check_request(access::state(f->req), where);
+        call_watch watch{f, std::move(where), end_of(access::state(f->req)),
+                         core.options.read_timeout.count(), bounds_body};
+        auto task = [f, bad, watch = std::move(watch), key = &core, to_ = core.where,
+                     how = core.options, box = to.get()]() mutable {
+            loop& l = *static_cast<loop*>(box->at);
+            if (bad) return l.abandon(*f, std::move(bad));
+            f->progress = l.now();
+            std::int64_t first = l.now() + watch.read_ms;
+            if (watch.end != INT64_MAX) watch.end += l.now();
+            if (watch.end < first) first = watch.end;
+            if (access::state(access::state(f->req).cancel_with)) first = l.now();
+            call_watch::set(l, std::move(watch), first);
+            auto& pool = l.pools[key];
+            if (!pool) pool = std::make_shared<loop_pool>(l, to_, how);
+            static_cast<loop_pool&>(*pool).start(std::move(f));
+        };
+        if (!to->post(nullptr, std::move(task))) { // no loop to say it on
+            auto tell = std::exchange(f->on_head, {});
+            tell(failed(errc::stopped, core.name));
+        }
+    }
+
+private:
+    std::int64_t end_of(const request_state& r) const noexcept {
+        milliseconds total = r.timeout < core.options.total_timeout ? r.timeout
+                                                                    : core.options.total_timeout;
+        return total == milliseconds::max() ? INT64_MAX : total.count();
+    }
+};
+
+// [14] FILES --------------------------------------------------------------------------------------
+// A regular file as a response: what the conditions make of it, which part was asked for, and how
+// not to leave a folder. The kernel resolves names (openat2(2), RESOLVE_BENEATH): checking a path
+// first and opening it later is a race that whoever may rename in the folder wins. Nothing is kept
+// in memory: the body is the descriptor. Several ranges at once are not served.
+
+/// No charset where the type has none to state (JSON: RFC 8259 11) or the bytes say it (XML).
+inline string_view media_type_of(string_view name) noexcept {
+    static constexpr string_view known = // sorted; cut at '|'
+        "css text/css; charset=utf-8|csv text/csv; charset=utf-8|gif image/gif|gz application/gzip|"
+        "html text/html; charset=utf-8|ico image/vnd.microsoft.icon|jpeg image/jpeg|jpg image/jpeg|"
+        "js text/javascript; charset=utf-8|json application/json|md text/markdown; charset=utf-8|"
+        "mjs text/javascript; charset=utf-8|mp3 audio/mpeg|mp4 video/mp4|pdf application/pdf|"
+        "png image/png|svg image/svg+xml|tar application/x-tar|txt text/plain; charset=utf-8|"
+        "wasm application/wasm|webm video/webm|webp image/webp|woff2 font/woff2|"
+        "xml application/xml|zip application/zip|";
+    std::size_t dot = name.rfind('.');
+    string_view ending = dot == string_view::npos ? string_view() : name.substr(dot + 1);
+    for (string_view rest = known; !rest.empty(); rest.remove_prefix(rest.find('|') + 1)) {
+        std::size_t blank = rest.find(' ');
+        if (equal_nocase(rest.substr(0, blank), ending))
+            return rest.substr(blank + 1, rest.find('|') - blank - 1);
+    }
+    return "application/octet-stream";
+}
+
+inline bool take_text(string_view& text, string_view wanted) noexcept {
+    if (text.substr(0, wanted.size()) != wanted) return false;
+    text.remove_prefix(wanted.size());
+    return true;
+}
+
+/// Up to the first byte that is no digit. What no number can hold is beyond every file.
+inline std::optional<std::uint64_t> take_number(string_view& text) noexcept {
+    if (text.empty() || !is_digit(text.front())) return {};
+    std::uint64_t value = 0;
+    for (; !text.empty() && is_digit(text.front()); text.remove_prefix(1)) {
+        std::uint64_t digit = static_cast<std::uint64_t>(text.front() - '0');
+        value = value > (UINT64_MAX - digit) / 10 ? UINT64_MAX : value * 10 + digit;
+    }
+    return value;
+}
+
+/// Whether `when` is written like this in the form of `text`, which its size tells.
+inline bool is_date_text(string_view text, std::time_t when, const std::tm& t) noexcept {
+    static constexpr const char* days[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                           "Thursday", "Friday", "Saturday"};
+    char imf[29], old[40];
+    put_date(imf, when);
+    if (text.size() == sizeof imf) return text == string_view(imf, sizeof imf);
+    const char *day = imf + 5, *month = imf + 8, *year = imf + 12, *time = imf + 17;
+    if (text.size() > sizeof imf) {
+        std::snprintf(old, sizeof old, "%s, %.2s-%.3s-%.2s %.12s", days[t.tm_wday], day, month,
+                      year + 2, time);
+    } else {
+        if (text[8] == ' ' && imf[5] == '0') imf[5] = ' '; // both are allowed
+        std::snprintf(old, sizeof old, "%.3s %.3s %.2s %.8s %.4s", imf, month, day, time, year);
+    }
+    return text == old;
+}
+
+/// The three forms of RFC 9110 5.6.7. A date is one if it would be written like this again: that
+/// settles widths, names, weekdays and 31 February, without a locale. (Leap seconds are lost.)
+inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) noexcept {
+    struct form {
+        std::size_t day, month, year, digits, time; // where they begin, in bytes from the end
+    };
+    static constexpr form forms[] = {{16, 20, 4, 4, 13}, {24, 21, 17, 4, 12}, {22, 19, 15, 2, 12}};
+    const std::size_t size = text.size();
+    if (size != 24 && (size < 29 || size > 33)) return {};
+    const form& f = forms[(size > 24) + (size > 29)]; // asctime, IMF-fixdate, rfc850
+    auto number = [&](std::size_t from_end, std::size_t count) {
+        string_view digits = text.substr(size - from_end, count);
+        take_text(digits, " ");
+        return static_cast<int>(take_number(digits).value_or(0));
+    };
+    std::tm t{};
+    ::gmtime_r(&now, &t);
+    int this_year = t.tm_year + 1900, year = number(f.year, f.digits);
+    if (f.digits == 2) year += this_year - this_year % 100;
+    if (f.digits == 2 && year > this_year + 50) year -= 100; // it was the last such year
+    t = std::tm();
+    t.tm_year = year - 1900, t.tm_mday = number(f.day, 2);
+    t.tm_hour = number(f.time, 2), t.tm_min = number(f.time - 3, 2);
+    t.tm_sec = number(f.time - 6, 2);
+    constexpr string_view months = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    t.tm_mon = static_cast<int>(months.find(text.substr(size - f.month, 3)) / 3 % 12);
+    std::time_t when = ::timegm(&t);
+    return is_date_text(text, when, t) ? std::optional<std::time_t>(when) : std::nullopt;
+}
+
+/// What a client may know a file's bytes by (RFC 9110 8.8).
+struct validators {
+    std::string etag;
+    std::time_t modified, now;
+};
+
+/// Strong, although nobody reads the bytes: size and time in nanoseconds change with every write,
+/// the inode where a file is replaced. Two writes in place that leave the size, within one tick of
+/// the kernel's clock (at most 10 ms), may share a tag: who cares for that uses rename(2).
+inline validators validators_of(const struct stat& info, std::time_t now) {
+    char tag[64];
+    std::snprintf(tag, sizeof tag, "\"%jx-%jx%08jx-%jx\"", std::uintmax_t(info.st_size),
+                  std::uintmax_t(info.st_mtim.tv_sec), std::uintmax_t(info.st_mtim.tv_nsec),
+                  std::uintmax_t(info.st_ino));
+    return {tag, info.st_mtim.tv_sec, now};
+}
+
+/// The value of a field that is no list; "" where it stands twice: then it says nothing.
+inline string_view sole(const headers& fields, string_view name) noexcept {
+    const field* found = nullptr;
+    for (const field& f : fields) {
+        if (!equal_nocase(f.name, name)) continue;
+        if (found) return {};
+        found = &f;
+    }
+    return found ? found->value : string_view();
+}
+
+/// If-Match (strongly) and If-None-Match. Cutting at commas is right although tags may hold some:
+/// ours holds none, and what looks like ours can't lie inside another, which its quote would end.
+inline bool names_tag(const headers& fields, string_view name, string_view etag, bool weakly) {
+    for (const field& f : fields) {
+        if (!equal_nocase(f.name, name)) continue;
+        if (f.value == "*") return true; // there is a file
+        for (string_view list = f.value; !list.empty();) {
+            string_view tag = next_element(list);
+            if (weakly) take_text(tag, "W/"); // RFC 9110 8.8.3.2
+            if (tag == etag) return true;
+        }
+    }
+    return false;
+}
+
+/// RFC 9110 13.2.2, in its order: 412, 304, or 200 for going on.
+inline int judge(string_view method, const headers& fields, const validators& v) noexcept {
+    bool is_read = method == "GET" || method == "HEAD";
+    auto date = [&](string_view name) { return parse_date(sole(fields, name), v.now); };
+    if (fields.contains("If-Match")) {
+        if (!names_tag(fields, "If-Match", v.etag, false)) return 412;
+    } else if (auto since = date("If-Unmodified-Since"); since && v.modified > *since) {
+        return 412;
+    }
+    if (fields.contains("If-None-Match"))
+        return !names_tag(fields, "If-None-Match", v.etag, true) ? 200 : is_read ? 304 : 412;
+    if (!is_read) return 200; // RFC 9110 13.1.3
+    auto since = date("If-Modified-Since");
+    return since && v.modified <= *since ? 304 : 200;
+}
+
+struct byte_range {
+    int status; // 200: all of it; 206; 416
+    std::uint64_t first, length;
+};
+
+/// RFC 9110 14.1.2, 14.2: what is malformed, of another unit or several ranges, is as if not there.
+inline byte_range parse_range(string_view value, std::uint64_t size) noexcept {
+    byte_range all{200, 0, size};
+    if (!equal_nocase(value.substr(0, 6), "bytes=")) return all;
+    value.remove_prefix(6);
+    auto first = take_number(value);
+    if (!take_text(value, "-")) return all;
+    auto last = take_number(value);
+    if (!value.empty() || (!first && !last) || (first && last && *last < *first)) return all;
+    if (!first && *last == 0) return {416, 0, 0};
+    if (!first && size == 0) return all; // satisfiable, but a 206 of no bytes can't be written down
+    if (!first) return {206, *last < size ? size - *last : 0, *last < size ? *last : size};
+    if (*first >= size) return {416, 0, 0};
+    std::uint64_t end = last && *last < size ? *last + 1 : size;
+    return {206, *first, end - *first};
+}
+
+inline byte_range range_of(const request& req, const validators& v, std::uint64_t size) noexcept {
+    const headers& fields = req.headers();
+    byte_range all{200, 0, size};
+    if (req.method() != "GET") return all; // RFC 9110 14.2
+    if (fields.contains("If-Range")) {
+        string_view known = sole(fields, "If-Range"); // 13.1.5: a strong tag, or exactly the date
+        if (known != v.etag && parse_date(known, v.now) != v.modified) return all;
+    }
+    return parse_range(sole(fields, "Range"), size);
+}
+
+/// What conditions and Range of the request make of a regular file.
+inline response serve_file(unique_fd file, const struct stat& info, const request& req,
+                           string_view name) {
+    std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
+    validators v = validators_of(info, ::time(nullptr));
+    int status = judge(req.method(), req.headers(), v);
+    if (status == 412) return plain_status(412);
+    if (status == 304) return response(304).header("ETag", v.etag);
+    byte_range part = range_of(req, v, size);
+    if (part.status == 416)
+        return plain_status(416).header("Content-Range", "bytes */" + number_text(size));
+    response res(part.status);
+    res.header("Accept-Ranges", "bytes").header("ETag", v.etag);
+    // RFC 9110 8.8.2.1: never later than Date. Before 1970 lie years that the form can't hold.
+    std::time_t shown = v.modified < 0 ? 0 : v.modified < v.now ? v.modified : v.now;
+    char date[29];
+    put_date(date, shown);
+    res.header("Last-Modified", {date, sizeof date});
+    if (std::uint64_t last = part.first + part.length - 1; part.status == 206)
+        res.header("Content-Range", "bytes " + number_text(part.first) + "-" + number_text(last) +
+                                        "/" + number_text(size));
+    if (part.length > 0)
+        access::body(res) = content::file(std::move(file), part.first, part.length);
+    access::set_type(res, media_type_of(name));
+    return res;
+}
+
+/// O_NONBLOCK: a FIFO would wait for its writer. O_NOCTTY: a terminal would become ours.
+constexpr int read_flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+
+/// openat2(2), which no libc wraps: no ".." and no link leads out of the folder, in no race either.
+inline int open_beneath(int folder, const char* name, int flags) noexcept {
+    struct {
+        std::uint64_t flags, mode, resolve; // struct open_how of <linux/openat2.h>, Linux 5.6
+    } how{static_cast<std::uint64_t>(flags), 0, 0x08 | 0x02}; // RESOLVE_BENEATH, _NO_MAGICLINKS
+    // EAGAIN: a rename anywhere met a ".." of a link. A storm of them must not keep the loop.
+    for (int tries = 32;; --tries) {
+        auto open = [&] { return ::syscall(SYS_openat2, folder, name, &how, sizeof how); };
+        int fd = static_cast<int>(uninterrupted(open));
+        if (fd >= 0 || errno != EAGAIN || tries == 0) return fd;
+    }
+}
+
+/// Errors: function_not_supported (no openat2); nothing weaker takes its place.
+inline result<unique_fd> open_root(const std::string& folder) {
+    if (folder.find('\0') != std::string::npos) return failed(EINVAL, printable(folder));
+    unique_fd fd(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!fd) return path_failed(folder, "open");
+    if (!unique_fd(open_beneath(fd.get(), ".", O_PATH | O_CLOEXEC)))
+        return path_failed(folder, "openat2");
+    return fd;
+}
+
+/// For an opened file, or errno. One that may not be read is as if it weren't there: 404, not 403.
+inline response serve_opened(unique_fd file, const request& req, string_view name) {
+    struct stat info {};
+    if (!file || ::fstat(file.get(), &info) != 0) {
+        bool is_short = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EAGAIN;
+        return plain_status(is_short ? 503 : 404);
+    }
+    if (!S_ISREG(info.st_mode)) return plain_status(404);
+    return serve_file(std::move(file), info, req, name);
+}
+
+/// Names with "", "." or ".." in them are other spellings: nobody needs them who asks in good
+/// faith. One slash at the end is a folder's; the kernel refuses it after a file (ENOTDIR).
+inline bool is_plain_name(string_view name) noexcept {
+    if (name.find('\0') != string_view::npos) return false;
+    while (!name.empty()) {
+        string_view segment = name.substr(0, name.find('/'));
+        if (segment.empty() || segment == "." || segment == "..") return false;
+        name.remove_prefix(segment.size());
+        take_text(name, "/");
+    }
+    return true;
+}
+
+/// `name` is decoded, without a first slash. A folder is its index.html.
+inline response serve_beneath(int folder, const request& req, string_view name) {
+    if (!is_plain_name(name)) return plain_status(404);
+    std::string path(name.empty() ? "." : name);
+    unique_fd file(open_beneath(folder, path.c_str(), read_flags));
+    struct stat info {};
+    if (file && ::fstat(file.get(), &info) == 0 && S_ISDIR(info.st_mode)) {
+        path += path.back() == '/' ? "index.html" : "/index.html";
+        file = unique_fd(open_beneath(folder, path.c_str(), read_flags));
+    }
+    return serve_opened(std::move(file), req, path);
+}
+
+} // namespace detail
+
+// [15] MEMBERS ------------------------------------------------------------------------------------
+// The doors of Part I, one line where it can be: what they do stands in the rooms above.
+inline unique_fd& unique_fd::operator=(unique_fd&& other) noexcept {
+    unique_fd old(std::exchange(fd_, other.release())); // onto itself: no change
+    return *this;
+}
+
+inline unique_fd::~unique_fd() {
+    if (fd_ < 0) return;
+    int kept = errno; // of the call that failed before
+    ::close(fd_);     // not again after EINTR: on Linux it is closed, the number may be another's
+    errno = kept;
+}
+
+inline canceller::canceller() : state_(std::make_shared<detail::cancel_state>()) {}
+
+inline void canceller::cancel() const noexcept {
+    if (!state_) return;
+    state_->set.store(true, std::memory_order_release);
+    detail::ring(state_->event.get());
+}
+
+inline bool canceller::cancelled() const noexcept {
+    return state_ && state_->set.load(std::memory_order_acquire);
+}
+
+inline address::address(string_view text) : address(detail::parse_address(text)) {}
+
+inline address address::abstract_name(string_view exact) {
+    return detail::abstract_address(exact, {});
+}
+
+inline std::string address::url(string_view target) const {
+    std::string authority = (abstract_ ? "%40" : "") + percent_encode(name_);
+    bool is_path = !target.empty() && target.front() == '/';
+    return "http+unix://" + authority + (is_path ? "" : "/") + std::string(target);
+}
+
+
+// Values and messages
+
+inline std::error_code make_error_code(errc code) noexcept {
+    return {static_cast<int>(code), detail::names()};
+}
+
+inline std::string error::message() const {
+    return place_.empty() ? code_.message() : place_ + ": " + code_.message();
+}
+
+inline bool peer_rule::admits(const peer& who) const noexcept {
+    for (uid_t uid : uids)
+        if (uid == who.uid) return true;
+    for (gid_t gid : gids) {
+        if (gid == who.gid) return true;
+        for (gid_t group : who.groups)
+            if (gid == group) return true;
+    }
+    return false;
+}
+
+inline char* detail::arena::take(std::size_t size) {
+    if (room_ < size) {
+        std::size_t block = size > 1024 ? size : 1024;
+        blocks_.emplace_back(new char[block]);
+        if (blocks_.size() == 1) first_ = block;
+        at_ = blocks_.back().get(), room_ = block;
+    }
+    char* taken = at_;
+    at_ += size, room_ -= size;
+    return taken;
+}
+
+inline string_view detail::arena::keep(string_view bytes) {
+    if (bytes.empty()) return {};
+    char* kept = take(bytes.size());
+    std::memcpy(kept, bytes.data(), bytes.size());
+    return {kept, bytes.size()};
+}
+
+inline void detail::arena::clear() noexcept {
+    if (blocks_.empty()) return;
+    blocks_.erase(blocks_.begin() + 1, blocks_.end());
+    at_ = blocks_.front().get(), room_ = first_;
+}
+
+inline detail::arena::arena(arena&& other) noexcept { *this = std::move(other); }
+
+inline detail::arena& detail::arena::operator=(arena&& other) noexcept {
+    if (this == &other) return *this;
+    blocks_ = std::move(other.blocks_);
+    other.blocks_.clear();
+    at_ = std::exchange(other.at_, nullptr);
+    room_ = std::exchange(other.room_, 0), first_ = other.first_;
+    return *this;
+}
+
+inline headers::headers(std::initializer_list<field> fields) {
+    for (const field& f : fields) {
+        error bad = add(f.name, f.value);
+        UDS_HTTP_ASSERT(!bad);
+    }
+}
+
+inline headers::headers(const headers& other) { *this = other; }
+inline headers::headers(headers&& other) { *this = std::move(other); }
+
+inline headers& headers::operator=(const headers& other) {
+    if (this == &other) return *this;
+    field* to = detail::access::open(*this, other.count_);
+    for (std::size_t i = 0; i < other.count_; ++i)
+        to[i] = {bytes_.keep(other.fields_[i].name), bytes_.keep(other.fields_[i].value)};
+    count_ = other.count_, borrowed_ = false;
+    return *this;
+}
+
+inline headers& headers::operator=(headers&& other) {
+    if (other.borrowed_) return *this = other; // not other's bytes to give away
+    if (this == &other) return *this;
+    fields_ = std::move(other.fields_), bytes_ = std::move(other.bytes_);
+    count_ = std::exchange(other.count_, 0), room_ = std::exchange(other.room_, 0);
+    borrowed_ = false;
+    return *this;
+}
+
+inline string_view headers::get(string_view name) const noexcept {
+    for (const field& f : *this)
+        if (detail::equal_nocase(f.name, name)) return f.value;
+    return {};
+}
+
+inline bool headers::contains(string_view name) const noexcept {
+    for (const field& f : *this)
+        if (detail::equal_nocase(f.name, name)) return true;
+    return false;
+}
+
+inline error headers::add(string_view name, string_view value) {
+    while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
+    while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
+    if (!detail::is_token(name)) return detail::failed(errc::bad_field, "field name");
+    if (!detail::is_field_value(value))
+        return detail::failed(errc::bad_field, "field " + std::string(name));
+    if (count_ == room_) {
+        std::unique_ptr<field[]> bigger(new field[room_ ? room_ * 2 : 8]);
+        for (std::size_t i = 0; i < count_; ++i) bigger[i] = fields_[i];
+        fields_ = std::move(bigger), room_ = room_ ? room_ * 2 : 8;
+    }
+    fields_[count_++] = {bytes_.keep(name), bytes_.keep(value)};
+    return {};
+}
+
+inline error headers::set(string_view name, string_view value) {
+    std::string kept_name(name), kept_value(value); // they may be views of what goes
+    headers before(*this);
+    remove(kept_name);
+    error bad = add(kept_name, kept_value);
+    if (bad) *this = std::move(before);
+    return bad;
+}
+
+inline void headers::remove(string_view name) {
+    std::string kept(name);
+    std::size_t to = 0;
+    for (std::size_t i = 0; i < count_; ++i)
+        if (!detail::equal_nocase(fields_[i].name, kept)) fields_[to++] = fields_[i];
+    count_ = to;
+}
+
+inline void headers::remove_hop_by_hop() {
+    for (;;) { // what Connection names goes first, then Connection itself
+        std::string named(get("Connection"));
+        if (!contains("Connection")) break;
+        std::size_t to = 0;
+        bool first = true;
+        for (std::size_t i = 0; i < count_; ++i) {
+            bool is_connection = detail::equal_nocase(fields_[i].name, "Connection");
+            if (is_connection && std::exchange(first, false)) continue;
+            if (is_connection || !detail::list_has(named, fields_[i].name)) fields_[to++] = fields_[i];
+        }
+        count_ = to;
+    }
+    for (const char* name : {"Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding",
+                             "Upgrade", "Proxy-Authenticate", "Proxy-Authorization"})
+        remove(name);
+}
+
+inline string_view sealed_memory::view() const noexcept {
+    return map_ ? string_view(map_->data, map_->size) : string_view();
+}
+
+inline result<memory_builder> memory_builder::create(std::size_t bytes) {
+    unique_fd fd(::memfd_create("uds_http", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
+        return detail::failed(errno, "memfd_create");
+    void* at = bytes ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) : nullptr;
+    if (at == MAP_FAILED) return detail::failed(errno, "mmap");
+    memory_builder made;
+    made.map_ = {new detail::mapping(std::move(fd), static_cast<char*>(at), bytes),
+                 [](detail::mapping* gone) { delete gone; }};
+    return made;
+}
+
+inline char* memory_builder::data() noexcept { return map_ ? map_->data : nullptr; }
+
+inline result<sealed_memory> memory_builder::seal() && {
+    if (!map_) return detail::failed(EINVAL, "memory_builder::seal");
+    std::size_t size = map_->size;
+    unique_fd fd = std::move(map_->fd);
+    map_.reset(); // a writable mapping would keep F_SEAL_WRITE from being set (fcntl(2))
+    if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0)
+        return detail::failed(errno, "F_ADD_SEALS");
+    return detail::map_sealed(std::move(fd), size);
+}
+
+inline result<sealed_memory> sealed_memory::copy_of(string_view bytes) {
+    result<memory_builder> made = memory_builder::create(bytes.size());
+    if (!made) return made.error();
+    if (!bytes.empty()) std::memcpy(made->data(), bytes.data(), bytes.size());
+    return std::move(*made).seal();
+}
+
+inline content::content() noexcept = default;
+inline content::content(std::string bytes) noexcept : text_(std::move(bytes)) {}
+inline content::content(string_view copied) : text_(copied) {}
+inline content::content(const char* copied) : text_(copied) {}
+inline content::content(content&&) noexcept = default;
+inline content& content::operator=(content&&) noexcept = default;
+inline content::~content() = default;
+
+inline content::content(sealed_memory bytes) : view_(bytes.view()), kind_(kind::view) {
+    source_ = std::make_unique<detail::source>();
+    source_->memory = std::move(bytes);
+}
+
+inline content::content(body_reader from) : kind_(kind::reader) {
+    source_ = std::make_unique<detail::source>();
+    source_->reader = std::move(from);
+}
+
+inline content content::literal(string_view forever) {
+    return detail::access::make(kind::view, forever, nullptr);
+}
+
+inline content content::borrowed(string_view bytes, callback<void()> released) {
+    auto from = std::make_unique<detail::source>();
+    from->released = std::move(released);
+    return detail::access::make(kind::view, bytes, std::move(from));
+}
+
+inline content content::file(unique_fd fd, std::uint64_t offset, std::uint64_t length) {
+    auto from = std::make_unique<detail::source>();
+    from->file = std::move(fd), from->offset = offset, from->length = length;
+    return detail::access::make(kind::file, {}, std::move(from));
+}
+
+inline content content::pulled(fill act, std::optional<std::uint64_t> length) {
+    auto from = std::make_unique<detail::source>();
+    from->fill = std::move(act), from->length = length;
+    return detail::access::make(kind::pulled, {}, std::move(from));
+}
+
+// Request
+
+inline request::request() noexcept : state_(new detail::request_state) {}
+inline request::~request() = default;
+
+inline request::request(string_view method, string_view target)
+    : state_(new detail::request_state) {
+    detail::request_state& s = *state_;
+    s.method = s.bytes.keep(method), s.target = s.bytes.keep(target);
+    s.path = detail::path_of(s.target), s.query = detail::query_of(s.target);
+    if (!detail::is_token(method)) s.failed = detail::failed(errc::bad_field, "method");
+    else if (!detail::is_target(target))
+        s.failed = detail::failed(errc::bad_target, "target " + detail::printable(target));
+}
+
+inline request::request(request&& other) : state_(new detail::request_state) {
+    *this = std::move(other);
+}
+
+inline request& request::operator=(request&& other) {
+    if (this == &other) return *this;
+    if (other.state_->borrowed) detail::copy_borrowed(*other.state_, *state_);
+    else std::swap(state_, other.state_);
+    return *this;
+}
+
+inline string_view request::method() const noexcept { return state_->method; }
+inline string_view request::target() const noexcept { return state_->target; }
+inline string_view request::path() const noexcept { return state_->path; }
+inline string_view request::query() const noexcept { return state_->query; }
+inline int request::version() const noexcept { return state_->version; }
+inline const uds_http::headers& request::headers() const noexcept { return state_->fields; }
+inline uds_http::headers& request::headers() noexcept { return state_->fields; }
+inline string_view request::listener() const noexcept { return state_->listener; }
+inline std::uint64_t& request::tag() noexcept { return *state_->tag_slot; }
+
+inline string_view request::header(string_view name) const noexcept {
+    return state_->fields.get(name);
+}
+
+inline string_view request::query(string_view name, string_view fallback) const {
+    for (string_view rest = state_->query; !rest.empty();) {
+        string_view pair = rest.substr(0, rest.find('&'));
+        rest.remove_prefix(pair.size() + (pair.size() < rest.size()));
+        std::size_t equal = pair.find('=');
+        if (detail::decoded(pair.substr(0, equal), true, state_->bytes) != name) continue;
+        if (equal == string_view::npos) return {};
+        return detail::decoded(pair.substr(equal + 1), true, state_->bytes);
+    }
+    return fallback;
+}
+
+inline string_view request::param(string_view name, string_view fallback) const {
+    for (const auto& p : state_->params)
+        if (p.name == name) return detail::decoded(p.raw, false, state_->bytes);
+    return fallback;
+}
+
+inline string_view request::body() const noexcept {
+    return state_->body.data() ? state_->body : detail::access::text(state_->sent);
+}
+
+inline std::string request::take_body() {
+    std::string taken = !state_->body_text.empty() ? std::move(state_->body_text) : std::string(body());
+    state_->body = {};
+    state_->body_text.clear();
+    return taken;
+}
+
+inline const uds_http::peer& request::peer() const {
+    if (!state_->from) state_->from = std::make_shared<detail::card>(state_->fd);
+    return state_->from->who;
+}
+
+inline result<unique_fd> request::peer_pidfd() const {
+    (void)peer();
+    detail::hold lock(state_->from->guard);
+    return detail::pidfd_of(state_->from->fd, "peer_pidfd");
+}
+
+inline int request::fd(string_view name) const noexcept {
+    for (const auto& f : state_->fds)
+        if (f.name == name) return f.fd.get();
+    return -1;
+}
+
+inline unique_fd request::take_fd(string_view name) {
+    for (auto& f : state_->fds)
+        if (f.name == name) return std::move(f.fd);
+    return unique_fd();
+}
+
+inline request& request::header(string_view name, string_view value) {
+    if (error bad = state_->fields.set(name, value); bad && !state_->failed)
+        state_->failed = std::move(bad);
+    return *this;
+}
+
+inline request& request::body(content body, string_view type) {
+    state_->sent = std::move(body);
+    return type.empty() ? *this : header("Content-Type", type);
+}
+
+inline request& request::fd(string_view name, unique_fd passed) {
+    if (!detail::is_token(name) || !passed)
+        state_->failed = detail::failed(errc::bad_descriptor, "fd " + detail::printable(name));
+    state_->fds.push_back({std::string(name), std::move(passed)});
+    return *this;
+}
+
+inline request& request::timeout(milliseconds total) {
+    state_->timeout = total;
+    return *this;
+}
+
+inline request& request::cancel_with(canceller by) {
+    state_->cancel_with = std::move(by);
+    return *this;
+}
+
+// Response
+
+inline uds_http::headers& response::headers() {
+    if (!type_.empty()) {
+        error bad = fields_.set("Content-Type", type_);
+        UDS_HTTP_ASSERT(!bad);
+        type_ = {};
+    }
+    return fields_;
+}
+
+inline const uds_http::headers& response::headers() const {
+    return const_cast<response*>(this)->headers(); // type_ and fields_ are mutable for this
+}
+
+inline string_view response::header(string_view name) const noexcept {
+    if (!type_.empty() && detail::equal_nocase(name, "Content-Type")) return type_;
+    return fields_.get(name);
+}
+
+inline string_view response::body() const noexcept { return detail::access::text(content_); }
+
+inline std::string response::take_body() {
+    std::string& text = detail::access::owned_text(content_);
+    if (!text.empty()) return std::exchange(text, {});
+    std::string taken(body());
+    content_ = content();
+    return taken;
+}
+
+inline int response::fd(string_view name) const noexcept {
+    for (const auto& f : fds_)
+        if (f.name == name) return f.fd.get();
+    return -1;
+}
+
+inline unique_fd response::take_fd(string_view name) {
+    for (auto& f : fds_)
+        if (f.name == name) return std::move(f.fd);
+    return unique_fd();
+}
+
+inline response& response::status(int status) & {
+    status_ = status;
+    return *this;
+}
+
+inline response& response::header(string_view name, string_view value) & {
+    error bad = headers().set(name, value);
+    if (bad && !failed_) failed_ = std::make_unique<uds_http::error>(std::move(bad));
+    return *this;
+}
+
+inline response& response::body(content body, string_view type) & {
+    content_ = std::move(body);
+    return type.empty() ? *this : header("Content-Type", type);
+}
+
+inline response& response::fd(string_view name, unique_fd passed) & {
+    if (!detail::is_token(name) || !passed)
+        failed_ = std::make_unique<uds_http::error>(
+            detail::failed(errc::bad_descriptor, "fd " + detail::printable(name)));
+    fds_.push_back({std::string(name), std::move(passed)});
+    return *this;
+}
+
+inline response response::status(int status) && { return std::move(this->status(status)); }
+inline response response::header(string_view name, string_view value) && {
+    return std::move(this->header(name, value));
+}
+inline response response::body(content body, string_view type) && {
+    return std::move(this->body(std::move(body), type));
+}
+inline response response::fd(string_view name, unique_fd passed) && {
+    return std::move(this->fd(name, std::move(passed)));
+}
+
+inline response text(content body) {
+    return detail::typed(std::move(body), "text/plain; charset=utf-8");
+}
+inline response html(content body) {
+    return detail::typed(std::move(body), "text/html; charset=utf-8");
+}
+inline response json(content body) { return detail::typed(std::move(body), "application/json"); }
+inline response bytes(content body) {
+    return detail::typed(std::move(body), "application/octet-stream");
+}
+
+inline response redirect(string_view to, int status) {
+    return response(status).header("Location", to);
+}
+
+inline std::string percent_encode(string_view segment) {
+    std::string out;
+    for (char c : segment) {
+        if (detail::is_unreserved(c)) {
+            out += c;
+            continue;
+        }
+        static constexpr char hex[] = "0123456789ABCDEF";
+        unsigned byte = static_cast<unsigned char>(c);
+        out += '%', out += hex[byte >> 4], out += hex[byte & 15];
+    }
+    return out;
+}
+
+// Streams
+
+inline written body_writer::write(string_view bytes, callback<void()> released) {
+    written how = write(bytes);
+    if (released) detail::guarded([&] { released(); }, [](const char*) {});
+    return how;
+}
+inline const headers& body_reader::trailers() const {
+    static const headers none;
+    return flow_ ? flow_->trailers() : none;
+}
+inline result<std::size_t> body_reader::read(char* into, std::size_t room) {
+    if (!flow_) return detail::failed(errc::stopped, "body_reader");
+    return flow_->read(into, room);
+}
+
+inline void relay(body_reader from, body_writer to, callback<void(const error&)> done) {
+    struct pipe {
+        body_reader from;
+        body_writer to;
+        callback<void(const error&)> done;
+    };
+    auto p = std::make_shared<pipe>(pipe{std::move(from), std::move(to), std::move(done)});
+    p->to.on_drain([p] { p->from.resume(); });
+    p->to.on_close([p] {
+        error why = detail::failed(EPIPE, "relay");
+        if (p->done) std::exchange(p->done, {})(why);
+        p->from = body_reader();
+        p->to = body_writer();
+    });
+    p->from.on_data(
+        [p](string_view piece) {
+            if (p->to.write(piece) == written::full) p->from.pause();
+        },
+        [p](const error& why) {
+            if (why) p->to.cut();
+            else p->to.end(p->from.trailers());
+            if (p->done) std::exchange(p->done, {})(why);
+            p->to = body_writer(); // ended: dropping it cuts nothing
+        });
+}
+
+inline raw_stream upgraded::release() && {
+    auto& flow = detail::access::flow_of(in);
+    return flow ? flow->release() : raw_stream{unique_fd(), {}};
+}
+
+inline written event_writer::send(const event& e) {
+    std::string out;
+    auto line = [&out](const char* name, string_view value) {
+        out.append(name).append(": ").append(value).append("\n");
+    };
+    if (!e.id.empty() && e.id.find_first_of(string_view("\r\n\0", 3)) == string_view::npos)
+        line("id", e.id);
+    if (!e.type.empty() && e.type != "message" && e.type.find_first_of("\r\n") == string_view::npos)
+        line("event", e.type);
+    string_view rest = e.data; // a line of data for each of its lines, whatever ends them
+    for (;;) {
+        std::size_t end = rest.find_first_of("\r\n");
+        line("data", rest.substr(0, end));
+        if (end == string_view::npos) break;
+        rest.remove_prefix(end + (rest.substr(end, 2) == "\r\n" ? 2 : 1));
+    }
+    out += '\n';
+    return out_.write(out);
+}
+inline responder& responder::operator=(responder&& other) noexcept {
+    if (this == &other) return *this;
+    responder gone(std::move(*this));
+    flow_ = std::move(other.flow_);
+    return *this;
+}
+inline responder::~responder() {
+    if (flow_) flow_->send(detail::plain_status(500), detail::flow::mode::whole);
+}
+inline bool responder::send(response res) {
+    return flow_ && flow_->send(std::move(res), detail::flow::mode::whole);
+}
+inline body_writer responder::stream(response head) {
+    if (!flow_ || !flow_->send(std::move(head), detail::flow::mode::streamed)) return {};
+    return detail::access::make_stream<body_writer>(flow_);
+}
+inline event_writer responder::events(milliseconds heartbeat) {
+    event_writer made;
+    if (!flow_) return made;
+    {
+        detail::hold lock(flow_->guard);
+        flow_->is_events = true, flow_->heartbeat = heartbeat;
+    }
+    response head;
+    head.header("Content-Type", "text/event-stream").header("Cache-Control", "no-store");
+    detail::access::writer(made) = stream(std::move(head));
+    return made;
+}
+inline void responder::upgrade(string_view protocol, callback<void(upgraded)> take, headers extra) {
+    if (!flow_) return;
+    if (!detail::list_has(flow_->offered, protocol)) { // RFC 9110 7.8: only to what was offered
+        response refusal = detail::plain_status(426);
+        refusal.header("Upgrade", protocol).header("Connection", "Upgrade");
+        return void(send(std::move(refusal)));
+    }
+    response head(101);
+    head.headers() = std::move(extra);
+    head.header("Upgrade", protocol);
+    {
+        detail::hold lock(flow_->guard);
+        if (flow_->how != detail::flow::mode::none) return;
+        flow_->take_over = std::move(take);
+    }
+    flow_->send(std::move(head), detail::flow::mode::raw);
+}
+inline bool responder::is_open() const { return flow_ && flow_->is_open(); }
+inline void responder::on_close(callback<void()> act) {
+    if (flow_) flow_->on_close(std::move(act));
+}
+
+// Server
+
+namespace detail {
+
+template <class F> constexpr bool is_plain_shape() {
+    if constexpr (std::is_invocable_v<F&, const request&>)
+        return std::is_convertible_v<std::invoke_result_t<F&, const request&>, response>;
+    else return false;
+}
+
+} // namespace detail
+
+template <class F, class> handler::handler(F function) {
+    constexpr bool plain = detail::is_plain_shape<F>();
+    constexpr bool later = std::is_invocable_v<F&, request&, responder>;
+    constexpr bool later_by_value = std::is_invocable_v<F&, request&&, responder>;
+    constexpr bool streamed = std::is_invocable_v<F&, request&, body_reader, responder>;
+    constexpr bool streamed_by_value = std::is_invocable_v<F&, request&&, body_reader, responder>;
+    if constexpr (plain) {
+        run_ = [f = std::move(function)](detail::call& c) mutable {
+            c.answer->emplace(f(static_cast<const request&>(c.req)));
+        };
+    } else if constexpr (later) {
+        run_ = [f = std::move(function)](detail::call& c) mutable { f(c.req, std::move(*c.later)); };
+    } else if constexpr (later_by_value) {
+        run_ = [f = std::move(function)](detail::call& c) mutable {
+            f(std::move(c.req), std::move(*c.later));
+        };
+    } else if constexpr (streamed) {
+        run_ = [f = std::move(function)](detail::call& c) mutable {
+            f(c.req, std::move(*c.body), std::move(*c.later));
+        };
+    } else {
+        static_assert(streamed_by_value, "a handler is response(const request&), "
+                                         "void(request&, responder) or "
+                                         "void(request&, body_reader, responder)");
+        run_ = [f = std::move(function)](detail::call& c) mutable {
+            f(std::move(c.req), std::move(*c.body), std::move(*c.later));
+        };
+    }
+    shape_ = plain                      ? shape::plain
+             : later || later_by_value ? shape::later
+                                        : shape::streamed;
+}
+
+inline server::server(server_options options)
+    : core_(std::make_unique<detail::server_core>(options)) {}
+inline server::~server() { core_->destroy(); }
+
+inline route& server::add(string_view method, string_view pattern, handler h) {
+    return core_->add_route(method, pattern, std::move(h));
+}
+inline void server::use(callback<std::optional<response>(request&)> before,
+                        callback<void(const exchange&, response&)> after) {
+    core_->has_after |= static_cast<bool>(after);
+    core_->hooks.push_back({std::move(before), std::move(after)});
+}
+inline void server::on_exchange(callback<void(const exchange&)> act) {
+    core_->on_exchange = std::move(act);
+}
+inline void server::on_log(callback<void(string_view)> act) { core_->on_log = std::move(act); }
+
+inline error server::listen(const address& where, const listen_options& options) {
+    return core_->listen(where, options);
+}
+inline error server::listen_inherited(const listen_options& options) {
+    return core_->listen_inherited(options);
+}
+inline error server::adopt(unique_fd connected) { return core_->adopt(std::move(connected)); }
+
+inline result<unique_fd> server::hand_over(string_view name) {
+    for (auto& d : core_->doors) {
+        if (d->name != name || !d->at.fd) continue;
+        unique_fd copy(detail::duplicate(d->at.fd.get()));
+        if (!copy) return detail::failed(errno, "server::hand_over");
+        d->is_ours = d->at.unlinks = false;
+        return copy;
+    }
+    return detail::failed(ENOENT, "server::hand_over: no listener of that name");
+}
+
+inline error server::run() { return core_->run(); }
+inline error server::run(const address& where) {
+    if (error bad = listen(where)) return bad;
+    return run();
+}
+
+inline result<bool> server::run_once(milliseconds timeout) {
+    if (core_->finished) return false;
+    if (error bad = core_->start()) return bad;
+    error bad;
+    std::int64_t ms = timeout.count() < 0 ? -1 : timeout.count() > INT_MAX ? INT_MAX : timeout.count();
+    bool goes_on = core_->loops[0]->turn_once(static_cast<int>(ms), bad);
+    if (bad) return bad;
+    if (!goes_on) core_->finish();
+    return goes_on;
+}
+
+inline int server::pollable_fd() const {
+    if (!core_->finished && core_->start()) return -1;
+    return core_->loops[0]->descriptor();
+}
+
+inline void server::stop() noexcept { core_->stop(); }
+inline bool server::stopping() const noexcept { return core_->stopping(); }
+inline void server::stop_on(std::initializer_list<int> signals) {
+    core_->stop_signals.assign(signals.begin(), signals.end());
+}
+
+inline void server::post(callback<void()> task, milliseconds delay) {
+    detail::loop& l = *core_->loops[0];
+    if (delay.count() > 0) {
+        auto later = [&l, task = std::make_shared<callback<void()>>(std::move(task)), delay] {
+            l.at(l.now() + delay.count(), std::move(*task));
+        };
+        return void(l.mail()->post(nullptr, std::move(later)));
+    }
+    l.mail()->post(nullptr, std::move(task));
+}
+
+inline server_stats server::stats() const {
+    server_stats sum;
+    sum.connections = core_->count();
+    sum.accepted = core_->accepted.load(std::memory_order_relaxed);
+    for (const auto& l : core_->loops) {
+        sum.requests += l->requests.load(std::memory_order_relaxed);
+        sum.refused += l->refused.load(std::memory_order_relaxed);
+        sum.bytes_in += l->bytes_in.load(std::memory_order_relaxed);
+        sum.bytes_out += l->bytes_out.load(std::memory_order_relaxed);
+    }
+    return sum;
+}
+
+// Client
+
+inline client::client(address where, client_options options)
+    : core_(std::make_shared<detail::client_core>(std::move(where), options)) {}
+
+
+inline result<response> client::get(string_view target) { return send(request("GET", target)); }
+inline result<response> client::head(string_view target) { return send(request("HEAD", target)); }
+inline result<response> client::del(string_view target) { return send(request("DELETE", target)); }
+
+inline result<response> client::post(string_view target, content body, string_view type) {
+    return send(std::move(request("POST", target).body(std::move(body), type)));
+}
+inline result<response> client::put(string_view target, content body, string_view type) {
+    return send(std::move(request("PUT", target).body(std::move(body), type)));
+}
+inline result<response> client::patch(string_view target, content body, string_view type) {
+    return send(std::move(request("PATCH", target).body(std::move(body), type)));
+}
+
+inline result<response> client::send(request& req) {
+    result<response> got = response(0);
+    if (error e = detail::fetch_whole(*core_, req, *got)) got = std::move(e);
+    return got;
+}
+inline result<response> client::send(request&& req) { return send(req); }
+inline error client::send(request& req, response& reuse) {
+    return detail::fetch_whole(*core_, req, reuse);
+}
+
+inline result<reply> client::stream(request&& req) { return detail::fetch_stream(core_, req); }
+inline result<upgraded> client::upgrade(request&& req) { return detail::fetch_upgrade(core_, req); }
+inline error client::adopt(unique_fd connected) { return core_->adopt(std::move(connected)); }
+
+inline error client::events(string_view target, callback<bool(const event&)> take, canceller by) {
+    return detail::event_source{core_, target, std::move(take), std::move(by)}.run();
+}
+
+inline result<response> get(string_view url) { return send(url, request("GET", "/")); }
+
+/// The target is the URL's, unless that names none but "/".
+inline result<response> send(string_view url, request&& req) {
+    address where(url);
+    if (where.error()) return where.error();
+    detail::request_state& s = detail::access::state(req);
+    if (const std::string& target = detail::access::target(where); target.size() > 1) {
+        s.target = s.bytes.keep(target);
+        s.path = detail::path_of(s.target), s.query = detail::query_of(s.target);
+        if (!detail::is_target(s.target))
+            s.failed = detail::failed(errc::bad_target, "target " + detail::printable(s.target));
+    }
+    return client(std::move(where)).send(std::move(req));
+}
+
+
+inline client::client(address where, client_options options, server& loop)
+    : client(std::move(where), options) {
+    core_->home = detail::access::core(loop)->loops[0]->mail();
+}
+
+inline client::~client() {
+    if (!core_->home) return;
+    auto forget = [key = core_.get(), keeps = core_, box = core_->home.get()] {
+        static_cast<detail::loop*>(box->at)->pools.erase(key);
+    };
+    core_->home->post(nullptr, std::move(forget));
+}
+
+inline void client::async_stream(request&& req, callback<void(result<reply>)> done) {
+    if (!core_->home) return done(detail::failed(EINVAL, "a client without a loop"));
+    detail::async_call{*core_, std::move(req), false, false}.start(core_->home, std::move(done));
+}
+inline void client::async_get(string_view target, callback<void(result<response>)> done) {
+    async_send(request("GET", target), std::move(done));
+}
+inline void client::async_send(request&& req, callback<void(result<response>)> done) {
+    if (!core_->home) return done(detail::failed(EINVAL, "a client without a loop"));
+    auto head = [core = core_, done = std::move(done)](result<reply> got) mutable {
+        if (!got) return done(got.error());
+        detail::collector c{response(), {}, {}, core->options.max_body_bytes, core->name, std::move(done)};
+        detail::collector::run(std::move(got->head), std::move(got->body), std::move(c));
+    };
+    detail::async_call{*core_, std::move(req)}.start(core_->home, std::move(head));
+}
+inline void client::async_upgrade(request&& req, callback<void(result<upgraded>)> done) {
+    if (!core_->home) return done(detail::failed(EINVAL, "a client without a loop"));
+    req.header("Connection", "Upgrade");
+    auto head = [core = core_, done = std::move(done)](result<reply> got) mutable {
+        if (!got) return done(got.error());
+        if (got->head.status() == 101) {
+            auto flow = detail::access::flow_of(got->body);
+            auto out = std::static_pointer_cast<detail::flow>(flow);
+            return done(upgraded{std::move(got->head), std::move(got->body),
+                                 detail::access::make_stream<body_writer>(std::move(out))});
+        }
+        auto whole = [done = std::move(done)](result<response> res) mutable {
+            if (!res) return done(res.error());
+            done(upgraded{*std::move(res), {}, {}});
+        };
+        detail::collector c{response(), {}, {}, core->options.max_body_bytes, core->name, std::move(whole)};
+        detail::collector::run(std::move(got->head), std::move(got->body), std::move(c));
+    };
+    detail::async_call{*core_, std::move(req), true}.start(core_->home, std::move(head));
+}
+
+// Files
+
+inline response file(const request& req, const std::string& path) {
+    if (path.find('\0') != std::string::npos) return detail::plain_status(404);
+    int fd = detail::uninterrupted([&] { return ::open(path.c_str(), detail::read_flags); });
+    return detail::serve_opened(unique_fd(fd), req, path);
+}
+
+inline void server::files(string_view prefix, const std::string& folder) {
+    result<unique_fd> opened = detail::open_root(folder);
+    if (!opened) return core_->remember(opened.error());
+    if (!prefix.empty() && prefix.back() == '/') prefix.remove_suffix(1);
+    auto below = std::make_shared<unique_fd>(std::move(*opened));
+    get(std::string(prefix) + "/{path...}", [below](const request& req) {
+        // An escaped slash is part of a name, which no file has; decoded it would be a separator.
+        bool has_slash = req.path().find("%2F") != string_view::npos ||
+                         req.path().find("%2f") != string_view::npos;
+        if (has_slash) return detail::plain_status(404);
+        return detail::serve_beneath(below->get(), req, req.param("path"));
+    });
+}
 
 } // namespace v1
 } // namespace uds_http

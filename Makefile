@@ -1,0 +1,89 @@
+# Everything is built below build/. `make` alone prints the targets.
+#
+#   CXX=clang++ CXXSTD=c++20 make test        another compiler, another standard
+#   make test ONLY='parser*'                  some test cases
+#   make WERROR= ...                          a compiler with warnings of its own
+
+CXX ?= g++
+CXXSTD ?= c++17
+OPTIMIZE ?= -O2
+WERROR ?= -Werror
+WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow $(WERROR)
+FLAGS = -std=$(CXXSTD) $(WARNINGS) -pthread -I. $(CXXFLAGS)
+BUILD ?= build
+PREFIX ?= /usr/local
+
+EXAMPLES = $(patsubst examples/%.cpp,%,$(wildcard examples/*.cpp))
+TESTS = $(patsubst tests/%.cpp,$(BUILD)/tests/%.o,$(wildcard tests/*_test.cpp) tests/main.cpp)
+# What `make check` and .ci/run do, in this order.
+CHECKS = test asan tsan noexcept compilers lint examples interop
+export CXX CXXSTD BUILD
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: $(BUILD)/examples/hello $(BUILD)/examples/fetch ## start hello, fetch from it, show the exchange
+	@tests/run.sh
+
+test: $(BUILD)/tests/all ## all tests; installs doctest where it is missing
+	@tests/suite.sh '$(ONLY)'
+
+check: ## test, sanitizers, no exceptions, compilers, lint, examples, real programs
+	@tests/check.sh $(CHECKS)
+
+checks:
+	@echo $(CHECKS)
+
+asan: ## the tests with the address and undefined behaviour sanitizers
+	@$(MAKE) test BUILD=build/asan OPTIMIZE=-O1 \
+	    CXXFLAGS='-g -fsanitize=address,undefined -fno-sanitize-recover=all'
+
+tsan: ## the tests with the thread sanitizer
+	@$(MAKE) test BUILD=build/tsan OPTIMIZE=-O1 CXXFLAGS='-g -fsanitize=thread'
+
+noexcept: ## hello and fetch without exceptions and RTTI
+	@$(MAKE) run BUILD=build/noexcept CXXFLAGS='-fno-exceptions -fno-rtti'
+
+compilers: ## everything by g++ and clang++, as C++17 and C++20
+	@tests/compilers.sh
+
+lint: ## format, clang-tidy, and the figures that the header keeps
+	@tests/lint.sh
+
+format: ## let clang-format have its way
+	clang-format -i uds_http.hpp examples/*.cpp $$(find tests -name '*.cpp' -o -name '*.hpp')
+
+examples: $(EXAMPLES:%=$(BUILD)/examples/%) ## build, run and check each example and README block
+	@tests/examples.sh
+
+interop: $(EXAMPLES:%=$(BUILD)/examples/%) ## other people's clients and servers, from Debian's packages
+	@tests/interop/run.sh
+
+install: ## the header and a pkg-config file, below PREFIX=/usr/local
+	install -D -m 644 uds_http.hpp '$(DESTDIR)$(PREFIX)/include/uds_http.hpp'
+	install -d '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
+	tests/pkg_config.sh '$(PREFIX)' > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/uds_http.pc'
+
+clean: ## remove build/
+	rm -rf build
+
+$(BUILD)/examples/%: examples/%.cpp Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(FLAGS) $(OPTIMIZE) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)
+
+$(BUILD)/tests/%.o: tests/%.cpp Makefile | build/doctest
+	@mkdir -p $(@D)
+	$(CXX) $(FLAGS) $(OPTIMIZE) -MMD -MP -MF $@.d -c -o $@ $<
+
+$(BUILD)/tests/all: $(TESTS)
+	$(CXX) $(FLAGS) $(OPTIMIZE) -o $@ $^ $(LDFLAGS)
+
+build/doctest:
+	@mkdir -p build
+	@tests/need.sh 'doctest-dev:<doctest/doctest.h>'
+	@touch $@
+
+-include $(wildcard $(BUILD)/examples/*.d $(BUILD)/tests/*.d)
+
+.DELETE_ON_ERROR:
+.PHONY: help run test check checks asan tsan noexcept compilers lint format examples interop install clean

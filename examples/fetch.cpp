@@ -1,0 +1,214 @@
+// fetch: an HTTP client for Unix sockets, small and strict.
+//
+//     $ build/examples/fetch http+unix://%2Ftmp%2Fhello.sock/world
+//     Hello world
+//     $ curl --unix-socket /tmp/hello.sock http://localhost/world    # the same by curl
+//     Hello world
+
+#include "uds_http.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <climits>
+#include <getopt.h>
+
+namespace http = uds_http;
+
+namespace {
+
+constexpr const char* usage =
+    "usage: fetch [flags] URL\n"
+    "  URL              http+unix://%2Frun%2Fa.sock/path; %40name is an abstract socket\n"
+    "  -X METHOD        else GET, or POST with -d\n"
+    "  -H 'Name: value' a field of the request; again for more\n"
+    "  -d TEXT|@FILE    a body; @- is standard input\n"
+    "  -i               print the head of the response, too\n"
+    "  -o FILE          write to FILE, which appears when it is whole, or not at all\n"
+    "  --timeout MS     for everything together\n"
+    "  --repeat N       N times on one connection; prints figures only\n"
+    "  --busy-poll US   spin so many microseconds for an answer before sleeping\n"
+    "  --body-fd        take the body as a descriptor where the server can\n"
+    "  --version, --help\n";
+
+struct arguments {
+    const char* flags[128] = {}; // by letter: what follows the flag, "" if nothing does
+    std::vector<std::string> fields;
+    const char* url = nullptr;
+    http::milliseconds timeout{0};
+    http::microseconds busy_poll{0};
+    unsigned repeat = 0;
+    const char* operator[](int letter) const { return flags[letter]; }
+};
+
+int fail(const std::string& why) { return std::fprintf(stderr, "fetch: %s\n", why.c_str()), 1; }
+
+http::error failed(const std::string& place) {
+    return {std::error_code(errno, std::generic_category()), place};
+}
+
+// The whole text has to be a number between `low` and `high`; without a text it is 0.
+unsigned number(const char* text, unsigned low, unsigned high) {
+    unsigned value = 0;
+    const char* end = text ? text + std::strlen(text) : text;
+    const auto [stop, error] = std::from_chars(text, end, value);
+    if (!text || (error == std::errc() && stop == end && value >= low && value <= high))
+        return value;
+    std::exit(fail("not a number that fits here: '" + std::string(text) + "'"));
+}
+
+bool parse(int argc, char** argv, arguments& given) {
+    constexpr option flags[] = {{"timeout", 1, nullptr, 't'},   {"repeat", 1, nullptr, 'r'},
+                                {"busy-poll", 1, nullptr, 'b'}, {"body-fd", 0, nullptr, 'f'},
+                                {"version", 0, nullptr, 'v'},   {"help", 0, nullptr, 'h'},
+                                {nullptr, 0, nullptr, 0}};
+    for (int flag; (flag = getopt_long(argc, argv, "X:H:d:io:", flags, nullptr)) != -1;) {
+        if (flag == '?') return false;
+        if (flag == 'H') given.fields.emplace_back(optarg);
+        given.flags[flag] = optarg ? optarg : "";
+    }
+    given.url = argv[optind]; // argv[argc] is a null pointer
+    given.timeout = http::milliseconds(number(given['t'], 1, INT_MAX));
+    given.repeat = number(given['r'], 1, 100'000'000);
+    given.busy_poll = http::microseconds(number(given['b'], 0, 1'000'000));
+    return given['v'] || given['h'] || argc - optind == 1;
+}
+
+// The path and query of a URL; what its socket is, http::address knows.
+std::string target_of(const std::string& url) {
+    const auto at = url.compare(0, 12, "http://unix:") ? url.find('/', url.find("://") + 3)
+                                                       : url.find(":/", 12 + 1) + 1;
+    return url.compare(0, 4, "http") || at >= url.size() ? "/" : url.substr(at);
+}
+
+// The body of -d; a regular file isn't read here, unless it has to go out again.
+http::result<http::content> body_of(const arguments& given) {
+    if (given['d'][0] != '@') return http::content(std::string(given['d']));
+    const std::string name = given['d'] + 1;
+    http::unique_fd fd(name == "-" ? ::dup(0) : ::open(name.c_str(), O_RDONLY | O_CLOEXEC));
+    struct stat is = {};
+    if (!fd || ::fstat(fd.get(), &is)) return failed(name);
+    const off_t at = S_ISREG(is.st_mode) && !given.repeat ? ::lseek(fd.get(), 0, SEEK_CUR) : -1;
+    if (at >= 0 && at <= is.st_size)
+        return http::content::file(std::move(fd), static_cast<std::uint64_t>(at),
+                                   static_cast<std::uint64_t>(is.st_size - at));
+    std::string whole;
+    ssize_t got = 0;
+    for (char piece[65536]; (got = ::read(fd.get(), piece, sizeof piece)) > 0;)
+        whole.append(piece, static_cast<std::size_t>(got));
+    if (got < 0) return failed(name);
+    return http::content(std::move(whole));
+}
+
+http::result<http::request> request_of(const arguments& given) {
+    const char* method = given['X'] ? given['X'] : given['d'] ? "POST" : "GET";
+    http::request req(method, target_of(given.url));
+    if (given.timeout.count()) req.timeout(given.timeout);
+    if (given['d']) {
+        auto body = body_of(given);
+        if (!body) return body.error();
+        req.body(*std::move(body), "application/x-www-form-urlencoded");
+    }
+    for (const auto& text : given.fields) req.headers().remove(text.substr(0, text.find(':')));
+    for (const auto& text : given.fields) {
+        const auto colon = text.find(':'), value = text.find_first_not_of(" \t", colon + 1);
+        if (colon >= text.size()) return http::error(http::errc::bad_field, "-H " + text);
+        if (auto error = req.headers().add(text.substr(0, colon),
+                                           value < text.size() ? text.substr(value) : ""))
+            return error;
+    }
+    return req;
+}
+
+// Where the response goes: standard output, or a file that gets its name once it is whole.
+class output {
+public:
+    http::error open(const char* name) {
+        struct stat is = {};
+        if (!name) return {};
+        if (::stat(name_ = name, &is) || S_ISREG(is.st_mode)) // else a device or a pipe
+            part_ = std::string(name) + "." + std::to_string(::getpid());
+        file_ = part_.empty() ? std::fopen(name, "we") : std::fopen(part_.c_str(), "wxe");
+        if (!file_) return part_.clear(), failed(name);
+        return {};
+    }
+    http::error write(std::string_view bytes) {
+        const bool whole = std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size();
+        return whole && !std::fflush(file_) ? http::error() : failed(name_);
+    }
+    http::error finish() {
+        if (std::fclose(file_)) return failed(name_);
+        if (!part_.empty() && ::rename(part_.c_str(), name_)) return failed(name_);
+        return part_.clear(), http::error();
+    }
+    static void drop() { // also as a signal handler
+        if (!part_.empty()) ::unlink(part_.c_str());
+    }
+
+private:
+    static inline std::string part_; // the name until it is whole
+    const char* name_ = "standard output";
+    std::FILE* file_ = stdout;
+};
+
+http::error once(http::client& api, http::request req, const arguments& given) {
+    output to;
+    if (auto error = to.open(given['o'])) return error;
+    auto reply = api.stream(std::move(req));
+    if (!reply) return reply.error();
+    std::string head = "HTTP/1.1 " + std::to_string(reply->head.status()) + "\r\n";
+    for (const auto& [name, value] : reply->head.headers())
+        head.append(name).append(": ").append(value).append("\r\n");
+    if (auto error = given['i'] ? to.write(head + "\r\n") : http::error()) return error;
+    for (static char piece[1 << 18];;) {
+        const auto got = reply->body.read(piece, sizeof piece);
+        if (!got) return got.error();
+        if (*got == 0) return to.finish();
+        if (auto error = to.write({piece, *got})) return error;
+    }
+}
+
+http::error repeat(http::client& api, http::request req, const arguments& given) {
+    http::error last;
+    http::response res;
+    std::vector<std::int64_t> us; // how long each took
+    for (auto left = given.repeat; left > 0; --left) {
+        const auto start = std::chrono::steady_clock::now();
+        auto error = api.send(req, res);
+        const auto took = std::chrono::steady_clock::now() - start;
+        if (error) last = std::move(error);
+        else us.push_back(took / http::microseconds(1));
+    }
+    std::sort(us.begin(), us.end());
+    const auto at = [&us](std::size_t percent) -> long { // nearest rank
+        return us.empty() ? 0 : us[(us.size() * percent + 99) / 100 - 1];
+    };
+    std::printf("%zu ok, %zu failed, p50 %ld us, p99 %ld us\n", us.size(), given.repeat - us.size(),
+                at(50), at(99));
+    return std::fflush(stdout) ? failed("standard output") : last;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    arguments given;
+    if (!parse(argc, argv, given)) return std::fputs(usage, stderr), 1;
+    if (given['h']) return std::fputs(usage, stdout) < 0;
+    if (given['v'])
+        return std::printf("fetch %d.%d.%d\n", UDS_HTTP_VERSION_MAJOR, UDS_HTTP_VERSION_MINOR,
+                           UDS_HTTP_VERSION_PATCH) < 0;
+    ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
+    for (const int end : {SIGINT, SIGTERM}) ::signal(end, [](int) { output::drop(), ::_exit(1); });
+
+    http::client_options options;
+    options.busy_poll = given.busy_poll;
+    options.max_body_bytes = SIZE_MAX; // the user of a tool knows what is too much
+    options.max_body_fd_bytes = given['f'] ? UINT64_MAX : 0;
+    if (given.timeout.count()) options.connect_timeout = options.read_timeout = given.timeout;
+    http::client api(given.url, options);
+    auto req = request_of(given);
+    const auto error = !req           ? req.error()
+                       : given.repeat ? repeat(api, *std::move(req), given)
+                                      : once(api, *std::move(req), given);
+    output::drop();
+    return error ? fail(error.message()) : 0;
+}

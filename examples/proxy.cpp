@@ -1,0 +1,182 @@
+// proxy: an access policy in front of another service's socket. Everything streams both ways;
+// upgraded connections pass, too.
+//
+//     $ build/examples/proxy /run/readonly.sock /var/run/docker.sock --allow 'GET /**' --uid 1000 &
+//     $ curl --unix-socket /run/readonly.sock http://localhost/v1.41/info
+//     $ curl --unix-socket /run/readonly.sock -X POST http://localhost/v1.41/containers/prune   #
+//     403
+
+#include "uds_http.hpp"
+
+#include <charconv>
+#include <getopt.h>
+
+namespace http = uds_http;
+
+namespace {
+
+constexpr const char* usage =
+    "usage: proxy LISTEN UPSTREAM [--allow 'METHOD PATTERN']... [--uid N]...\n"
+    "  --allow   as in 'GET /v*/containers/*': `*` is one or more characters but `/`, a final "
+    "`**`\n"
+    "            the rest; GET includes HEAD, the query is ignored. Without --allow all is "
+    "allowed\n"
+    "  --uid     let this user in, and nobody else but those of other --uid flags\n";
+
+int fail(const std::string& why) { return std::fprintf(stderr, "proxy: %s\n", why.c_str()), 1; }
+
+struct rule {
+    std::string method, pattern;
+};
+
+struct arguments {
+    const char *listen = nullptr, *upstream = nullptr;
+    std::vector<rule> rules;
+    http::peer_rule users;
+};
+
+bool add_rule(const std::string& text, arguments& given) {
+    const auto space = text.find(' ');
+    if (space == 0 || text.compare(space + 1, 1, "/") || text.find(' ', space + 1) != text.npos)
+        return fail("--allow wants 'METHOD /PATTERN', not '" + text + "'"), false;
+    given.rules.push_back({text.substr(0, space), text.substr(space + 1)});
+    return true;
+}
+
+bool add_user(std::string_view text, arguments& given) {
+    uid_t uid = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), uid);
+    if (error != std::errc() || end != text.data() + text.size())
+        return fail("--uid wants a number, not '" + std::string(text) + "'"), false;
+    given.users.uids.push_back(uid);
+    return true;
+}
+
+bool parse(int argc, char** argv, arguments& given) {
+    constexpr option flags[] = {
+        {"allow", 1, nullptr, 'a'}, {"uid", 1, nullptr, 'u'}, {nullptr, 0, nullptr, 0}};
+    for (int flag; (flag = getopt_long(argc, argv, "", flags, nullptr)) != -1;)
+        if (flag == '?' || !(flag == 'a' ? add_rule(optarg, given) : add_user(optarg, given)))
+            return false;
+    if (argc - optind != 2) return std::fputs(usage, stderr), false;
+    given.listen = argv[optind], given.upstream = argv[optind + 1];
+    return true;
+}
+
+// The policy ----------------------------------------------------------------------------------
+
+// A star that fails to match takes one character more; it is never necessary to go back further
+// than the last one, because none crosses a slash.
+bool matches(std::string_view pattern, std::string_view path) {
+    std::size_t at = 0, star = pattern.npos, taken = 0; // what the last star has, up to there
+    for (std::size_t i = 0; i < path.size();) {
+        const std::string_view rest = pattern.substr(at);
+        if (rest == "**") return true;
+        if (!rest.empty() && rest[0] == '*' && path[i] != '/') star = at++, taken = ++i;
+        else if (!rest.empty() && rest[0] != '*' && rest[0] == path[i]) ++at, ++i;
+        else if (star != pattern.npos && path[taken] != '/') at = star + 1, i = ++taken;
+        else return false;
+    }
+    return at == pattern.size() || pattern.substr(at) == "**";
+}
+
+// Paths that two programs could read differently.
+bool is_ambiguous(const std::string& path) {
+    const std::string closed = path + "/";
+    return path.find('%') != path.npos || path.find("//") != path.npos ||
+           closed.find("/./") != path.npos || closed.find("/../") != path.npos;
+}
+
+std::optional<http::response> judge(const std::vector<rule>& rules, const http::request& req) {
+    const std::string path(req.path());
+    if (rules.empty()) return {};
+    if (!is_ambiguous(path))
+        for (const rule& one : rules)
+            if ((req.method() == one.method || (req.method() == "HEAD" && one.method == "GET")) &&
+                matches(one.pattern, path))
+                return {};
+    return http::text("proxy: not allowed: " + std::string(req.method()) + " " + path).status(403);
+}
+
+// Passing on ----------------------------------------------------------------------------------
+
+http::response gateway_error(const http::error& error) {
+    const bool late = error == std::errc::timed_out;
+    return http::text("proxy: " + error.message()).status(late ? 504 : 502);
+}
+
+// What goes upstream; an `Upgrade` is hop by hop and has to be asked for again.
+http::request passed_on(http::request& req, http::body_reader body) {
+    std::string target(req.path());
+    if (!req.query().empty()) target.append("?").append(req.query());
+    http::request to(req.method(), target);
+    const auto& fields = req.headers();
+    const bool has_body = fields.contains("Content-Length") || fields.contains("Transfer-Encoding");
+    to.headers() = fields;
+    to.headers().remove_hop_by_hop();
+    to.headers().remove("Expect"); // answered here: the body is asked for as upstream takes it
+    if (has_body) to.body(std::move(body), "");
+    return to;
+}
+
+void answer(http::responder& out, http::result<http::reply> got) {
+    if (!got) return void(out.send(gateway_error(got.error())));
+    got->head.headers().remove_hop_by_hop();
+    http::relay(std::move(got->body), out.stream(std::move(got->head)));
+}
+
+void connect(http::responder& out, http::result<http::upgraded> got) {
+    if (!got) return void(out.send(gateway_error(got.error())));
+    const std::string protocol(got->head.header("Upgrade"));
+    http::headers fields = got->head.headers();
+    fields.remove_hop_by_hop();
+    got->head.headers() = fields;
+    if (!*got) return void(out.send(std::move(got->head)));
+    auto join = [far = *std::move(got)](http::upgraded near) mutable {
+        http::relay(std::move(near.in), std::move(far.out));
+        http::relay(std::move(far.in), std::move(near.out));
+    };
+    out.upgrade(protocol, std::move(join), std::move(fields));
+}
+
+void forward(http::client& upstream, http::request& req, http::body_reader body,
+             http::responder out) {
+    const std::string protocol(req.header("Upgrade"));
+    http::request to = passed_on(req, std::move(body));
+    const http::canceller gone; // a client that leaves takes its request along
+    to.cancel_with(gone);
+    out.on_close([gone] { gone.cancel(); });
+    auto shared = std::make_shared<http::responder>(std::move(out));
+    if (protocol.empty())
+        return upstream.async_stream(std::move(to), [shared](http::result<http::reply> got) {
+            answer(*shared, std::move(got));
+        });
+    to.header("Upgrade", protocol);
+    upstream.async_upgrade(std::move(to), [shared](http::result<http::upgraded> got) {
+        connect(*shared, std::move(got));
+    });
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    arguments given;
+    if (!parse(argc, argv, given)) return 1;
+
+    http::client_options patient;
+    patient.read_timeout = http::milliseconds::max(); // `docker wait` answers in its own time
+    patient.max_connections_count = 16'384;
+    http::listen_options door;
+    if (!given.users.uids.empty()) door.mode = 0666, door.allow = given.users; // uids decide
+
+    http::server app;
+    http::client upstream(given.upstream, patient, app);
+    app.use([&given](http::request& req) { return judge(given.rules, req); });
+    app.any("/{path...}", [&](http::request& req, http::body_reader body, http::responder out) {
+        forward(upstream, req, std::move(body), std::move(out));
+    });
+    app.stop_on({SIGINT, SIGTERM});
+    auto error = app.listen(given.listen, door);
+    if (!error) error = app.run();
+    return error ? fail(error.message()) : 0;
+}

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# need.sh PACKAGE:TEST...: installs Debian packages where what they bring is missing.
+# TEST is a program, an absolute path, a <header>, or python:MODULE for Debian's python3.
+set -u
+
+present() {
+    case $1 in
+    /*) [ -e "$1" ] ;;
+    '<'*) echo "#include $1" | "${CXX:-g++}" -std=c++17 -fsyntax-only -x c++ - 2>/dev/null ;;
+    python:*) /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+missing=()
+for pair; do present "${pair#*:}" || missing+=("${pair%%:*}"); done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+say() { echo "missing: ${missing[*]}. Install it, on Debian by: apt-get install ${missing[*]}" >&2; exit 1; }
+command -v apt-get >/dev/null || say
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    sudo -n true 2>/dev/null || say
+    as_root=(sudo -n)
+fi
+install() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -qq install -y \
+        --no-install-recommends "${missing[@]}" >/dev/null
+}
+echo "installing ${missing[*]}" >&2
+install 2>/dev/null || { "${as_root[@]}" apt-get -qq update && install; } || say
+for pair; do present "${pair#*:}" || { echo "${pair#*:} is still missing" >&2; exit 1; }; done
