@@ -136,17 +136,34 @@ struct move_only {
 /// Bytes that keep their address until clear(), also when the arena moves.
 class arena : move_only {
 public:
-    char* take(std::size_t size);
+    arena() noexcept = default;
+    arena(arena&& other) noexcept { swap(other); }
+    arena& operator=(arena&& other) noexcept {
+        if (this != &other) free_from(nullptr), swap(other);
+        return *this;
+    }
+    ~arena() { free_from(nullptr); }
+    char* take(std::size_t size) {
+        if (room_ < size) grow(size);
+        room_ -= size;
+        return std::exchange(at_, at_ + size);
+    }
     string_view keep(string_view bytes);
-    void clear() noexcept; // keeps the first block, so that a reused arena doesn't allocate
-    arena() = default;
-    arena(arena&& other) noexcept;
-    arena& operator=(arena&& other) noexcept;
+    void clear() noexcept; // keeps the largest block, so that a reused arena doesn't allocate
 
 private:
-    std::vector<std::unique_ptr<char[]>> blocks_;
+    struct block {
+        block* older;
+        std::size_t size;
+    };
+    void grow(std::size_t size);
+    void free_from(block* kept) noexcept;
+    void swap(arena& other) noexcept {
+        std::swap(newest_, other.newest_), std::swap(at_, other.at_), std::swap(room_, other.room_);
+    }
+    block* newest_ = nullptr;
     char* at_ = nullptr;
-    std::size_t room_ = 0, first_ = 0;
+    std::size_t room_ = 0;
 };
 
 } // namespace detail
@@ -515,11 +532,12 @@ public:
 
 private:
     friend struct detail::access;
-    int status_;
+    response(content&& body, string_view literal_type) noexcept
+        : type_(literal_type), content_(std::move(body)) {}
+    int status_ = 200;
     mutable string_view type_; // Content-Type of a literal, until headers() is asked for
     mutable uds_http::headers fields_;
     content content_;
-    detail::arena bytes_; // a received head
     std::vector<detail::named_fd> fds_;
     std::unique_ptr<uds_http::error> failed_;
 };
@@ -883,8 +901,6 @@ public:
     result<reply> stream(request&&);
     result<upgraded> upgrade(request&&);
     error adopt(unique_fd connected); // talk over a connected stream, e.g. of socketpair(2)
-    /// Reads server-sent events until `take` says false; reconnects with Last-Event-ID.
-    error events(string_view target, callback<bool(const event&)> take, canceller = {});
 
     // Complete once, on the loop they were called on (else the server's first), never inside:
     void async_get(string_view target, callback<void(result<response>)>);
@@ -1133,6 +1149,7 @@ struct access {
         h.bytes_.clear();
         return h.fields_.get();
     }
+    static arena& bytes(headers& h) noexcept { return h.bytes_; }
     static void close(headers& h, std::size_t count, bool borrowed) noexcept {
         h.count_ = count, h.borrowed_ = borrowed;
     }
@@ -1162,12 +1179,14 @@ struct access {
     static content& body(response& r) noexcept { return r.content_; }
     static const content& body(const response& r) noexcept { return r.content_; }
     static string_view literal_type(const response& r) noexcept { return r.type_; }
+    static response typed(content body, string_view literal_type) {
+        return response(std::move(body), literal_type);
+    }
     static void set_type(response& r, string_view literal) noexcept { r.type_ = literal; }
     static headers& raw_fields(response& r) noexcept { return r.fields_; }
     static const headers& raw_fields(const response& r) noexcept { return r.fields_; }
     static std::unique_ptr<error>& failure(response& r) noexcept { return r.failed_; }
     static std::vector<named_fd>& fds(response& r) noexcept { return r.fds_; }
-    static arena& bytes(response& r) noexcept { return r.bytes_; }
     static void set_status(response& r, int status) noexcept { r.status_ = status; }
 
     template <class T> static auto& flow_of(T& stream) noexcept { return stream.flow_; }
@@ -1247,13 +1266,6 @@ inline void copy_borrowed(const request_state& from, request_state& to) {
     to.body = to.body_text;
     to.listener = from.listener, to.version = from.version, to.from = from.from, to.tag = from.tag;
     to.tag_slot = &to.tag, to.fd = -1, to.borrowed = false;
-}
-
-inline response typed(content body, string_view literal_type) {
-    response made;
-    access::body(made) = std::move(body);
-    access::set_type(made, literal_type);
-    return made;
 }
 
 /// Maps a sealed memfd for reading. MAP_PRIVATE: before Linux 6.7 a shared mapping of a
@@ -2735,6 +2747,7 @@ public:
     }
     void commit(std::size_t count) noexcept { size_ += count; }
     void add(string_view text) {
+        if (text.empty()) return; // memcpy takes no nullptr
         std::memcpy(room(text.size()), text.data(), text.size());
         size_ += text.size();
     }
@@ -2798,6 +2811,7 @@ inline string_view reason_of(int status) noexcept {
 }
 
 inline char* put(char* at, string_view text) noexcept {
+    if (text.empty()) return at;
     std::memcpy(at, text.data(), text.size());
     return at + text.size();
 }
@@ -3011,48 +3025,58 @@ inline body_plan plan_request(const request_state& req) noexcept {
 // A method and a path lead to a route. A tree of segments: literals in a hash table, one {x}, one
 // {x...}. Split first, then decode, so that %2F never makes a segment. Pure; constant once running.
 
+/// Strings to nodes, by open addressing: FNV-1a, since keys are short and set by the program.
+template <class T> class literal_table {
+public:
+    T* find(string_view text) const noexcept {
+        if (slots_.empty()) return nullptr;
+        for (std::size_t at = hash(text);; ++at) {
+            std::uint32_t found = slots_[at & (slots_.size() - 1)];
+            if (!found) return nullptr;
+            if (entries_[found - 1].text == text) return entries_[found - 1].to.get();
+        }
+    }
+    T& add(string_view text) {
+        if (T* known = find(text)) return *known;
+        entries_.push_back({std::string(text), std::make_unique<T>()});
+        if (entries_.size() * 2 > slots_.size()) {
+            slots_.assign(slots_.empty() ? 8 : slots_.size() * 4, 0); // a power of two
+            for (std::size_t i = 0; i < entries_.size(); ++i) place(i);
+        } else {
+            place(entries_.size() - 1);
+        }
+        return *entries_.back().to;
+    }
+    bool empty() const noexcept { return slots_.empty(); }
+
+private:
+    struct entry {
+        std::string text;
+        std::unique_ptr<T> to;
+    };
+    static std::size_t hash(string_view text) noexcept {
+        std::uint64_t h = 14695981039346656037u;
+        for (char c : text) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211u;
+        return static_cast<std::size_t>(h ^ (h >> 32));
+    }
+    void place(std::size_t index) noexcept {
+        std::size_t at = hash(entries_[index].text);
+        while (slots_[at & (slots_.size() - 1)]) ++at;
+        slots_[at & (slots_.size() - 1)] = static_cast<std::uint32_t>(index + 1);
+    }
+    std::vector<entry> entries_;
+    std::vector<std::uint32_t> slots_; // index + 1 into entries_
+};
+
 struct route_node {
     struct entry {
         std::string method; // "*": any
         route* to;
         std::vector<std::string> names; // of the parameters, from the left
     };
-    std::vector<std::pair<std::string, std::unique_ptr<route_node>>> literals;
-    std::vector<std::uint32_t> slots; // hash table of indices + 1 into literals; a power of two
+    literal_table<route_node> literals;
     std::unique_ptr<route_node> param, tail;
     std::vector<entry> entries;
-
-    static std::size_t hash(string_view text) noexcept { // FNV-1a: short keys, set by the program
-        std::uint64_t h = 14695981039346656037u;
-        for (char c : text) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211u;
-        return static_cast<std::size_t>(h ^ (h >> 32));
-    }
-    route_node* literal(string_view text) const noexcept {
-        if (slots.empty()) return nullptr;
-        for (std::size_t at = hash(text);; ++at) {
-            std::uint32_t found = slots[at & (slots.size() - 1)];
-            if (!found) return nullptr;
-            if (literals[found - 1].first == text) return literals[found - 1].second.get();
-        }
-    }
-    route_node& add_literal(string_view text) {
-        if (route_node* known = literal(text)) return *known;
-        literals.emplace_back(std::string(text), std::make_unique<route_node>());
-        if (literals.size() * 2 > slots.size()) {
-            slots.assign(literals.size() * 4 < 8 ? 8 : slots.size() * 4, 0);
-            for (std::size_t i = 0; i < literals.size(); ++i) place(i);
-        } else {
-            place(literals.size() - 1);
-        }
-        return *literals.back().second;
-    }
-
-private:
-    void place(std::size_t index) noexcept {
-        std::size_t at = hash(literals[index].first);
-        while (slots[at & (slots.size() - 1)]) ++at;
-        slots[at & (slots.size() - 1)] = static_cast<std::uint32_t>(index + 1);
-    }
 };
 
 /// Where a request goes; without a route, `status` says why: 404, 405 (with `allow`), 400, 501.
@@ -3080,6 +3104,7 @@ public:
         for (const route_node::entry& e : at->entries)
             if (e.method == access::method(to)) return bad(pattern, "stands twice for one method");
         at->entries.push_back({access::method(to), &to, std::move(names)});
+        if (at->entries.back().names.empty()) whole_.add(pattern).to = at;
         if (!list_has(methods_, access::method(to))) note_method(access::method(to));
         return {};
     }
@@ -3092,6 +3117,9 @@ public:
             found.status = 204, found.allow = methods_;
             return found;
         }
+        // A path that is literal throughout beats every other, so it needs no walk.
+        if (const whole* known = whole_.find(req.path); known && arrive(*known->to, req, found))
+            return found.allow.clear(), found;
         if (!is_decodable(req.path)) return found.status = 400, found;
         if (walk(root_, req.path, req, found)) return found;
         if (found.allow.empty()) {
@@ -3132,15 +3160,16 @@ private:
     static const char* descend(route_node*& at, string_view segment, bool last,
                                std::vector<std::string>& names) {
         if (segment.find_first_of("{}") == string_view::npos) {
-            at = &at->add_literal(segment);
+            at = &at->literals.add(segment);
             return nullptr;
         }
         if (segment.size() < 3 || segment.front() != '{' || segment.back() != '}')
             return "has braces that are no whole {segment}";
         string_view name = segment.substr(1, segment.size() - 2);
-        bool is_tail = name.size() > 3 && name.substr(name.size() - 3) == "...";
+        bool is_tail = name.size() >= 3 && name.substr(name.size() - 3) == "...";
         if (is_tail) name.remove_suffix(3);
-        if (!is_token(name)) return "has a parameter without a proper name";
+        if (!is_token(name) || name.find('.') != string_view::npos)
+            return "has a parameter without a proper name";
         for (const std::string& known : names)
             if (known == name) return "names a parameter twice";
         if (is_tail && !last) return "goes on after a {tail...}";
@@ -3180,11 +3209,11 @@ private:
     }
 
     static const route_node* find_literal(const route_node& at, string_view segment) {
-        if (segment.find('%') == string_view::npos) return at.literal(segment);
+        if (segment.find('%') == string_view::npos) return at.literals.find(segment);
         if (at.literals.empty()) return nullptr;
         std::string decoded(segment);
         decoded.resize(percent_decode(segment, &decoded[0], false));
-        return at.literal(decoded);
+        return at.literals.find(decoded);
     }
 
     /// The path fits: is there a route for the method? Else it is noted for Allow.
@@ -3214,7 +3243,11 @@ private:
         }
     }
 
+    struct whole {
+        const route_node* to = nullptr;
+    };
     route_node root_;
+    literal_table<whole> whole_; // patterns without parameters
     std::string methods_;
 };
 
@@ -3458,6 +3491,7 @@ struct box {
     std::shared_ptr<call_pool> pool; // the client's role
     body_plan plan; // of at_work's answer
     std::size_t counted = 0; // in site::buffered
+    std::int64_t started = 0; // us, of req
 
     bool is_empty() const noexcept { return in.empty() && out.empty() && !has_tail && !at_work && !pool; }
 };
@@ -3627,6 +3661,7 @@ public:
 
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     void time_out(timer which) {
+        recall();
         if (which == timer::head || (which == timer::body && c_.at == phase::body))
             refuse(408, which == timer::head ? "head too slow" : "body too slow");
         else if (which == timer::body && c_.at == phase::stream)
@@ -3770,7 +3805,9 @@ private:
     bool step() {
         switch (c_.at) {
         case phase::head: return step_head();
-        case phase::body: return collect(c_.more->req, c_.more->decoder, c_.more->to);
+        case phase::body:
+            recall();
+            return collect(c_.more->req, c_.more->decoder, c_.more->to);
         case phase::discard: return step_discard();
         case phase::stream: return step_stream();
         case phase::raw: return step_raw();
@@ -3778,6 +3815,13 @@ private:
         case phase::kept: return c_.ends = !d_.in.empty(), false; // nobody asked for anything
         default: return false;
         }
+    }
+
+    /// What an earlier turn knew of the request whose body goes on.
+    void recall() {
+        if (c_.at != phase::body) return;
+        const request_state& r = access::state(c_.more->req);
+        about_ = {r.method, r.target, r.body.size(), c_.more->started};
     }
 
     bool step_reply() {
@@ -3845,6 +3889,8 @@ private:
         case parsed::more: return false;
         case parsed::bad:
             c_.head_only = c_.old_version = false;
+            req.reset(), about_ = {};
+            if (s_.is_observed()) about_.started = d_.micros();
             refuse(d_.parsed.status, d_.parsed.why);
             return false;
         case parsed::done: break;
@@ -3965,6 +4011,7 @@ private:
             if (piece.empty()) return park(req, to), false;
         }
         c_.at = phase::head;
+        about_.bytes_in = r.body.size();
         dispatch(req, *to);
         return !c_.ends && c_.at == phase::head;
     }
@@ -3995,7 +4042,7 @@ private:
         box& b = c_.kept();
         b.req = std::move(req);
         access::state(b.req).fd = c_.fd; // still this connection's, for who asks for its peer
-        b.decoder = d_.decoder, b.to = to;
+        b.decoder = d_.decoder, b.to = to, b.started = about_.started;
         c_.at = phase::body;
     }
 
@@ -4058,6 +4105,7 @@ private:
     void start_stream(route& to) {
         std::shared_ptr<flow> f = make_flow(d_.req);
         c_.more->decoder = d_.decoder;
+        f->log.bytes_in = 0; // counted as it comes
         c_.at = phase::stream;
         if (d_.parsed.how == framing::none) finish_body(*f);
         responder later = access::make_stream<responder>(f);
@@ -4093,7 +4141,7 @@ private:
             string_view piece;
             parsed at = b.decoder.next(d_.in, piece);
             if (at == parsed::bad) return fail_body(failed(errc::bad_message, b.decoder.why())), false;
-            f.progress = d_.now;
+            f.progress = d_.now, f.log.bytes_in += piece.size();
             deliver(f, piece);
             if (at == parsed::done) return finish_body(f), false;
             if (piece.empty()) return false;
@@ -4208,6 +4256,7 @@ private:
     bool start_answer(flow& f, response res) {
         if (access::kind_of(access::body(res)) == access::kind::reader) pass_on(f, res);
         if (f.how == flow::mode::raw) return switch_protocol(f, res), true;
+        if (f.how == flow::mode::whole && c_.at == phase::stream) c_.persistent = false; // in the way
         const bool bodiless = res.status() == 204 || res.status() == 205 || res.status() == 304;
         std::optional<std::uint64_t> size;
         if (bodiless) size = 0;
@@ -4764,7 +4813,8 @@ private:
             std::size_t kept = c.more ? c.more->in.size() : 0;
             if (kept == in_size_) break; // its reader stops and starts, and has posted: see resume()
             if (kept) std::memcpy(in_.get(), c.more->in.data(), kept);
-            ssize_t got = receive(c.fd, in_.get() + kept, in_size_ - kept);
+            bool passed = false; // descriptors: recv stops behind them, whatever else is there
+            ssize_t got = receive_bytes(c.fd, in_.get() + kept, in_size_ - kept, passed);
             if (got < 0 && errno == EAGAIN) {
                 c.readable = false;
                 break;
@@ -4774,12 +4824,23 @@ private:
                 if (got < 0 || talk(index).at_eof()) return close(index);
                 break;
             }
-            if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half) c.readable = false;
+            if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half && !passed)
+                c.readable = false;
             add(bytes_in, static_cast<std::uint64_t>(got));
             progress = true;
             serve(index, {in_.get(), kept + static_cast<std::size_t>(got)});
         }
         rest(index, progress);
+    }
+
+    /// recv(2) that drops descriptors, as it does, and tells of them.
+    static ssize_t receive_bytes(int fd, char* into, std::size_t room, bool& passed) noexcept {
+        iovec part{into, room};
+        msghdr message{};
+        message.msg_iov = &part, message.msg_iovlen = 1;
+        ssize_t got = uninterrupted([&] { return ::recvmsg(fd, &message, 0); });
+        passed = got >= 0 && (message.msg_flags & MSG_CTRUNC) != 0;
+        return got;
     }
 
     /// Answers what is in `bytes`, sends, and goes on while there was more than one batch of it.
@@ -5488,7 +5549,7 @@ struct server_core final : site {
         restore_signals();
     }
     void end_threads() {
-        if (!threads.empty()) stop();
+        if (!threads.empty() && !stopping()) stop(); // once: a second one would cut what drains
         for (pthread_t thread : threads) ::pthread_join(thread, nullptr);
         threads.clear();
         if (workers) workers->stop();
@@ -5593,8 +5654,8 @@ struct server_core final : site {
 // SO_SNDTIMEO bounds as a whole; after EAGAIN it is poll(2) that waits.
 //
 // A connection is used again only if both messages ended where they said they would, and nothing
-// came behind them. Nothing here knows SIGPIPE. It refuses to follow redirects, to answer 101 unasked
-// and to send what the program got wrong.
+// came behind them. Nothing here knows SIGPIPE. It refuses to follow redirects, to answer 101
+// unasked and to send what the program got wrong.
 
 // Inside this room failures travel as errno values; these mean what errc names.
 constexpr int cut_short = ENODATA, malformed = EBADMSG;
@@ -5618,7 +5679,7 @@ struct bounds {
 
 /// One connection: its descriptor, what was read ahead, and the body that is being read.
 struct wire : move_only {
-    // Curl takes 100 KiB, Go a million fields by bytes alone; no service answers with this many.
+    // Apache takes 100 from a client; a service's own answers have fewer, a proxy adds some.
     static constexpr std::size_t max_fields_count = 256;
 
     unique_fd fd;
@@ -5653,24 +5714,20 @@ struct wire : move_only {
         within = limits, begin = end = 0, how = framing::none, watches = true;
     }
 
-    /// SO_RCVTIMEO for the next recv(2): 0 or errno. Too early by a sixteenth is good enough, because
-    /// next_bytes() looks at the deadline then.
+    /// SO_RCVTIMEO for the next recv(2): 0 or errno. Too early by a sixteenth saves most calls, and
+    /// next_bytes() waits for the rest.
     int arm() noexcept {
-        milliseconds wait = within.step;
         milliseconds rest = within.end.left();
-        if (rest.count() <= 0) return ETIMEDOUT;
-        if (rest < wait) {
-            if (armed <= rest + rest / 64 && armed >= rest - rest / 16) return 0;
-            wait = rest;
-        }
-        if (wait == armed) return 0;
+        milliseconds wait = rest < within.step ? rest : within.step;
+        if (wait.count() <= 0) return ETIMEDOUT;
+        if (armed <= wait && armed >= wait - wait / 16) return 0;
         armed = wait;
         return set_timeout(fd.get(), SO_RCVTIMEO, deadline::after(wait));
     }
 
     /// ECONNRESET says that the peer closed with bytes of ours unread; all of its own came before.
-    ssize_t try_receive(char* into, std::size_t size, int flags) const noexcept {
-        ssize_t n = receive(fd.get(), into, size, flags);
+    ssize_t try_receive(char* into, std::size_t size) const noexcept {
+        ssize_t n = receive(fd.get(), into, size, MSG_DONTWAIT);
         return n < 0 && errno == ECONNRESET ? 0 : n;
     }
 
@@ -5679,7 +5736,7 @@ struct wire : move_only {
         if (resting > 0) return --resting, errno = EAGAIN, -1;
         clock::time_point until = clock::now() + spin;
         do {
-            ssize_t n = try_receive(into, size, MSG_DONTWAIT);
+            ssize_t n = try_receive(into, size);
             if (n >= 0 || errno != EAGAIN) return misses = 0, n;
         } while (clock::now() < until);
         if (++misses == 8) misses = 7, resting = 64;
@@ -5690,14 +5747,20 @@ struct wire : move_only {
     ssize_t next_bytes(char* into, std::size_t size) noexcept {
         if (spin.count() > 0)
             if (ssize_t n = receive_spinning(into, size); n >= 0 || errno != EAGAIN) return n;
-        const cancel_state* cancel = within.cancel;
-        deadline until = cancel ? within.next() : deadline();
+        deadline until = within.next();
+        if (!within.cancel) {
+            if (int why = arm()) return errno = why, -1;
+            // Not receive(): after EINTR it would wait for all of SO_RCVTIMEO again, for ever where
+            // a timer interrupts it more often than that.
+            ssize_t n = ::recv(fd.get(), into, size, 0);
+            if (n >= 0 || errno == ECONNRESET) return n > 0 ? n : 0;
+            if (errno != EAGAIN && errno != EINTR) return n;
+        }
         for (;;) {
-            if (int why = cancel ? wait_ready(fd.get(), POLLIN, until, cancel) : arm())
+            if (int why = wait_ready(fd.get(), POLLIN, until, within.cancel))
                 return errno = why, -1;
-            ssize_t n = try_receive(into, size, cancel ? MSG_DONTWAIT : 0);
+            ssize_t n = try_receive(into, size);
             if (n >= 0 || errno != EAGAIN) return n;
-            if (!cancel && armed == within.step) return errno = ETIMEDOUT, -1;
         }
     }
 
@@ -5714,7 +5777,7 @@ struct wire : move_only {
     /// another kind (of an echo) may begin as early, and needs the rest.
     bool refused() noexcept {
         if (!watches) return false;
-        ssize_t n = try_receive(in.get() + end, room - end, MSG_DONTWAIT);
+        ssize_t n = try_receive(in.get() + end, room - end);
         if (n > 0) end += static_cast<std::size_t>(n);
         string_view got = unread();
         if (n == 0 || got.size() > 9) watches = false;
@@ -5728,7 +5791,8 @@ struct wire : move_only {
             if (n < 0) {
                 if (errno != EAGAIN) return errno == ECONNRESET ? EPIPE : errno;
                 short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
-                if (int why = wait_ready(fd.get(), events, within.next(), within.cancel)) return why;
+                if (int why = wait_ready(fd.get(), events, within.next(), within.cancel))
+                    return why;
                 if (refused()) return EPIPE;
                 continue;
             }
@@ -5741,14 +5805,15 @@ struct wire : move_only {
         return 0;
     }
 
-    void start_body(const head& from) {
-        how = from.how, left = how == framing::length ? from.length : UINT64_MAX;
+    void start_body(framing delimited, std::uint64_t length) {
+        how = delimited, left = how == framing::length ? length : UINT64_MAX;
         if (how == framing::chunked) chunks.start(how, 0);
     }
 
     bool has_ended() const noexcept { return how == framing::none; }
 
-    /// Up to `size` bytes of the body, straight from the socket where none were read ahead. 0: whole.
+    /// Up to `size` bytes of the body, straight from the socket where none were read ahead. 0:
+    /// whole.
     ssize_t read_body(char* into, std::size_t size) {
         if (has_ended()) return 0;
         if (how == framing::chunked) return read_chunks(into, size);
@@ -5791,7 +5856,7 @@ struct client_core {
     condition freed;
     std::vector<std::unique_ptr<wire>> idle; // the one used last is the first to be used again
     std::size_t count = 0;                   // idle, in use, or being connected
-    bool adopted = false;                    // then there is no other than that one
+    std::atomic<bool> adopted{false};        // then there is no other than that one
     std::shared_ptr<mailbox> home;           // of the server whose loops carry async_ calls
 
     client_core(address to, const client_options& how) : where(std::move(to)), options(how) {}
@@ -5805,19 +5870,24 @@ struct client_core {
         return 0;
     }
 
+    /// The connection that was used last, or none but the place for a new one.
+    error pick(std::unique_ptr<wire>& on, const bounds& within) {
+        hold lock(guard);
+        while (idle.empty() && count > 0 && (adopted || count >= options.max_connections_count))
+            if (int why = wait(within))
+                return failed(why, name + ": waiting for one of its connections to be free");
+        if (idle.empty()) return ++count, error();
+        on = std::move(idle.back());
+        idle.pop_back();
+        return {};
+    }
+
     error take(std::unique_ptr<wire>& on, const bounds& within) {
         for (;;) {
-            {
-                hold lock(guard);
-                while (idle.empty() && count > 0 && (adopted || count >= options.max_connections_count))
-                    if (int why = wait(within))
-                        return failed(why, name + ": waiting for one of its connections to be free");
-                if (idle.empty()) ++count;
-                else on = std::move(idle.back()), idle.pop_back();
-            }
+            if (error e = pick(on, within)) return e;
             if (!on) return connect(on, within);
             if (on->is_quiet()) return {};
-            give(std::move(on), false);
+            give(std::exchange(on, nullptr), false);
         }
     }
 
@@ -5873,6 +5943,19 @@ struct client_core {
     }
 };
 
+/// What must not get onto the wire. A received request that is passed on gets its body back here.
+inline error check_sendable(request_state& req) {
+    if (req.failed) return req.failed;
+    if (req.method == "CONNECT" || !is_target_of(req.method, req.target))
+        return failed(errc::bad_target, "not for this method");
+    if (!req.fds.empty()) return failed(errc::bad_descriptor, "can't be sent yet");
+    if (req.body.data() && known_size(req.sent) == std::uint64_t(0))
+        req.sent = content::literal(req.body); // as old as the request
+    if (const char* fault = framing_fault(req.fields, known_size(req.sent), 0))
+        return failed(errc::bad_field, fault);
+    return {};
+}
+
 /// RFC 9110 9.2.2.
 inline bool is_idempotent(string_view method) noexcept {
     for (string_view one : {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
@@ -5925,18 +6008,10 @@ struct client_exchange {
         return req.timeout < all ? req.timeout : all;
     }
 
-    /// What must not get onto the wire.
     error check() {
         if (this_loop()) return fail(errc::would_block_loop, "blocking call");
-        if (req.failed) return error(req.failed.code(), place() + ": " + access::place(req.failed));
-        if (!is_target_of(req.method, req.target)) return fail(errc::bad_target, "not for this method");
-        if (req.method == "CONNECT") return fail(errc::bad_target, "a socket is no proxy");
-        if (!req.fds.empty()) return fail(errc::bad_descriptor, "descriptors can't be sent yet");
-        // A received request that is passed on.
-        if (req.body.data() && known_size(req.sent) == std::uint64_t(0))
-            req.sent = content::literal(req.body);
-        if (const char* fault = framing_fault(req.fields, known_size(req.sent), 0))
-            return fail(errc::bad_field, fault);
+        if (error bad = check_sendable(req))
+            return error(bad.code(), place() + ": " + access::place(bad));
         plan = plan_request(req);
         if (total() != milliseconds::max()) within.end = deadline::after(total());
         within.step = core.options.read_timeout;
@@ -6012,7 +6087,8 @@ struct client_exchange {
     error await_continue() {
         deadline until = deadline::after(milliseconds(1'000)).sooner(within.end);
         for (;;) {
-            int why = on->unread().empty() ? wait_ready(on->fd.get(), POLLIN, until, within.cancel) : 0;
+            int why =
+                on->unread().empty() ? wait_ready(on->fd.get(), POLLIN, until, within.cancel) : 0;
             if (why == ETIMEDOUT && !within.end.passed()) return {};
             if (why) return fail(why, "waiting for 100 Continue");
             if (error e = next_head()) return e;
@@ -6021,8 +6097,8 @@ struct client_exchange {
         }
     }
 
-    /// What doesn't lie in memory. No sendfile(2): on a closed socket it raises SIGPIPE, and it waits
-    /// as sendmsg(2) does.
+    /// What doesn't lie in memory. No sendfile(2): on a closed socket it raises SIGPIPE, and it
+    /// waits as sendmsg(2) does.
     error send_pieces() {
         constexpr std::size_t room = 128 << 10;
         std::unique_ptr<char[]> piece(new char[room]);
@@ -6032,8 +6108,10 @@ struct client_exchange {
             std::uint64_t wanted = size - done < room ? size - done : room;
             result<std::size_t> n = next_piece(piece.get(), static_cast<std::size_t>(wanted), done);
             if (!n)
-                return told_sent(error(n.error().code(), place() + ": content: " + n.error().message()));
-            if (*n == 0 && !chunked) return fail(errc::bad_field, "the content is shorter than stated");
+                return told_sent(
+                    error(n.error().code(), place() + ": content: " + n.error().message()));
+            if (*n == 0 && !chunked)
+                return fail(errc::bad_field, "the content is shorter than stated");
             if (*n == 0) break;
             char line[18], crlf[] = "\r\n";
             iovec parts[3] = {{line, put_chunk_size(line, *n)}, {piece.get(), *n}, {crlf, 2}};
@@ -6043,7 +6121,8 @@ struct client_exchange {
         if (!chunked) return {};
         bool passes = access::kind_of(req.sent) == access::kind::reader;
         on->out.clear();
-        add_last_chunk(on->out, passes ? access::source_of(req.sent)->reader.trailers() : headers());
+        add_last_chunk(on->out,
+                       passes ? access::source_of(req.sent)->reader.trailers() : headers());
         iovec last{const_cast<char*>(on->out.data()), on->out.size()};
         return push(&last, 1);
     }
@@ -6068,7 +6147,8 @@ struct client_exchange {
     error next_head() {
         const head_limits limits{core.options.max_head_bytes, 0, wire::max_fields_count};
         for (;;) {
-            parsed step = parse_response_head(on->unread(), limits, req.method, on->fields.get(), got);
+            parsed step =
+                parse_response_head(on->unread(), limits, req.method, on->fields.get(), got);
             if (step == parsed::done) break;
             if (step == parsed::bad)
                 return fail(got.status == 431 ? errc::too_large : errc::bad_message, got.why);
@@ -6080,27 +6160,29 @@ struct client_exchange {
         }
         on->begin += got.size;
         answered = got.status >= 200 || got.status == 101;
-        if (got.status == 101 && !upgrades) return fail(errc::bad_message, "101 that nobody asked for");
-        if (!answered && ++interim > 16) return fail(errc::bad_message, "too many interim responses");
-        on->start_body(got);
+        if (got.status == 101 && !upgrades)
+            return fail(errc::bad_message, "101 that nobody asked for");
+        if (!answered && ++interim > 16)
+            return fail(errc::bad_message, "too many interim responses");
+        on->start_body(got.how, got.length);
         return {};
     }
 
     /// One copy of all its bytes, before the next read overwrites them.
     void keep_head(response& res) {
         const char* old = on->in.get() + on->begin - got.size;
-        access::bytes(res).clear();
-        const char* kept = access::bytes(res).keep({old, got.size}).data();
+        headers& fields = access::raw_fields(res);
+        field* to = access::open(fields, got.fields_count);
+        const char* kept = access::bytes(fields).keep({old, got.size}).data();
         auto moved = [&](string_view part) {
-            return part.empty() ? string_view() : string_view(kept + (part.data() - old), part.size());
+            return part.empty() ? string_view()
+                                : string_view(kept + (part.data() - old), part.size());
         };
         access::set_status(res, got.status), access::set_type(res, {});
         access::failure(res).reset(), access::fds(res).clear();
-        headers& fields = access::raw_fields(res);
-        field* to = access::open(fields, got.fields_count);
         for (std::size_t i = 0; i < got.fields_count; ++i)
             to[i] = {moved(on->fields[i].name), moved(on->fields[i].value)};
-        access::close(fields, got.fields_count, true);
+        access::close(fields, got.fields_count, false);
     }
 
     /// The whole answer. The bytes of the body that was there before are overwritten, not cleared
@@ -6111,7 +6193,8 @@ struct client_exchange {
         if (access::kind_of(access::body(res)) != access::kind::text) access::body(res) = content();
         std::string& text = access::owned_text(access::body(res));
         std::size_t size = 0, ahead = on->how == framing::length ? 1 << 20 : 4 << 10;
-        if (on->how == framing::length && on->left > max) return fail(errc::too_large, "the response");
+        if (on->how == framing::length && on->left > max)
+            return fail(errc::too_large, "the response");
         while (!on->has_ended()) {
             if (size == text.size()) {
                 std::uint64_t more = size > ahead ? size : ahead;
@@ -6138,6 +6221,7 @@ struct client_exchange {
 };
 
 /// A response's body, or an upgraded connection: then the two directions may have a thread each.
+/// Only the request's own timeout bounds it: a stream may be silent for days.
 struct client_stream final : inflow, outflow {
     const std::shared_ptr<client_core> core;
     const std::string place;
@@ -6156,7 +6240,7 @@ struct client_stream final : inflow, outflow {
           open(raw) {
         on->within = {end, milliseconds::max(), from.within.cancel};
         on->watches = false;
-        if (raw) on->how = framing::until_close, on->left = UINT64_MAX;
+        if (raw) on->start_body(framing::until_close, 0);
         else if (on->has_ended()) finish();
     }
     ~client_stream() override { give(false); }
@@ -6231,19 +6315,13 @@ inline error fetch_whole(client_core& core, request& req, response& res) {
     return e;
 }
 
-/// From the head on, only what the request says bounds it: a stream may be silent for days.
-inline std::shared_ptr<client_stream> stream_of(std::shared_ptr<client_core> core,
-                                                client_exchange& from, deadline end) {
-    return std::make_shared<client_stream>(std::move(core), from, end);
-}
-
 inline result<reply> fetch_stream(const std::shared_ptr<client_core>& core, request& req) {
     client_exchange one(*core, req);
     deadline end = deadline::after(one.req.timeout);
     if (error e = one.start()) return e;
     reply made{response(0), body_reader()};
     one.keep_head(made.head);
-    access::flow_of(made.body) = stream_of(core, one, end);
+    access::flow_of(made.body) = std::make_shared<client_stream>(core, one, end);
     return made;
 }
 
@@ -6263,148 +6341,9 @@ inline result<upgraded> fetch_upgrade(const std::shared_ptr<client_core>& core, 
         return made;
     }
     one.keep_head(made.head);
-    std::shared_ptr<client_stream> flow = stream_of(core, one, end);
+    std::shared_ptr<client_stream> flow = std::make_shared<client_stream>(core, one, end);
     access::flow_of(made.in) = flow, access::flow_of(made.out) = flow;
     return made;
-}
-
-/// Bytes to events (WHATWG HTML 9.2.6).
-struct event_parser {
-    std::string line, data, type, id;
-    milliseconds retry{1'000}; // browsers wait for 3 to 5 s; here no network recovers
-    bool after_cr = false, at_start = true;
-
-    /// False: `take` has had enough.
-    template <class F> bool feed(string_view in, F&& take) {
-        while (!in.empty()) {
-            if (std::exchange(after_cr, false) && in[0] == '\n') in.remove_prefix(1);
-            std::size_t stop = in.find_first_of("\r\n");
-            line.append(in.substr(0, stop));
-            if (stop == string_view::npos) return true;
-            after_cr = in[stop] == '\r';
-            in.remove_prefix(stop + 1);
-            if (std::exchange(at_start, false) && line.compare(0, 3, "\xef\xbb\xbf") == 0)
-                line.erase(0, 3);
-            if (line.empty() && !dispatch(take)) return false;
-            read_line();
-            line.clear();
-        }
-        return true;
-    }
-
-private:
-    template <class F> bool dispatch(F& take) {
-        bool goes_on = true;
-        if (!data.empty()) {
-            data.pop_back(); // the last LF
-            goes_on = take(event{data, type.empty() ? string_view("message") : string_view(type), id});
-        }
-        data.clear(), type.clear();
-        return goes_on;
-    }
-
-    void read_line() {
-        std::size_t colon = line.find(':');
-        string_view name = string_view(line).substr(0, colon), value;
-        if (colon != std::string::npos) value = string_view(line).substr(colon + 1);
-        if (!value.empty() && value[0] == ' ') value.remove_prefix(1);
-        if (name == "data") data.append(value).append("\n");
-        else if (name == "event") type = value;
-        else if (name == "id" && value.find('\0') == string_view::npos) id = value;
-        else if (name == "retry" && !value.empty() && value.size() < 10) set_retry(value);
-    }
-    void set_retry(string_view digits) {
-        long number = 0;
-        for (char c : digits) {
-            if (!is_digit(c)) return;
-            number = number * 10 + (c - '0');
-        }
-        retry = milliseconds(number);
-    }
-};
-
-/// One subscription after the other.
-struct event_source {
-    const std::shared_ptr<client_core>& core;
-    string_view target;
-    callback<bool(const event&)> take;
-    canceller by;
-    event_parser parser{};
-    std::string last_id{};
-    bool was_open = false;
-
-    std::string place() const { return core->name + ": events " + printable(target); }
-
-    /// A first failure is returned: a mistyped path must not look like a silent server.
-    error run() {
-        for (milliseconds pause = parser.retry;; pause = pause < milliseconds(15'000) ? 2 * pause : pause) {
-            bool over = false;
-            bool opened = false;
-            error e = subscribe(over, opened);
-            was_open |= opened;
-            if (over || !was_open || e == std::errc::operation_canceled) return e;
-            if (opened) pause = parser.retry;
-            if (wait_ready(-1, 0, deadline::after(pause), access::state(by)) == ECANCELED)
-                return failed(ECANCELED, place() + ": reconnecting");
-        }
-    }
-
-    /// `over`: it is not to be tried again.
-    error subscribe(bool& over, bool& opened) {
-        request req("GET", target);
-        req.header("Accept", "text/event-stream").header("Cache-Control", "no-store").cancel_with(by);
-        if (!last_id.empty()) req.header("Last-Event-ID", last_id);
-        result<reply> got = fetch_stream(core, req);
-        if (!got) return got.error();
-        over = got->head.status() == 204; // "stop reconnecting"
-        if (over) return {};
-        string_view type = got->head.header("Content-Type");
-        over = got->head.status() != 200 || !equal_nocase(type.substr(0, 17), "text/event-stream");
-        if (over)
-            return failed(errc::bad_message, place() + ": no event stream but a " +
-                                                 std::to_string(got->head.status()) + " " + printable(type));
-        opened = true;
-        return read_all(got->body, over);
-    }
-
-    error read_all(body_reader& body, bool& over) {
-        std::unique_ptr<char[]> bytes(new char[16 << 10]);
-        std::string id = last_id;
-        milliseconds retry = parser.retry;
-        parser = event_parser{};
-        parser.id = std::move(id), parser.retry = retry;
-        error thrown;
-        auto give = [&](const event& e) {
-            bool goes_on = false;
-            last_id = e.id;
-            guarded([&] { goes_on = take(e); }, [&](const char* what) {
-                thrown = failed(ECANCELED, place() + ": the callback threw " + what);
-            });
-            return goes_on;
-        };
-        for (;;) {
-            result<std::size_t> n = body.read(bytes.get(), 16 << 10);
-            if (!n) return n.error();
-            if (*n == 0) return {}; // reconnect
-            over = !parser.feed({bytes.get(), *n}, give);
-            if (over) return thrown;
-            over = parser.line.size() + parser.data.size() > core->options.max_body_bytes;
-            if (over) return failed(errc::too_large, place() + ": one event");
-        }
-    }
-};
-
-
-/// What must not get onto the wire.
-inline error check_request(request_state& r, const std::string& where) {
-    if (r.failed) return error(r.failed.code(), where + ": " + access::place(r.failed));
-    if (r.method == "CONNECT" || !is_target_of(r.method, r.target))
-        return failed(errc::bad_target, where + ": not for this method");
-    if (r.body.data() && known_size(r.sent) == std::uint64_t(0)) // a received one that is passed on
-        r.sent = content(std::string(r.body));
-    if (const char* fault = framing_fault(r.fields, known_size(r.sent), 0))
-        return failed(errc::bad_field, where + ": " + fault);
-    return {};
 }
 
 // The same client on a loop: one pool of connections per client and loop, touched by that loop only.
@@ -6444,10 +6383,8 @@ public:
     /// no harm (RFC 9110 9.2.2).
     bool retries(const std::shared_ptr<flow>& call) override {
         const request_state& r = access::state(call->req);
-        bool idempotent = r.method == "GET" || r.method == "HEAD" || r.method == "OPTIONS" ||
-                          r.method == "PUT" || r.method == "DELETE";
         bool cut = !call->why_in || call->why_in == errc::cut_off;
-        if (is_shut_ || !call->reused || call->heard || !idempotent || !cut || plan_request(r).sends)
+        if (is_shut_ || !call->reused || call->heard || !is_idempotent(r.method) || !cut || plan_request(r).sends)
             return false;
         call->reused = false, call->in_done = false, call->why_in = error();
         waiting_.insert(waiting_.begin(), call);
@@ -6586,7 +6523,8 @@ struct async_call {
             told(reply{*std::move(res), access::make_stream<body_reader>(f.lock())});
         };
         std::string where = core.name + ": " + printable(access::state(f->req).target);
-        error bad = check_request(access::state(f->req), where);
+        error bad = check_sendable(access::state(f->req));
+        if (bad) bad = error(bad.code(), where + ": " + access::place(bad));
         call_watch watch{f, std::move(where), end_of(access::state(f->req)),
                          core.options.read_timeout.count(), bounds_body};
         auto task = [f, bad, watch = std::move(watch), key = &core, to_ = core.where,
@@ -6952,40 +6890,32 @@ inline bool peer_rule::admits(const peer& who) const noexcept {
     return false;
 }
 
-inline char* detail::arena::take(std::size_t size) {
-    if (room_ < size) {
-        std::size_t block = size > 1024 ? size : 1024;
-        blocks_.emplace_back(new char[block]);
-        if (blocks_.size() == 1) first_ = block;
-        at_ = blocks_.back().get(), room_ = block;
-    }
-    char* taken = at_;
-    at_ += size, room_ -= size;
-    return taken;
-}
-
 inline string_view detail::arena::keep(string_view bytes) {
     if (bytes.empty()) return {};
-    char* kept = take(bytes.size());
-    std::memcpy(kept, bytes.data(), bytes.size());
-    return {kept, bytes.size()};
+    return {static_cast<char*>(std::memcpy(take(bytes.size()), bytes.data(), bytes.size())), bytes.size()};
+}
+
+inline void detail::arena::grow(std::size_t size) {
+    std::size_t room = newest_ ? newest_->size * 2 : 512;
+    if (room < size) room = size;
+    block* made = static_cast<block*>(::operator new(sizeof(block) + room));
+    *made = {newest_, room};
+    newest_ = made, at_ = reinterpret_cast<char*>(made + 1), room_ = room;
+}
+
+inline void detail::arena::free_from(block* kept) noexcept {
+    for (block* b = newest_; b;) {
+        block* older = b->older;
+        if (b != kept) ::operator delete(static_cast<void*>(b));
+        b = older;
+    }
+    newest_ = kept, at_ = kept ? reinterpret_cast<char*>(kept + 1) : nullptr;
+    room_ = kept ? kept->size : 0;
+    if (kept) kept->older = nullptr;
 }
 
 inline void detail::arena::clear() noexcept {
-    if (blocks_.empty()) return;
-    blocks_.erase(blocks_.begin() + 1, blocks_.end());
-    at_ = blocks_.front().get(), room_ = first_;
-}
-
-inline detail::arena::arena(arena&& other) noexcept { *this = std::move(other); }
-
-inline detail::arena& detail::arena::operator=(arena&& other) noexcept {
-    if (this == &other) return *this;
-    blocks_ = std::move(other.blocks_);
-    other.blocks_.clear();
-    at_ = std::exchange(other.at_, nullptr);
-    room_ = std::exchange(other.room_, 0), first_ = other.first_;
-    return *this;
+    if (newest_) free_from(newest_);
 }
 
 inline headers::headers(std::initializer_list<field> fields) {
@@ -7351,14 +7281,14 @@ inline response response::fd(string_view name, unique_fd passed) && {
 }
 
 inline response text(content body) {
-    return detail::typed(std::move(body), "text/plain; charset=utf-8");
+    return detail::access::typed(std::move(body), "text/plain; charset=utf-8");
 }
 inline response html(content body) {
-    return detail::typed(std::move(body), "text/html; charset=utf-8");
+    return detail::access::typed(std::move(body), "text/html; charset=utf-8");
 }
-inline response json(content body) { return detail::typed(std::move(body), "application/json"); }
+inline response json(content body) { return detail::access::typed(std::move(body), "application/json"); }
 inline response bytes(content body) {
-    return detail::typed(std::move(body), "application/octet-stream");
+    return detail::access::typed(std::move(body), "application/octet-stream");
 }
 
 inline response redirect(string_view to, int status) {
@@ -7505,6 +7435,13 @@ template <class F> constexpr bool is_plain_shape() {
     else return false;
 }
 
+/// Becomes what the handler returns right where that is to be: a response is moved nowhere.
+template <class F> struct result_of {
+    F& function;
+    const request& req;
+    operator response() const { return function(req); }
+};
+
 } // namespace detail
 
 template <class F, class> handler::handler(F function) {
@@ -7515,7 +7452,7 @@ template <class F, class> handler::handler(F function) {
     constexpr bool streamed_by_value = std::is_invocable_v<F&, request&&, body_reader, responder>;
     if constexpr (plain) {
         run_ = [f = std::move(function)](detail::call& c) mutable {
-            c.answer->emplace(f(static_cast<const request&>(c.req)));
+            c.answer->emplace(detail::result_of<F>{f, c.req});
         };
     } else if constexpr (later) {
         run_ = [f = std::move(function)](detail::call& c) mutable { f(c.req, std::move(*c.later)); };
@@ -7633,7 +7570,6 @@ inline server_stats server::stats() const {
 inline client::client(address where, client_options options)
     : core_(std::make_shared<detail::client_core>(std::move(where), options)) {}
 
-
 inline result<response> client::get(string_view target) { return send(request("GET", target)); }
 inline result<response> client::head(string_view target) { return send(request("HEAD", target)); }
 inline result<response> client::del(string_view target) { return send(request("DELETE", target)); }
@@ -7662,10 +7598,6 @@ inline result<reply> client::stream(request&& req) { return detail::fetch_stream
 inline result<upgraded> client::upgrade(request&& req) { return detail::fetch_upgrade(core_, req); }
 inline error client::adopt(unique_fd connected) { return core_->adopt(std::move(connected)); }
 
-inline error client::events(string_view target, callback<bool(const event&)> take, canceller by) {
-    return detail::event_source{core_, target, std::move(take), std::move(by)}.run();
-}
-
 inline result<response> get(string_view url) { return send(url, request("GET", "/")); }
 
 /// The target is the URL's, unless that names none but "/".
@@ -7681,7 +7613,6 @@ inline result<response> send(string_view url, request&& req) {
     }
     return client(std::move(where)).send(std::move(req));
 }
-
 
 inline client::client(address where, client_options options, server& loop)
     : client(std::move(where), options) {

@@ -2,7 +2,7 @@
 //     $ build/examples/events /tmp/events.sock &
 //     $ curl -N --unix-socket /tmp/events.sock -H 'Last-Event-ID: 41' http://localhost/
 //     $ build/examples/events --read /tmp/events.sock
-#include "uds_http.hpp"
+#include "event_source.hpp"
 
 // Sends event `id` now, and the next one a tenth of a second later.
 static void send(uds_http::server& app, std::shared_ptr<uds_http::event_writer> to, unsigned id) {
@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
     const bool reads = argc == 3 && !std::strcmp(argv[1], "--read");
     if (!reads && (argc != 2 || argv[1][0] == '-'))
         return std::fputs("usage: events [--read] SOCKET\n", stderr), 1;
-    const auto error = reads ? uds_http::client(argv[2]).events("/", print) : serve(argv[1]);
+    uds_http::client api(argv[argc - 1]);
+    const auto error = reads ? event_source(api, "/").run(print) : serve(argv[1]);
     return error ? std::fprintf(stderr, "events: %s\n", error.message().c_str()), 1 : 0;
 }

@@ -13,9 +13,7 @@
 #include <getopt.h>
 
 namespace http = uds_http;
-
 namespace {
-
 constexpr const char* usage =
     "usage: fetch [flags] URL\n"
     "  URL              http+unix://%2Frun%2Fa.sock/path; %40name is an abstract socket\n"
@@ -92,11 +90,12 @@ http::result<http::content> body_of(const arguments& given) {
         return http::content::file(std::move(fd), static_cast<std::uint64_t>(at),
                                    static_cast<std::uint64_t>(is.st_size - at));
     std::string whole;
-    ssize_t got = 0;
-    for (char piece[65536]; (got = ::read(fd.get(), piece, sizeof piece)) > 0;)
+    for (char piece[65536];;) {
+        const ssize_t got = ::read(fd.get(), piece, sizeof piece);
+        if (got < 0) return failed(name);
+        if (got == 0) return http::content(std::move(whole));
         whole.append(piece, static_cast<std::size_t>(got));
-    if (got < 0) return failed(name);
-    return http::content(std::move(whole));
+    }
 }
 
 http::result<http::request> request_of(const arguments& given) {
@@ -119,52 +118,40 @@ http::result<http::request> request_of(const arguments& given) {
     return req;
 }
 
-// Where the response goes: standard output, or a file that gets its name once it is whole.
-class output {
-public:
-    http::error open(const char* name) {
-        struct stat is = {};
-        if (!name) return {};
-        if (::stat(name_ = name, &is) || S_ISREG(is.st_mode)) // else a device or a pipe
-            part_ = std::string(name) + "." + std::to_string(::getpid());
-        file_ = part_.empty() ? std::fopen(name, "we") : std::fopen(part_.c_str(), "wxe");
-        if (!file_) return part_.clear(), failed(name);
-        return {};
-    }
-    http::error write(std::string_view bytes) {
-        const bool whole = std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size();
-        return whole && !std::fflush(file_) ? http::error() : failed(name_);
-    }
-    http::error finish() {
-        if (std::fclose(file_)) return failed(name_);
-        if (!part_.empty() && ::rename(part_.c_str(), name_)) return failed(name_);
-        return part_.clear(), http::error();
-    }
-    static void drop() { // also as a signal handler
-        if (!part_.empty()) ::unlink(part_.c_str());
-    }
+std::string part; // where -o writes until all is there
 
-private:
-    static inline std::string part_; // the name until it is whole
-    const char* name_ = "standard output";
-    std::FILE* file_ = stdout;
-};
+void drop_part() { part.empty() || ::unlink(part.c_str()); }
+
+std::FILE* open(const char* name) {
+    struct stat is = {};
+    if (::stat(name, &is) == 0 && !S_ISREG(is.st_mode)) return std::fopen(name, "we"); // a device
+    part = std::string(name) + "." + std::to_string(::getpid());
+    std::FILE* made = std::fopen(part.c_str(), "wxe");
+    if (!made) part.clear();
+    return made;
+}
 
 http::error once(http::client& api, http::request req, const arguments& given) {
-    output to;
-    if (auto error = to.open(given['o'])) return error;
+    const std::string name = given['o'] ? given['o'] : "standard output";
+    std::FILE* to = given['o'] ? open(given['o']) : stdout;
+    if (!to) return failed(name);
     auto reply = api.stream(std::move(req));
     if (!reply) return reply.error();
     std::string head = "HTTP/1.1 " + std::to_string(reply->head.status()) + "\r\n";
-    for (const auto& [name, value] : reply->head.headers())
-        head.append(name).append(": ").append(value).append("\r\n");
-    if (auto error = given['i'] ? to.write(head + "\r\n") : http::error()) return error;
+    for (const auto& [field, value] : reply->head.headers())
+        head.append(field).append(": ").append(value).append("\r\n");
+    std::string_view bytes;
+    if (given['i']) bytes = head.append("\r\n");
     for (static char piece[1 << 18];;) {
+        if (std::fwrite(bytes.data(), 1, bytes.size(), to) != bytes.size() || std::fflush(to))
+            return failed(name);
         const auto got = reply->body.read(piece, sizeof piece);
         if (!got) return got.error();
-        if (*got == 0) return to.finish();
-        if (auto error = to.write({piece, *got})) return error;
+        if (*got == 0) break;
+        bytes = {piece, *got};
     }
+    const bool whole = !std::fclose(to) && (part.empty() || !::rename(part.c_str(), name.c_str()));
+    return whole ? part.clear(), http::error() : failed(name);
 }
 
 http::error repeat(http::client& api, http::request req, const arguments& given) {
@@ -197,8 +184,7 @@ int main(int argc, char** argv) {
         return std::printf("fetch %d.%d.%d\n", UDS_HTTP_VERSION_MAJOR, UDS_HTTP_VERSION_MINOR,
                            UDS_HTTP_VERSION_PATCH) < 0;
     ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
-    for (const int end : {SIGINT, SIGTERM}) ::signal(end, [](int) { output::drop(), ::_exit(1); });
-
+    for (const int end : {SIGINT, SIGTERM}) ::signal(end, [](int) { drop_part(), ::_exit(1); });
     http::client_options options;
     options.busy_poll = given.busy_poll;
     options.max_body_bytes = SIZE_MAX; // the user of a tool knows what is too much
@@ -209,6 +195,6 @@ int main(int argc, char** argv) {
     const auto error = !req           ? req.error()
                        : given.repeat ? repeat(api, *std::move(req), given)
                                       : once(api, *std::move(req), given);
-    output::drop();
+    drop_part();
     return error ? fail(error.message()) : 0;
 }

@@ -1,0 +1,100 @@
+// What a request costs: no allocation once the loop is warm. Counts this thread's calls of operator
+// new, which it replaces for the whole test program; the server's loop runs on this thread.
+#include "allocations.hpp"
+#include "raw_client.hpp"
+
+thread_local std::size_t allocations = 0;
+
+namespace {
+
+void* counted_new(std::size_t size) {
+    ++allocations;
+    if (void* made = std::malloc(size ? size : 1)) return made;
+    throw std::bad_alloc();
+}
+
+} // namespace
+
+void* operator new(std::size_t size) { return counted_new(size); }
+void* operator new[](std::size_t size) { return counted_new(size); }
+void operator delete(void* gone) noexcept { std::free(gone); }
+void operator delete[](void* gone) noexcept { std::free(gone); }
+void operator delete(void* gone, std::size_t) noexcept { std::free(gone); }
+void operator delete[](void* gone, std::size_t) noexcept { std::free(gone); }
+
+using namespace raw;
+
+namespace {
+
+/// One round trip without any allocation of its own. False: not answered.
+bool exchange_once(server& app, int fd, string_view input, std::size_t answers) {
+    if (::send(fd, input.data(), input.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(input.size())) return false;
+    const std::uint64_t before = app.stats().requests;
+    while (app.stats().requests < before + answers)
+        if (!app.run_once(milliseconds(1000))) return false;
+    char room[16 << 10];
+    std::size_t seen = 0;
+    while (seen < answers) {
+        ssize_t got = ::recv(fd, room, sizeof room, 0);
+        if (got <= 0) return false;
+        string_view text(room, static_cast<std::size_t>(got));
+        for (std::size_t at = 0; (at = text.find("HTTP/1.1 200 OK\r\n", at)) != string_view::npos; ++at) ++seen;
+    }
+    return true;
+}
+
+} // namespace
+
+TEST_CASE("allocation: 10,000 kept-alive requests cost none after warm-up") {
+    struct row {
+        std::string name, input;
+        std::size_t answers;
+    };
+    const std::string get = "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
+    const row rows[] = {
+        {"one at a time", get, 1},
+        {"pipelined", get + get + get + get, 4},
+        {"a parameter", "GET /world HTTP/1.1\r\nHost: localhost\r\n\r\n", 1},
+        {"a small body", "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", 1},
+        {"HEAD", "HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n", 1},
+    };
+    folder at;
+    server app;
+    app.get("/", [](const request&) { return text("Hello Anonymous"); });
+    app.get("/{name}", [](const request& r) { return text("Hello " + std::string(r.param("name"))); });
+    app.post("/echo", [](const request& r) { return bytes(r.body()); });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        for (int i = 0; i < 100; ++i) REQUIRE(exchange_once(app, c.fd.get(), r.input, r.answers));
+        const std::size_t before = allocations;
+        bool good = true;
+        for (std::size_t i = 0; i < 10'000 && good; i += r.answers)
+            good = exchange_once(app, c.fd.get(), r.input, r.answers);
+        CHECK(good);
+        CHECK(allocations - before == 0);
+    }
+}
+
+TEST_CASE("allocation: a connection that comes and goes leaves nothing allocated behind it") {
+    folder at;
+    server app;
+    app.get("/", [](const request&) { return text("Hello Anonymous"); });
+    REQUIRE_FALSE(app.listen(at("s")));
+    auto visit = [&] {
+        wire_client c(at("s"));
+        bool good = exchange_once(app, c.fd.get(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 1);
+        c.close();
+        while (app.stats().connections > 0)
+            if (!app.run_once(milliseconds(1000))) return false;
+        return good;
+    };
+    for (int i = 0; i < 10; ++i) REQUIRE(visit());
+    const std::size_t before = allocations;
+    const std::string unused(100, 'x');
+    const std::size_t own = allocations - before; // that the count counts
+    CHECK(own == 1);
+    for (int i = 0; i < 100; ++i) REQUIRE(visit());
+    CHECK(allocations - before <= 1 + 100 * 4); // the client's strings among them
+}

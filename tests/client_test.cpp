@@ -1,0 +1,1056 @@
+// Room [13]: the blocking client, against servers that play what each test tells them.
+#include "uds_http.hpp"
+
+#include "../examples/event_source.hpp"
+#include "allocations.hpp"
+
+#include <doctest/doctest.h>
+#include <functional>
+#include <new>
+#include <string>
+#include <thread>
+#include <unistd.h>
+
+using namespace uds_http;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// A server's end of a connection.
+struct end_point {
+    int fd;
+    int nth; // connection of this server, from 0
+    std::string in{};
+
+    /// The next head, "" at the end of the stream; what follows it stays in `in`.
+    std::string head() {
+        for (;;) {
+            if (std::size_t at = in.find("\r\n\r\n"); at != std::string::npos) {
+                std::string got = in.substr(0, at + 4);
+                in.erase(0, at + 4);
+                return got;
+            }
+            if (!more()) return {};
+        }
+    }
+    std::string bytes(std::size_t count) {
+        while (in.size() < count && more()) {
+        }
+        std::string got = in.substr(0, count);
+        in.erase(0, got.size());
+        return got;
+    }
+    std::string rest() {
+        while (more()) {
+        }
+        return std::exchange(in, {});
+    }
+    bool more() {
+        char piece[4096];
+        ssize_t n = ::recv(fd, piece, sizeof piece, 0);
+        if (n > 0) in.append(piece, static_cast<std::size_t>(n));
+        return n > 0;
+    }
+    bool say(string_view text) {
+        while (!text.empty()) {
+            ssize_t n = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+            if (n <= 0) return false;
+            text.remove_prefix(static_cast<std::size_t>(n));
+        }
+        return true;
+    }
+    bool answer(string_view body) {
+        return say("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) +
+                   "\r\n\r\n" + std::string(body));
+    }
+    void wait_for_hang_up() { // reading nothing
+        pollfd gone{fd, 0, 0};
+        ::poll(&gone, 1, 10'000);
+    }
+    bool is_gone() { // waits for it
+        char byte;
+        return ::recv(fd, &byte, 1, 0) <= 0;
+    }
+};
+
+using play = std::function<void(end_point&)>;
+
+/// A folder of its own, a listener, a thread for each connection.
+class fake {
+public:
+    explicit fake(play script, int backlog = 64) : script_(std::move(script)) {
+        char made[] = "/tmp/uds_client.XXXXXX";
+        REQUIRE(::mkdtemp(made));
+        folder_ = made, path = folder_ + "/a.sock";
+        result<detail::endpoint> to = detail::endpoint_of(path);
+        REQUIRE(to);
+        fd_ = unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        REQUIRE(::bind(fd_.get(), to->get(), to->size) == 0);
+        REQUIRE(::listen(fd_.get(), backlog) == 0);
+        if (script_) accepting_ = std::thread([this] { accept_all(); });
+    }
+    ~fake() {
+        stopping_ = true;
+        ::shutdown(fd_.get(), SHUT_RDWR);
+        if (accepting_.joinable()) accepting_.join();
+        {
+            detail::hold lock(guard_);
+            for (int fd : live_) ::shutdown(fd, SHUT_RDWR);
+        }
+        for (std::thread& t : threads_) t.join();
+        ::unlink(path.c_str());
+        ::rmdir(folder_.c_str());
+    }
+    int accepted() const { return accepted_; }
+    std::string path;
+
+private:
+    void accept_all() {
+        for (;;) {
+            int fd = ::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC);
+            if (fd < 0) return;
+            int nth = accepted_++;
+            {
+                detail::hold lock(guard_);
+                live_.push_back(fd);
+            }
+            threads_.emplace_back([this, fd, nth] {
+                end_point at{fd, nth};
+                script_(at);
+                detail::hold lock(guard_);
+                for (int& one : live_)
+                    if (one == fd) std::swap(one, live_.back()), live_.pop_back();
+                ::close(fd);
+            });
+            if (stopping_) return;
+        }
+    }
+
+    play script_;
+    std::string folder_;
+    unique_fd fd_;
+    detail::mutex guard_;
+    std::vector<int> live_;
+    std::vector<std::thread> threads_;
+    std::thread accepting_;
+    std::atomic<int> accepted_{0};
+    std::atomic<bool> stopping_{false};
+};
+
+/// Answers each request with its target, for ever.
+void echo_targets(end_point& at) {
+    for (std::string head; !(head = at.head()).empty();) {
+        std::size_t from = head.find(' ') + 1;
+        at.answer(head.substr(from, head.find(' ', from) - from));
+    }
+}
+
+play says(std::string text) {
+    return [text = std::move(text)](end_point& at) {
+        if (!at.head().empty()) at.say(text);
+    };
+}
+
+client_options quick(milliseconds read = 200ms, milliseconds total = milliseconds::max()) {
+    client_options options;
+    options.read_timeout = read, options.total_timeout = total;
+    return options;
+}
+
+bool contains(const error& e, string_view part) {
+    return e.message().find(part) != std::string::npos;
+}
+
+struct answer_row {
+    const char* name;
+    const char* method;
+    const char* bytes;
+    int status; // 0: `code`
+    const char* body;
+    errc code;
+};
+
+const answer_row answer_rows[] = {
+    {"with a length", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok", {}},
+    {"chunked",
+     "GET",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: "
+     "1\r\n\r\n",
+     200,
+     "abcde",
+     {}},
+    {"until the end of the stream",
+     "GET",
+     "HTTP/1.1 200 OK\r\n\r\nall of it",
+     200,
+     "all of it",
+     {}},
+    {"HTTP/1.0", "GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok", {}},
+    {"HEAD has a length but no body",
+     "HEAD",
+     "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+     200,
+     "",
+     {}},
+    {"204", "GET", "HTTP/1.1 204 No Content\r\n\r\n", 204, "", {}},
+    {"304 with the length of what it doesn't send",
+     "GET",
+     "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+     304,
+     "",
+     {}},
+    {"404 is a response",
+     "GET",
+     "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+     404,
+     "",
+     {}},
+    {"interim responses are passed over",
+     "GET",
+     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 "
+     "OK\r\nContent-Length: 2\r\n\r\nok",
+     200,
+     "ok",
+     {}},
+    {"nothing at all", "GET", "", 0, "", errc::cut_off},
+    {"a head cut", "GET", "HTTP/1.1 200 OK\r\nContent-", 0, "", errc::cut_off},
+    {"a body cut", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", 0, "", errc::cut_off},
+    {"chunks cut", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", 0,
+     "", errc::cut_off},
+    {"the last chunk's trailers cut", "GET",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", 0, "", errc::cut_off},
+    {"only interim responses", "GET", "HTTP/1.1 100 Continue\r\n\r\n", 0, "", errc::cut_off},
+    {"garbage", "GET", "SSH-2.0-OpenSSH_9.2\r\n", 0, "", errc::bad_message},
+    {"a bad chunk", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 0, "",
+     errc::bad_message},
+    {"two lengths", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 0,
+     "", errc::bad_message},
+    {"101 unasked", "GET",
+     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", 0, "",
+     errc::bad_message},
+    {"a body over the limit, announced", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n",
+     0, "", errc::too_large},
+};
+
+} // namespace
+
+TEST_CASE("client: what a server may answer, whole and byte by byte") {
+    for (const answer_row& r : answer_rows) {
+        for (bool drips : {false, true}) {
+            CAPTURE(r.name);
+            CAPTURE(drips);
+            fake server([&](end_point& at) {
+                if (at.head().empty()) return;
+                string_view rest = r.bytes;
+                if (!drips) return void(at.say(rest));
+                for (char c : rest)
+                    if (!at.say(string_view(&c, 1))) return;
+            });
+            client_options options = quick(5s);
+            options.max_body_bytes = 1000;
+            client api(server.path, options);
+            result<response> got = api.send(request(r.method, "/x"));
+            if (r.status) {
+                REQUIRE_MESSAGE(got, got.error().message());
+                CHECK(got->status() == r.status);
+                CHECK(got->body() == r.body);
+            } else {
+                REQUIRE(!got);
+                CHECK_MESSAGE(got.error() == r.code, got.error().message());
+                CHECK(contains(got.error(), server.path + ": " + r.method + " /x: "));
+                CHECK(got.error().sent());
+            }
+        }
+    }
+}
+
+TEST_CASE("client: more than the limits is too_large, however it comes") {
+    std::string wide = "HTTP/1.1 200 OK\r\nX: " + std::string(3000, 'x') + "\r\n\r\n";
+    std::string chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (int i = 0; i < 101; ++i) chunks += "a\r\n0123456789\r\n";
+    std::string endless = "HTTP/1.1 200 OK\r\n\r\n" + std::string(1001, 'x');
+    std::string fits = "HTTP/1.1 200 OK\r\n\r\n" + std::string(1000, 'x');
+    client_options options = quick(5s);
+    options.max_head_bytes = 2000, options.max_body_bytes = 1000;
+    for (const std::string* bytes : {&wide, &chunks, &endless}) {
+        fake server(says(*bytes));
+        CHECK(client(server.path, options).get("/").error() == errc::too_large);
+    }
+    fake server(says(fits));
+    result<response> got = client(server.path, options).get("/");
+    CHECK((got && got->body().size() == 1000));
+    options.max_body_bytes = SIZE_MAX;
+    fake again(says(fits));
+    got = client(again.path, options).get("/");
+    CHECK((got && got->body().size() == 1000));
+}
+
+TEST_CASE("client: sixteen interim responses are enough") {
+    std::string many;
+    for (int i = 0; i < 17; ++i) many += "HTTP/1.1 102 Processing\r\n\r\n";
+    fake server(says(many));
+    CHECK(client(server.path).get("/").error() == errc::bad_message);
+}
+
+TEST_CASE("client: what gets onto the wire") {
+    std::string seen;
+    fake server([&](end_point& at) {
+        std::string head;
+        while (!(head = at.head()).empty()) {
+            seen = head;
+            std::size_t size = head.find("Content-Length: ");
+            if (size != std::string::npos) seen += at.bytes(std::stoul(head.substr(size + 16)));
+            if (head.find("chunked") != std::string::npos)
+                while (seen.find("0\r\n\r\n") == std::string::npos) seen += at.bytes(1);
+            at.answer("");
+        }
+    });
+    client api(server.path);
+    REQUIRE(api.get("/x?y=1"));
+    CHECK(seen == "GET /x?y=1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    REQUIRE(api.post("/", "abc", "text/plain"));
+    CHECK(seen == "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
+                  "Content-Length: 3\r\n\r\nabc");
+    int calls = 0;
+    auto fill = [&](char* into, std::size_t) -> result<std::size_t> {
+        *into = static_cast<char>('a' + calls);
+        return std::size_t(calls++ < 2);
+    };
+    REQUIRE(api.send(std::move(request("PUT", "/").body(content::pulled(fill), ""))));
+    CHECK(seen == "PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+                  "1\r\na\r\n1\r\nb\r\n0\r\n\r\n");
+    calls = 0;
+    REQUIRE(api.send(std::move(request("PUT", "/").body(content::pulled(fill, 2), ""))));
+    CHECK(seen == "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab");
+    unique_fd file(::memfd_create("t", MFD_CLOEXEC));
+    REQUIRE(::write(file.get(), "0123456789", 10) == 10);
+    REQUIRE(
+        api.send(std::move(request("PUT", "/").body(content::file(std::move(file), 2, 5), ""))));
+    CHECK(seen == "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n23456");
+    CHECK(server.accepted() == 1);
+}
+
+TEST_CASE("client: what the program got wrong is refused and never sent") {
+    fake server(echo_targets);
+    client api(server.path);
+    std::vector<request> bad;
+    bad.push_back(request("GE T", "/"));
+    bad.push_back(request("GET", "/a b"));
+    bad.push_back(request("GET", "x"));
+    bad.push_back(request("GET", "*"));
+    bad.push_back(request("CONNECT", "a:1"));
+    bad.push_back(std::move(request("GET", "/").header("X", "a\r\nb: c")));
+    bad.push_back(std::move(request("GET", "/").header("Transfer-Encoding", "chunked")));
+    bad.push_back(std::move(request("PUT", "/").body("abc", "").header("Content-Length", "4")));
+    for (request& r : bad) {
+        result<response> got = api.send(r);
+        REQUIRE(!got);
+        CHECK((got.error() == errc::bad_field || got.error() == errc::bad_target));
+        CHECK(contains(got.error(), server.path));
+        CHECK(!got.error().sent());
+    }
+    CHECK(server.accepted() == 0);
+    CHECK(client("http+unix://nope%zz/").get("/").error() == errc::bad_address);
+}
+
+TEST_CASE("client: errors name the socket and the cause") {
+    result<response> got = client("/nowhere/a.sock").get("/");
+    REQUIRE(!got);
+    CHECK(got.error() == std::errc::no_such_file_or_directory);
+    CHECK(contains(got.error(), "/nowhere/a.sock: connect"));
+    CHECK(!got.error().sent());
+    fake silent([](end_point& at) { at.rest(); });
+    got = client(silent.path, quick(30ms)).get("/x");
+    REQUIRE(!got);
+    CHECK(got.error() == std::errc::timed_out);
+    CHECK(
+        contains(got.error(), silent.path + ": GET /x: waiting for the response (limit 30 ms): "));
+    CHECK(got.error().sent());
+}
+
+TEST_CASE("client: a connection is kept and used again, the last one first") {
+    fake server(echo_targets);
+    client api(server.path);
+    for (int i = 0; i < 5; ++i) {
+        result<response> got = api.get("/" + std::to_string(i));
+        REQUIRE(got);
+        CHECK(got->body() == "/" + std::to_string(i));
+    }
+    CHECK(server.accepted() == 1);
+}
+
+TEST_CASE("client: a connection isn't kept after a close, bytes too many, or a limit") {
+    for (const char* bytes :
+         {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+          "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+          "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 smuggled\r\n"}) {
+        CAPTURE(bytes);
+        fake server([&](end_point& at) {
+            while (!at.head().empty()) at.say(bytes);
+        });
+        client api(server.path);
+        for (int i = 0; i < 2; ++i) {
+            result<response> got = api.get("/");
+            CHECK((got && got->body().empty()));
+        }
+        CHECK(server.accepted() == 2);
+    }
+    fake server(echo_targets);
+    client api(server.path);
+    for (int i = 0; i < 2; ++i)
+        CHECK(api.send(std::move(request("GET", "/").header("Connection", "close"))));
+    CHECK(server.accepted() == 2);
+}
+
+TEST_CASE("client: a kept connection that the server has closed costs nothing but a connect") {
+    // Answers once, then closes: before the next request, or instead of answering it.
+    for (bool reads_second : {false, true}) {
+        fake server([&](end_point& at) {
+            at.head();
+            at.answer("x");
+            if (reads_second) at.head();
+        });
+        client api(server.path);
+        for (int i = 0; i < 3; ++i) {
+            result<response> got = api.get("/");
+            REQUIRE_MESSAGE(got, got.error().message());
+        }
+        if (reads_second) CHECK(server.accepted() == 3);
+    }
+}
+
+TEST_CASE("client: a POST that was accepted is not sent again, one that wasn't is") {
+    fake server([](end_point& at) {
+        at.head();
+        at.answer("x");
+        at.head();
+    });
+    client api(server.path);
+    REQUIRE(api.get("/"));
+    result<response> got = api.post("/", "abc", "text/plain");
+    REQUIRE(!got);
+    CHECK(got.error() == errc::cut_off);
+    CHECK(got.error().sent());
+    CHECK(server.accepted() == 1);
+
+    // SHUT_RD of the server's side refuses the first byte, though the kept connection looks quiet.
+    detail::condition shut;
+    detail::mutex guard;
+    bool is_shut = false;
+    fake draining([&](end_point& at) {
+        at.head();
+        at.answer("x");
+        if (at.nth == 0) {
+            detail::hold lock(guard);
+            ::shutdown(at.fd, SHUT_RD);
+            is_shut = true;
+            shut.notify_all();
+            return;
+        }
+        at.head();
+    });
+    client other(draining.path);
+    REQUIRE(other.get("/"));
+    {
+        detail::hold lock(guard);
+        while (!is_shut) shut.wait(guard, detail::deadline());
+    }
+    got = other.post("/", "abc", "text/plain");
+    CHECK_MESSAGE(got, got.error().message());
+    CHECK(draining.accepted() == 2);
+}
+
+TEST_CASE("client: a fresh connection is not tried twice") {
+    fake server([](end_point& at) { at.head(); });
+    CHECK(client(server.path).get("/").error() == errc::cut_off);
+    CHECK(server.accepted() == 1);
+}
+
+TEST_CASE("client: a server that drips meets the total deadline, a silent one read_timeout") {
+    fake drips([](end_point& at) {
+        at.head();
+        at.say("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
+        while (at.say("x")) ::usleep(2000);
+    });
+    for (bool cancellable : {false, true}) {
+        auto begin = detail::clock::now();
+        request req("GET", "/");
+        req.timeout(150ms);
+        if (cancellable) req.cancel_with(canceller());
+        result<response> got = client(drips.path, quick(5s)).send(req);
+        REQUIRE(!got);
+        CHECK(got.error() == std::errc::timed_out);
+        CHECK(contains(got.error(), "limit 150 ms"));
+        auto took = detail::clock::now() - begin;
+        CHECK(took >= 150ms);
+        CHECK(took < 1s);
+        // Dripping is progress: read_timeout alone doesn't end it.
+        CHECK(client(drips.path, quick(100ms, 300ms)).get("/").error() == std::errc::timed_out);
+        CHECK(detail::clock::now() - begin >= 450ms);
+    }
+}
+
+TEST_CASE("client: signals don't stretch a deadline") {
+    fake silent([](end_point& at) { at.rest(); });
+    struct sigaction act {
+    }, before{};
+    act.sa_handler = [](int) {};
+    ::sigaction(SIGUSR1, &act, &before);
+    std::atomic<bool> over{false};
+    std::thread pesters([&, whom = ::pthread_self()] {
+        while (!over) ::pthread_kill(whom, SIGUSR1), ::usleep(2000);
+    });
+    auto begin = detail::clock::now();
+    CHECK(client(silent.path, quick(100ms)).get("/").error() == std::errc::timed_out);
+    CHECK(client(silent.path, quick(5s, 100ms)).get("/").error() == std::errc::timed_out);
+    auto took = detail::clock::now() - begin;
+    over = true;
+    pesters.join();
+    ::sigaction(SIGUSR1, &before, nullptr);
+    CHECK(took >= 200ms);
+    CHECK(took < 2s);
+}
+
+TEST_CASE("fact: sendfile to a closed peer raises SIGPIPE, hence pread") {
+    int fds[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    unique_fd near(fds[0]), file(::memfd_create("t", MFD_CLOEXEC));
+    ::close(fds[1]);
+    REQUIRE(::ftruncate(file.get(), 100) == 0);
+    static volatile sig_atomic_t raised;
+    raised = 0;
+    struct sigaction act {
+    }, before{};
+    act.sa_handler = [](int) { raised = 1; };
+    ::sigaction(SIGPIPE, &act, &before);
+    CHECK(::sendfile(near.get(), file.get(), nullptr, 100) == -1);
+    CHECK(raised == 1);
+    raised = 0;
+    fake closes([](end_point& at) { at.bytes(1); });
+    result<response> got =
+        client(closes.path)
+            .send(std::move(request("PUT", "/").body(content::file(std::move(file), 0, 100), "")));
+    CHECK(!got);
+    std::string large(4 << 20, 'x');
+    CHECK(!client(closes.path).put("/", large, ""));
+    CHECK(raised == 0);
+    ::sigaction(SIGPIPE, &before, nullptr);
+}
+
+TEST_CASE("client: a body that nobody reads meets the deadline") {
+    fake stuck([](end_point& at) {
+        at.head();
+        at.wait_for_hang_up();
+    });
+    std::string large(8 << 20, 'x');
+    auto begin = detail::clock::now();
+    result<response> got = client(stuck.path, quick(5s, 200ms)).post("/", large, "text/plain");
+    REQUIRE(!got);
+    CHECK(got.error() == std::errc::timed_out);
+    CHECK(contains(got.error(), "sending the request"));
+    CHECK(detail::clock::now() - begin < 2s);
+}
+
+TEST_CASE("client: a full backlog meets connect_timeout") {
+    fake full(nullptr, 0);
+    client_options options;
+    options.connect_timeout = 60ms;
+    client fills(full.path, quick(30ms));
+    CHECK(fills.get("/").error() == std::errc::timed_out); // it stands in the queue
+    std::vector<unique_fd> queued;
+    for (;;) {
+        result<unique_fd> one = detail::try_connect(full.path);
+        if (!one) break;
+        queued.push_back(*std::move(one));
+    }
+    for (bool cancellable : {false, true}) {
+        request req("GET", "/");
+        if (cancellable) req.cancel_with(canceller());
+        auto begin = detail::clock::now();
+        result<response> got = client(full.path, options).send(req);
+        REQUIRE(!got);
+        CHECK(got.error() == std::errc::timed_out);
+        CHECK(contains(got.error(), full.path));
+        CHECK(!got.error().sent());
+        CHECK(detail::clock::now() - begin < 1s);
+    }
+}
+
+TEST_CASE("client: a canceller ends a call from another thread, and every later one") {
+    canceller stop;
+    fake silent([&](end_point& at) {
+        at.head();
+        stop.cancel();
+        at.rest();
+    });
+    client api(silent.path);
+    request req("GET", "/");
+    req.cancel_with(stop);
+    for (int i = 0; i < 2; ++i) CHECK(api.send(req).error() == std::errc::operation_canceled);
+    CHECK(silent.accepted() == 1);
+}
+
+TEST_CASE("client: eight threads share two connections") {
+    fake server(echo_targets);
+    client_options options;
+    options.max_connections_count = 2;
+    client api(server.path, options);
+    std::atomic<int> right{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 8; ++t)
+        threads.emplace_back([&, t] {
+            for (int i = 0; i < 50; ++i) {
+                std::string target = "/" + std::to_string(t * 1000 + i);
+                result<response> got = api.get(target);
+                right += got && got->body() == target;
+            }
+        });
+    for (std::thread& t : threads) t.join();
+    CHECK(right == 400);
+    CHECK(server.accepted() <= 2);
+}
+
+TEST_CASE("client: waiting for a connection is bounded, and can be cancelled") {
+    fake server([](end_point& at) {
+        at.head();
+        at.say("HTTP/1.1 200 OK\r\n\r\n");
+        at.rest();
+    });
+    client_options options = quick(5s);
+    options.max_connections_count = 1;
+    client api(server.path, options);
+    result<reply> held = api.stream(request("GET", "/"));
+    REQUIRE(held);
+    request req("GET", "/");
+    req.timeout(40ms);
+    result<response> got = api.send(req);
+    CHECK(got.error() == std::errc::timed_out);
+    CHECK(contains(got.error(), server.path));
+    CHECK(!got.error().sent());
+    canceller stop;
+    std::thread later([&] { stop.cancel(); });
+    CHECK(api.send(std::move(request("GET", "/").cancel_with(stop))).error() ==
+          std::errc::operation_canceled);
+    later.join();
+}
+
+TEST_CASE("client: a refusal that comes during the upload is returned") {
+    constexpr const char* refusal =
+        "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig";
+    std::string large(8 << 20, 'x');
+    for (bool closes : {true, false}) {
+        fake server([&](end_point& at) {
+            at.head();
+            at.say(refusal);
+            if (closes) return;
+            at.wait_for_hang_up();
+        });
+        client api(server.path, quick(3s));
+        for (int i = 0; i < 2; ++i) {
+            auto begin = detail::clock::now();
+            std::size_t left = large.size();
+            auto fill = [&](char* into, std::size_t room) -> result<std::size_t> {
+                std::size_t n = room < left ? room : left;
+                std::memset(into, 'x', n);
+                left -= n;
+                return n;
+            };
+            request req("POST", "/");
+            if (i == 0) req.body(large, "text/plain");
+            else req.body(content::pulled(fill), "");
+            result<response> got = api.send(req);
+            REQUIRE_MESSAGE(got, got.error().message());
+            CHECK(got->status() == 413);
+            CHECK(got->body() == "big");
+            CHECK(detail::clock::now() - begin < 2s);
+            CHECK(server.accepted() == i + 1); // never used again
+        }
+    }
+}
+
+TEST_CASE("client: an echo that answers early gets the rest of the body") {
+    fake server([](end_point& at) {
+        at.head();
+        at.say("HTTP/1.1 200 OK\r\n");
+        ::usleep(20'000);
+        std::size_t size = at.bytes(8 << 20).size();
+        at.say("Content-Length: 7\r\n\r\n" + std::to_string(size));
+    });
+    result<response> got = client(server.path).post("/", std::string(8 << 20, 'x'), "text/plain");
+    REQUIRE_MESSAGE(got, got.error().message());
+    CHECK(got->body() == "8388608");
+}
+
+TEST_CASE("client: Expect: 100-continue waits for the word, or a second, or a refusal") {
+    struct row {
+        const char* says;
+        int status;
+        bool sends;
+    };
+    for (const row& r :
+         {row{"HTTP/1.1 100 Continue\r\n\r\n", 200, true}, row{"", 200, true},
+          row{"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", 200, true},
+          row{"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n", 417, false}}) {
+        CAPTURE(r.says);
+        std::string body;
+        {
+            fake server([&](end_point& at) {
+                at.head();
+                at.say(r.says);
+                body = r.sends ? at.bytes(3) : at.rest();
+                at.answer("");
+            });
+            client api(server.path);
+            request req("POST", "/");
+            req.body("abc", "text/plain").header("Expect", "100-continue");
+            result<response> got = api.send(req);
+            REQUIRE_MESSAGE(got, got.error().message());
+            CHECK(got->status() == r.status);
+        }
+        CHECK(body == (r.sends ? "abc" : ""));
+    }
+}
+
+TEST_CASE("client: content that ends early or fails cuts the request") {
+    fake server([](end_point& at) { at.rest(); });
+    client api(server.path, quick(5s));
+    auto none = [](char*, std::size_t) -> result<std::size_t> { return std::size_t(0); };
+    result<response> got =
+        api.send(std::move(request("PUT", "/").body(content::pulled(none, 2), "")));
+    CHECK(got.error() == errc::bad_field);
+    auto fails = [](char*, std::size_t) -> result<std::size_t> {
+        return error(std::make_error_code(std::errc::io_error), "disk");
+    };
+    got = api.send(std::move(request("PUT", "/").body(content::pulled(fails), "")));
+    CHECK(got.error() == std::errc::io_error);
+    CHECK(contains(got.error(), "disk"));
+    CHECK(got.error().sent());
+}
+
+TEST_CASE("client: a stream is read as it comes, and its connection kept") {
+    fake server([](end_point& at) {
+        for (; !at.head().empty();)
+            at.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                   "3\r\nabc\r\n2\r\nde\r\n0\r\nSum: 5\r\n\r\n");
+    });
+    auto api = std::make_unique<client>(server.path);
+    for (int i = 0; i < 2; ++i) {
+        result<reply> got = api->stream(request("GET", "/"));
+        REQUIRE(got);
+        CHECK(got->head.status() == 200);
+        if (i == 1) api.reset(); // the stream outlives it
+        std::string all;
+        char piece[2];
+        for (;;) {
+            result<std::size_t> n = got->body.read(piece, sizeof piece);
+            REQUIRE_MESSAGE(n, n.error().message());
+            if (*n == 0) break;
+            all.append(piece, *n);
+        }
+        CHECK(all == "abcde");
+        CHECK(got->body.trailers().get("sum") == "5");
+        CHECK(*got->body.read(piece, 2) == 0);
+        CHECK(server.accepted() == 1);
+    }
+}
+
+TEST_CASE("client: a stream may be silent for longer than read_timeout, not than its own timeout") {
+    fake server([](end_point& at) {
+        at.head();
+        at.say("HTTP/1.1 200 OK\r\n\r\na");
+        ::usleep(150'000);
+        at.say("b");
+        at.rest();
+    });
+    client api(server.path, quick(50ms));
+    result<reply> got = api.stream(std::move(request("GET", "/").timeout(400ms)));
+    REQUIRE(got);
+    char byte;
+    CHECK(*got->body.read(&byte, 1) == 1);
+    CHECK(*got->body.read(&byte, 1) == 1);
+    CHECK(byte == 'b');
+    result<std::size_t> n = got->body.read(&byte, 1);
+    REQUIRE(!n);
+    CHECK(n.error() == std::errc::timed_out);
+    CHECK(contains(n.error(), server.path));
+}
+
+TEST_CASE("client: a stream dropped early closes its connection, a cut one says so") {
+    std::atomic<int> gone{0};
+    fake server([&](end_point& at) {
+        at.head();
+        at.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+        if (at.nth == 0) gone += at.is_gone();
+    });
+    client api(server.path);
+    {
+        result<reply> got = api.stream(request("GET", "/"));
+        REQUIRE(got);
+    }
+    result<reply> got = api.stream(request("GET", "/"));
+    REQUIRE(got);
+    char piece[10];
+    CHECK(*got->body.read(piece, 10) == 3);
+    CHECK(got->body.read(piece, 10).error() == errc::cut_off);
+    CHECK(got->body.read(piece, 10).error() == errc::cut_off);
+    CHECK(server.accepted() == 2);
+    while (gone == 0) std::this_thread::yield();
+}
+
+TEST_CASE("client: a stream is passed on as a body") {
+    fake from(
+        says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: 1\r\n\r\n"));
+    fake cut(says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"));
+    std::string seen;
+    {
+        fake to([&](end_point& at) {
+            at.head();
+            for (std::string more; seen.find("\r\n\r\n") == std::string::npos; seen += more)
+                if ((more = at.bytes(1)).empty()) return;
+            at.answer("");
+        });
+        result<reply> got = client(from.path).stream(request("GET", "/"));
+        REQUIRE(got);
+        client api(to.path);
+        CHECK(api.send(std::move(request("PUT", "/").body(std::move(got->body), ""))));
+    }
+    CHECK(seen == "3\r\nabc\r\n0\r\nT: 1\r\n\r\n");
+    fake to([&](end_point& at) { seen = at.rest(); });
+    result<reply> got = client(cut.path).stream(request("GET", "/"));
+    REQUIRE(got);
+    client api(to.path);
+    CHECK(api.send(std::move(request("PUT", "/").body(std::move(got->body), ""))).error() ==
+          errc::cut_off);
+}
+
+TEST_CASE("client: a received request is passed on with its body") {
+    fake server([](end_point& at) {
+        if (at.head().find("Content-Length: 3\r\n") != std::string::npos) at.answer(at.bytes(3));
+    });
+    request req("POST", "/");
+    detail::request_state& s = detail::access::state(req);
+    s.body_text = "abc", s.body = s.body_text; // as a server makes them
+    result<response> got = client(server.path).send(req);
+    REQUIRE_MESSAGE(got, got.error().message());
+    CHECK(got->body() == "abc");
+}
+
+TEST_CASE("client: on_data of a blocking client's stream says that there is no loop") {
+    fake server(says("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"));
+    result<reply> got = client(server.path).stream(request("GET", "/"));
+    REQUIRE(got);
+    error why;
+    got->body.on_data([](string_view) {}, [&](const error& e) { why = e; });
+    CHECK(why == std::errc::operation_not_supported);
+}
+
+TEST_CASE("client: a canceller ends an upload that nobody reads") {
+    canceller stop;
+    fake stuck([&](end_point& at) {
+        at.head();
+        stop.cancel();
+        at.wait_for_hang_up();
+    });
+    request req("PUT", "/");
+    req.body(std::string(8 << 20, 'x'), "").cancel_with(stop);
+    CHECK(client(stuck.path).send(req).error() == std::errc::operation_canceled);
+}
+
+TEST_CASE("client: upgrade gives both directions, and a refusal whole") {
+    std::string head;
+    {
+        fake server([&](end_point& at) {
+            head = at.head();
+            if (head.find("Connection: Upgrade\r\n") == std::string::npos)
+                return void(at.say("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n"));
+            if (head.find("Upgrade: tcp") == std::string::npos)
+                return void(at.say("HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno"));
+            at.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "
+                   "tcp\r\n\r\nhello");
+            at.say(at.rest());
+        });
+        client api(server.path);
+        result<upgraded> got =
+            api.upgrade(std::move(request("POST", "/").header("Upgrade", "tcp")));
+        REQUIRE_MESSAGE(got, got.error().message());
+        REQUIRE(*got);
+        CHECK(got->out.write("abc") == written::ok);
+        CHECK(got->out.end()); // half of it: `in` goes on
+        CHECK(got->out.write("d") == written::closed);
+        std::string all;
+        char piece[4];
+        for (result<std::size_t> n = got->in.read(piece, 4); n && *n; n = got->in.read(piece, 4))
+            all.append(piece, *n);
+        CHECK(all == "helloabc");
+
+        result<upgraded> raw = api.upgrade(std::move(request("GET", "/").header("Upgrade", "tcp")));
+        REQUIRE((raw && *raw));
+        raw_stream out = std::move(*raw).release();
+        raw = result<upgraded>(upgraded{response(), {}, {}}); // what is left of it cuts nothing
+        CHECK(out.already_read == "hello");
+        CHECK((::fcntl(out.fd.get(), F_GETFL) & O_NONBLOCK) != 0);
+        CHECK(::send(out.fd.get(), "x", 1, MSG_NOSIGNAL) == 1);
+
+        result<upgraded> no = api.upgrade(std::move(request("GET", "/").header("Upgrade", "x")));
+        REQUIRE(no);
+        CHECK(!*no);
+        CHECK(no->head.status() == 403);
+        CHECK(no->head.body() == "no");
+        CHECK(api.upgrade(request("GET", "/")).error() == errc::bad_field);
+    }
+}
+
+TEST_CASE("client: events, whatever ends their lines") {
+    struct row {
+        const char* bytes;
+        const char* seen; // type=data@id| each
+    };
+    for (const row& r : {
+             row{"data: a\n\n", "message=a@|"},
+             row{"data:a\r\rdata: b\r\n\r\n", "message=a@|message=b@|"},
+             row{"\xef\xbb\xbf"
+                 "data: a\n\n",
+                 "message=a@|"},
+             row{"event: x\ndata: a\ndata: b\nid: 7\n\ndata:  c\n\n", "x=a\nb@7|message= c@7|"},
+             row{": comment\nid: 1\n\ndata\n\n", "message=@1|"},
+             row{"event: lost\n\ndata: a\n\ndata: unfinished\n", "message=a@|"},
+         }) {
+        for (std::size_t step : {std::size_t(1), std::size_t(1000)}) {
+            CAPTURE(r.bytes);
+            event_parser parser;
+            std::string seen;
+            for (string_view rest = r.bytes; !rest.empty();
+                 rest.remove_prefix(std::min(step, rest.size())))
+                parser.feed(rest.substr(0, step), [&](const event& e) {
+                    seen.append(e.type).append("=").append(e.data).append("@").append(e.id).append(
+                        "|");
+                    return true;
+                });
+            CHECK(seen == r.seen);
+        }
+    }
+}
+
+TEST_CASE("client: events reconnect with the last id, until somebody has had enough") {
+    std::vector<std::string> heads;
+    detail::mutex guard;
+    const char* stream =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n";
+    fake server([&](end_point& at) {
+        std::string head = at.head();
+        {
+            detail::hold lock(guard);
+            heads.push_back(head);
+        }
+        if (at.nth == 2) return void(at.say("HTTP/1.1 204 No Content\r\n\r\n"));
+        at.say(stream);
+        at.say("retry: 1\nid: " + std::to_string(at.nth + 5) + "\ndata: x\n\n");
+    });
+    client api(server.path);
+    int count = 0;
+    auto take = [&](const event& e) {
+        ++count;
+        return e.data == "x";
+    };
+    error e = event_source(api, "/e").run(take);
+    CHECK_MESSAGE(!e, e.message());
+    CHECK(count == 2);
+    REQUIRE(heads.size() == 3);
+    CHECK(heads[0].find("Accept: text/event-stream\r\n") != std::string::npos);
+    CHECK(heads[0].find("Last-Event-ID") == std::string::npos);
+    CHECK(heads[1].find("Last-Event-ID: 5\r\n") != std::string::npos);
+    CHECK(heads[2].find("Last-Event-ID: 6\r\n") != std::string::npos);
+    CHECK(!event_source(api, "/e").run([](const event&) { return false; }));
+
+    canceller stop;
+    auto stops = [&](const event&) { return stop.cancel(), true; };
+    CHECK(event_source(api, "/e", stop).run(stops) == std::errc::operation_canceled);
+    fake refuses(says("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"));
+    client to_refuses(refuses.path), to_nowhere("/nowhere");
+    CHECK(event_source(to_refuses, "/e").run(take) == errc::bad_message);
+    CHECK(event_source(to_nowhere, "/e").run(take) == std::errc::no_such_file_or_directory);
+}
+
+TEST_CASE("client: an adopted connection is the only one") {
+    int fds[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
+    unique_fd far(fds[1]);
+    ::fcntl(far.get(), F_SETFL, O_RDWR);
+    std::thread server([&] {
+        end_point at{far.get(), 0};
+        for (int i = 0; i < 2; ++i) at.head(), at.answer("x");
+        far = unique_fd();
+    });
+    client api("/nowhere");
+    REQUIRE(!api.adopt(unique_fd(fds[0])));
+    CHECK(api.get("/"));
+    CHECK(api.get("/"));
+    server.join();
+    CHECK(api.get("/").error() == std::errc::not_connected);
+    CHECK(api.adopt(unique_fd()));
+}
+
+TEST_CASE("client: expect_uid refuses another user's server before a byte is sent") {
+    fake server(echo_targets);
+    client_options options;
+    options.expect_uid = ::geteuid();
+    CHECK(client(server.path, options).get("/"));
+    options.expect_uid = ::geteuid() + 1;
+    error e = client(server.path, options).get("/").error();
+    CHECK(e == errc::wrong_peer);
+    CHECK(!e.sent());
+}
+
+TEST_CASE("client: one shot over a URL") {
+    fake server(echo_targets);
+    address at(server.path);
+    result<response> got = get(at.url("/world?x=%20"));
+    REQUIRE(got);
+    CHECK(got->body() == "/world?x=%20");
+    got = send(at.url("/a"), request("PUT", "/"));
+    CHECK((got && got->body() == "/a"));
+    got = send("unix:" + server.path, request("PUT", "/own"));
+    CHECK((got && got->body() == "/own"));
+    CHECK(get("ftp://x/").error() == errc::bad_address);
+}
+
+TEST_CASE("client: on a loop every blocking call fails at once") {
+    fake server(echo_targets);
+    client api(server.path);
+    detail::mailbox here;
+    detail::this_loop() = &here;
+    CHECK(api.get("/").error() == errc::would_block_loop);
+    CHECK(api.stream(request("GET", "/")).error() == errc::would_block_loop);
+    CHECK(event_source(api, "/").run([](const event&) { return true; }) == errc::would_block_loop);
+    detail::this_loop() = nullptr;
+    CHECK(server.accepted() == 0);
+    CHECK(api.get("/"));
+}
+
+TEST_CASE("client: spinning gives the same answers") {
+    fake server(echo_targets);
+    client_options options;
+    options.busy_poll = microseconds(20);
+    client api(server.path, options);
+    for (int i = 0; i < 200; ++i) CHECK(api.get("/x"));
+}
+
+TEST_CASE("client: a reused response costs no allocation") {
+    char bytes[] = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: text/plain\r\n"
+                   "Content-Length: 26\r\n\r\nabcdefghijklmnopqrstuvwxyz";
+    fake server([&](end_point& at) {
+        char in[1024]; // allocates nothing either
+        while (::recv(at.fd, in, sizeof in, 0) > 0) at.say(string_view(bytes, sizeof bytes - 1));
+    });
+    client api(server.path);
+    request req("GET", "/");
+    response res;
+    for (int i = 0; i < 3; ++i) REQUIRE(!api.send(req, res));
+    std::size_t before = allocations;
+    bool fine = true;
+    for (int i = 0; i < 1000; ++i) fine &= !api.send(req, res) && res.body().size() == 26;
+    CHECK(fine);
+    CHECK(allocations == before);
+    CHECK(res.header("server") == "x");
+    CHECK(server.accepted() == 1);
+}

@@ -1,0 +1,865 @@
+// Room [10]: one connection's life, driven without a socket. Bytes go in by hand, answers come out.
+#include "uds_http.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace uds_http;
+using namespace uds_http::detail;
+
+namespace {
+
+/// A connection and everything around it that a loop would lend.
+struct driver {
+    site shared;
+    desk lent;
+    conn c{};
+    std::shared_ptr<mailbox> home = std::make_shared<mailbox>();
+    std::vector<std::unique_ptr<route>> routes;
+    std::string socket; // sent by the peer, not read yet
+    std::string out;
+    std::vector<std::string> log;
+
+    explicit driver(const server_options& options = {}) {
+        shared.options = options;
+        shared.limits = {options.max_head_bytes, options.max_target_bytes, options.max_fields_count};
+        shared.on_log = [this](string_view line) { log.emplace_back(line); };
+        std::memcpy(lent.date, "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", 38);
+        this_loop() = home.get(); // as in a turn: no wake-ups are written
+    }
+    ~driver() {
+        if (c.more && c.more->at_work) dialog::abandon(shared, *c.more->at_work, failed(errc::stopped, "test"));
+        std::vector<std::shared_ptr<flow>> flows; // they own their mailbox, and it them
+        std::vector<callback<void()>> tasks;
+        home->open = false;
+        home->take(flows, tasks);
+        this_loop() = nullptr;
+    }
+    driver(const driver&) = delete;
+
+    route& add(string_view method, string_view pattern, handler h) {
+        routes.push_back(std::make_unique<route>(access::make_route(method, pattern, std::move(h))));
+        REQUIRE_FALSE(shared.routes.add(*routes.back()));
+        return *routes.back();
+    }
+    dialog talk() { return dialog(shared, lent, c, 0, home); }
+
+    /// What a loop does with bytes that arrive, to the point where it would sleep.
+    void feed(string_view bytes) {
+        socket.append(bytes);
+        for (bool busy = true; busy && !is_over();) {
+            busy = !socket.empty() && talk().wants_bytes();
+            if (busy) take(std::exchange(socket, {}));
+            if (settle()) busy = true;
+        }
+    }
+    void take(std::string bytes) {
+        for (bool again = true; again && !is_over();) {
+            if (c.more) bytes.insert(0, std::exchange(c.more->in, {}));
+            again = talk().take(bytes);
+            bytes.clear();
+            collect();
+        }
+    }
+    bool settle() {
+        std::vector<std::shared_ptr<flow>> flows;
+        std::vector<callback<void()>> tasks;
+        home->take(flows, tasks);
+        for (const auto& f : flows) {
+            f->posted = false;
+            if (!c.more || c.more->at_work != f) dialog::abandon(shared, *f, failed(errc::cut_off, "test"));
+            else talk().settle(*f);
+            collect();
+            if (c.more && !c.more->in.empty() && talk().wants_bytes()) take({});
+        }
+        return !flows.empty();
+    }
+    /// All that a socket with endless room would take.
+    void collect() {
+        out.append(lent.out.view());
+        lent.out.clear();
+        if (!c.more || !c.more->has_tail) return;
+        out.append(access::text(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at)));
+        c.more->has_tail = false, c.more->tail = content();
+    }
+    bool is_over() const { return c.gone || (c.ends && !c.has_output()); }
+};
+
+struct answered {
+    std::vector<int> statuses; // 100 included
+    std::vector<std::string> bodies;
+    std::string rest; // what is no whole answer
+};
+
+string_view field_of(string_view head, string_view name) {
+    for (std::size_t at = head.find("\r\n"); at != string_view::npos; at = head.find("\r\n", at + 2)) {
+        string_view line = head.substr(at + 2, head.find("\r\n", at + 2) - at - 2);
+        if (line.size() > name.size() && line[name.size()] == ':' &&
+            equal_nocase(line.substr(0, name.size()), name))
+            return line.substr(name.size() + 2);
+    }
+    return {};
+}
+
+/// Reads answers that have a Content-Length or no body at all.
+answered read_answers(string_view out, bool to_head = false) {
+    answered all;
+    for (;;) {
+        std::size_t end = out.find("\r\n\r\n");
+        if (end == string_view::npos || out.substr(0, 9) != "HTTP/1.1 ") break;
+        string_view head = out.substr(0, end + 2);
+        int status = std::atoi(std::string(head.substr(9, 3)).c_str());
+        string_view stated = field_of(head, "Content-Length");
+        std::size_t size = stated.empty() || to_head ? 0 : std::stoul(std::string(stated));
+        if (out.size() < end + 4 + size) break;
+        all.statuses.push_back(status);
+        all.bodies.emplace_back(out.substr(end + 4, size));
+        out.remove_prefix(end + 4 + size);
+    }
+    all.rest = out;
+    return all;
+}
+
+std::string without_continue(std::string out) {
+    static constexpr string_view interim = "HTTP/1.1 100 Continue\r\n\r\n";
+    for (std::size_t at; (at = out.find(interim)) != std::string::npos;) out.erase(at, interim.size());
+    return out;
+}
+
+/// Routes of every shape; what they answer depends on the request alone.
+struct usual : driver {
+    explicit usual(const server_options& options = {}) : driver(options) {
+        add("GET", "/", [](const request&) { return text("Hello Anonymous"); });
+        add("GET", "/{name}", [](const request& r) { return text("Hello " + std::string(r.param("name"))); });
+        add("POST", "/echo", [](const request& r) { return bytes(r.body()); });
+        add("POST", "/later", [](request& r, responder res) { res.send(bytes(r.take_body())); });
+        add("GET", "/large", [](const request&) { return text(std::string(100'000, 'x')); });
+        add("GET", "/none", [](const request&) { return response(204); });
+        add("POST", "/early", [](request&, body_reader, responder res) { res.send(text("early")); });
+        add("POST", "/stream", [](request&, body_reader in, responder res) {
+            struct state {
+                body_reader in;
+                responder res;
+                std::string got;
+            };
+            auto s = std::make_shared<state>(state{std::move(in), std::move(res), {}});
+            s->in.on_data([s](string_view piece) { s->got.append(piece); },
+                          [s](const error& why) {
+                              s->res.send(why ? text(why.message()).status(400) : text(s->got));
+                              s->in = body_reader();
+                          });
+        });
+    }
+};
+
+struct conversation {
+    std::string name;
+    const char* input;
+    std::vector<int> statuses;
+    std::vector<std::string> bodies; // "*": whatever
+    bool ends;
+};
+
+const conversation conversations[] = {
+    {"one request", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", {200}, {"Hello Anonymous"}, false},
+    {"empty lines before a request", "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", {200}, {"Hello Anonymous"}, false},
+    {"a parameter is decoded", "GET /a%20b HTTP/1.1\r\nHost: a\r\n\r\n", {200}, {"Hello a b"}, false},
+    {"three pipelined, in order",
+     "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200, 200, 200}, {"Hello 1", "Hello 2", "Hello 3"}, false},
+    {"a body by length", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", {200}, {"hello"}, false},
+    {"an empty body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", {200}, {""}, false},
+    {"no body at all", "POST /echo HTTP/1.1\r\nHost: a\r\n\r\n", {200}, {""}, false},
+    {"a body in chunks",
+     "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nT: v\r\n\r\n",
+     {200}, {"abcdefg"}, false},
+    {"bodies and requests behind them",
+     "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcPOST /later HTTP/1.1\r\nHost: a\r\n"
+     "Transfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\n\r\nPOST /stream HTTP/1.1\r\nHost: a\r\n"
+     "Content-Length: 4\r\n\r\nfghiGET /j HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200, 200, 200, 200}, {"abc", "de", "fghi", "Hello j"}, false},
+    {"a streamed body in chunks",
+     "POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
+     {200}, {"abcd"}, false},
+    {"an error in the middle ends everything behind it",
+     "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost : a\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200, 400}, {"Hello 1", "*"}, true},
+    {"a bad chunk after a good request",
+     "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+     "3\r\nabcX\r\n0\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200, 400}, {"Hello 1", "*"}, true},
+    {"length and chunked together", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     {400}, {"*"}, true},
+    {"a missing Host", "GET / HTTP/1.1\r\n\r\n", {400}, {"*"}, true},
+    {"Connection: close ends it",
+     "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n", {200}, {"Hello 1"}, true},
+    {"HTTP/1.0 ends it", "GET /1 HTTP/1.0\r\n\r\nGET /2 HTTP/1.0\r\n\r\n", {200}, {"Hello 1"}, true},
+    {"HTTP/1.0 with keep-alive doesn't",
+     "GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n", {200, 200}, {"Hello 1", "Hello 2"}, true},
+    {"nobody there is 404", "GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n", {404}, {"404: Not Found"}, false},
+    {"another method is 405", "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", {405}, {"405: Method Not Allowed"}, false},
+    {"PATCH is a known method", "PATCH / HTTP/1.1\r\nHost: a\r\n\r\n", {405}, {"405: Method Not Allowed"}, false},
+    {"an unheard-of method is 501", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", {501}, {"*"}, false},
+    {"OPTIONS is answered", "OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n", {204}, {""}, false},
+    {"OPTIONS * is answered", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", {204}, {""}, false},
+    {"the body of a 404 is passed over",
+     "POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 26\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     {404, 200}, {"*", "Hello 2"}, false},
+    {"a body with Expect, sent anyway",
+     "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabcGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200, 200}, {"abc", "Hello 2"}, false},
+    {"a streamed body with Expect",
+     "POST /stream HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", {200}, {"abc"}, false},
+    {"another expectation is 417", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: a-miracle\r\nContent-Length: 3\r\n\r\nabc",
+     {417}, {"*"}, true},
+    {"an early answer ends the connection", "POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+     {200}, {"early"}, true},
+    {"204 has no body and no length", "GET /none HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     {204, 200}, {"", "Hello 2"}, false},
+    {"a large answer keeps its place", "GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200, 200}, {"*", "Hello 2"}, false},
+};
+
+void check_answers(const conversation& row, const driver& d) {
+    answered got = read_answers(without_continue(d.out));
+    CHECK(got.statuses == row.statuses);
+    CHECK(got.rest == "");
+    CHECK(d.is_over() == row.ends);
+    REQUIRE(got.bodies.size() == row.bodies.size());
+    for (std::size_t i = 0; i < row.bodies.size(); ++i)
+        if (row.bodies[i] != "*") CHECK(got.bodies[i] == row.bodies[i]);
+}
+
+} // namespace
+
+TEST_CASE("connection: a conversation is the same however its bytes are cut") {
+    for (const conversation& row : conversations) {
+        CAPTURE(row.name);
+        string_view input = row.input;
+        usual whole;
+        whole.feed(input);
+        check_answers(row, whole);
+
+        usual bytewise;
+        for (std::size_t i = 0; i < input.size(); ++i) bytewise.feed(input.substr(i, 1));
+        CHECK(without_continue(bytewise.out) == without_continue(whole.out));
+        CHECK(bytewise.is_over() == whole.is_over());
+
+        for (std::size_t cut = 1; cut < input.size(); ++cut) {
+            CAPTURE(cut);
+            usual halves;
+            halves.feed(input.substr(0, cut));
+            halves.feed(input.substr(cut));
+            REQUIRE(without_continue(halves.out) == without_continue(whole.out));
+            REQUIRE(halves.is_over() == whole.is_over());
+        }
+    }
+}
+
+TEST_CASE("connection: many pipelined requests are answered in order, whatever their number") {
+    usual d;
+    std::string input;
+    for (int i = 0; i < 3000; ++i)
+        input += "GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: a\r\n\r\n";
+    d.feed(input);
+    answered got = read_answers(d.out);
+    REQUIRE(got.bodies.size() == 3000);
+    for (int i = 0; i < 3000; ++i)
+        REQUIRE(got.bodies[static_cast<std::size_t>(i)] == "Hello " + std::to_string(i));
+    CHECK(d.lent.requests == 3000);
+}
+
+TEST_CASE("connection: requests behind one that is answered later wait for it") {
+    usual d;
+    std::vector<responder> waiting;
+    d.add("GET", "/wait/{n}", [&](request&, responder res) { waiting.push_back(std::move(res)); });
+    d.feed("GET /wait/1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(waiting.size() == 1);
+    CHECK(d.out == "");
+    CHECK(waiting[0].is_open());
+    CHECK(waiting[0].send(text("first")));
+    CHECK_FALSE(waiting[0].send(text("again")));
+    d.feed("");
+    answered got = read_answers(d.out);
+    CHECK(got.bodies == std::vector<std::string>{"first", "Hello 2"});
+    CHECK_FALSE(waiting[0].is_open());
+}
+
+TEST_CASE("connection: a responder that is dropped answers 500") {
+    usual d;
+    d.add("GET", "/drop/it", [](request&, responder) {});
+    d.feed("GET /drop/it HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{500, 200});
+}
+
+TEST_CASE("connection: an idle connection owns no buffer") {
+    usual d;
+    for (const conversation& row : conversations) {
+        if (row.ends) continue;
+        CAPTURE(row.name);
+        d.out.clear();
+        d.feed(row.input);
+        d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        CHECK(d.c.more == nullptr);
+    }
+}
+
+// -- Expect
+
+TEST_CASE("connection: 100 Continue comes when the body is wanted, and only then") {
+    struct row {
+        std::string name;
+        const char* head;
+        const char* interim;
+    };
+    static const row rows[] = {
+        {"collected", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+         "HTTP/1.1 100 Continue\r\n\r\n"},
+        {"answered later", "POST /later HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n",
+         "HTTP/1.1 100 Continue\r\n\r\n"},
+        {"streamed", "POST /stream HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+         "HTTP/1.1 100 Continue\r\n\r\n"},
+        {"chunked", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
+         "HTTP/1.1 100 Continue\r\n\r\n"},
+        {"no body announced", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", nullptr},
+        {"HTTP/1.0", "POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n", ""},
+        {"not expected", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", ""},
+    };
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        usual d;
+        d.feed(r.head);
+        if (r.interim) CHECK(d.out == r.interim);
+        else CHECK(read_answers(d.out).statuses == std::vector<int>{200});
+    }
+}
+
+TEST_CASE("connection: no 100 Continue for what is refused; the connection ends") {
+    server_options small;
+    small.max_body_bytes = 2;
+    for (const std::string target : {"/echo", "/a/b"}) {
+        CAPTURE(target);
+        usual d(small);
+        d.feed("POST " + target +
+               " HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+        answered got = read_answers(d.out);
+        REQUIRE(got.statuses.size() == 1);
+        CHECK(got.statuses[0] == (target == "/echo" ? 413 : 404));
+        CHECK(field_of(d.out, "Connection") == "close");
+        CHECK(d.is_over());
+    }
+}
+
+// -- limits
+
+TEST_CASE("connection: a head at its limit passes, one byte over it is 431") {
+    server_options o;
+    o.max_head_bytes = 300;
+    static constexpr string_view fixed = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n";
+    for (std::size_t size : {299u, 300u, 301u}) {
+        CAPTURE(size);
+        std::string input(fixed);
+        input.insert(fixed.size() - 4, size - fixed.size(), 'x');
+        REQUIRE(input.size() == size);
+        const std::vector<int> expected{size <= 300 ? 200 : 431};
+        usual whole(o), bytewise(o);
+        whole.feed(input);
+        for (char c : input) bytewise.feed({&c, 1});
+        CHECK(read_answers(whole.out).statuses == expected);
+        CHECK(read_answers(bytewise.out).statuses == expected);
+        CHECK(whole.is_over() == (size > 300));
+    }
+}
+
+TEST_CASE("connection: a head that never ends is 431, not memory") {
+    usual d;
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\n");
+    for (int i = 0; i < 10'000 && !d.is_over(); ++i) d.feed("X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{431});
+    CHECK(d.lent.refused == 1);
+}
+
+TEST_CASE("connection: targets and fields at and over their limits") {
+    server_options o;
+    o.max_target_bytes = 20, o.max_fields_count = 4;
+    struct row {
+        std::size_t target, fields;
+        int status;
+    };
+    static const row rows[] = {{19, 1, 200}, {20, 1, 200}, {21, 1, 414},
+                                   {1, 3, 200},  {1, 4, 200},  {1, 5, 431}};
+    for (const row& r : rows) {
+        CAPTURE(r.target);
+        CAPTURE(r.fields);
+        std::string input = "GET /" + std::string(r.target - 1, 'a') + " HTTP/1.1\r\nHost: a\r\n";
+        for (std::size_t i = 1; i < r.fields; ++i) input += "X: y\r\n";
+        usual d(o);
+        d.feed(input + "\r\n");
+        CHECK(read_answers(d.out).statuses == std::vector<int>{r.status});
+    }
+}
+
+TEST_CASE("connection: bodies under, at and over the limit, of the server and of a route") {
+    struct row {
+        std::string name;
+        std::string target;
+        std::size_t size;
+        bool chunked;
+        int status;
+    };
+    static const row rows[] = {
+        {"under", "/echo", 9, false, 200},          {"at", "/echo", 10, false, 200},
+        {"over", "/echo", 11, false, 413},          {"under, chunked", "/echo", 9, true, 200},
+        {"at, chunked", "/echo", 10, true, 200},    {"over, chunked", "/echo", 11, true, 413},
+        {"route, at", "/wide", 20, false, 200},     {"route, over", "/wide", 21, false, 413},
+        {"route, at, chunked", "/wide", 20, true, 200}, {"route, over, chunked", "/wide", 21, true, 413},
+        {"streams have none", "/stream", 5000, false, 200}, {"streams have none, chunked", "/stream", 5000, true, 200},
+        {"a stream's own", "/bounded", 20, false, 200}, {"over a stream's own", "/bounded", 21, false, 413},
+    };
+    server_options o;
+    o.max_body_bytes = 10;
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        usual d(o);
+        d.add("POST", "/wide", [](const request& q) { return bytes(q.body()); }).max_body_bytes(20);
+        d.add("POST", "/bounded", [](request&, body_reader, responder s) { s.send(text("")); }).max_body_bytes(20);
+        std::string body(r.size, 'b'), input = "POST " + r.target + " HTTP/1.1\r\nHost: a\r\n";
+        char line[18];
+        if (r.chunked) {
+            input += "Transfer-Encoding: chunked\r\n\r\n";
+            input.append(line, put_chunk_size(line, r.size)).append(body).append("\r\n0\r\n\r\n");
+        } else {
+            input += "Content-Length: " + std::to_string(r.size) + "\r\n\r\n" + body;
+        }
+        d.feed(input);
+        CHECK(read_answers(d.out).statuses == std::vector<int>{r.status});
+    }
+}
+
+TEST_CASE("connection: 413 is said before the body is sent") {
+    usual d;
+    d.feed("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{413});
+    CHECK(d.is_over());
+}
+
+TEST_CASE("connection: all bodies in memory together have a limit, 503, and are counted down") {
+    server_options o;
+    o.max_buffered_bytes = 1'000'000;
+    usual d(o);
+    std::string body(600'000, 'b');
+    std::string head = "POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: 600000\r\n\r\n";
+    for (const std::string target : {"/later", "/echo"}) {
+        CAPTURE(target);
+        head.replace(5, head.find(' ', 5) - 5, target);
+        d.out.clear();
+        d.feed(head + body.substr(0, 300'000));
+        CHECK(d.shared.buffered > 0);
+        d.feed(string_view(body).substr(300'000));
+        CHECK(read_answers(d.out).statuses == std::vector<int>{200});
+        CHECK(d.shared.buffered == 0);
+    }
+    d.shared.buffered = 999'000; // others' bodies
+    d.out.clear();
+    d.feed(head + body.substr(0, 300'000)); // as it comes off a socket: in pieces
+    CHECK(read_answers(d.out).statuses == std::vector<int>{503});
+}
+
+// -- deadlines
+
+TEST_CASE("connection: each state is under its own deadline") {
+    struct row {
+        std::string name;
+        const char* input;
+        timer clock;
+    };
+    static const row rows[] = {
+        {"nothing yet", "", timer::idle},
+        {"between requests", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", timer::idle},
+        {"half a head", "GET / HT", timer::head},
+        {"half a head behind a request", "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET", timer::head},
+        {"half a body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body},
+        {"half a body that is passed over", "POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body},
+        {"half a streamed body", "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body},
+        {"a handler that takes its time", "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n", timer::none},
+    };
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        usual d;
+        responder kept;
+        d.add("GET", "/wait", [&](request&, responder res) { kept = std::move(res); });
+        d.feed(r.input);
+        CHECK(d.talk().due_timer() == r.clock);
+    }
+}
+
+TEST_CASE("connection: a deadline that passes is 408 where an answer is due") {
+    struct row {
+        std::string name;
+        const char* input;
+        timer clock;
+        std::vector<int> statuses;
+    };
+    const row rows[] = {
+        {"half a head", "GET / HT", timer::head, {408}},
+        {"half a body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body, {408}},
+        {"half a streamed body", "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body, {408}},
+        {"answered already", "POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body, {404}},
+    };
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        usual d;
+        d.feed(r.input);
+        d.talk().time_out(r.clock);
+        d.collect();
+        CHECK(read_answers(d.out).statuses == r.statuses);
+        CHECK(d.is_over());
+    }
+}
+
+// -- the end of the peer's bytes
+
+TEST_CASE("connection: an end of file inside a request gets no answer, behind one it waits for it") {
+    usual d;
+    d.feed("GET / HTTP/1.1\r\nHo");
+    CHECK(d.talk().at_eof());
+    CHECK(d.out == "");
+
+    usual body;
+    body.feed("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na");
+    CHECK(body.talk().at_eof());
+    CHECK(body.out == "");
+
+    usual waiting;
+    responder kept;
+    waiting.add("GET", "/wait", [&](request&, responder res) { kept = std::move(res); });
+    waiting.feed("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK_FALSE(waiting.talk().at_eof());
+    CHECK(kept.send(text("x")));
+    waiting.feed("");
+    CHECK(read_answers(waiting.out).statuses == std::vector<int>{200});
+}
+
+TEST_CASE("connection: a streamed body that is cut is cut_off to its reader") {
+    usual d;
+    d.feed("POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+    CHECK_FALSE(d.talk().at_eof());
+    d.feed("");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{400});
+    CHECK(read_answers(d.out).bodies[0].find("ended inside a message") != std::string::npos);
+    CHECK(d.is_over());
+}
+
+// -- what a program passes
+
+TEST_CASE("connection: nothing that a program passes breaks framing") {
+    struct row {
+        std::string name;
+        response (*make)();
+        bool only_whole = false; // a stream may: its body comes later, or not at all
+    };
+    static const row rows[] = {
+        {"CR LF in a value", [] { return text("body").header("A", "b\r\nC: d"); }},
+        {"LF in a value", [] { return text("body").header("A", "b\nC: d"); }},
+        {"CR in a value", [] { return text("body").header("A", "b\rC: d"); }},
+        {"NUL in a value", [] { return text("body").header("A", string_view("b\0c", 3)); }},
+        {"a control in a value", [] { return text("body").header("A", "b\x01"); }},
+        {"CR LF in a redirect", [] { return redirect("/x\r\nSet-Cookie: a=b"); }},
+        {"an empty name", [] { return text("body").header("", "b"); }},
+        {"a colon in a name", [] { return text("body").header("A:", "b"); }},
+        {"a space in a name", [] { return text("body").header("A B", "b"); }},
+        {"CR LF in a name", [] { return text("body").header("A\r\nB", "b"); }},
+        {"CR LF in a type", [] { return response().body("body", "text/plain\r\nA: b"); }},
+        {"a body on 204", [] { return text("body").status(204); }, true},
+        {"a body on 205", [] { return text("body").status(205); }, true},
+        {"a body on 304", [] { return text("body").status(304); }, true},
+        {"Content-Length on 204", [] { return response(204).header("Content-Length", "4"); }},
+        {"Content-Length that is less", [] { return text("body").header("Content-Length", "3"); }, true},
+        {"Content-Length that is more", [] { return text("body").header("content-length", "5"); }, true},
+        {"Content-Length that is no number", [] { return text("body").header("Content-Length", "4, 4"); }},
+        {"Content-Length with a sign", [] { return text("body").header("Content-Length", "+4"); }},
+        {"Content-Length out of range", [] { return text("body").header("Content-Length", "18446744073709551620"); }},
+        {"Transfer-Encoding", [] { return text("body").header("Transfer-Encoding", "chunked"); }},
+        {"status 0", [] { return text("body").status(0); }},
+        {"status 100", [] { return response(100); }},
+        {"status 101", [] { return response(101); }},
+        {"status 1000", [] { return text("body").status(1000); }},
+        {"a negative status", [] { return text("body").status(-200); }},
+    };
+    for (const row& r : rows) {
+        for (const std::string target : {"/plain", "/later", "/stream"}) {
+            if (r.only_whole && target == "/stream") continue;
+            CAPTURE(r.name);
+            CAPTURE(target);
+            driver d;
+            d.add("GET", "/plain", [&](const request&) { return r.make(); });
+            d.add("GET", "/later", [&](request&, responder res) { res.send(r.make()); });
+            d.add("GET", "/stream", [&](request&, responder res) {
+                response head = r.make();
+                access::body(head) = content();
+                body_writer out = res.stream(std::move(head));
+                out.write("body");
+                out.end();
+            });
+            d.add("GET", "/2", [](const request&) { return text("next"); });
+            d.feed("GET " + target + " HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+            answered got = read_answers(d.out);
+            CHECK(got.statuses == std::vector<int>{500, 200});
+            CHECK(got.rest == "");
+            REQUIRE_FALSE(got.bodies.empty());
+            CHECK(got.bodies.back() == "next");
+            CHECK(got.bodies.front() != "body");
+            CHECK(d.log.size() == 1); // the cause, for whoever runs it
+        }
+    }
+}
+
+TEST_CASE("connection: two fields of one length, added by hand, are refused too") {
+    driver d;
+    d.add("GET", "/", [](const request&) {
+        response r = text("body");
+        CHECK_FALSE(r.headers().add("Content-Length", "4"));
+        CHECK_FALSE(r.headers().add("Content-Length", "4"));
+        return r;
+    });
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{500});
+}
+
+TEST_CASE("connection: what is right is passed on as it is") {
+    driver d;
+    d.add("GET", "/length", [](const request&) { return text("body").header("Content-Length", "4"); });
+    d.add("GET", "/date", [](const request&) { return text("x").header("Date", "Fri, 02 Jan 1970 00:00:00 GMT"); });
+    d.add("GET", "/close", [](const request&) { return text("x").header("Connection", "Close"); });
+    d.add("GET", "/304", [](const request&) { return response(304).header("Content-Length", "77").header("ETag", "\"a\""); });
+    d.feed("GET /length HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(d.out.find("Content-Length: 4\r\n") == d.out.rfind("Content-Length: 4\r\n"));
+    d.out.clear();
+    d.feed("GET /date HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(field_of(d.out, "Date") == "Fri, 02 Jan 1970 00:00:00 GMT");
+    CHECK(d.out.find("Date") == d.out.rfind("Date"));
+    d.out.clear();
+    d.feed("GET /304 HTTP/1.1\r\nHost: a\r\n\r\n"); // RFC 9110 8.6: the length it would have had
+    CHECK(field_of(d.out, "Content-Length") == "77");
+    CHECK(d.out.substr(d.out.size() - 4) == "\r\n\r\n");
+    d.out.clear();
+    d.feed("GET /close HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(field_of(d.out, "Connection") == "close");
+    CHECK(d.is_over());
+}
+
+TEST_CASE("connection: HEAD has the head of GET and no body, in every shape") {
+    usual d;
+    d.add("GET", "/streamed", [](request&, responder res) {
+        body_writer out = res.stream(text("").header("Content-Length", "10"));
+        out.write("0123456789");
+        out.end();
+    });
+    d.add("GET", "/chunked", [](request&, responder res) {
+        body_writer out = res.stream(response());
+        out.write("0123456789");
+        out.end();
+    });
+    struct row {
+        std::string target;
+        const char* length;
+    };
+    static const row rows[] = {{"/", "15"}, {"/large", "100000"}, {"/streamed", "10"}, {"/chunked", ""}};
+    for (const row& r : rows) {
+        CAPTURE(r.target);
+        d.out.clear();
+        d.feed("HEAD " + r.target + " HTTP/1.1\r\nHost: a\r\n\r\n");
+        CHECK(read_answers(d.out, true).statuses == std::vector<int>{200});
+        CHECK(read_answers(d.out, true).rest == "");
+        CHECK(field_of(d.out, "Content-Length") == r.length);
+    }
+    CHECK_FALSE(d.is_over());
+}
+
+TEST_CASE("connection: a stream has the framing that its head and the version allow") {
+    struct row {
+        std::string name;
+        const char* version;
+        const char* length;
+        const char* ending;
+        bool ends;
+    };
+    static const row rows[] = {
+        {"chunked", "HTTP/1.1", nullptr, "\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\n", false},
+        {"of a length", "HTTP/1.1", "5", "\r\n\r\nabcde", false},
+        {"until the connection closes", "HTTP/1.0", nullptr, "\r\n\r\nabcde", true},
+        {"of a length, 1.0", "HTTP/1.0", "5", "\r\n\r\nabcde", true},
+    };
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        driver d;
+        body_writer out;
+        d.add("GET", "/", [&](request&, responder res) {
+            response head;
+            if (r.length) head.header("Content-Length", r.length);
+            out = res.stream(std::move(head));
+        });
+        d.feed("GET / " + std::string(r.version) + "\r\nHost: a\r\n\r\n");
+        CHECK(out.write("abc") == written::ok);
+        d.feed("");
+        CHECK(out.write("de") == written::ok);
+        CHECK(out.write("") == written::ok);
+        CHECK(out.end({{"T", "v"}}));
+        d.feed("");
+        string_view tail = r.ending;
+        REQUIRE(d.out.size() > tail.size());
+        CHECK(string_view(d.out).substr(d.out.size() - tail.size()) == tail);
+        CHECK(d.is_over() == r.ends);
+        CHECK(out.write("more") == written::closed);
+    }
+}
+
+TEST_CASE("connection: a stream of a stated length never sends more, and less is a cut") {
+    for (bool more : {true, false}) {
+        CAPTURE(more);
+        driver d;
+        d.add("GET", "/", [&](request&, responder res) {
+            body_writer out = res.stream(response().header("Content-Length", "4"));
+            CHECK(out.write("abc") == written::ok);
+            if (more) CHECK(out.write("de") == written::closed);
+            else CHECK_FALSE(out.end());
+        });
+        d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        CHECK(d.is_over());
+        CHECK(read_answers(d.out).statuses.empty());
+        CHECK(d.out.find("abcd") == std::string::npos);
+    }
+}
+
+TEST_CASE("connection: a writer dropped before its end is a cut that the client can see") {
+    driver d;
+    d.add("GET", "/", [](request&, responder res) { res.stream(response()).write("abc"); });
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(d.is_over());
+    CHECK(d.out.find("0\r\n\r\n") == std::string::npos);
+    // The head has to be there: no answer at all is what clients repeat a request for.
+    CHECK(d.out.find("HTTP/1.1 200 OK\r\n") == 0);
+    CHECK(d.out.find("3\r\nabc\r\n") != std::string::npos);
+}
+
+TEST_CASE("connection: a streamed body is delivered whole though it was answered first") {
+    driver d;
+    std::string got;
+    int dones = 0;
+    body_reader kept;
+    d.add("POST", "/", [&](request&, body_reader in, responder res) {
+        in.on_data([&](string_view piece) { got.append(piece); },
+                   [&](const error& why) { dones += why ? 100 : 1; });
+        kept = std::move(in);
+        res.send(text("first"));
+    });
+    d.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    CHECK(read_answers(d.out).bodies == std::vector<std::string>{"first"});
+    CHECK(got == "abc");
+    CHECK(dones == 1);
+}
+
+TEST_CASE("connection: Expect is answered when a reader starts later") {
+    driver d;
+    body_reader in;
+    responder res;
+    std::string got;
+    d.add("POST", "/", [&](request&, body_reader body, responder later) {
+        in = std::move(body), res = std::move(later);
+    });
+    d.feed("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    CHECK(d.out == "");
+    in.on_data([&](string_view piece) { got.append(piece); },
+               [&](const error&) { res.send(text("done")); });
+    CHECK(d.talk().due_timer() == timer::body);
+    d.feed("abc");
+    CHECK(got == "abc");
+}
+
+TEST_CASE("connection: a refusal names its own peer, not the one before") {
+    driver d;
+    d.add("GET", "/", [](const request& r) { return text(std::to_string(r.peer().uid)); });
+    int fds[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    unique_fd one(fds[0]), other(fds[1]);
+    d.c.fd = one.get();
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(read_answers(d.out).bodies[0] == std::to_string(::getuid()));
+    d.c.fd = -1, d.c.who.reset(); // another connection of the same loop
+    d.feed("GET / HTTP/9\r\n\r\n");
+    REQUIRE(d.log.size() == 1);
+    CHECK(d.log[0].find("uid=" + std::to_string(static_cast<uid_t>(-1))) != std::string::npos);
+}
+
+TEST_CASE("connection: a body that came in pieces still knows its peer") {
+    for (bool later : {false, true}) {
+        CAPTURE(later);
+        driver d;
+        if (later)
+            d.add("POST", "/", [](request& r, responder res) { res.send(text(std::to_string(r.peer().uid))); });
+        else d.add("POST", "/", [](const request& r) { return text(std::to_string(r.peer().uid)); });
+        int fds[2];
+        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+        unique_fd one(fds[0]), other(fds[1]);
+        d.c.fd = one.get();
+        d.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab");
+        d.feed("cd");
+        CHECK(read_answers(d.out).bodies == std::vector<std::string>{std::to_string(::getuid())});
+    }
+}
+
+TEST_CASE("connection: captures that own the stream they listen to are dropped without a lock-up") {
+    driver d;
+    auto out = std::make_shared<body_writer>();
+    auto in = std::make_shared<body_reader>();
+    d.add("POST", "/", [&](request&, body_reader body, responder res) {
+        *in = std::move(body);
+        *out = res.stream(response());
+        out->on_drain([out] {}); // the last owner of what it listens to
+        in->on_data([in](string_view) {}, {});
+    });
+    d.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab");
+    std::weak_ptr<body_writer> writer = out;
+    std::weak_ptr<body_reader> reader = in;
+    out.reset(), in.reset();
+    std::shared_ptr<flow> f = d.c.more->at_work;
+    d.c.more.reset();
+    dialog::abandon(d.shared, *f, failed(errc::cut_off, "test"));
+    CHECK(writer.expired());
+    CHECK(reader.expired());
+}
+
+TEST_CASE("connection: who upgrades without being asked to is told so") {
+    driver d;
+    d.add("GET", "/", [](request&, responder res) { res.upgrade("chat", [](upgraded) { CHECK(false); }); });
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{426});
+    CHECK(field_of(d.out, "Upgrade") == "chat");
+    CHECK(field_of(d.out, "Connection") == "Upgrade"); // RFC 9110 7.8
+}
+
+TEST_CASE("connection: an upgraded connection carries bytes, the early ones too") {
+    driver d;
+    std::string got;
+    auto up = std::make_shared<upgraded>();
+    d.add("GET", "/", [&](request&, responder res) {
+        res.upgrade("chat", [&, up](upgraded opened) {
+            *up = std::move(opened);
+            up->in.on_data([&](string_view piece) { got.append(piece); }, [](const error&) {});
+        }, {{"X-Extra", "1"}});
+    });
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\nearly");
+    CHECK(d.out.find("HTTP/1.1 101 Switching Protocols\r\n") == 0);
+    CHECK(field_of(d.out, "Upgrade") == "chat");
+    CHECK(field_of(d.out, "X-Extra") == "1");
+    CHECK(got == "early");
+    d.feed(" late GET / HTTP/1.1\r\n\r\n");
+    CHECK(got == "early late GET / HTTP/1.1\r\n\r\n");
+    d.out.clear();
+    CHECK(up->out.write("back") == written::ok);
+    d.feed("");
+    CHECK(d.out == "back");
+    CHECK(up->out.end());
+    d.feed("");
+    CHECK(bool(d.c.shuts));
+    CHECK_FALSE(d.is_over());
+}

@@ -1,0 +1,190 @@
+#!/usr/bin/env bash
+# Runs every example and checks what it says; compiles the blocks of the README.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+tests/need.sh curl:curl python3:/usr/bin/python3 || exit 1
+. tests/lib.sh
+build=${BUILD:-build}/examples
+fetch=$build/fetch
+
+serve() { # NAME ARGUMENT...: an example on $socket, until its path accepts
+    local name=$1
+    shift
+    socket=$folder/$name.sock
+    start "$name" "$build/$name" "$socket" "$@"
+    until_true 10 accepts "$socket" || { cat "$folder/$name.log"; same "$name serves" yes no; }
+}
+get() { curl -sS --max-time 20 --unix-socket "$@"; }
+ends_well() { stop "$pid"; same "$1 ends" 0 $?; same "$1 takes its socket along" no "$([ -e "$socket" ] && echo yes || echo no)"; }
+
+# hello
+serve hello
+same 'hello /' 'Hello Anonymous' "$(get "$socket" http://localhost/)"
+same 'hello /{name}' 'Hello wörld' "$(get "$socket" http://localhost/w%C3%B6rld)"
+same 'hello GET /echo' 'Hello echo' "$(get "$socket" http://localhost/echo)"
+same 'hello POST /echo' 'some bytes' "$(get "$socket" -d 'some bytes' http://localhost/echo)"
+same 'hello: 405' '405 GET' "$(get "$socket" -o /dev/null -w '%{http_code} %header{allow}' -X DELETE http://localhost/ | cut -d, -f1)"
+same 'hello: no second server' 1 "$("$build/hello" "$socket" 2>"$folder/second"; echo $?)"
+same 'hello: one line says why' 1 "$(grep -c "$socket" "$folder/second")"
+same 'hello: mode' 600 "$(stat -c %a "$socket")"
+
+# fetch, against the same server
+u=$(url "$socket" /world)
+same 'fetch: body' 'Hello world' "$("$fetch" "$u")"
+same 'fetch: no newline is added' 11 "$("$fetch" "$u" | wc -c)"
+same 'fetch -i' 'HTTP/1.1 200' "$("$fetch" -i "$u" | head -n 1 | cut -c 1-12)"
+same 'fetch -i: blank line' 1 "$("$fetch" -i "$u" | grep -c $'^\r$')"
+same 'fetch -d' 'a=b' "$("$fetch" -d a=b "$(url "$socket" /echo)")"
+printf 'from\nfile' >"$folder/in"
+same 'fetch -d @FILE' $'from\nfile' "$("$fetch" -d "@$folder/in" "$(url "$socket" /echo)")"
+same 'fetch -d @-' $'from\nfile' "$("$fetch" -d @- "$(url "$socket" /echo)" <"$folder/in")"
+same 'fetch -d @- of a pipe' $'from\nfile' "$(cat "$folder/in" | "$fetch" -d @- "$(url "$socket" /echo)")"
+same 'fetch -X HEAD' '' "$("$fetch" -X HEAD "$u")"
+same 'fetch: 404 is an answer' 0 "$("$fetch" "$(url "$socket" /a/b)" >/dev/null; echo $?)"
+"$fetch" -o "$folder/out" "$u"
+same 'fetch -o' 'Hello world' "$(cat "$folder/out")"
+"$fetch" -o "$folder/none" "$(url "$folder/absent.sock" /)" 2>"$folder/err"
+same 'fetch: a failure is 1' 1 $?
+same 'fetch: a failure leaves no file' '' "$(ls "$folder" | grep '^none')"
+same 'fetch: a failure is one line' 1 "$(wc -l <"$folder/err")"
+same 'fetch: it names the socket' 1 "$(grep -c "$folder/absent.sock.*No such file" "$folder/err")"
+same 'fetch: unknown flag' 1 "$("$fetch" --what "$u" 2>"$folder/err"; echo $?)"
+same 'fetch: usage' 1 "$(grep -c '^usage: fetch' "$folder/err")"
+same 'fetch: no URL' 1 "$("$fetch" 2>/dev/null; echo $?)"
+same 'fetch: full disk' 1 "$("$fetch" "$u" 2>"$folder/err" >/dev/full; echo $?)"
+same 'fetch: full disk is said' 1 "$(grep -c 'No space left' "$folder/err")"
+same 'fetch: closed pipe' 1 "$( ( trap '' PIPE; "$fetch" "$u" 2>"$folder/err"; echo $? >"$folder/status" ) | true; until_true 5 test -s "$folder/status"; cat "$folder/status")"
+same 'fetch --repeat' 1 "$("$fetch" --repeat 100 "$u" | grep -cE '^100 ok, 0 failed, p50 [0-9]+ us, p99 [0-9]+ us$')"
+same 'fetch --version' "fetch $(sed -n 's/^#define UDS_HTTP_VERSION_[A-Z]* //p' uds_http.hpp | paste -sd.)" "$("$fetch" --version)"
+pid=${started[0]} socket=$folder/hello.sock
+ends_well hello
+
+# files
+mkdir "$folder/site" "$folder/site/sub" && seq 1 100000 >"$folder/site/numbers.txt"
+echo '<p>index</p>' >"$folder/site/index.html" && ln -s /etc/passwd "$folder/site/link" && ln -s .. "$folder/site/up"
+serve files "$folder/site"
+same 'files: whole' "$(cksum <"$folder/site/numbers.txt")" "$(get "$socket" http://localhost/numbers.txt | cksum)"
+same 'files: range' $'1\n2\n3' "$(get "$socket" -r 0-4 http://localhost/numbers.txt)"
+same 'files: range has 206' 206 "$(get "$socket" -r 0-4 -o /dev/null -w '%{http_code}' http://localhost/numbers.txt)"
+tag=$(get "$socket" -o /dev/null -w '%header{etag}' http://localhost/numbers.txt)
+same 'files: condition' 304 "$(get "$socket" -H "If-None-Match: $tag" -o /dev/null -w '%{http_code}' http://localhost/numbers.txt)"
+same 'files: a folder is its index' '<p>index</p>' "$(get "$socket" http://localhost/)"
+for path in /sub/ /link /up/hello.log /absent /../site/numbers.txt /%2e%2e/hello.log /sub%2f..%2f..%2fhello.log; do
+    same "files: $path is 404" 404 "$(get "$socket" --path-as-is -o /dev/null -w '%{http_code}' "http://localhost$path")"
+done
+ends_well files
+
+# upload
+serve upload
+head -c 3000000 /dev/urandom >"$folder/big"
+crc=$(/usr/bin/python3 -c 'import sys, zlib; print("3000000 %08x" % zlib.crc32(open(sys.argv[1], "rb").read()))' "$folder/big")
+same 'upload by curl' "$crc" "$(get "$socket" -T "$folder/big" http://localhost/big)"
+same 'upload in chunks' "$crc" "$(get "$socket" -H 'Transfer-Encoding: chunked' -T "$folder/big" http://localhost/big)"
+same 'upload by fetch' "$crc" "$("$fetch" -X PUT -d "@$folder/big" "$(url "$socket" /big)")"
+same 'upload of nothing' '0 00000000' "$(get "$socket" -T /dev/null http://localhost/big)"
+same 'upload: download' 12345678 "$(get "$socket" http://localhost/bytes/12345678 | tr -d -c x | wc -c)"
+same 'upload: no number' 404 "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/bytes/1x)"
+ends_well upload
+
+# fd_pass
+serve fd_pass
+same 'fd_pass: bytes' 1000000 "$(get "$socket" http://localhost/big/1000000 | tr -d -c x | wc -c)"
+same 'fd_pass: fetch' 1000000 "$("$fetch" "$(url "$socket" /big/1000000)" | tr -d -c x | wc -c)"
+same 'fd_pass: fetch --body-fd' 1000000 "$("$fetch" --body-fd "$(url "$socket" /big/1000000)" | tr -d -c x | wc -c)"
+same 'fd_pass: Body-Fd' 1 "$("$fetch" -i --body-fd "$(url "$socket" /big/1000000)" | grep -aic '^body-fd: length=1000000')"
+same 'fd_pass: Python' '1000000 bytes by descriptor' "$(/usr/bin/python3 examples/fd_pass_peer.py "$socket" /big/1000000 2>/dev/null)"
+ends_well fd_pass
+
+# whoami
+serve whoami
+me=$(id -u)
+same 'whoami' "\"uid\":$me,\"gid\":$(id -g)" "$(get "$socket" http://localhost/ | grep -o '"uid":[0-9]*,"gid":[0-9]*')"
+same 'whoami: root alone' "$([ "$me" = 0 ] && echo 200 || echo 403)" "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/root)"
+ends_well whoami
+
+# events
+serve events
+same 'events: resumes' $'id: 42' "$(get "$socket" -N --max-time 2 -H 'Last-Event-ID: 41' http://localhost/ 2>/dev/null | tr -d '\r' | grep -m 1 '^id')"
+start reader "$build/events" --read "$socket"
+until_true 10 grep -q '^3: event 3$' "$folder/reader.log" || cat "$folder/reader.log"
+same 'events: reader' $'1: event 1\n2: event 2\n3: event 3' "$(head -n 3 "$folder/reader.log")"
+pid=${started[-2]}
+ends_well events
+
+# metrics
+serve metrics
+get "$socket" -o /dev/null http://localhost/metrics
+same 'metrics' 1 "$(get "$socket" http://localhost/metrics | grep -c '^uds_http_requests_total 1$')"
+ends_well metrics
+
+# embed_loop
+serve embed_loop
+same 'embed_loop' 1 "$(get "$socket" http://localhost/ | grep -cE '^[0-9]+ ticks$')"
+ends_well embed_loop
+
+# child
+same 'child' 1 "$("$build/child" | grep -cE '^Hello from [0-9]+$')"
+
+# websocket
+serve websocket
+same 'websocket: key' 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' "$(get "$socket" -i --max-time 1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
+    -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://localhost/ 2>/dev/null | tr -d '\r' | sed -n 's/^Sec-WebSocket-Accept: //p')"
+same 'websocket: frames' 'echoes: ok' "$(/usr/bin/python3 tests/websocket_peer.py "$socket")"
+ends_well websocket
+
+# docker_ps, with a service that answers as Docker's
+cat >"$folder/docker.py" <<'END'
+import http.server, socketserver, sys
+class Docker(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b'[{"Id":"0123456789abcdef","Names":["/a"],"Image":"alpine","State":"running"}]'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def address_string(self):
+        return "unix"
+socketserver.UnixStreamServer(sys.argv[1], Docker).serve_forever()
+END
+start docker /usr/bin/python3 "$folder/docker.py" "$folder/docker.sock"
+until_true 10 accepts "$folder/docker.sock"
+same 'docker_ps' '0123456789ab  running     alpine' "$("$build/docker_ps" "$folder/docker.sock" | tail -n 1)"
+stop "$pid"
+
+# proxy, in front of upload and websocket
+start upload "$build/upload" "$folder/upload.sock"
+until_true 10 accepts "$folder/upload.sock"
+start websocket "$build/websocket" "$folder/websocket.sock"
+until_true 10 accepts "$folder/websocket.sock"
+serve proxy "$folder/upload.sock" --allow 'GET /bytes/*' --allow 'PUT /b**'
+same 'proxy: download' 12345678 "$(get "$socket" http://localhost/bytes/12345678 | wc -c)"
+same 'proxy: upload' "$crc" "$(get "$socket" -T "$folder/big" 'http://localhost/big?query=1')"
+same 'proxy: upload in chunks' "$crc" "$(get "$socket" -H 'Transfer-Encoding: chunked' -T "$folder/big" http://localhost/big)"
+same 'proxy: HEAD' 200 "$(get "$socket" -I -o /dev/null -w '%{http_code}' http://localhost/bytes/10)"
+for path in /bytes/ /bytes/1/2 /bytes/%31 /bytes//1 /bytes/. /bytes/.. /bytes/../bytes/1 /other /; do
+    same "proxy: $path is 403" 403 "$(get "$socket" --path-as-is -o /dev/null -w '%{http_code}' "http://localhost$path")"
+done
+same 'proxy: method is 403' 403 "$(get "$socket" -X POST -o /dev/null -w '%{http_code}' http://localhost/bytes/1)"
+same 'proxy: says why' 'proxy: not allowed: GET /other' "$(get "$socket" http://localhost/other)"
+ends_well proxy
+serve proxy "$folder/websocket.sock"
+same 'proxy: upgrade' 'echoes: ok' "$(/usr/bin/python3 tests/websocket_peer.py "$socket")"
+ends_well proxy
+serve proxy "$folder/absent.sock" --uid "$me"
+same 'proxy: nobody upstream' 502 "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/)"
+ends_well proxy
+serve proxy "$folder/upload.sock" --uid 12345
+same 'proxy --uid' 403 "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/bytes/1)"
+ends_well proxy
+
+# every program: an unknown flag is 1 and says so, and curl's line stands in its head
+for source in examples/*.cpp; do
+    name=$(basename "$source" .cpp)
+    same "$name --nonsense" '1 said' "$("$build/$name" --nonsense 2>"$folder/err"; echo $? "$([ -s "$folder/err" ] && echo said)")"
+    same "$name: its curl line" yes "$(head -n 9 "$source" | grep -q 'curl .*--unix-socket' && echo yes || echo no)"
+    case $name in hello | fetch | files | proxy) limit=200 ;; *) limit=40 ;; esac
+    same "$name: lines" yes "$([ "$(wc -l <"$source")" -le $limit ] && echo yes || wc -l <"$source")"
+done
+
+. tests/readme.sh
+verdict

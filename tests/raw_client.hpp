@@ -1,0 +1,272 @@
+// What the tests with real sockets share: a folder that goes away, a server on a thread, and a
+// client that knows bytes only, so that no mistake of the header's own client hides one of the server.
+#pragma once
+
+#include "uds_http.hpp"
+
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <thread>
+
+namespace raw {
+
+using namespace uds_http;
+using std::chrono::steady_clock;
+
+constexpr milliseconds patience{10'000}; // what takes longer will never come
+
+inline int open_fds() {
+    int count = 0;
+    DIR* folder = ::opendir("/proc/self/fd");
+    while (folder && ::readdir(folder)) ++count;
+    if (folder) ::closedir(folder);
+    return count;
+}
+
+/// Waits for something that another thread brings about.
+template <class F> bool comes_true(F claim, milliseconds within = patience) {
+    for (auto until = steady_clock::now() + within; steady_clock::now() < until; ::usleep(500))
+        if (claim()) return true;
+    return claim();
+}
+
+/// At the end of a test every descriptor is closed that was opened in it.
+struct fd_watch {
+    int before = open_fds();
+    bool ends_later = false; // something outlives the scope on purpose
+    ~fd_watch() {
+        if (!ends_later) CHECK(open_fds() == before);
+    }
+};
+
+struct folder {
+    std::string path = "/tmp/uds_http.XXXXXX";
+    folder() { REQUIRE(::mkdtemp(&path[0]) != nullptr); }
+    folder(const folder&) = delete;
+    ~folder() {
+        DIR* open = ::opendir(path.c_str());
+        while (dirent* entry = open ? ::readdir(open) : nullptr)
+            ::unlink((path + "/" + entry->d_name).c_str());
+        if (open) ::closedir(open);
+        ::rmdir(path.c_str());
+    }
+    std::string operator()(const char* name) const { return path + "/" + name; }
+};
+
+struct answer {
+    int status = 0; // 0: none came
+    std::string head, body;
+    bool whole = false; // its body ended as its head says
+
+    std::string field(string_view name) const {
+        for (std::size_t at = head.find("\r\n"); at != std::string::npos; at = head.find("\r\n", at + 2)) {
+            string_view line = string_view(head).substr(at + 2, head.find("\r\n", at + 2) - at - 2);
+            if (line.size() > name.size() + 1 && line[name.size()] == ':' &&
+                detail::equal_nocase(line.substr(0, name.size()), name))
+                return std::string(line.substr(name.size() + 2));
+        }
+        return {};
+    }
+};
+
+class wire_client {
+public:
+    unique_fd fd;
+    std::string got; // read, and not used yet
+
+    explicit wire_client(unique_fd stream) : fd(std::move(stream)) { set_timeouts(); }
+    explicit wire_client(const std::string& path) : fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+        sockaddr_un to{};
+        to.sun_family = AF_UNIX;
+        REQUIRE(path.size() < sizeof to.sun_path);
+        std::memcpy(to.sun_path, path.c_str(), path.size() + 1);
+        set_timeouts();
+        connected = ::connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) == 0;
+    }
+    bool connected = true;
+
+    bool send(string_view bytes) {
+        while (!bytes.empty()) {
+            ssize_t sent = ::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+            if (sent <= 0) return false;
+            bytes.remove_prefix(static_cast<std::size_t>(sent));
+        }
+        return true;
+    }
+    /// Sends what the other side takes until it takes no more for `quiet`. The number of bytes.
+    std::size_t flood(string_view piece, std::size_t most, int quiet = 300) {
+        std::size_t sum = 0;
+        while (sum < most) {
+            pollfd writable{fd.get(), POLLOUT, 0};
+            if (::poll(&writable, 1, quiet) != 1) break;
+            ssize_t sent = ::send(fd.get(), piece.data(), piece.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+            if (sent < 0 && errno == EAGAIN) continue;
+            if (sent <= 0) break;
+            sum += static_cast<std::size_t>(sent);
+        }
+        return sum;
+    }
+    void shut() { ::shutdown(fd.get(), SHUT_WR); }
+    void close() { fd = unique_fd(); }
+
+    /// More bytes. False: the end, an error, or nothing for too long.
+    bool more(std::size_t most = 64 << 10) {
+        std::size_t before = got.size();
+        got.resize(before + most);
+        ssize_t count = ::recv(fd.get(), &got[before], most, 0);
+        got.resize(before + (count > 0 ? static_cast<std::size_t>(count) : 0));
+        return count > 0;
+    }
+    bool until(string_view mark) {
+        while (got.find(mark) == std::string::npos)
+            if (!more()) return false;
+        return true;
+    }
+    /// The connection has ended, and nothing was left on it.
+    bool at_end() {
+        char byte;
+        if (!got.empty()) return false;
+        ssize_t count = ::recv(fd.get(), &byte, 1, 0);
+        return count == 0 || (count < 0 && errno == ECONNRESET);
+    }
+    std::string rest() {
+        while (more()) {}
+        return std::exchange(got, {});
+    }
+
+    answer read(bool to_head = false) {
+        answer a;
+        if (!until("\r\n\r\n") || got.compare(0, 9, "HTTP/1.1 ") != 0) return a;
+        std::size_t end = got.find("\r\n\r\n");
+        a.head = got.substr(0, end + 2);
+        got.erase(0, end + 4);
+        a.status = std::atoi(a.head.substr(9, 3).c_str());
+        std::string length = a.field("Content-Length");
+        if (to_head || a.status < 200 || a.status == 204 || a.status == 304) a.whole = true;
+        else if (a.field("Transfer-Encoding") == "chunked") a.whole = read_chunks(a.body);
+        else if (!length.empty()) a.whole = take(a.body, std::stoull(length));
+        else a.body = rest(), a.whole = true;
+        return a;
+    }
+    answer ask(const std::string& target, const std::string& method = "GET", const std::string& fields = "",
+               const std::string& body = "") {
+        std::string head = method + " " + target + " HTTP/1.1\r\nHost: a\r\n" + fields;
+        if (!body.empty()) head += "Content-Length: " + std::to_string(body.size()) + "\r\n";
+        if (!send(head + "\r\n" + body)) return {};
+        return read(method == "HEAD");
+    }
+
+private:
+    void set_timeouts() {
+        timeval limit{10, 0};
+        ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    }
+    bool take(std::string& to, std::size_t size) {
+        while (got.size() < size)
+            if (!more()) return to = std::exchange(got, {}), false;
+        to.append(got, 0, size);
+        got.erase(0, size);
+        return true;
+    }
+    bool read_chunks(std::string& to) {
+        for (;;) {
+            if (!until("\r\n")) return false;
+            std::size_t size = std::stoul(got, nullptr, 16);
+            got.erase(0, got.find("\r\n") + 2);
+            if (size == 0) break;
+            std::string piece, end;
+            bool whole = take(piece, size) && take(end, 2) && end == "\r\n";
+            to += piece;
+            if (!whole) return false;
+        }
+        for (;;) { // trailers stay in `trailers`
+            if (!until("\r\n")) return false;
+            std::size_t end = got.find("\r\n");
+            std::string line = got.substr(0, end);
+            got.erase(0, end + 2);
+            if (line.empty()) return true;
+            trailers += line + "\n";
+        }
+    }
+
+public:
+    std::string trailers;
+};
+
+/// A server with a thread of its own, in a folder of its own.
+struct running {
+    fd_watch watch;
+    folder at;
+    std::string path = at("s");
+    server app;
+    std::thread thread;
+    error outcome;
+    std::atomic<bool> ended{false};
+
+    explicit running(const server_options& options = {}) : app(options) {}
+    ~running() {
+        app.stop();
+        app.stop();
+        if (thread.joinable()) thread.join();
+        CHECK_FALSE(outcome);
+    }
+    void start(const listen_options& options = {}) {
+        error bad = app.listen(path, options);
+        CAPTURE(bad.message());
+        REQUIRE_FALSE(bad);
+        serve();
+    }
+    void serve() {
+        thread = std::thread([this] {
+            outcome = app.run();
+            ended = true;
+        });
+    }
+    wire_client connect() const {
+        wire_client made(path);
+        CHECK(made.connected);
+        return made;
+    }
+};
+
+/// What handlers hand over to the test's thread.
+template <class T> class handed {
+public:
+    void put(T value) {
+        detail::hold lock(guard_);
+        values_.push_back(std::move(value));
+    }
+    std::size_t count() {
+        detail::hold lock(guard_);
+        return values_.size();
+    }
+    T take() {
+        REQUIRE(comes_true([this] { return count() > 0; }));
+        detail::hold lock(guard_);
+        T value = std::move(values_.front());
+        values_.erase(values_.begin());
+        return value;
+    }
+
+private:
+    detail::mutex guard_;
+    std::vector<T> values_;
+};
+
+inline response hello(const request& r) { return text("Hello " + std::string(r.param("name", "Anonymous"))); }
+
+/// Runs `act` in a forked child; what it returns is the answer, or 1000 + the status of its death.
+template <class F> int in_child(F act) {
+    pid_t child = ::fork();
+    if (child == 0) {
+        ::alarm(30);
+        ::_exit(act());
+    }
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + status;
+}
+
+} // namespace raw

@@ -1,0 +1,1064 @@
+// Room [12] and, below it, [11]: a server with real sockets. Its life, its limits, its deadlines.
+#include "raw_client.hpp"
+
+using namespace raw;
+
+namespace {
+
+milliseconds since(steady_clock::time_point start) {
+    return std::chrono::duration_cast<milliseconds>(steady_clock::now() - start);
+}
+
+server* stopped_by_signal = nullptr;
+
+bool exists(const std::string& path) {
+    struct stat about {};
+    return ::lstat(path.c_str(), &about) == 0;
+}
+
+struct pair_of_sockets {
+    unique_fd a, b;
+    pair_of_sockets() {
+        int fds[2] = {-1, -1};
+        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+        a = unique_fd(fds[0]), b = unique_fd(fds[1]);
+    }
+};
+
+} // namespace
+
+// -- one life
+
+TEST_CASE("server: it greets, keeps the connection, and leaves no path behind") {
+    running s;
+    s.app.get("/", hello);
+    s.app.get("/{name}", hello);
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/").body == "Hello Anonymous");
+    answer named = c.ask("/W%C3%B6rld");
+    CHECK(named.body == "Hello W\xc3\xb6rld");
+    CHECK(named.field("Content-Type") == "text/plain; charset=utf-8");
+    CHECK(named.field("Date").size() == 29);
+    CHECK(named.field("Connection") == "");
+    server_stats now = s.app.stats();
+    CHECK(now.accepted == 1);
+    CHECK(now.connections == 1);
+    CHECK(now.requests == 2);
+    CHECK(now.bytes_in > 0);
+    CHECK(now.bytes_out > now.bytes_in);
+    s.app.stop();
+    CHECK(c.at_end());
+    CHECK(comes_true([&] { return s.ended.load(); }));
+    CHECK_FALSE(exists(s.path));
+}
+
+TEST_CASE("server: a stop before run() makes it return at once, and the path goes") {
+    running s;
+    s.app.stop();
+    CHECK(s.app.stopping());
+    REQUIRE_FALSE(s.app.listen(s.path));
+    auto start = steady_clock::now();
+    CHECK_FALSE(s.app.run());
+    CHECK(since(start) < milliseconds(2000));
+    CHECK_FALSE(exists(s.path));
+    CHECK(s.app.run() == errc::stopped); // one life
+}
+
+TEST_CASE("server: whoever was in the queue when it stopped is answered") {
+    running s;
+    s.app.get("/", hello);
+    REQUIRE_FALSE(s.app.listen(s.path));
+    wire_client c(s.path);
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    s.app.stop();
+    CHECK_FALSE(s.app.run());
+    answer got = c.read();
+    CHECK(got.body == "Hello Anonymous");
+    CHECK(got.field("Connection") == "close");
+    CHECK(c.at_end());
+}
+
+TEST_CASE("server: without a listener run() says so; a bad route is remembered") {
+    server nothing;
+    CHECK(nothing.run() == std::errc::destination_address_required);
+    folder at;
+    server bad;
+    bad.get("/{x", hello);
+    CHECK(bad.listen(at("s")) == errc::bad_pattern);
+    CHECK(bad.run() == errc::bad_pattern);
+    CHECK_FALSE(exists(at("s")));
+}
+
+TEST_CASE("server: stop() is safe in a signal handler and from any thread") {
+    running s;
+    s.app.get("/", hello);
+    stopped_by_signal = &s.app;
+    struct sigaction act {}, old {};
+    act.sa_handler = [](int) { stopped_by_signal->stop(); };
+    REQUIRE(::sigaction(SIGUSR1, &act, &old) == 0);
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/").status == 200);
+    errno = 12345;
+    ::raise(SIGUSR1);
+    CHECK(errno == 12345);
+    CHECK(comes_true([&] { return s.ended.load(); }));
+    ::sigaction(SIGUSR1, &old, nullptr);
+}
+
+TEST_CASE("server: stop_on() takes signals while it runs and puts back what was there") {
+    struct sigaction mine {}, now {}, old {};
+    mine.sa_handler = [](int) {};
+    REQUIRE(::sigaction(SIGUSR2, &mine, &old) == 0);
+    {
+        running s;
+        s.app.get("/", hello);
+        s.app.stop_on({SIGUSR2});
+        s.start();
+        wire_client c = s.connect();
+        CHECK(c.ask("/").status == 200);
+        ::kill(::getpid(), SIGUSR2);
+        CHECK(comes_true([&] { return s.ended.load(); }));
+    }
+    ::sigaction(SIGUSR2, &old, &now);
+    CHECK((now.sa_handler == mine.sa_handler));
+}
+
+TEST_CASE("server: draining lets a running exchange finish, and closes the idle ones") {
+    running s;
+    handed<responder> waiting;
+    s.app.get("/", hello);
+    s.app.get("/wait", [&](request&, responder r) { waiting.put(std::move(r)); });
+    s.start();
+    wire_client idle = s.connect(), busy = s.connect();
+    CHECK(idle.ask("/").status == 200);
+    CHECK(busy.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+    responder r = waiting.take();
+    s.app.stop();
+    CHECK(idle.at_end());
+    CHECK(comes_true([&] { return !exists(s.path); }));
+    CHECK_FALSE(s.ended);
+    CHECK(r.is_open());
+    CHECK(r.send(text("at last")));
+    CHECK(busy.read().body == "at last");
+    CHECK(busy.at_end());
+    CHECK(comes_true([&] { return s.ended.load(); }));
+}
+
+TEST_CASE("server: the drain has a deadline, then the rest is cut") {
+    server_options o;
+    o.drain_timeout = milliseconds(150);
+    running s(o);
+    handed<responder> waiting;
+    std::atomic<int> closed{0};
+    s.app.get("/wait", [&](request&, responder r) {
+        r.on_close([&] { ++closed; });
+        waiting.put(std::move(r));
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+    responder r = waiting.take();
+    auto start = steady_clock::now();
+    s.app.stop();
+    CHECK(c.at_end());
+    CHECK(since(start) >= milliseconds(100));
+    CHECK(comes_true([&] { return s.ended.load(); }));
+    CHECK(closed == 1);
+    CHECK_FALSE(r.is_open());
+    CHECK_FALSE(r.send(text("too late")));
+}
+
+TEST_CASE("server: a second stop() drains no longer") {
+    running s;
+    handed<responder> waiting;
+    s.app.get("/wait", [&](request&, responder r) { waiting.put(std::move(r)); });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+    responder r = waiting.take();
+    s.app.stop();
+    CHECK(comes_true([&] { return !exists(s.path); }));
+    CHECK_FALSE(s.ended);
+    s.app.stop();
+    CHECK(comes_true([&] { return s.ended.load(); }, milliseconds(3000)));
+    CHECK(c.at_end());
+}
+
+TEST_CASE("server: what outlives it is harmless") {
+    fd_watch watch; // the streams keep a loop's mailbox, and that its eventfd, until they go
+    handed<responder> waiting;
+    handed<body_writer> writers;
+    {
+        running s;
+        s.watch.ends_later = true;
+        s.app.get("/wait", [&](request&, responder r) { waiting.put(std::move(r)); });
+        s.app.get("/stream", [&](request&, responder r) { writers.put(r.stream(response())); });
+        s.start();
+        wire_client a = s.connect(), b = s.connect();
+        CHECK(a.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(b.send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(b.until("\r\n\r\n"));
+        CHECK(comes_true([&] { return waiting.count() == 1; }));
+        s.app.stop();
+        s.app.stop();
+        CHECK(comes_true([&] { return s.ended.load(); }));
+    }
+    CHECK_FALSE(waiting.take().send(text("x")));
+    body_writer w = writers.take();
+    CHECK(w.write("x") == written::closed);
+    CHECK(w.wait(milliseconds(5000)) == written::closed);
+    CHECK_FALSE(w.end());
+    int ran = 0;
+    w.on_close([&] { ++ran; });
+    w.on_drain([&] { ++ran; });
+    CHECK(ran == 0);
+}
+
+TEST_CASE("server: the next one on the same path starts where the last one stopped") {
+    folder at;
+    for (int life = 0; life < 3; ++life) {
+        server s;
+        s.get("/", [&](const request&) { return text(std::to_string(life)); });
+        REQUIRE_FALSE(s.listen(at("s")));
+        std::thread thread([&] { CHECK_FALSE(s.run()); });
+        wire_client c(at("s"));
+        CHECK(c.ask("/").body == std::to_string(life));
+        s.stop();
+        thread.join();
+    }
+}
+
+TEST_CASE("server: destroyed without a run(), it closes and unlinks") {
+    fd_watch watch;
+    folder at;
+    {
+        server s;
+        REQUIRE_FALSE(s.listen(at("s")));
+        CHECK(exists(at("s")));
+    }
+    CHECK_FALSE(exists(at("s")));
+}
+
+TEST_CASE("server: a live path is refused, and goes on being served") {
+    running s;
+    s.app.get("/", hello);
+    s.start();
+    server second;
+    error bad = second.listen(s.path);
+    CHECK(bad == std::errc::address_in_use);
+    CHECK(bad.message().find(s.path) != std::string::npos);
+    CHECK(s.connect().ask("/").status == 200);
+}
+
+TEST_CASE("server: several listeners, each with its name") {
+    running s;
+    s.app.get("/", [](const request& r) { return text(r.listener()); });
+    listen_options second;
+    second.name = "control";
+    REQUIRE_FALSE(s.app.listen(s.at("c"), second));
+    s.start();
+    CHECK(s.connect().ask("/").body == "");
+    CHECK(wire_client(s.at("c")).ask("/").body == "control");
+}
+
+// -- handlers
+
+TEST_CASE("server: a handler that throws is a 500, and the server goes on") {
+    running s;
+    handed<std::string> log;
+    s.app.get("/", hello);
+    s.app.get("/throws", [](const request&) -> response { throw std::runtime_error("secret"); });
+    s.app.get("/later", [](request&, responder) { throw std::runtime_error("secret"); });
+    s.app.get("/int", [](const request&) -> response { throw 42; });
+    s.app.on_log([&](string_view line) { log.put(std::string(line)); });
+    s.start();
+    wire_client c = s.connect();
+    for (const char* target : {"/throws", "/later", "/int"}) {
+        answer got = c.ask(target);
+        CHECK(got.status == 500);
+        CHECK(got.body.find("secret") == std::string::npos);
+        CHECK(log.take().find(std::string(target) == "/int" ? "unknown" : "secret") != std::string::npos);
+        CHECK(c.ask("/").status == 200);
+    }
+}
+
+TEST_CASE("server: pipelined requests keep their order, however late and from where they are answered") {
+    running s;
+    handed<responder> waiting;
+    s.app.get("/{name}", hello);
+    s.app.get("/later/{n}", [&](request& r, responder later) {
+        std::thread([n = std::string(r.param("n")), later = std::move(later)]() mutable {
+            ::usleep(n == "1" ? 20'000 : 0); // only so that a mistake has a chance to show
+            later.send(text("later " + n));
+        }).detach();
+    });
+    s.start();
+    wire_client c = s.connect();
+    std::string batch;
+    for (const char* target : {"/a", "/later/1", "/later/2", "/b", "/later/3", "/c"})
+        batch += "GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n";
+    CHECK(c.send(batch));
+    for (const char* body : {"Hello a", "later 1", "later 2", "Hello b", "later 3", "Hello c"})
+        CHECK(c.read().body == body);
+}
+
+TEST_CASE("server: answers of several connections may be given in any order") {
+    running s;
+    handed<responder> waiting;
+    s.app.get("/", [&](request&, responder r) { waiting.put(std::move(r)); });
+    s.start();
+    std::vector<wire_client> clients;
+    std::vector<responder> responders;
+    for (int i = 0; i < 8; ++i) {
+        clients.push_back(s.connect());
+        CHECK(clients.back().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        responders.push_back(waiting.take());
+    }
+    for (std::size_t i = responders.size(); i-- > 0;) CHECK(responders[i].send(text(std::to_string(i))));
+    for (std::size_t i = 0; i < clients.size(); ++i) CHECK(clients[i].read().body == std::to_string(i));
+}
+
+TEST_CASE("server: a responder that nobody answers is a 500") {
+    running s;
+    s.app.get("/", [](request&, responder) {});
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/").status == 500);
+    CHECK(c.ask("/").status == 500);
+}
+
+TEST_CASE("server: a client that has gone is seen by who would answer it") {
+    running s;
+    handed<std::shared_ptr<responder>> waiting;
+    std::atomic<int> closed{0};
+    s.app.get("/", [&](request&, responder r) {
+        auto kept = std::make_shared<responder>(std::move(r));
+        kept->on_close([&] { ++closed; });
+        waiting.put(kept);
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    auto r = waiting.take();
+    CHECK(r->is_open());
+    c.close();
+    CHECK(comes_true([&] { return closed == 1; }));
+    CHECK_FALSE(r->is_open());
+    CHECK_FALSE(r->send(text("nobody")));
+    CHECK(s.app.stats().connections == 0);
+}
+
+TEST_CASE("server: a request that was moved out is its owner's, with its peer") {
+    running s;
+    handed<std::pair<std::shared_ptr<request>, std::shared_ptr<responder>>> kept;
+    s.app.post("/{name}", [&](request r, responder later) {
+        kept.put({std::make_shared<request>(std::move(r)), std::make_shared<responder>(std::move(later))});
+    });
+    s.start();
+    wire_client c = s.connect();
+    std::string body(100'000, 'b');
+    CHECK(c.send("POST /a%20b?q=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + body));
+    auto [r, later] = kept.take();
+    c.close();
+    CHECK(comes_true([&, open = later] { return !open->is_open(); }));
+    CHECK(r->param("name") == "a b");
+    CHECK(r->query("q") == "1");
+    CHECK(r->header("host") == "a");
+    CHECK(r->body() == body);
+    CHECK(r->peer().uid == ::getuid());
+    CHECK(r->peer().pid == ::getpid());
+}
+
+TEST_CASE("server: workers run what blocks, the loop goes on; their queue has an end") {
+    server_options o;
+    o.workers = 2, o.max_queued_count = 1;
+    running s(o);
+    detail::mutex gate;
+    std::atomic<int> inside{0};
+    s.app.get("/block", [&](const request& r) {
+        ++inside;
+        detail::hold wait(gate);
+        return text(r.peer().uid == ::getuid() ? "done" : "who?");
+    });
+    s.app.get("/quick", hello).on_loop();
+    s.start();
+    std::vector<wire_client> blocked;
+    {
+        detail::hold closed(gate);
+        for (int i = 0; i < 4; ++i) {
+            blocked.push_back(s.connect());
+            CHECK(blocked.back().send("GET /block HTTP/1.1\r\nHost: a\r\n\r\n"));
+            if (i < 2) CHECK(comes_true([&] { return inside == i + 1; }));
+            CHECK(s.connect().ask("/quick").status == 200); // i is queued, or refused, by now
+        }
+        answer refused = blocked[3].read();
+        CHECK(refused.status == 503);
+        CHECK(refused.field("Retry-After") == "1");
+    }
+    for (int i = 0; i < 3; ++i) CHECK(blocked[static_cast<std::size_t>(i)].read().body == "done");
+}
+
+TEST_CASE("server: stop() waits for a worker's handler, which can see it") {
+    server_options o;
+    o.workers = 1;
+    running s(o);
+    std::atomic<bool> inside{false};
+    s.app.get("/", [&](const request&) {
+        inside = true;
+        comes_true([&] { return s.app.stopping(); });
+        return text("saw it");
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(comes_true([&] { return inside.load(); }));
+    s.app.stop();
+    CHECK(c.read().body == "saw it");
+    CHECK(comes_true([&] { return s.ended.load(); }));
+}
+
+TEST_CASE("server: several loops share the connections, and drain together") {
+    server_options o;
+    o.threads = 2;
+    running s(o);
+    handed<pthread_t> threads;
+    s.app.get("/", [&](const request&) {
+        threads.put(::pthread_self());
+        return text("x");
+    });
+    s.start();
+    std::vector<wire_client> clients;
+    for (int i = 0; i < 8; ++i) {
+        clients.push_back(s.connect());
+        CHECK(clients.back().ask("/").status == 200);
+    }
+    int first = 0;
+    pthread_t one = threads.take();
+    for (int i = 1; i < 8; ++i) first += ::pthread_equal(threads.take(), one) ? 1 : 0;
+    CHECK(first == 3); // 4 of 8
+    for (wire_client& c : clients) CHECK(c.ask("/").status == 200);
+    s.app.stop();
+    for (wire_client& c : clients) CHECK(c.at_end());
+    CHECK(comes_true([&] { return s.ended.load(); }));
+}
+
+TEST_CASE("server: with several loops too, nobody in the queue is lost to a stop") {
+    for (int round = 0; round < 20; ++round) {
+        server_options o;
+        o.threads = 2;
+        running s(o);
+        s.app.get("/", hello);
+        s.start();
+        std::vector<wire_client> clients;
+        for (int i = 0; i < 4; ++i) {
+            clients.push_back(s.connect());
+            REQUIRE(clients.back().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        }
+        s.app.stop();
+        for (wire_client& c : clients) REQUIRE(c.read().status == 200);
+    }
+}
+
+// -- who may come in, and how many
+
+TEST_CASE("server: who is not on the list gets 403 before any body is read") {
+    struct row {
+        std::string name;
+        std::optional<peer_rule> door, route;
+        int status;
+    };
+    const uid_t me = ::getuid();
+    const row rows[] = {
+        {"no rules", {}, {}, 200},
+        {"on the door's list", peer_rule{{me}, {}}, {}, 200},
+        {"by group", peer_rule{{}, {::getgid()}}, {}, 200},
+        {"an empty list is nobody", peer_rule{}, {}, 403},
+        {"somebody else's door", peer_rule{{me + 1}, {}}, {}, 403},
+        {"on the route's list", {}, peer_rule{{me}, {}}, 200},
+        {"somebody else's route", {}, peer_rule{{me + 1}, {}}, 403},
+        {"a route never widens", peer_rule{{me + 1}, {}}, peer_rule{{me}, {}}, 403},
+    };
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        running s;
+        std::atomic<int> ran{0};
+        route& to = s.app.post("/", [&](const request&) { return ++ran, text("in"); });
+        if (r.route) to.allow(*r.route);
+        listen_options door;
+        door.allow = r.door;
+        s.start(door);
+        wire_client c = s.connect();
+        if (r.status == 403) CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"));
+        else CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"));
+        CHECK(c.read().status == r.status);
+        CHECK(ran == (r.status == 200 ? 1 : 0));
+    }
+}
+
+TEST_CASE("server: over max_connections_count comes a 503 with Retry-After, and room comes back") {
+    server_options o;
+    o.max_connections_count = 2;
+    running s(o);
+    s.app.get("/", hello);
+    s.start();
+    wire_client a = s.connect(), b = s.connect();
+    CHECK(a.ask("/").status == 200);
+    CHECK(b.ask("/").status == 200);
+    wire_client c = s.connect();
+    answer refused = c.read();
+    CHECK(refused.status == 503);
+    CHECK(refused.field("Retry-After") == "1");
+    CHECK(c.at_end());
+    CHECK(s.app.stats().refused == 1);
+    a.close();
+    CHECK(comes_true([&] { return s.connect().ask("/").status == 200; }));
+    CHECK(b.ask("/").status == 200);
+}
+
+TEST_CASE("server: one user has a share of the connections, counted up and down") {
+    server_options o;
+    o.max_per_uid_count = 2;
+    running s(o);
+    s.app.get("/", hello);
+    s.start();
+    for (int i = 0; i < 6; ++i) {
+        wire_client c = s.connect();
+        CHECK(c.ask("/").status == 200);
+        c.close();
+        CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    }
+    wire_client a = s.connect(), b = s.connect(), c = s.connect();
+    CHECK(a.ask("/").status == 200);
+    CHECK(b.ask("/").status == 200);
+    CHECK(c.read().status == 503);
+}
+
+TEST_CASE("server: without descriptors accepting pauses, nobody is dropped, nothing spins") {
+    CHECK(in_child([] {
+        folder at;
+        server_options o;
+        server app(o);
+        app.get("/", hello);
+        if (app.listen(at("s"))) return 1;
+        std::vector<wire_client> clients;
+        for (int i = 0; i < 3; ++i) clients.emplace_back(at("s"));
+        int first = ::dup(0);
+        rlimit few{static_cast<rlim_t>(first) + 1, static_cast<rlim_t>(first) + 64};
+        ::close(first);
+        if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 2; // one more, then EMFILE
+        auto turn = [&](int times) {
+            for (int i = 0; i < times; ++i)
+                if (!app.run_once(milliseconds(50))) return false;
+            return true;
+        };
+        clients[0].send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        if (!turn(4)) return 3;
+        if (clients[0].read().status != 200) return 4;
+        clients[1].send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        rusage before{}, after{};
+        ::getrusage(RUSAGE_SELF, &before);
+        auto start = steady_clock::now();
+        int turns = 0;
+        for (; since(start) < milliseconds(500); ++turns)
+            if (!app.run_once(milliseconds(500))) return 5;
+        ::getrusage(RUSAGE_SELF, &after);
+        if (turns > 40) return 6;
+        if (app.stats().connections != 1) return 7;
+        clients[0].close(); // room for one
+        start = steady_clock::now();
+        while (app.stats().accepted < 2 && since(start) < patience)
+            if (!app.run_once(milliseconds(50))) return 8;
+        if (!turn(3) || clients[1].read().status != 200) return 9;
+        clients[2].send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        few.rlim_cur = few.rlim_max;
+        if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 10;
+        start = steady_clock::now();
+        while (app.stats().accepted < 3 && since(start) < patience)
+            if (!app.run_once(milliseconds(50))) return 11;
+        return turn(3) && clients[2].read().status == 200 ? 0 : 12;
+    }) == 0);
+}
+
+// -- deadlines
+
+TEST_CASE("server: a head that stops is 408, one that drips too") {
+    server_options o;
+    o.head_timeout = milliseconds(200);
+    running s(o);
+    s.app.get("/", hello);
+    s.start();
+    wire_client still = s.connect(), drip = s.connect(), good = s.connect();
+    CHECK(still.send("GET / HTTP/1.1\r\n"));
+    auto start = steady_clock::now();
+    bool open = true;
+    for (int i = 0; open && since(start) < milliseconds(3000); ++i) {
+        open = drip.send(i ? "x" : "GET /");
+        pollfd readable{drip.fd.get(), POLLIN, 0};
+        if (::poll(&readable, 1, 20) == 1) break;
+    }
+    CHECK(since(start) < milliseconds(2000));
+    for (wire_client* c : {&still, &drip}) {
+        answer got = c->read();
+        CHECK(got.status == 408);
+        CHECK(got.field("Connection") == "close");
+        CHECK(c->at_end());
+    }
+    CHECK(good.ask("/").status == 200); // kept, though it was there all the time
+}
+
+TEST_CASE("server: a body without progress is 408, one that goes on is not") {
+    server_options o;
+    o.body_timeout = milliseconds(200);
+    running s(o);
+    s.app.post("/", [](const request& r) { return text(r.body()); });
+    s.app.post("/stream", [](request&, body_reader in, responder res) {
+        auto both = std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(res));
+        both->first.on_data([both](string_view) {}, [both](const error&) { both->second = responder(); });
+    });
+    s.start();
+    for (const char* target : {"/", "/stream"}) {
+        CAPTURE(std::string(target));
+        wire_client still = s.connect();
+        CHECK(still.send("POST " + std::string(target) + " HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"));
+        CHECK(still.read().status == 408);
+        CHECK(still.at_end());
+    }
+    wire_client slow = s.connect();
+    CHECK(slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n"));
+    for (int i = 0; i < 8; ++i) {
+        ::usleep(60'000); // the pace of this sender: 480 ms in all
+        CHECK(slow.send("x"));
+    }
+    CHECK(slow.read().body == "xxxxxxxx");
+}
+
+TEST_CASE("server: an idle connection is closed in its time, without a word") {
+    server_options o;
+    o.idle_timeout = milliseconds(200);
+    running s(o);
+    s.app.get("/", hello);
+    s.start();
+    wire_client silent = s.connect(), kept = s.connect();
+    auto start = steady_clock::now();
+    CHECK(kept.ask("/").status == 200);
+    CHECK(silent.at_end());
+    CHECK(kept.at_end());
+    CHECK(since(start) >= milliseconds(150));
+    CHECK(since(start) < milliseconds(3000));
+}
+
+TEST_CASE("server: a client that doesn't read is cut, one that reads slowly is not") {
+    server_options o;
+    o.write_timeout = milliseconds(300);
+    running s(o);
+    std::string large(4 << 20, 'x');
+    s.app.get("/", [&](const request&) { return text(large); });
+    s.app.get("/stream", [&](request&, responder r) {
+        auto out = std::make_shared<body_writer>(r.stream(response().header("Content-Length", "4194304")));
+        auto sent = std::make_shared<std::size_t>(0);
+        auto more = [out, sent, &large] {
+            while (*sent < large.size()) {
+                *sent += 64 << 10;
+                if (out->write(string_view(large).substr(0, 64 << 10)) != written::ok) return;
+            }
+            out->end();
+        };
+        out->on_drain(more);
+        more();
+    });
+    s.start();
+    for (const char* target : {"/", "/stream"}) {
+        CAPTURE(std::string(target));
+        wire_client deaf = s.connect();
+        CHECK(deaf.send("GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(deaf.more(1));
+        CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+        deaf.rest();
+
+        wire_client slow = s.connect();
+        CHECK(slow.send("GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
+        auto start = steady_clock::now();
+        CHECK(slow.until("\r\n\r\n"));
+        while (slow.got.size() < large.size() && slow.more(256 << 10)) ::usleep(40'000);
+        CHECK(slow.got.size() >= large.size());
+        CHECK(since(start) > milliseconds(400)); // longer than the deadline, and never without progress
+    }
+}
+
+// -- wake-ups
+
+TEST_CASE("server: a half-closed client that waits for its answer costs no wake-ups") {
+    fd_watch watch;
+    folder at;
+    server app;
+    responder kept;
+    app.get("/", [&](request&, responder r) { kept = std::move(r); });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    c.shut();
+    while (!kept.is_open()) REQUIRE(app.run_once(milliseconds(1000)));
+    int turns = 0;
+    for (auto start = steady_clock::now(); since(start) < milliseconds(300); ++turns)
+        REQUIRE(app.run_once(milliseconds(300)));
+    CHECK(turns <= 4);
+    CHECK(kept.send(text("patience")));
+    for (auto start = steady_clock::now(); app.stats().connections > 0 && since(start) < patience;)
+        REQUIRE(app.run_once(milliseconds(100)));
+    CHECK(c.read().body == "patience");
+    CHECK(c.at_end());
+}
+
+TEST_CASE("server: what has nothing to do sleeps") {
+    fd_watch watch;
+    folder at;
+    server app;
+    app.get("/", hello);
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT"));
+    for (int i = 0; app.stats().requests == 0 && i < 10; ++i) REQUIRE(app.run_once(milliseconds(1000)));
+    CHECK(c.read().status == 200);
+    int turns = 0;
+    for (auto start = steady_clock::now(); since(start) < milliseconds(300); ++turns)
+        REQUIRE(app.run_once(milliseconds(300)));
+    CHECK(turns <= 3);
+}
+
+// -- in somebody else's loop
+
+TEST_CASE("server: a foreign loop sees connections, answers, deadlines and posts by poll()") {
+    fd_watch watch;
+    folder at;
+    server_options o;
+    o.idle_timeout = milliseconds(150);
+    server app(o);
+    app.post("/", [](const request& r) { return text(std::to_string(r.body().size())); });
+    app.post("/stream", [](request&, body_reader in, responder res) {
+        auto both = std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(res));
+        auto size = std::make_shared<std::size_t>(0);
+        both->first.on_data([size](string_view piece) { *size += piece.size(); },
+                            [both, size](const error&) { both->second.send(text(std::to_string(*size))); });
+    });
+    REQUIRE_FALSE(app.listen(at("s")));
+    const int pollable = app.pollable_fd();
+    REQUIRE(pollable >= 0);
+    auto serve_until = [&](auto claim) { // sleeps in poll() alone
+        for (auto start = steady_clock::now(); since(start) < patience;) {
+            if (claim()) return true;
+            pollfd ready{pollable, POLLIN, 0};
+            if (::poll(&ready, 1, 3000) != 1) return false;
+            result<bool> turn = app.run_once(milliseconds(0));
+            if (!turn || !*turn) return false;
+        }
+        return false;
+    };
+    std::string got;
+    std::atomic<bool> done{false};
+    std::thread peer([&] {
+        wire_client c(at("s"));
+        got += c.ask("/", "POST", "", std::string(3 << 20, 'b')).body + " ";
+        got += c.ask("/stream", "POST", "", std::string(3 << 20, 'b')).body + " ";
+        got += c.at_end() ? "closed" : "open"; // by idle_timeout
+        done = true;
+        app.post([] {}); // the loop looks at `done`
+    });
+    CHECK(serve_until([&] { return done.load(); }));
+    peer.join();
+    CHECK(got == "3145728 3145728 closed");
+
+    bool now = false, later = false;
+    auto start = steady_clock::now();
+    app.post([&] { now = true; });
+    app.post([&] { later = true; }, milliseconds(100));
+    CHECK(serve_until([&] { return now; }));
+    CHECK(serve_until([&] { return later; }));
+    CHECK(since(start) >= milliseconds(90));
+    app.stop();
+    CHECK_FALSE(serve_until([] { return false; }));
+    result<bool> last = app.run_once(milliseconds(0));
+    REQUIRE(last);
+    CHECK_FALSE(*last);
+}
+
+TEST_CASE("server: post() from any thread, in order, and after a delay") {
+    running s;
+    s.start();
+    handed<int> ran;
+    for (int i = 0; i < 3; ++i) s.app.post([&ran, i] { ran.put(i); });
+    s.app.post([&ran] { ran.put(100); }, milliseconds(120));
+    s.app.post([&ran] { ran.put(50); }, milliseconds(30));
+    auto start = steady_clock::now();
+    for (int expected : {0, 1, 2, 50, 100}) CHECK(ran.take() == expected);
+    CHECK(since(start) >= milliseconds(100));
+    s.app.post([] { throw std::runtime_error("mine"); });
+    s.app.post([&ran] { ran.put(7); });
+    CHECK(ran.take() == 7);
+}
+
+// -- connections from elsewhere
+
+TEST_CASE("server: it serves an adopted pair and ends when that does") {
+    fd_watch watch;
+    pair_of_sockets p;
+    server app;
+    app.get("/", hello);
+    REQUIRE_FALSE(app.adopt(std::move(p.a)));
+    wire_client c(std::move(p.b));
+    std::thread thread([&] { CHECK_FALSE(app.run()); });
+    CHECK(c.ask("/").body == "Hello Anonymous");
+    c.close();
+    thread.join();
+}
+
+TEST_CASE("server: an adopted connection has its idle time from when it was adopted") {
+    fd_watch watch;
+    pair_of_sockets early, late;
+    server_options o;
+    o.idle_timeout = milliseconds(300);
+    server app(o);
+    app.get("/", hello);
+    CHECK(comes_true([start = steady_clock::now()] { return since(start) > milliseconds(400); })); // built early
+    REQUIRE_FALSE(app.adopt(std::move(early.a)));
+    wire_client c(std::move(early.b));
+    auto start = steady_clock::now();
+    std::thread thread([&] { CHECK_FALSE(app.run()); });
+    CHECK(c.at_end());
+    CHECK(since(start) >= milliseconds(250));
+    CHECK(since(start) < milliseconds(3000));
+    thread.join();
+    CHECK(app.adopt(std::move(late.a)) == errc::stopped);
+}
+
+TEST_CASE("server: adopting while it runs, and only what is a connected stream") {
+    running s;
+    s.app.get("/", hello);
+    s.start();
+    CHECK(s.connect().ask("/").status == 200);
+    pair_of_sockets p;
+    REQUIRE_FALSE(s.app.adopt(std::move(p.a)));
+    wire_client c(std::move(p.b));
+    CHECK(c.ask("/").status == 200);
+    CHECK(s.app.adopt(unique_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))) == errc::bad_descriptor);
+    CHECK(s.app.adopt(unique_fd()) == errc::bad_descriptor);
+}
+
+TEST_CASE("server: a listener that was handed over lives on") {
+    fd_watch watch;
+    folder at;
+    unique_fd heir;
+    {
+        server app;
+        listen_options named;
+        named.name = "main";
+        REQUIRE_FALSE(app.listen(at("s"), named));
+        CHECK(app.hand_over("other").error() == std::errc::no_such_file_or_directory);
+        auto got = app.hand_over("main");
+        REQUIRE(got);
+        heir = *std::move(got);
+        app.stop();
+        CHECK_FALSE(app.run());
+    }
+    CHECK(exists(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.connected);
+    unique_fd accepted(::accept4(heir.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    CHECK(accepted);
+}
+
+// -- hooks
+
+TEST_CASE("server: before runs at the head and may answer; after sees and may change the answer") {
+    running s;
+    handed<std::string> order;
+    std::atomic<int> ran{0};
+    s.app.use([&](request& r) -> std::optional<response> {
+        order.put("before 1");
+        r.tag() = 77;
+        if (r.path() == "/closed") return response(403);
+        return {};
+    }, [&](const exchange& e, response& r) {
+        order.put("after 1 " + std::to_string(e.status));
+        r.header("X-Tag", std::to_string(e.tag));
+    });
+    s.app.use([&](request&) -> std::optional<response> {
+        order.put("before 2");
+        return {};
+    }, [&](const exchange&, response&) { order.put("after 2"); });
+    s.app.get("/", [&](const request&) { return ++ran, text("x"); });
+    s.app.post("/closed", [&](const request&) { return ++ran, text("x"); });
+    s.start();
+    wire_client c = s.connect();
+    answer got = c.ask("/");
+    CHECK(got.field("X-Tag") == "77");
+    for (const char* step : {"before 1", "before 2", "after 1 200", "after 2"}) CHECK(order.take() == step);
+    CHECK(c.send("POST /closed HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"));
+    CHECK(c.read().status == 403); // before the body came
+    for (const char* step : {"before 1", "after 1 403", "after 2"}) CHECK(order.take() == step);
+    CHECK(ran == 1);
+}
+
+TEST_CASE("server: a hook that throws is a 500, not the end") {
+    running s;
+    s.app.use([](request& r) -> std::optional<response> {
+        if (r.path() == "/bad") throw std::runtime_error("hook");
+        return {};
+    });
+    s.app.get("/", hello);
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/bad").status == 500);
+    CHECK(c.ask("/").status == 200);
+}
+
+TEST_CASE("server: on_exchange tells of every exchange, once") {
+    struct seen {
+        std::string method, target, listener;
+        int status;
+        std::uint64_t in, out, tag;
+        uid_t uid;
+        bool failed, timed;
+    };
+    handed<seen> all;
+    running s;
+    handed<responder> waiting;
+    s.app.on_exchange([&](const exchange& e) {
+        all.put({std::string(e.method), std::string(e.target), std::string(e.listener), e.status, e.bytes_in,
+                 e.bytes_out, e.tag, e.peer.uid, static_cast<bool>(e.why), e.time.count() >= 0});
+    });
+    s.app.use([](request& r) -> std::optional<response> {
+        r.tag() = 5;
+        return {};
+    });
+    s.app.get("/", hello);
+    s.app.post("/echo", [](const request& r) { return text(r.body()); });
+    s.app.get("/later", [&](request&, responder r) { waiting.put(std::move(r)); });
+    s.app.get("/stream", [](request&, responder r) {
+        body_writer out = r.stream(response());
+        out.write("12345");
+        out.end();
+    });
+    listen_options o;
+    o.name = "main";
+    s.start(o);
+    struct row {
+        std::string name, input, method, target;
+        int status;
+        std::uint64_t in, out;
+    };
+    const row rows[] = {
+        {"plain", "GET /?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/?q", 200, 0, 15},
+        {"a body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "POST", "/echo", 200, 3, 3},
+        {"chunks", "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "POST",
+         "/echo", 200, 3, 3},
+        {"a stream", "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/stream", 200, 0, 5},
+        {"no route", "GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/a/b", 404, 0, 14},
+        {"HEAD", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD", "/", 200, 0, 0},
+    };
+    auto check = [&](const row& r) {
+        CAPTURE(r.name);
+        seen got = all.take();
+        CHECK(got.method == r.method);
+        CHECK(got.target == r.target);
+        CHECK(got.listener == "main");
+        CHECK(got.status == r.status);
+        CHECK(got.in == r.in);
+        CHECK(got.out == r.out);
+        CHECK(got.tag == 5);
+        CHECK(got.uid == ::getuid());
+        CHECK(got.failed == (r.status == 0));
+        CHECK(got.timed);
+    };
+    wire_client c = s.connect();
+    for (const row& r : rows) {
+        CHECK(c.send(r.input));
+        CHECK(c.read(r.method == "HEAD").status == r.status);
+        check(r);
+    }
+    CHECK(c.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc"));
+    CHECK(comes_true([&] { return s.app.stats().requests == 7; }));
+    CHECK(c.send("def"));
+    CHECK(c.read().status == 200);
+    check({"a body in pieces", "", "POST", "/echo", 200, 6, 6});
+    CHECK(c.send("GET /later HTTP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(waiting.take().send(text("late")));
+    CHECK(c.read().status == 200);
+    check({"later", "", "GET", "/later", 200, 0, 4});
+    CHECK(c.send("GET /later HTTP/1.1\r\nHost: a\r\n\r\n"));
+    responder kept = waiting.take();
+    c.close();
+    check({"cut", "", "GET", "/later", 0, 0, 0});
+    CHECK(all.count() == 0);
+}
+
+TEST_CASE("server: refusals are logged with their peer") {
+    running s;
+    handed<std::string> log;
+    s.app.on_log([&](string_view line) { log.put(std::string(line)); });
+    s.app.get("/", hello);
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send("GET / HTTP/1.1\r\nHost : a\r\n\r\n"));
+    CHECK(c.read().status == 400);
+    std::string line = log.take();
+    CHECK(line.find("400") == 0);
+    CHECK(line.find("pid=" + std::to_string(::getpid())) != std::string::npos);
+    CHECK(line.find("uid=" + std::to_string(::getuid())) != std::string::npos);
+}
+
+// -- peers that do as they like
+
+TEST_CASE("server: it survives clients that vanish in every state") {
+    running s;
+    handed<std::shared_ptr<responder>> kept;
+    std::string large(1 << 20, 'x');
+    s.app.get("/", hello);
+    s.app.get("/large", [&](const request&) { return text(large); });
+    s.app.get("/wait", [&](request&, responder r) { kept.put(std::make_shared<responder>(std::move(r))); });
+    s.app.post("/stream", [](request&, body_reader in, responder res) {
+        auto both = std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(res));
+        both->first.on_data([](string_view) {}, [both](const error& why) {
+            both->second.send(why ? response(500) : text("whole"));
+        });
+    });
+    s.start();
+    for (const char* input : {"", "G", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET /large HTTP/1.1\r\nHost: a\r\n\r\n",
+                              "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n", "garbage\r\n\r\n",
+                              "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc",
+                              "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc",
+                              "POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+                              "GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /large HTTP/1.1\r\nHost: a\r\n\r\n"}) {
+        CAPTURE(std::string(input));
+        for (int i = 0; i < 4; ++i) {
+            wire_client c = s.connect();
+            CHECK(c.send(input));
+            if (i & 1) c.shut();
+        }
+        CHECK(s.connect().ask("/").status == 200);
+        CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    }
+    while (kept.count() > 0) CHECK_FALSE(kept.take()->is_open());
+}
+
+TEST_CASE("server: bytes that follow a descriptor are read too") {
+    fd_watch watch;
+    pair_of_sockets p;
+    server app;
+    app.get("/", hello);
+    REQUIRE_FALSE(app.adopt(std::move(p.a)));
+    wire_client c(std::move(p.b));
+    // recvmsg(2) stops after a message with descriptors, however much room there is.
+    iovec part{const_cast<char*>("GET / HTTP/1.1\r\nHo"), 18};
+    const std::vector<int> passed{0};
+    REQUIRE(detail::transmit_fds(c.fd.get(), &part, 1, passed) == 18);
+    CHECK(c.send("st: a\r\n\r\n"));
+    for (auto start = steady_clock::now(); app.stats().requests == 0 && since(start) < milliseconds(2000);)
+        REQUIRE(app.run_once(milliseconds(200)));
+    REQUIRE(app.stats().requests == 1);
+    CHECK(c.read().status == 200);
+    c.close();
+    for (auto start = steady_clock::now(); app.stats().connections > 0 && since(start) < patience;)
+        REQUIRE(app.run_once(milliseconds(100)));
+}

@@ -1,0 +1,853 @@
+// Part I [4a] on real sockets: bodies in pieces, in both directions, upgrades, events, contents.
+#include "raw_client.hpp"
+
+using namespace raw;
+
+namespace {
+
+std::string get_of(const std::string& target, const char* version = "1.1", const std::string& fields = "") {
+    return "GET " + target + " HTTP/" + version + "\r\nHost: a\r\n" + fields + "\r\n";
+}
+std::string post_of(const std::string& target, std::size_t size, const std::string& fields = "") {
+    return "POST " + target + " HTTP/1.1\r\nHost: a\r\n" + fields +
+           "Content-Length: " + std::to_string(size) + "\r\n\r\n";
+}
+
+/// Bytes in which a piece that is lost, doubled or moved shows.
+std::string pattern(std::size_t size) {
+    std::string made(size, '\0');
+    std::uint32_t state = 12345;
+    for (char& c : made) c = static_cast<char>('a' + ((state = state * 1664525 + 1013904223) >> 24) % 26);
+    return made;
+}
+
+std::size_t resident_kib() {
+    long pages = 0, unused = 0;
+    if (FILE* f = std::fopen("/proc/self/statm", "re")) {
+        if (std::fscanf(f, "%ld %ld", &unused, &pages) != 2) pages = 0;
+        std::fclose(f);
+    }
+    return static_cast<std::size_t>(pages) * 4;
+}
+
+unique_fd file_of(string_view bytes) {
+    unique_fd fd(::memfd_create("test", MFD_CLOEXEC));
+    REQUIRE(::write(fd.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+    return fd;
+}
+
+std::size_t smallest(std::size_t a, std::size_t b, std::size_t c) {
+    std::size_t less = a < b ? a : b;
+    return less < c ? less : c;
+}
+
+/// What a streaming handler got, kept for the test's thread.
+struct streamed {
+    body_reader in;
+    responder res;
+};
+
+} // namespace
+
+// -- out
+
+TEST_CASE("streams: pieces from another thread arrive in their order, framed as the head says") {
+    running s;
+    handed<body_writer> writers;
+    s.app.get("/{length}", [&](request& r, responder res) {
+        response head;
+        if (r.param("length") != "0") head.header("Content-Length", r.param("length"));
+        writers.put(res.stream(std::move(head)));
+    });
+    s.start();
+    struct row {
+        std::string name, target;
+        const char* version;
+        bool kept;
+    };
+    const row rows[] = {{"chunked", "/0", "1.1", true}, {"of a length", "/300000", "1.1", true},
+                        {"until close", "/0", "1.0", false}, {"of a length, 1.0", "/300000", "1.0", false}};
+    const std::string body = pattern(300'000);
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        wire_client c = s.connect();
+        CHECK(c.send(get_of(r.target, r.version)));
+        body_writer out = writers.take();
+        std::thread writer([&] {
+            for (std::size_t at = 0; at < body.size(); at += 1000)
+                if (out.write(string_view(body).substr(at, 1000)) == written::full) out.wait(patience);
+            CHECK(out.end({{"X-Sum", "1"}}));
+        });
+        answer got = c.read();
+        writer.join();
+        CHECK(got.whole);
+        CHECK((got.body == body));
+        CHECK(c.trailers == (r.name == "chunked" ? "X-Sum: 1\n" : ""));
+        if (!r.kept) CHECK(c.at_end());
+    }
+}
+
+TEST_CASE("streams: what is written leaves at once, not at the end") {
+    running s;
+    handed<body_writer> writers;
+    s.app.get("/", [&](request&, responder res) { writers.put(res.stream(response())); });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    body_writer out = writers.take();
+    CHECK(c.until("\r\n\r\n"));
+    for (const char* piece : {"one", "two", "three"}) {
+        CHECK(out.write(piece) == written::ok);
+        CHECK(c.until(piece));
+    }
+    CHECK(out.end());
+    CHECK(c.until("0\r\n\r\n"));
+}
+
+TEST_CASE("streams: a writer that is dropped, cut or wrong is a cut that the client sees") {
+    running s;
+    s.app.get("/{how}", [&](request& r, responder res) {
+        string_view how = r.param("how");
+        response head;
+        if (how == "short" || how == "long") head.header("Content-Length", "10");
+        body_writer out = res.stream(std::move(head));
+        out.write("12345");
+        if (how == "cut") out.cut();
+        if (how == "short") CHECK_FALSE(out.end());
+        if (how == "long") CHECK(out.write("678901") == written::closed);
+        if (how == "throws") throw std::runtime_error("on purpose");
+    });
+    s.start();
+    for (const char* how : {"dropped", "cut", "short", "long", "throws"}) {
+        CAPTURE(std::string(how));
+        wire_client c = s.connect();
+        CHECK(c.send(get_of("/" + std::string(how)) + get_of("/" + std::string(how))));
+        answer got = c.read();
+        CHECK(got.status == 200);
+        CHECK(got.body == "12345");
+        CHECK_FALSE(got.whole);
+        CHECK(c.at_end());
+    }
+}
+
+TEST_CASE("streams: a slow reader makes the writer full; it may wait, or be told") {
+    server_options o;
+    o.max_write_buffer_bytes = 100'000;
+    running s(o);
+    handed<std::shared_ptr<body_writer>> writers;
+    std::atomic<int> drained{0};
+    s.app.get("/", [&](request&, responder res) {
+        auto out = std::make_shared<body_writer>(res.stream(response().header("Content-Length", "100000000")));
+        out->on_drain([&] { ++drained; });
+        writers.put(out);
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    auto out = writers.take();
+    const std::string piece = pattern(50'000);
+    std::size_t sent = 0;
+    written how = written::ok;
+    // The socket takes some of it; what it doesn't take counts.
+    for (int i = 0; i < 1000 && how == written::ok; ++i) {
+        how = out->write(piece), sent += piece.size();
+        comes_true([] { return false; }, milliseconds(1));
+    }
+    CHECK(how == written::full);
+    CHECK(sent < 10'000'000);
+    CHECK(out->wait(milliseconds(50)) == written::full);
+    CHECK(drained == 0);
+    while (c.got.size() < sent && out->wait(milliseconds(0)) == written::full) REQUIRE(c.more());
+    CHECK(out->wait(patience) == written::ok);
+    CHECK(comes_true([&] { return drained == 1; }));
+    CHECK(out->write("x") == written::ok);
+    do how = out->write(piece);
+    while (how == written::ok || (how == written::full && out->wait(milliseconds(100)) == written::ok));
+    CHECK(how == written::full);
+    CHECK(out->write("one more in spite of it") == written::closed);
+    CHECK_FALSE(out->is_open());
+    c.rest();
+    CHECK(c.at_end());
+}
+
+TEST_CASE("streams: on_close tells once that nobody listens any more") {
+    running s;
+    handed<std::shared_ptr<body_writer>> writers;
+    std::atomic<int> closed{0};
+    s.app.get("/", [&](request&, responder res) {
+        auto out = std::make_shared<body_writer>(res.stream(response()));
+        out->on_close([&, out] { ++closed; }); // owns what it listens to
+        writers.put(out);
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    CHECK(c.until("\r\n\r\n"));
+    auto out = writers.take();
+    c.close();
+    CHECK(comes_true([&] { return closed == 1; }));
+    CHECK_FALSE(out->is_open());
+    CHECK(out->write("x") == written::closed);
+    CHECK_FALSE(out->end());
+    CHECK(comes_true([&] { return out.use_count() == 1; }));
+    CHECK(closed == 1);
+}
+
+TEST_CASE("streams: on the loop, wait() and read() would stop everybody, and say so") {
+    running s;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        char byte;
+        bool refused = in.read(&byte, 1).error() == errc::would_block_loop;
+        body_writer out = res.stream(response());
+        out.write(refused && out.wait(milliseconds(1)) == written::closed ? "refused" : "blocked");
+        out.end();
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/", "POST").body == "refused");
+}
+
+TEST_CASE("streams: the writer of HEAD, 204 and 304 finds itself closed") {
+    running s;
+    handed<body_writer> writers;
+    s.app.get("/{status}", [&](request& r, responder res) {
+        writers.put(res.stream(response(std::stoi(std::string(r.param("status"))))));
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/200", "HEAD").status == 200);
+    CHECK(c.ask("/204").status == 204);
+    CHECK(c.ask("/304").status == 304);
+    for (int i = 0; i < 3; ++i) {
+        body_writer out = writers.take();
+        CHECK(comes_true([&] { return !out.is_open(); }));
+        CHECK(out.write("x") == written::closed);
+    }
+    CHECK(c.ask("/200", "HEAD").status == 200); // the connection was kept
+}
+
+// -- in
+
+TEST_CASE("streams: a body as it comes, by length and in chunks, with its trailers") {
+    running s;
+    s.app.post("/", [](request&, body_reader in, responder res) {
+        auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        auto got = std::make_shared<std::string>();
+        st->in.on_data([got](string_view piece) { got->append(piece); }, [st, got](const error& why) {
+            response r = why ? text(why.message()).status(400) : text(*got);
+            r.header("X-Trailer", st->in.trailers().get("x-sum"));
+            st->res.send(std::move(r));
+        });
+    });
+    s.start();
+    wire_client c = s.connect();
+    const std::string body = pattern(3'000'000);
+    CHECK((c.ask("/", "POST", "", body).body == body));
+    CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    for (std::size_t at = 0; at < 90'000; at += 30'000)
+        CHECK(c.send("7530\r\n" + body.substr(at, 30'000) + "\r\n"));
+    CHECK(c.send("0\r\nX-Sum: 42\r\n\r\n"));
+    answer got = c.read();
+    CHECK((got.body == body.substr(0, 90'000)));
+    CHECK(got.field("X-Trailer") == "42");
+    CHECK(c.ask("/", "POST", "", "again").body == "again");
+}
+
+TEST_CASE("streams: another thread may read a body, blocking") {
+    running s;
+    handed<std::shared_ptr<streamed>> bodies;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        bodies.put(std::make_shared<streamed>(streamed{std::move(in), std::move(res)}));
+    });
+    s.start();
+    const std::string body = pattern(2'000'000);
+    for (const char* fields : {"", "Expect: 100-continue\r\n"}) {
+        wire_client c = s.connect();
+        CHECK(c.send(post_of("/", body.size(), fields)));
+        auto st = bodies.take();
+        std::thread reader([&] {
+            std::string got;
+            char room[10'000];
+            for (;;) {
+                result<std::size_t> count = st->in.read(room, sizeof room);
+                REQUIRE(count);
+                if (*count == 0) break;
+                got.append(room, *count);
+            }
+            st->res.send(text(got == body ? "same" : "different"));
+        });
+        if (*fields) CHECK(c.read().status == 100);
+        CHECK(c.send(body));
+        CHECK(c.read().body == "same");
+        reader.join();
+    }
+}
+
+TEST_CASE("streams: a body that is cut is cut_off, never whole") {
+    running s;
+    handed<std::shared_ptr<streamed>> bodies;
+    handed<error> ends;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        st->in.on_data([](string_view) {}, [&, st](const error& why) { ends.put(why); });
+    });
+    s.app.post("/read", [&](request&, body_reader in, responder res) {
+        bodies.put(std::make_shared<streamed>(streamed{std::move(in), std::move(res)}));
+    });
+    s.start();
+    for (bool closes : {false, true}) {
+        for (const char* sent : {"5\r\nabcde\r\n", "5\r\nabc", "5\r\nabcde\r\n0\r\n", ""}) {
+            CAPTURE(std::string(sent));
+            wire_client c = s.connect();
+            CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(sent)));
+            if (closes) c.close();
+            else c.shut();
+            CHECK(ends.take() == errc::cut_off);
+        }
+        wire_client c = s.connect();
+        CHECK(c.send(post_of("/read", 10) + "abc"));
+        auto st = bodies.take();
+        char room[100];
+        std::size_t sum = 0;
+        result<std::size_t> count = st->in.read(room, sizeof room);
+        for (closes ? c.close() : c.shut(); count && *count; count = st->in.read(room, sizeof room)) sum += *count;
+        CHECK(count.error() == errc::cut_off);
+        CHECK(sum == 3);
+    }
+}
+
+TEST_CASE("streams: a reader that pauses stops the sender; memory stays bounded") {
+    running s;
+    handed<std::shared_ptr<streamed>> bodies;
+    std::atomic<std::size_t> got{0};
+    std::atomic<bool> done{false};
+    s.app.post("/paused", [&](request&, body_reader in, responder res) {
+        auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        st->in.on_data([&, st](string_view piece) {
+            if (got.fetch_add(piece.size()) == 0) st->in.pause();
+        }, [&](const error& why) { done = !why; });
+        bodies.put(st);
+    });
+    s.app.post("/unasked", [&](request&, body_reader in, responder res) {
+        bodies.put(std::make_shared<streamed>(streamed{std::move(in), std::move(res)}));
+    });
+    s.start();
+    constexpr std::size_t size = 64 << 20;
+    const std::string piece = pattern(64 << 10);
+    for (const char* target : {"/unasked", "/paused"}) {
+        CAPTURE(std::string(target));
+        wire_client c = s.connect();
+        CHECK(c.send(post_of(target, size)));
+        auto st = bodies.take();
+        std::size_t before = resident_kib();
+        std::size_t sent = c.flood(piece, size);
+        CHECK(sent < (4 << 20));
+        CHECK(resident_kib() < before + (16 << 10));
+        if (std::string(target) == "/unasked") {
+            st->in.on_data([&](string_view bytes) { got += bytes.size(); }, [&](const error& why) { done = !why; });
+        } else {
+            st->in.resume();
+        }
+        while (sent < size) {
+            std::size_t count = size - sent < piece.size() ? size - sent : piece.size();
+            REQUIRE(c.send(string_view(piece).substr(0, count)));
+            sent += count;
+        }
+        CHECK(comes_true([&] { return done.load(); }));
+        CHECK(got == size);
+        CHECK(resident_kib() < before + (16 << 10));
+        CHECK(st->res.send(text("ok")));
+        CHECK(c.read().body == "ok");
+        got = 0, done = false;
+    }
+}
+
+TEST_CASE("streams: an early answer is heard, and the connection is not used again") {
+    running s;
+    handed<error> ends;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        auto kept = std::make_shared<body_reader>(std::move(in));
+        kept->on_data([](string_view) {}, [&, kept](const error& why) { ends.put(why); });
+        res.send(text("no, thanks").status(409));
+    });
+    s.app.post("/dropped", [&](request&, body_reader, responder res) { res.send(text("no, thanks").status(409)); });
+    s.start();
+    for (const char* target : {"/", "/dropped"}) {
+        wire_client c = s.connect();
+        CHECK(c.send(post_of(target, 100'000'000)));
+        c.flood(pattern(64 << 10), 1 << 20, 50);
+        answer got = c.read();
+        CHECK(got.status == 409);
+        CHECK(got.body == "no, thanks");
+        CHECK(got.field("Connection") == "close");
+        CHECK(c.at_end());
+    }
+    CHECK(static_cast<bool>(ends.take()));
+}
+
+TEST_CASE("streams: both directions at once, on one connection") {
+    running s;
+    s.app.post("/", [](request& r, body_reader in, responder res) {
+        relay(std::move(in), res.stream(response().header("Content-Length", r.header("Content-Length"))));
+    });
+    s.start();
+    wire_client c = s.connect();
+    const std::string body = pattern(5'000'000);
+    CHECK(c.send(post_of("/", body.size())));
+    std::thread sender([&] { c.send(body); });
+    answer got = c.read();
+    sender.join();
+    CHECK(got.whole);
+    CHECK((got.body == body));
+}
+
+TEST_CASE("streams: a relay passes trailers on, a cut stays a cut, a slow side stops the fast one") {
+    server_options o;
+    o.max_write_buffer_bytes = 256 << 10;
+    running s(o);
+    handed<error> ends;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        relay(std::move(in), res.stream(response()), [&](const error& why) { ends.put(why); });
+    });
+    s.start();
+    {
+        wire_client c = s.connect();
+        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: v\r\n\r\n"));
+        answer got = c.read();
+        CHECK(got.body == "abc");
+        CHECK(c.trailers == "T: v\n");
+        CHECK_FALSE(static_cast<bool>(ends.take()));
+    }
+    {
+        wire_client c = s.connect();
+        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"));
+        CHECK(c.until("abc\r\n"));
+        c.shut();
+        CHECK_FALSE(c.read().whole);
+        CHECK(ends.take() == errc::cut_off);
+    }
+    wire_client c = s.connect();
+    CHECK(c.send(post_of("/", 64 << 20)));
+    std::size_t before = resident_kib();
+    CHECK(c.flood(pattern(64 << 10), 64 << 20) < (8 << 20));
+    CHECK(resident_kib() < before + (16 << 10));
+    c.close();
+    CHECK(static_cast<bool>(ends.take()));
+}
+
+TEST_CASE("streams: a content that is a reader is passed on, from a plain handler's answer too") {
+    running s;
+    handed<std::shared_ptr<body_reader>> readers;
+    s.app.post("/echo", [](request&, body_reader in, responder res) { res.send(bytes(content(std::move(in)))); });
+    s.start();
+    wire_client c = s.connect();
+    const std::string body = pattern(1'000'000);
+    CHECK(c.send(post_of("/echo", body.size())));
+    std::thread sender([&] { c.send(body); });
+    answer got = c.read();
+    sender.join();
+    CHECK(got.whole);
+    CHECK((got.body == body));
+}
+
+// -- contents
+
+TEST_CASE("streams: every kind of content arrives whole, small and large, and HEAD knows its length") {
+    running s;
+    const std::string large = pattern(3'000'000);
+    std::atomic<int> released{0};
+    struct row {
+        std::string name;
+        bool has_length;
+    };
+    const row rows[] = {{"text", true}, {"literal", true}, {"borrowed", true}, {"sealed", true},
+                        {"file", true}, {"pulled", true}, {"chunked", false}};
+    auto make = [&](string_view kind, std::size_t size) -> content {
+        string_view view = string_view(large).substr(0, size);
+        if (kind == "literal") return content::literal(view);
+        if (kind == "borrowed") return content::borrowed(view, [&] { ++released; });
+        if (kind == "sealed") return content(*sealed_memory::copy_of(view));
+        if (kind == "file") return content::file(file_of("xyz" + std::string(view) + "more"), 3, size);
+        if (kind == "text") return content(view);
+        auto fill = [view, at = std::size_t{0}](char* into, std::size_t room) mutable -> result<std::size_t> {
+            std::size_t count = smallest(room, view.size() - at, 100'000);
+            std::memcpy(into, view.data() + at, count);
+            at += count;
+            return count;
+        };
+        if (kind == "pulled") return content::pulled(fill, size);
+        return content::pulled(fill);
+    };
+    s.app.get("/{kind}/{size}", [&](const request& r) {
+        return bytes(make(r.param("kind"), std::stoul(std::string(r.param("size")))));
+    });
+    s.app.get("/later/{kind}/{size}", [&](request& r, responder res) {
+        res.send(bytes(make(r.param("kind"), std::stoul(std::string(r.param("size"))))));
+    });
+    s.start();
+    wire_client c = s.connect();
+    int sent = 0;
+    for (const row& r : rows)
+        for (const char* prefix : {"/", "/later/"})
+            for (std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{16'384}, std::size_t{16'385}, large.size()}) {
+                CAPTURE(r.name);
+                CAPTURE(size);
+                std::string target = prefix + r.name + "/" + std::to_string(size);
+                answer got = c.ask(target);
+                CHECK(got.status == 200);
+                CHECK(got.whole);
+                CHECK((got.body == large.substr(0, size)));
+                CHECK(got.field("Content-Length") == (r.has_length ? std::to_string(size) : ""));
+                answer head = c.ask(target, "HEAD");
+                CHECK(head.status == 200);
+                CHECK(head.field("Content-Length") == (r.has_length ? std::to_string(size) : ""));
+                sent += r.name == "borrowed" ? 2 : 0;
+                if (r.name == "borrowed") CHECK(comes_true([&] { return released == sent; }));
+            }
+    CHECK(released == sent);
+    CHECK(sent > 0);
+}
+
+TEST_CASE("streams: borrowed bytes are released once, also when nobody reads them") {
+    std::atomic<int> released{0};
+    const std::string large = pattern(8 << 20);
+    {
+        running s;
+        s.app.get("/", [&](const request&) { return text(content::borrowed(large, [&] { ++released; })); });
+        s.app.get("/later", [&](request&, responder res) { res.send(text(content::borrowed(large, [&] { ++released; }))); });
+        s.start();
+        wire_client c = s.connect();
+        CHECK(c.send(get_of("/")));
+        CHECK(c.more(1));
+        c.close();
+        CHECK(comes_true([&] { return released == 1; }));
+        wire_client d = s.connect();
+        CHECK(d.send(get_of("/later")));
+        CHECK(d.more(1));
+        s.app.stop();
+        s.app.stop();
+        CHECK(comes_true([&] { return s.ended.load(); }));
+        CHECK(released == 2);
+    }
+    CHECK(released == 2);
+    { response never = text(content::borrowed(large, [&] { ++released; })); }
+    CHECK(released == 3);
+}
+
+TEST_CASE("streams: content that fails, ends early or lies is a cut") {
+    running s;
+    const std::string bytes_of = pattern(1'000'000);
+    s.app.get("/error", [](const request&) {
+        return text(content::pulled([n = 0](char* into, std::size_t) mutable -> result<std::size_t> {
+            if (n++) return error(std::make_error_code(std::errc::io_error), "test");
+            return *into = 'x', 1;
+        }));
+    });
+    s.app.get("/throws", [](const request&) {
+        return text(content::pulled([](char*, std::size_t) -> result<std::size_t> { throw std::runtime_error("x"); }));
+    });
+    s.app.get("/short", [](const request&) {
+        return text(content::pulled([n = 0](char* into, std::size_t) mutable -> result<std::size_t> {
+            *into = 'x';
+            return std::size_t{n++ == 0};
+        }, 10));
+    });
+    s.app.get("/lies", [](const request&) {
+        return text(content::pulled([](char*, std::size_t room) -> result<std::size_t> { return room + 1; }, 10));
+    });
+    s.app.get("/file", [&](const request&) { return text(content::file(file_of(bytes_of), 0, 2'000'000)); });
+    s.app.get("/bad-fd", [&](const request&) { return text(content::file(unique_fd(), 0, 10)); });
+    s.start();
+    for (const char* target : {"/error", "/throws", "/short", "/lies", "/file", "/bad-fd"}) {
+        CAPTURE(std::string(target));
+        wire_client c = s.connect();
+        answer got = c.ask(target);
+        CHECK_FALSE(got.whole);
+        CHECK(c.at_end());
+    }
+}
+
+TEST_CASE("streams: a client that goes away under sendfile kills nobody (SIGPIPE)") {
+    CHECK(in_child([] {
+        ::signal(SIGPIPE, SIG_DFL);
+        folder at;
+        server app;
+        const std::string large = pattern(8 << 20);
+        app.get("/", [&](const request&) { return text(content::file(file_of(large), 0, large.size())); });
+        if (app.listen(at("s"))) return 1;
+        wire_client c(at("s"));
+        c.send(get_of("/"));
+        while (app.stats().bytes_out < 1000)
+            if (!app.run_once(milliseconds(100))) return 2;
+        c.close();
+        while (app.stats().connections > 0)
+            if (!app.run_once(milliseconds(100))) return 3;
+        wire_client again(at("s"));
+        again.send(get_of("/"));
+        again.shut();
+        ::shutdown(again.fd.get(), SHUT_RDWR); // gone before the first byte
+        for (int i = 0; i < 10; ++i)
+            if (!app.run_once(milliseconds(10))) return 4;
+        sigset_t blocked, pending;
+        ::sigprocmask(SIG_BLOCK, nullptr, &blocked);
+        ::sigpending(&pending);
+        return ::sigismember(&blocked, SIGPIPE) == 0 && ::sigismember(&pending, SIGPIPE) == 0 ? 0 : 5;
+    }) == 0);
+}
+
+// -- upgrades
+
+TEST_CASE("streams: an upgraded connection carries bytes both ways, half-closed too") {
+    running s;
+    std::atomic<int> closed{0};
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat", [&](upgraded opened) {
+            CHECK(static_cast<bool>(opened));
+            auto up = std::make_shared<upgraded>(std::move(opened));
+            up->out.on_close([&, up] { ++closed; });
+            up->in.on_data([up](string_view piece) { up->out.write("<" + std::string(piece) + ">"); },
+                           [up](const error& why) {
+                               up->out.write(why ? "cut" : "bye");
+                               up->out.end();
+                           });
+        });
+    });
+    s.start();
+    const std::string fields = "Connection: Upgrade\r\nUpgrade: tcp, chat\r\n";
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/", "1.1", fields) + "early"));
+    answer got = c.read();
+    CHECK(got.status == 101);
+    CHECK(got.field("Upgrade") == "chat");
+    CHECK(got.field("Connection") == "Upgrade");
+    CHECK(c.until("<early>"));
+    CHECK(c.send("GET / HTTP/1.1\r\n\r\n"));
+    CHECK(c.until("<GET / HTTP/1.1\r\n\r\n>"));
+    c.shut();
+    CHECK(c.until("bye"));
+    c.got.clear();
+    CHECK(c.at_end());
+    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    CHECK(comes_true([&] { return closed == 1; }));
+
+    wire_client plain = s.connect();
+    CHECK(plain.ask("/").status == 426);
+    CHECK(plain.ask("/", "GET", "Connection: Upgrade\r\nUpgrade: other\r\n").status == 426);
+}
+
+TEST_CASE("streams: the other half of an upgraded connection lives on") {
+    running s;
+    handed<std::shared_ptr<upgraded>> opened;
+    handed<std::string> got;
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat", [&](upgraded up) { opened.put(std::make_shared<upgraded>(std::move(up))); });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
+    CHECK(c.read().status == 101);
+    auto up = opened.take();
+    CHECK(up->out.write("first") == written::ok);
+    CHECK(up->out.end()); // SHUT_WR
+    CHECK(c.until("first"));
+    c.got.clear();
+    CHECK(c.at_end());
+    up->in.on_data([&](string_view piece) { got.put(std::string(piece)); },
+                   [&](const error& why) { got.put(why ? "cut" : "end"); });
+    CHECK(c.send("still here"));
+    CHECK(got.take() == "still here");
+    c.shut();
+    CHECK(got.take() == "end");
+    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+}
+
+TEST_CASE("streams: an upgraded connection that is dropped, or left by its peer, ends") {
+    running s;
+    handed<std::shared_ptr<upgraded>> opened;
+    std::atomic<int> closed{0};
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat", [&](upgraded up) {
+            auto kept = std::make_shared<upgraded>(std::move(up));
+            kept->out.on_close([&] { ++closed; });
+            opened.put(kept);
+        });
+    });
+    s.start();
+    const std::string request_text = get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n");
+    {
+        wire_client c = s.connect();
+        CHECK(c.send(request_text));
+        CHECK(c.read().status == 101);
+        opened.take().reset();
+        CHECK(c.at_end());
+    }
+    wire_client c = s.connect();
+    CHECK(c.send(request_text));
+    CHECK(c.read().status == 101);
+    auto up = opened.take();
+    std::atomic<int> ended{0};
+    up->in.on_data([](string_view) {}, [&](const error&) { ++ended; });
+    c.close();
+    CHECK(comes_true([&] { return ended == 1 && s.app.stats().connections == 0; }));
+    CHECK(comes_true([&] { return !up->out.is_open(); }));
+    CHECK(up->out.write("x") == written::closed);
+}
+
+TEST_CASE("streams: release() gives the descriptor away, with what was read already") {
+    running s;
+    handed<std::shared_ptr<raw_stream>> released;
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat", [&](upgraded up) {
+            released.put(std::make_shared<raw_stream>(std::move(up).release()));
+        });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n") + "early"));
+    auto raw = released.take();
+    CHECK(c.read().status == 101);
+    CHECK(raw->already_read == "early");
+    REQUIRE(raw->fd);
+    CHECK((::fcntl(raw->fd.get(), F_GETFL) & O_NONBLOCK) != 0);
+    CHECK((::fcntl(raw->fd.get(), F_GETFD) & FD_CLOEXEC) != 0);
+    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    CHECK(c.send("direct"));
+    char room[100];
+    CHECK(comes_true([&] { return ::recv(raw->fd.get(), room, sizeof room, MSG_PEEK) == 6; }));
+    CHECK(::send(raw->fd.get(), "back", 4, MSG_NOSIGNAL) == 4);
+    CHECK(c.until("back"));
+    raw->fd = unique_fd();
+    c.got.clear();
+    CHECK(c.at_end());
+}
+
+TEST_CASE("streams: an upgrade on a request with a body comes after the body") {
+    running s;
+    handed<std::string> got;
+    s.app.post("/", [&](request& r, responder res) {
+        got.put(std::string(r.body()));
+        res.upgrade("tcp", [&](upgraded opened) {
+            auto up = std::make_shared<upgraded>(std::move(opened));
+            up->in.on_data([&, up](string_view piece) { got.put(std::string(piece)); }, [](const error&) {});
+        });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 4\r\n\r\nbody"));
+    CHECK(c.read().status == 101);
+    CHECK(got.take() == "body");
+    CHECK(c.send("raw"));
+    CHECK(got.take() == "raw");
+}
+
+// -- events
+
+TEST_CASE("streams: server-sent events, whatever is in their data; stop() ends them whole") {
+    running s;
+    handed<std::shared_ptr<event_writer>> writers;
+    std::atomic<int> closed{0};
+    s.app.get("/", [&](request& r, responder res) {
+        auto e = std::make_shared<event_writer>(res.events(std::chrono::hours(1)));
+        e->on_close([&] { ++closed; });
+        e->send({r.header("Last-Event-ID")});
+        writers.put(e);
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/", "1.1", "Last-Event-ID: 41\r\n")));
+    CHECK(c.until("data: 41\n\n"));
+    CHECK(c.got.find("Content-Type: text/event-stream\r\n") != std::string::npos);
+    auto e = writers.take();
+    CHECK(e->send({"one\ntwo\r\nthree\rfour", "tick", "42"}) == written::ok);
+    CHECK(c.until("id: 42\nevent: tick\ndata: one\ndata: two\ndata: three\ndata: four\n\n"));
+    CHECK(e->send({"x", "a\nb", "1\n2"}) == written::ok); // neither may have a line break: left out
+    CHECK(c.until("\r\ndata: x\n\n"));
+    CHECK(e->send({""}) == written::ok);
+    CHECK(c.until("data: \n\n"));
+    s.app.stop();
+    CHECK(c.until("\r\n0\r\n\r\n"));
+    CHECK(comes_true([&] { return s.ended.load(); }));
+    CHECK_FALSE(e->is_open());
+    CHECK(e->send({"x"}) == written::closed);
+}
+
+TEST_CASE("streams: a silent event stream has a heartbeat, and sees that its client has gone") {
+    running s;
+    handed<std::shared_ptr<event_writer>> writers;
+    std::atomic<int> closed{0};
+    s.app.get("/", [&](request&, responder res) {
+        auto e = std::make_shared<event_writer>(res.events(milliseconds(50)));
+        e->on_close([&] { ++closed; });
+        writers.put(e);
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    CHECK(c.until(":\n\n"));
+    c.got.clear();
+    CHECK(c.until(":\n\n"));
+    c.close();
+    CHECK(comes_true([&] { return closed == 1; }));
+    CHECK_FALSE(writers.take()->is_open());
+}
+
+TEST_CASE("streams: callbacks that throw cost their own stream, and are logged") {
+    running s;
+    handed<std::string> log;
+    s.app.on_log([&](string_view line) { log.put(std::string(line)); });
+    s.app.get("/", hello);
+    s.app.post("/data", [](request&, body_reader in, responder res) {
+        auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        st->in.on_data([st](string_view) { throw std::runtime_error("mine"); }, [](const error&) {});
+    });
+    s.app.post("/done", [](request&, body_reader in, responder res) {
+        auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        st->in.on_data([st](string_view) {}, [](const error&) { throw std::runtime_error("mine"); });
+    });
+    s.app.get("/take", [](request&, responder res) {
+        res.upgrade("chat", [](upgraded) { throw std::runtime_error("mine"); });
+    });
+    s.start();
+    for (const char* input : {"POST /data HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+                              "POST /done HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+                              "GET /take HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"}) {
+        CAPTURE(std::string(input));
+        wire_client c = s.connect();
+        CHECK(c.send(input));
+        c.rest();
+        CHECK(c.at_end());
+        CHECK(log.take().find("mine") != std::string::npos);
+        CHECK(s.connect().ask("/").status == 200);
+    }
+}
+
+TEST_CASE("streams: one may be destroyed inside of its own callback") {
+    running s;
+    std::atomic<int> seen{0};
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        st->in.on_data([&, st](string_view) {
+            ++seen;
+            st->res.send(text("enough"));
+            st->in = body_reader();
+        }, [](const error&) {});
+    });
+    s.app.get("/", [&](request&, responder res) {
+        auto out = std::make_shared<body_writer>(res.stream(response()));
+        out->on_close([&, out] {
+            ++seen;
+            *out = body_writer();
+        });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(post_of("/", 100) + "some"));
+    CHECK(c.read().body == "enough");
+    CHECK(c.at_end());
+    CHECK(seen == 1);
+    wire_client d = s.connect();
+    CHECK(d.send(get_of("/")));
+    CHECK(d.until("\r\n\r\n"));
+    d.close();
+    CHECK(comes_true([&] { return seen == 2 && s.app.stats().connections == 0; }));
+}

@@ -1,0 +1,432 @@
+// Rooms [2] and [3]: errors, callbacks, header fields, requests, responses, contents, sealed memory.
+#include "uds_http.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace uds_http;
+
+namespace {
+
+/// Counts its own copies that live.
+struct counted {
+    int* alive;
+    explicit counted(int& count) : alive(&count) { ++*alive; }
+    counted(const counted& other) : alive(other.alive) { ++*alive; }
+    counted(counted&& other) noexcept : alive(other.alive) { ++*alive; }
+    ~counted() { --*alive; }
+};
+
+std::string all(const headers& h) {
+    std::string out;
+    for (const field& f : h) out.append(f.name).append("=").append(f.value).append(";");
+    return out;
+}
+
+} // namespace
+
+// -- errors
+
+TEST_CASE("values: an error is true when something failed, and says where and why") {
+    error none;
+    CHECK_FALSE(static_cast<bool>(none));
+    error e(std::make_error_code(std::errc::connection_refused), "/run/a.sock: connect");
+    CHECK(static_cast<bool>(e));
+    CHECK(e == std::errc::connection_refused);
+    CHECK_FALSE(e == errc::cut_off);
+    CHECK(e.message() == "/run/a.sock: connect: Connection refused");
+    CHECK_FALSE(e.sent());
+    error ours(errc::cut_off, "");
+    CHECK(ours == errc::cut_off);
+    CHECK(ours.message() == "connection ended inside a message");
+    for (int i = 1; i <= 11; ++i) {
+        CHECK(std::string(make_error_code(static_cast<errc>(i)).message()) != "unknown error");
+        CHECK(std::string(make_error_code(static_cast<errc>(i)).category().name()) == "uds_http");
+    }
+}
+
+TEST_CASE("values: a result has a value or an error") {
+    result<std::string> good(std::string("x"));
+    CHECK(static_cast<bool>(good));
+    CHECK(*good == "x");
+    CHECK(good->size() == 1);
+    CHECK_FALSE(static_cast<bool>(good.error()));
+    std::string taken = *std::move(good);
+    CHECK(taken == "x");
+    result<std::string> bad(error(errc::stopped, "test"));
+    CHECK_FALSE(static_cast<bool>(bad));
+    CHECK(bad.error() == errc::stopped);
+}
+
+// -- callback
+
+TEST_CASE("values: a callback moves, calls, and destroys what it holds once") {
+    int alive = 0;
+    {
+        callback<int(int)> none;
+        CHECK_FALSE(static_cast<bool>(none));
+        callback<int(int)> small([c = counted(alive), n = 1](int x) mutable { return (void)c, n++ + x; });
+        CHECK(alive == 1);
+        CHECK(small(10) == 11);
+        CHECK(small(10) == 12);
+        callback<int(int)> moved(std::move(small));
+        CHECK_FALSE(static_cast<bool>(small));
+        CHECK(moved(10) == 13);
+        CHECK(alive == 1);
+        char much[200] = {7};
+        callback<int(int)> large([c = counted(alive), much](int x) { return (void)c, much[0] + x; });
+        CHECK(alive == 2);
+        none = std::move(large);
+        CHECK(none(1) == 8);
+        none = std::move(moved);
+        CHECK(alive == 1);
+        CHECK(none(10) == 14);
+        callback<int(int)>& self = none;
+        none = std::move(self);
+        CHECK(static_cast<bool>(none));
+        none = {};
+        CHECK(alive == 0);
+    }
+    CHECK(alive == 0);
+    callback<std::unique_ptr<int>(std::unique_ptr<int>)> through(
+        [](std::unique_ptr<int> p) { return std::make_unique<int>(*p + 1); });
+    CHECK(*through(std::make_unique<int>(4)) == 5);
+}
+
+// -- headers
+
+TEST_CASE("values: header fields keep their order, and are found without case") {
+    headers h{{"Accept", "a"}, {"X-Y", "1"}, {"accept", "b"}};
+    CHECK(h.get("ACCEPT") == "a");
+    CHECK(h.get("x-y") == "1");
+    CHECK(h.get("none") == "");
+    CHECK(h.contains("X-y"));
+    CHECK_FALSE(h.contains("X"));
+    CHECK_FALSE(static_cast<bool>(h.add("Accept", "c")));
+    CHECK(all(h) == "Accept=a;X-Y=1;accept=b;Accept=c;");
+    CHECK_FALSE(static_cast<bool>(h.set("ACCEPT", " d\t")));
+    CHECK(all(h) == "X-Y=1;ACCEPT=d;");
+    h.remove("x-y");
+    CHECK(all(h) == "ACCEPT=d;");
+    CHECK_FALSE(static_cast<bool>(h.set("Accept", h.get("Accept")))); // a view of what goes
+    CHECK(all(h) == "Accept=d;");
+    h.remove(h.begin()->name);
+    CHECK(all(h) == "");
+}
+
+TEST_CASE("values: fields that would break a message are refused, and change nothing") {
+    struct row {
+        std::string name, value;
+        bool good;
+    };
+    const row rows[] = {
+        {"A", "b", true},
+        {"A", "", true},
+        {"!#$%&'*+-.^_`|~09azAZ", "x", true},
+        {"A", "tab\tinside", true},
+        {"A", "obs-text \xe4\xff", true},
+        {"", "b", false},
+        {"A ", "b", false},
+        {" A", "b", false},
+        {"A:", "b", false},
+        {"A\r\n", "b", false},
+        {"\xc3\xa4", "b", false},
+        {"A(", "b", false},
+        {std::string("A\0", 2), "b", false},
+        {"A", "b\rc", false},
+        {"A", "b\nc", false},
+        {"A", "b\r\n c", false},
+        {"A", std::string("b\0c", 3), false},
+        {"A", "b\x7f", false},
+        {"A", "b\x1f", false},
+        {"A", "b\n", false},
+    };
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        CAPTURE(r.value);
+        headers h{{"Keep", "me"}, {"A", "old"}};
+        error added = h.add(r.name, r.value);
+        CHECK(static_cast<bool>(added) == !r.good);
+        if (r.good) continue;
+        CHECK(added == errc::bad_field);
+        CHECK(h.set(r.name, r.value) == errc::bad_field);
+        CHECK(all(h) == "Keep=me;A=old;");
+    }
+}
+
+TEST_CASE("values: copies of headers own their bytes, also of borrowed ones") {
+    headers h;
+    for (int i = 0; i < 100; ++i)
+        CHECK_FALSE(static_cast<bool>(h.add("N" + std::to_string(i), std::string(static_cast<std::size_t>(i), 'v'))));
+    headers copy(h), assigned;
+    assigned = h;
+    std::string text = all(h);
+    headers moved(std::move(h));
+    CHECK(all(moved) == text);
+    CHECK(all(copy) == text);
+    CHECK(all(assigned) == text);
+    const headers& self = assigned;
+    assigned = self;
+    CHECK(all(assigned) == text);
+
+    std::string buffer = "name: value";
+    headers borrowed;
+    field* room = detail::access::open(borrowed, 4);
+    room[0] = {string_view(buffer).substr(0, 4), string_view(buffer).substr(6)};
+    detail::access::close(borrowed, 1, true);
+    headers taken(std::move(borrowed));
+    buffer.assign(buffer.size(), '#');
+    CHECK(all(taken) == "name=value;");
+}
+
+TEST_CASE("values: what is hop-by-hop goes, with all that Connection names (RFC 9110 7.6.1)") {
+    headers h{{"Host", "a"},      {"Connection", "close, X-Private"}, {"X-Private", "1"}, {"connection", "x-other"},
+              {"X-Other", "2"},   {"Keep-Alive", "5"},                {"TE", "trailers"}, {"Transfer-Encoding", "chunked"},
+              {"Upgrade", "tcp"}, {"Trailer", "X"},                   {"Accept", "b"},    {"Proxy-Connection", "x"}};
+    h.remove_hop_by_hop();
+    CHECK(all(h) == "Host=a;Accept=b;");
+    headers twisted{{"Connection", "Connection, a"}, {"Connection", "b"}, {"A", "1"}, {"B", "2"}, {"C", "3"}};
+    twisted.remove_hop_by_hop();
+    CHECK(all(twisted) == "C=3;");
+}
+
+// -- requests
+
+TEST_CASE("values: the query is decoded, the first of a name counts") {
+    struct row {
+        std::string query, name, value;
+    };
+    const row rows[] = {
+        {"a=1&b=2", "a", "1"},      {"a=1&b=2", "b", "2"},   {"a=1&a=2", "a", "1"},      {"a=1", "b", "fallback"},
+        {"", "a", "fallback"},      {"a", "a", ""},          {"a=", "a", ""},            {"a+b=c+d%21", "a b", "c d!"},
+        {"%61=%62", "a", "b"},      {"a=b=c", "a", "b=c"},   {"&&a=1&", "a", "1"},       {"a=%zz", "a", ""},
+        {"a=%", "a", ""},           {"=x", "", "x"},         {"aa=1&a=2", "a", "2"},     {"a=%00b", "a", std::string("\0b", 2)},
+        {"a=1&b", "b", ""},         {"A=1", "a", "fallback"}, {"a=%C3%B6", "a", "\xc3\xb6"},
+    };
+    for (const row& r : rows) {
+        CAPTURE(r.query);
+        request q("GET", "/path?" + r.query);
+        CHECK(q.path() == "/path");
+        CHECK(q.query() == r.query);
+        CHECK(q.query(r.name, "fallback") == r.value);
+    }
+    CHECK(request("GET", "/a").query() == "");
+}
+
+TEST_CASE("values: a request remembers its first mistake") {
+    struct row {
+        std::string method, target;
+        bool good;
+    };
+    const row rows[] = {{"GET", "/", true},      {"BREW", "/a?b", true}, {"", "/", false},       {"G ET", "/", false},
+                        {"GET", "", false},      {"GET", "/a b", false}, {"GET", "/a\r\nX: y", false}, {"GET", "/\xc3", false},
+                        {"GET", "/a#b", false},  {"GET\r\n", "/", false}, {"GET", std::string("/\0", 2), false}};
+    for (const row& r : rows) {
+        CAPTURE(r.target);
+        request q(r.method, r.target);
+        CHECK(static_cast<bool>(detail::access::state(q).failed) == !r.good);
+    }
+    request q("GET", "/");
+    q.header("A", "b\r\n").header("B", "c");
+    CHECK(detail::access::state(q).failed == errc::bad_field);
+    CHECK(q.header("b") == "c");
+}
+
+TEST_CASE("values: a built request has its parts, moved too") {
+    request q("POST", "/a/b?c=d");
+    q.header("X", "1").body("the body", "text/plain");
+    request moved(std::move(q));
+    CHECK(moved.method() == "POST");
+    CHECK(moved.target() == "/a/b?c=d");
+    CHECK(moved.path() == "/a/b");
+    CHECK(moved.body() == "the body");
+    CHECK(moved.header("content-type") == "text/plain");
+    CHECK(moved.version() == 11);
+    moved.tag() = 9;
+    request assigned("GET", "/");
+    assigned = std::move(moved);
+    CHECK(assigned.tag() == 9);
+    CHECK(assigned.take_body() == "the body");
+}
+
+TEST_CASE("values: a received request that is moved out owns its bytes") {
+    std::string bytes = "POST /x/a%20b?q=%21 HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\nbody";
+    request lent = detail::access::make_request();
+    detail::request_state& s = detail::access::state(lent);
+    field* room = detail::access::open(s.fields, 10);
+    detail::head h;
+    REQUIRE(detail::parse_request_head(bytes, {1000, 1000, 10}, room, h) == detail::parsed::done);
+    detail::access::close(s.fields, h.fields_count, true);
+    s.method = h.method, s.target = h.target, s.path = detail::path_of(h.target), s.query = detail::query_of(h.target);
+    s.params.push_back({"name", s.path.substr(3)});
+    s.body = string_view(bytes).substr(bytes.size() - 4);
+    s.borrowed = true;
+    request mine(std::move(lent));
+    bytes.assign(bytes.size(), '#');
+    CHECK(mine.method() == "POST");
+    CHECK(mine.target() == "/x/a%20b?q=%21");
+    CHECK(mine.path() == "/x/a%20b");
+    CHECK(mine.param("name") == "a b");
+    CHECK(mine.param("other", "none") == "none");
+    CHECK(mine.query("q") == "!");
+    CHECK(mine.header("host") == "h");
+    CHECK(mine.body() == "body");
+    request again(std::move(mine));
+    CHECK(again.param("name") == "a b");
+    CHECK(again.take_body() == "body");
+    CHECK(again.body() == "");
+}
+
+// -- responses
+
+TEST_CASE("values: responses are built by chains that never dangle") {
+    response r = text("body").status(201).header("A", "b");
+    CHECK(r.status() == 201);
+    CHECK(r.header("a") == "b");
+    CHECK(r.body() == "body");
+    CHECK(r.header("content-type") == "text/plain; charset=utf-8");
+    r.header("A", "c").status(202).body("other", "a/b");
+    CHECK(r.header("A") == "c");
+    CHECK(r.header("Content-Type") == "a/b");
+    CHECK(r.body() == "other");
+    CHECK(r.take_body() == "other");
+    CHECK(html("").header("Content-Type") == "text/html; charset=utf-8");
+    CHECK(json("{}").header("Content-Type") == "application/json");
+    CHECK(bytes("").header("Content-Type") == "application/octet-stream");
+    response to = redirect("/there");
+    CHECK(to.status() == 302);
+    CHECK(to.header("Location") == "/there");
+    CHECK(redirect("/x", 308).status() == 308);
+    const response fixed = text("x").header("Content-Type", "text/csv");
+    CHECK(fixed.headers().get("Content-Type") == "text/csv");
+    CHECK(all(text("x").headers()) == "Content-Type=text/plain; charset=utf-8;");
+    response bad = text("x").header("A", "\r\n").header("B", "fine");
+    CHECK(*detail::access::failure(bad) == errc::bad_field);
+}
+
+TEST_CASE("values: percent_encode leaves unreserved characters alone") {
+    CHECK(percent_encode("azAZ09-._~") == "azAZ09-._~");
+    CHECK(percent_encode("a b/c?d%e") == "a%20b%2Fc%3Fd%25e");
+    CHECK(percent_encode("\xc3\xb6") == "%C3%B6");
+    CHECK(percent_encode(string_view("\0", 1)) == "%00");
+    CHECK(percent_encode("") == "");
+    std::string every;
+    for (int c = 0; c < 256; ++c) every += static_cast<char>(c);
+    std::string encoded = percent_encode(every), decoded(encoded.size(), '\0');
+    decoded.resize(detail::percent_decode(encoded, &decoded[0], false));
+    CHECK((decoded == every));
+}
+
+// -- contents and memory
+
+TEST_CASE("values: borrowed content is released once, however it moves") {
+    int released = 0;
+    {
+        content c = content::borrowed("bytes", [&] { ++released; });
+        content moved(std::move(c));
+        content assigned;
+        assigned = std::move(moved);
+        response r = text(std::move(assigned));
+        CHECK(r.body() == "bytes");
+        response other = std::move(r);
+        CHECK(released == 0);
+        other.body("something else", "");
+        CHECK(released == 1);
+    }
+    CHECK(released == 1);
+    { content thrown = content::borrowed("x", [] { throw 1; }); } // costs nobody anything
+}
+
+TEST_CASE("values: sealed memory can be read, shared, and never written again") {
+    result<sealed_memory> made = sealed_memory::copy_of("the bytes");
+    REQUIRE(made);
+    sealed_memory copy = *made;
+    CHECK(copy.view() == "the bytes");
+    CHECK(copy.view().data() == made->view().data());
+    made = sealed_memory();
+    CHECK(copy.view() == "the bytes");
+    int fd = detail::access::map(copy)->fd.get();
+    CHECK(::fcntl(fd, F_GET_SEALS) == (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL));
+    CHECK(::pwrite(fd, "x", 1, 0) == -1);
+    CHECK(::ftruncate(fd, 0) == -1);
+    CHECK((::fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+
+    result<memory_builder> builder = memory_builder::create(1 << 20);
+    REQUIRE(builder);
+    std::memset(builder->data(), 'z', 1 << 20);
+    result<sealed_memory> sealed = std::move(*builder).seal();
+    REQUIRE(sealed);
+    CHECK(sealed->view().size() == 1 << 20);
+    CHECK(sealed->view().back() == 'z');
+    CHECK(std::move(*builder).seal().error() == std::errc::invalid_argument);
+
+    result<sealed_memory> empty = sealed_memory::copy_of("");
+    REQUIRE(empty);
+    CHECK(empty->view() == "");
+    CHECK(sealed_memory().view() == "");
+}
+
+// -- addresses, peers, cancelling, descriptors
+
+TEST_CASE("values: a bad address is remembered, a good one goes to a URL and back") {
+    CHECK_FALSE(static_cast<bool>(address("/run/a.sock").error()));
+    CHECK(address("").error() == errc::bad_address);
+    CHECK(address("/run/a b.sock").url("/x?y") == "http+unix://%2Frun%2Fa%20b.sock/x?y");
+    CHECK(address("@name").url("x") == "http+unix://%40name/x");
+    address back(address("/run/a b.sock").url("/x"));
+    CHECK(back.url("/x") == "http+unix://%2Frun%2Fa%20b.sock/x");
+    CHECK(address::abstract_name(string_view("a\0b", 3)).url() == "http+unix://%40a%00b/");
+}
+
+TEST_CASE("values: a rule admits its users and groups, an empty one nobody") {
+    peer who;
+    who.uid = 10, who.gid = 20, who.groups = {30, 31};
+    CHECK(peer_rule{{10}, {}}.admits(who));
+    CHECK(peer_rule{{9, 10}, {}}.admits(who));
+    CHECK(peer_rule{{}, {20}}.admits(who));
+    CHECK(peer_rule{{}, {31}}.admits(who));
+    CHECK(peer_rule{{9}, {30}}.admits(who));
+    CHECK_FALSE(peer_rule{}.admits(who));
+    CHECK_FALSE(peer_rule{{9}, {29}}.admits(who));
+    CHECK_FALSE(peer_rule{{0}, {0}}.admits(peer()));
+}
+
+TEST_CASE("values: a canceller is sticky, and its copies are one") {
+    canceller c;
+    canceller copy = c;
+    CHECK_FALSE(copy.cancelled());
+    c.cancel();
+    c.cancel();
+    CHECK(copy.cancelled());
+    CHECK_FALSE(canceller().cancelled());
+}
+
+TEST_CASE("values: a unique_fd closes once, keeps errno, and survives moving onto itself") {
+    unique_fd fd(::dup(0));
+    int raw = fd.get();
+    unique_fd& self = fd;
+    fd = std::move(self);
+    CHECK(fd.get() == raw);
+    CHECK(::fcntl(raw, F_GETFD) >= 0);
+    unique_fd other(std::move(fd));
+    CHECK_FALSE(static_cast<bool>(fd));
+    errno = 77;
+    other = unique_fd();
+    CHECK(errno == 77);
+    CHECK(::fcntl(raw, F_GETFD) == -1);
+    unique_fd released(::dup(0));
+    raw = released.release();
+    CHECK_FALSE(static_cast<bool>(released));
+    CHECK(::close(raw) == 0);
+}
+
+TEST_CASE("values: an arena keeps addresses until it is cleared, moved too") {
+    detail::arena a;
+    std::vector<string_view> kept;
+    for (std::size_t i = 0; i < 200; ++i) kept.push_back(a.keep(std::string(i * 7, static_cast<char>('a' + i % 26))));
+    detail::arena b(std::move(a));
+    for (std::size_t i = 0; i < 200; ++i)
+        CHECK((kept[i] == std::string(i * 7, static_cast<char>('a' + i % 26))));
+    b.clear();
+    CHECK(b.keep("again") == "again");
+    CHECK(a.keep("fresh") == "fresh");
+}
