@@ -991,34 +991,57 @@ inline bool equal_nocase(string_view a, string_view b) noexcept {
     return true;
 }
 
-/// RFC 9110 5.6.2.
-constexpr bool is_token_char(char c) noexcept {
-    if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')) return true;
-    return c != '\0' && string_view("!#$%&'*+-.^_`|~").find(c) != string_view::npos;
+// What a byte may be part of. VCHAR and obs-text: RFC 9110 5.5; tchar: 5.6.2; a target is visible
+// ASCII without a fragment (RFC 9112 3.2); reg-name: RFC 3986. reg-name allows a comma too;
+// refused, because joined Host fields would look like one.
+constexpr unsigned char token_byte = 1, value_byte = 2, target_byte = 4, host_byte = 8;
+
+constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+constexpr bool is_blank(char c) { return c == ' ' || c == '\t'; }
+
+struct byte_classes {
+    unsigned char of[256] = {};
+    constexpr byte_classes() {
+        for (int n = 0; n < 256; ++n) {
+            const char c = static_cast<char>(n);
+            const bool is_visible = n > 0x20 && n < 0x7f;
+            const bool is_plain = is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z');
+            if (is_plain || string_view("!#$%&'*+-.^_`|~").find(c) < 15) of[n] |= token_byte;
+            if (is_plain || string_view("!$&'()*+-.;=_~").find(c) < 14) of[n] |= host_byte;
+            if (is_visible && c != '#') of[n] |= target_byte;
+            if (is_visible || is_blank(c) || n >= 0x80) of[n] |= value_byte;
+        }
+    }
+};
+inline constexpr byte_classes classes;
+
+constexpr bool is(char c, unsigned char wanted) noexcept {
+    return (classes.of[static_cast<unsigned char>(c)] & wanted) != 0;
 }
 
-inline bool is_token(string_view text) noexcept {
+inline bool all_are(string_view text, unsigned char wanted) noexcept {
     for (char c : text)
-        if (!is_token_char(c)) return false;
-    return !text.empty();
-}
-
-/// RFC 9110 5.5: no controls but HTAB; obs-text passes as opaque bytes.
-constexpr bool is_value_char(char c) noexcept {
-    return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f);
-}
-
-inline bool is_field_value(string_view text) noexcept {
-    for (char c : text)
-        if (!is_value_char(c)) return false;
+        if (!is(c, wanted)) return false;
     return true;
 }
 
-/// RFC 9112 3.2: visible ASCII, no fragment.
+inline bool is_field_value(string_view text) noexcept { return all_are(text, value_byte); }
+inline bool is_token(string_view text) noexcept {
+    return !text.empty() && all_are(text, token_byte);
+}
 inline bool is_target(string_view text) noexcept {
-    for (char c : text)
-        if (c <= 0x20 || c >= 0x7f || c == '#') return false;
-    return !text.empty();
+    return !text.empty() && all_are(text, target_byte);
+}
+
+/// Takes the digits off the front of `text`. What no 64 bits can hold is the greatest number.
+inline std::optional<std::uint64_t> take_number(string_view& text) noexcept {
+    if (text.empty() || !is_digit(text.front())) return {};
+    std::uint64_t value = 0;
+    for (; !text.empty() && is_digit(text.front()); text.remove_prefix(1)) {
+        std::uint64_t digit = static_cast<std::uint64_t>(text.front() - '0');
+        value = value > (UINT64_MAX - digit) / 10 ? UINT64_MAX : value * 10 + digit;
+    }
+    return value;
 }
 
 /// Takes the next element of a comma list (RFC 9110 5.6.1) off `list`, without white space.
@@ -1026,8 +1049,8 @@ inline string_view next_element(string_view& list) noexcept {
     std::size_t comma = list.find(',');
     string_view item = list.substr(0, comma);
     list = comma == string_view::npos ? string_view() : list.substr(comma + 1);
-    while (!item.empty() && (item.front() == ' ' || item.front() == '\t')) item.remove_prefix(1);
-    while (!item.empty() && (item.back() == ' ' || item.back() == '\t')) item.remove_suffix(1);
+    while (!item.empty() && is_blank(item.front())) item.remove_prefix(1);
+    while (!item.empty() && is_blank(item.back())) item.remove_suffix(1);
     return item;
 }
 
@@ -1119,7 +1142,8 @@ struct request_state {
 
     void reset() {
         params.clear(), fds.clear(), bytes.clear(), body_text.clear();
-        body = {}, body_memory = {}, tag = 0;
+        body = {}, tag = 0;
+        if (!body_memory.view().empty()) body_memory = {};
     }
 };
 
@@ -1229,10 +1253,10 @@ inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
            c == '_' || c == '~';
 }
 
-/// For messages: what is not visible ASCII as \xNN, and not too much of it.
+/// For messages: what is not visible ASCII as \xNN. Every path is whole (PATH_MAX, limits.h).
 inline std::string printable(string_view text) {
     std::string out;
-    for (char c : text.substr(0, 200)) {
+    for (char c : text.substr(0, 4096)) {
         static constexpr char hex[] = "0123456789abcdef";
         unsigned byte = static_cast<unsigned char>(c);
         if (byte >= 0x20 && byte < 0x7f) out += c;
@@ -1250,7 +1274,7 @@ inline string_view decoded(string_view raw, bool plus, arena& bytes) {
 }
 
 /// What a loop lent becomes the new owner's: every view is copied or moved along with its bytes.
-inline void copy_borrowed(const request_state& from, request_state& to) {
+inline void copy_borrowed(request_state& from, request_state& to) {
     to.bytes.clear();
     to.method = to.bytes.keep(from.method), to.target = to.bytes.keep(from.target);
     auto moved = [&](string_view part) { // into the copy of the target
@@ -1262,8 +1286,10 @@ inline void copy_borrowed(const request_state& from, request_state& to) {
     to.params.clear();
     for (const auto& p : from.params) to.params.push_back({p.name, moved(p.raw)});
     to.fields = from.fields;
-    to.body_text.assign(from.body);
-    to.body = to.body_text;
+    to.body_memory = std::move(from.body_memory), to.fds = std::move(from.fds);
+    if (from.body.data() == from.body_text.data()) to.body_text.swap(from.body_text), from.body = {};
+    else to.body_text.assign(from.body);
+    to.body = to.body_memory.view().empty() ? string_view(to.body_text) : to.body_memory.view();
     to.listener = from.listener, to.version = from.version, to.from = from.from, to.tag = from.tag;
     to.tag_slot = &to.tag, to.fd = -1, to.borrowed = false;
 }
@@ -1300,9 +1326,8 @@ public:
     /// Rounded up, so that it is zero only when the moment has come.
     milliseconds left() const noexcept {
         if (is_never()) return milliseconds::max();
-        clock::duration rest = at_ - clock::now();
-        if (rest <= clock::duration::zero()) return milliseconds(0);
-        return std::chrono::ceil<milliseconds>(rest);
+        auto rest = std::chrono::ceil<milliseconds>(at_ - clock::now());
+        return rest.count() < 0 ? milliseconds(0) : rest;
     }
     int poll_timeout() const noexcept { // for poll(2) and epoll_wait(2)
         if (is_never()) return -1;
@@ -1336,15 +1361,26 @@ inline ssize_t receive(int fd, char* into, std::size_t room, int flags = 0) noex
     return uninterrupted([&] { return ::recv(fd, into, room, flags); });
 }
 
-/// MSG_NOSIGNAL always: a library must neither die of SIGPIPE nor change its disposition.
-inline ssize_t transmit(int fd, const iovec* parts, int count, int flags = 0) noexcept {
+inline msghdr message_of(const iovec* parts, int count) noexcept {
     msghdr message{};
     message.msg_iov = const_cast<iovec*>(parts); // sendmsg(2) only reads them
     message.msg_iovlen = static_cast<std::size_t>(count);
+    return message;
+}
+
+/// MSG_NOSIGNAL always: a library must neither die of SIGPIPE nor change its disposition.
+inline ssize_t transmit(int fd, const iovec* parts, int count, int flags = 0) noexcept {
+    msghdr message = message_of(parts, count);
     return uninterrupted([&] { return ::sendmsg(fd, &message, flags | MSG_NOSIGNAL); });
 }
 
 constexpr std::size_t max_fds_per_message = 253; // the kernel's SCM_MAX_FD, unix(7)
+
+/// For descriptors, and on receiving also for the credentials and labels which an adopted socket
+/// may have asked for; those take at most 256 bytes.
+struct control_data {
+    alignas(cmsghdr) char bytes[CMSG_SPACE(max_fds_per_message * sizeof(int)) + 256] = {};
+};
 
 /// The descriptors ride on the first byte. After a failure, EAGAIN too, nothing of it has left;
 /// after a short send they all have, and the rest is for transmit().
@@ -1355,15 +1391,11 @@ inline ssize_t transmit_fds(int fd, const iovec* parts, int count,
     // sendmsg() of no bytes succeeds and attaches nothing.
     if (fds.size() > max_fds_per_message || bytes == 0) return errno = EINVAL, -1;
     if (fds.empty()) return transmit(fd, parts, count);
-    alignas(cmsghdr) char control[CMSG_SPACE(max_fds_per_message * sizeof(int))] = {};
-    msghdr message{};
-    message.msg_iov = const_cast<iovec*>(parts);
-    message.msg_iovlen = static_cast<std::size_t>(count);
-    message.msg_control = control;
-    message.msg_controllen = CMSG_SPACE(size);
+    control_data control;
+    msghdr message = message_of(parts, count);
+    message.msg_control = control.bytes, message.msg_controllen = CMSG_SPACE(size);
     cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_level = SOL_SOCKET, header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(size);
     std::memcpy(CMSG_DATA(header), fds.data(), size);
     return uninterrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL); });
@@ -1375,38 +1407,27 @@ struct received {
     bool truncated; // descriptors were lost; those that came with them have been closed
 };
 
-/// Every descriptor in the control data has an owner before anything else can fail.
-inline void take_fds(msghdr& message, std::vector<unique_fd>& fds) {
-    constexpr int scm_pidfd = 4; // comes unasked where somebody has set SO_PASSPIDFD (Linux 6.5)
-    for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
-        if (at->cmsg_level != SOL_SOCKET) continue;
-        if (at->cmsg_type != SCM_RIGHTS && at->cmsg_type != scm_pidfd) continue;
-        std::size_t count = (at->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (std::size_t i = 0; i < count; ++i) {
-            int fd = -1;
-            std::memcpy(&fd, CMSG_DATA(at) + i * sizeof(int), sizeof fd);
-            unique_fd owned(fd);
-            if (at->cmsg_type == SCM_RIGHTS) fds.push_back(std::move(owned));
-        }
-    }
-}
-
 /// Adds the descriptors to `fds`, close-on-exec. The kernel glues earlier bytes to a message with
 /// descriptors and stops after it: they belong to the message of the last byte.
 inline received receive_fds(int fd, char* into, std::size_t room, std::vector<unique_fd>& fds) {
+    constexpr int scm_pidfd = 4; // comes unasked where somebody has set SO_PASSPIDFD (Linux 6.5)
     std::size_t before = fds.size();
-    fds.reserve(before + max_fds_per_message); // now: a bad_alloc later would leak them
-    // Credentials and labels, which an adopted socket may have asked for, take another 256 bytes.
-    alignas(cmsghdr) char control[CMSG_SPACE(max_fds_per_message * sizeof(int)) + 256];
+    fds.reserve(before + max_fds_per_message + 1); // now: a bad_alloc later would leak them
+    control_data control;
     iovec part{into, room};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
+    msghdr message = message_of(&part, 1);
+    message.msg_control = control.bytes, message.msg_controllen = sizeof control.bytes;
     ssize_t size = uninterrupted([&] { return ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC); });
     if (size < 0) return {size, false};
-    take_fds(message, fds);
+    for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
+        bool is_pid = at->cmsg_type == scm_pidfd;
+        if (at->cmsg_level != SOL_SOCKET || (!is_pid && at->cmsg_type != SCM_RIGHTS)) continue;
+        for (std::size_t n = CMSG_LEN(0); n < at->cmsg_len; n += sizeof fd) {
+            std::memcpy(&fd, reinterpret_cast<char*>(at) + n, sizeof fd);
+            fds.emplace_back(fd);
+        }
+        if (is_pid) fds.pop_back();
+    }
     bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
     if (truncated) fds.erase(fds.begin() + static_cast<std::ptrdiff_t>(before), fds.end());
     return {size, truncated};
@@ -1417,7 +1438,7 @@ inline received receive_fds(int fd, char* into, std::size_t room, std::vector<un
 inline int wait_ready(int fd, short events, deadline end, const cancel_state* cancel) noexcept {
     pollfd watched[2] = {{fd, events, 0}, {cancel ? cancel->event.get() : -1, POLLIN, 0}};
     for (;;) {
-        if (cancel && cancel->set.load(std::memory_order_acquire)) return ECANCELED;
+        if (cancel && cancel->set) return ECANCELED;
         int timeout = end.poll_timeout();
         if (cancel && !cancel->event && (timeout < 0 || timeout > 50)) timeout = 50;
         int count = ::poll(watched, cancel ? 2 : 1, timeout);
@@ -1430,13 +1451,9 @@ inline int wait_ready(int fd, short events, deadline end, const cancel_state* ca
 /// Bounds blocking calls on `fd` by SO_RCVTIMEO or SO_SNDTIMEO (socket(7)): 0, ETIMEDOUT if it is
 /// too late already (a zero would mean for ever), or errno. A call cut so fails with EAGAIN.
 inline int set_timeout(int fd, int option, deadline end) noexcept {
-    timeval limit{};
-    if (!end.is_never()) {
-        milliseconds left = end.left();
-        if (left.count() == 0) return ETIMEDOUT;
-        limit.tv_sec = static_cast<time_t>(left.count() / 1000);
-        limit.tv_usec = static_cast<suseconds_t>(left.count() % 1000 * 1000);
-    }
+    auto left = end.is_never() ? 0 : end.left().count();
+    if (left == 0 && !end.is_never()) return ETIMEDOUT;
+    timeval limit{static_cast<time_t>(left / 1000), static_cast<suseconds_t>(left % 1000 * 1000)};
     return ::setsockopt(fd, SOL_SOCKET, option, &limit, sizeof limit) == 0 ? 0 : errno;
 }
 
@@ -1472,8 +1489,7 @@ inline peer peer_of(int fd) {
     if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &from, &size) != 0) return who;
     who.pid = from.pid, who.uid = from.uid, who.gid = from.gid;
     size = 0; // too short: ERANGE, and the kernel says how much it is
-    if (::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, nullptr, &size) == 0 || errno != ERANGE)
-        return who;
+    (void)::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, nullptr, &size);
     who.groups.resize(size / sizeof(gid_t));
     if (::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who.groups.data(), &size) != 0)
         who.groups.clear();
@@ -1482,16 +1498,14 @@ inline peer peer_of(int fd) {
 
 /// A handle on the peer's process. Never pidfd_open(peer.pid): that may be another process by now.
 inline result<unique_fd> pidfd_of(int fd, const std::string& place) {
-    constexpr int so_peerpidfd = 77; // Linux 6.5; older: ENOPROTOOPT
-    int handle = -1;
-    socklen_t size = sizeof handle;
-    if (::getsockopt(fd, SOL_SOCKET, so_peerpidfd, &handle, &size) == 0) return unique_fd(handle);
+    unique_fd handle(socket_option(fd, 77)); // SO_PEERPIDFD, Linux 6.5; older: ENOPROTOOPT
     int why = errno;
-    return failed(why, place);
+    if (!handle) return failed(why, place);
+    return handle;
 }
 
-/// sendfile(2) has no MSG_NOSIGNAL: the SIGPIPE of a peer that is gone is kept from this thread, and
-/// taken off its queue unless one was waiting there already.
+/// sendfile(2) has no MSG_NOSIGNAL: the SIGPIPE of a peer that is gone is kept from this thread,
+/// and taken off its queue unless one was waiting there already.
 inline ssize_t transmit_file(int fd, int file, std::uint64_t offset, std::size_t size) noexcept {
     sigset_t pipe, before, waiting;
     ::sigemptyset(&pipe);
@@ -2075,86 +2089,46 @@ struct head {
 
 constexpr std::uint64_t max_length = INT64_MAX; // so that it fits an off_t
 
-// What a byte may be part of. VCHAR and obs-text: RFC 9110 5.5; tchar: 5.6.2; reg-name: RFC 3986.
-// reg-name allows a comma too; refused, because joined Host fields would look like one.
-constexpr unsigned char token_byte = 1, value_byte = 2, target_byte = 4, host_byte = 8;
-
-struct byte_classes {
-    unsigned char of[256] = {};
-    constexpr byte_classes() {
-        for (int c = 0; c < 256; ++c) {
-            const bool visible = c > 0x20 && c < 0x7f;
-            if (visible || c == ' ' || c == '\t' || c >= 0x80) of[c] = value_byte;
-            if (visible && c != '#') of[c] |= target_byte;
-            const int lower = c | 0x20;
-            if ((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9'))
-                of[c] |= token_byte | host_byte;
-        }
-        for (char c : string_view("!#$%&'*+-.^_`|~"))
-            of[static_cast<unsigned char>(c)] |= token_byte;
-        for (char c : string_view("!$&'()*+-.;=_~")) of[static_cast<unsigned char>(c)] |= host_byte;
-    }
-};
-inline constexpr byte_classes classes;
-
-constexpr bool is(char c, unsigned char wanted) {
-    return (classes.of[static_cast<unsigned char>(c)] & wanted) != 0;
-}
-constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
 inline string_view view(const char* from, const char* to) {
     return {from, static_cast<std::size_t>(to - from)};
 }
 
 // Sixteen bytes at once: bit n of an answer says that byte n is of the class. To keep it short some
-// that seldom occur are left out; whoever asks has a second look at those. `lanes` is all that
-// knows the processor: what an architecture always has, never by -m flags, which would break the
-// one-definition rule. The scalar twin serves the others, and the test that compares them.
+// that seldom occur are left out; whoever asks has a second look at those. Only what an
+// architecture always has is used, never -m flags, which would break the one-definition rule. The
+// scalar twin serves the others, and the test that compares them.
 inline unsigned usual_bytes_scalar(const char* at, unsigned char wanted) {
     unsigned usual = 0;
     for (unsigned n = 0; n < 16; ++n) usual |= static_cast<unsigned>(is(at[n], wanted)) << n;
     return usual;
 }
 
-#if defined(__SSE2__)
-struct lanes { // of signed bytes: obs-text is below zero
-    __m128i v;
-    static lanes all(int c) { return {_mm_set1_epi8(static_cast<char>(c))}; }
-    static lanes at(const void* p) { return {_mm_loadu_si128(static_cast<const __m128i*>(p))}; }
-    lanes operator|(lanes b) const { return {_mm_or_si128(v, b.v)}; }
-    lanes operator+(lanes b) const { return {_mm_add_epi8(v, b.v)}; }
-    lanes operator==(lanes b) const { return {_mm_cmpeq_epi8(v, b.v)}; }
-    lanes operator>(lanes b) const { return {_mm_cmpgt_epi8(v, b.v)}; }
-    unsigned bits() const { return static_cast<unsigned>(_mm_movemask_epi8(v)); }
-};
-#elif defined(__aarch64__) && defined(__ARM_NEON)
-struct lanes {
-    int8x16_t v;
-    static lanes all(int c) { return {vdupq_n_s8(static_cast<std::int8_t>(c))}; }
-    static lanes at(const void* p) { return {vld1q_s8(static_cast<const std::int8_t*>(p))}; }
-    lanes operator|(lanes b) const { return {vorrq_s8(v, b.v)}; }
-    lanes operator+(lanes b) const { return {vaddq_s8(v, b.v)}; }
-    lanes operator==(lanes b) const { return {vreinterpretq_s8_u8(vceqq_s8(v, b.v))}; }
-    lanes operator>(lanes b) const { return {vreinterpretq_s8_u8(vcgtq_s8(v, b.v))}; }
-    unsigned bits() const {
-        const uint8x16_t weights = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
-        const uint8x16_t one = vandq_u8(vreinterpretq_u8_s8(v), weights);
-        return vaddv_u8(vget_low_u8(one)) | static_cast<unsigned>(vaddv_u8(vget_high_u8(one))) << 8;
-    }
-};
-#endif
+using lanes [[gnu::vector_size(16)]] = unsigned char;
+using signed_lanes [[gnu::vector_size(16)]] = signed char; // obs-text is below zero
+
+inline signed_lanes as_signed(lanes x) { return reinterpret_cast<signed_lanes>(x); }
+
+template <unsigned char wanted> inline signed_lanes usual_lanes(lanes x) {
+    // One more, and DEL is below zero. Left out of values: tabs, obs-text.
+    if constexpr (wanted == value_byte) return as_signed(x + 1) > 0x20;
+    if constexpr (wanted == target_byte) return (as_signed(x + 1) > 0x21) & (x != '#');
+    // Names and hosts: letters, "a" to "z" becoming 102 to 127, the greatest number, and "-".
+    return (as_signed((x | 0x20) + 5) > 101) | (x == '-');
+}
 
 template <unsigned char wanted> inline unsigned usual_bytes(const char* at) {
-#if defined(__SSE2__) || (defined(__aarch64__) && defined(__ARM_NEON))
-    const lanes x = lanes::at(at);
-    const auto all = [](int c) { return lanes::all(c); };
-    // One more, and DEL is below zero.
-    if constexpr (wanted == value_byte) return (x + all(1) > all(0x20)).bits(); // no tab, obs-text
-    if constexpr (wanted == target_byte)
-        return (x + all(1) > all(0x21)).bits() & ~(x == all('#')).bits();
-    // Names and hosts: letters, whose "z" becomes the greatest number, and "-".
-    const lanes letter = (x | all(0x20)) + all(0x7f - 'z') > all(0x7f - 'z' + 'a' - 1);
-    return (letter | (x == all('-'))).bits();
+#if defined(__SSE2__)
+    lanes x;
+    std::memcpy(&x, at, sizeof x);
+    return static_cast<unsigned>(
+        _mm_movemask_epi8(reinterpret_cast<__m128i>(usual_lanes<wanted>(x))));
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+    lanes x;
+    std::memcpy(&x, at, sizeof x);
+    const lanes weights = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    const auto one =
+        reinterpret_cast<uint8x16_t>(reinterpret_cast<lanes>(usual_lanes<wanted>(x)) & weights);
+    return vaddv_u8(vget_low_u8(one)) | static_cast<unsigned>(vaddv_u8(vget_high_u8(one))) << 8;
 #else
     return usual_bytes_scalar(at, wanted);
 #endif
@@ -2234,18 +2208,18 @@ inline bool is_target_of(string_view method, string_view target) {
 }
 
 /// Finds the bytes that aren't usual in a value, CR and LF above all. Sixty-four are looked at
-/// ahead of the lines, so that the search for a line's end needn't wait for the work on the line
-/// before.
+/// ahead of the lines: the search for a line's end that waits for the line before takes twice as
+/// long.
 class odd_finder {
 public:
     explicit odd_finder(string_view in)
-        : window_(in.data()), end_(window_ + in.size()), odd_(odd_at(window_, end_, 0)) {}
+        : window_(in.data()), end_(window_ + in.size()), odd_(odd_at(0)) {}
 
     [[gnu::always_inline]] const char* next() {
         while (odd_ == 0) {
             if (end_ - window_ <= 64) return end_;
             window_ += 64;
-            odd_ = odd_at(window_, end_, 64);
+            odd_ = odd_at(64);
         }
         const char* const found = window_ + static_cast<unsigned>(__builtin_ctzll(odd_));
         odd_ &= odd_ - 1;
@@ -2257,13 +2231,14 @@ private:
     const char* end_;
     std::uint64_t odd_; // bit n: window_[n] isn't usual, and wasn't told yet
 
-    /// `before` bytes in front of `at` may be read.
-    static std::uint64_t odd_at(const char* at, const char* end, std::ptrdiff_t before) {
-        if (end - at >= 64) return odd_in(at);
-        if (before == 64) return odd_in(end - 64) >> (64 - (end - at));
+    /// The last part is looked at as the end of 64 bytes, where so many may be read.
+    std::uint64_t odd_at(std::ptrdiff_t before) const {
+        const std::ptrdiff_t left = end_ - window_;
+        if (left >= 64) return odd_in(window_);
+        if (before == 64) return odd_in(end_ - 64) >> (64 - left);
         char rest[64];
         std::memset(rest, ' ', 64);
-        std::memcpy(rest, at, static_cast<std::size_t>(end - at));
+        std::memcpy(rest, window_, static_cast<std::size_t>(left));
         return odd_in(rest);
     }
 
@@ -2354,14 +2329,11 @@ struct head_parser {
     /// RFC 9112 2.3. A higher minor version is handled as 1.1 (RFC 9110 6.2), another major is 505.
     parsed version() {
         const char* const at = line.at;
-        if (line.end - at >= 8 && std::memcmp(at, "HTTP/1.1", 8) == 0) {
-            line.at += 8;
-            return parsed::done;
-        }
-        for (int n = 0; n < 8; ++n) {
+        const bool is_usual = line.end - at >= 8 && std::memcmp(at, "HTTP/1.1", 8) == 0;
+        for (std::size_t n = 0; n < 8 && !is_usual; ++n) {
             if (at + n == line.end) return parsed::more;
-            const char c = at[n], form = "HTTP/0.0"[n];
-            if (form == '0' ? !is_digit(c) : c != form) return refuse(400, "no HTTP version");
+            if ("HTTP/0.0"[n] == '0' ? !is_digit(at[n]) : at[n] != "HTTP/0.0"[n])
+                return refuse(400, "no HTTP version");
         }
         if (at[5] != '1') return refuse(505, "not HTTP/1.0 or HTTP/1.1");
         out.version = at[7] == '0' ? 10 : 11;
@@ -2412,11 +2384,10 @@ struct head_parser {
     parsed field_lines(field* fields) {
         line_cursor here = line; // copies, so that they stay in registers
         odd_finder odd(view(here.at, here.end));
-        const std::size_t room = limits.max_fields_count;
         parsed got = parsed::done;
         std::size_t count = 0;
         for (; here.at != here.end && *here.at != '\r'; ++count) {
-            if (count == room) return refuse(431, "too many fields");
+            if (count == limits.max_fields_count) return refuse(431, "too many fields");
             got = here.field_line(odd, fields[count]);
             if (got != parsed::done) break;
             if (concerns_us(fields[count].name)) note(fields[count].name, fields[count].value);
@@ -2457,13 +2428,10 @@ struct head_parser {
     /// RFC 9112 6.3 lets equal lengths be joined into one; refused: one field, one number.
     parsed read_length() {
         if (length.count > 1) return refuse(400, "two Content-Length fields");
-        if (length.value.empty()) return refuse(400, "an empty Content-Length");
-        for (char c : length.value) {
-            if (!is_digit(c)) return refuse(400, "a Content-Length that is no number");
-            const auto digit = static_cast<unsigned>(c - '0');
-            if (out.length > (max_length - digit) / 10) return refuse(400, "a huge Content-Length");
-            out.length = out.length * 10 + digit;
-        }
+        const auto stated = take_number(length.value);
+        if (!stated || !length.value.empty()) return refuse(400, "a Content-Length of no number");
+        if (*stated > max_length) return refuse(400, "a huge Content-Length");
+        out.length = *stated;
         out.how = out.length > 0 ? framing::length : framing::none;
         return parsed::done;
     }
@@ -2580,23 +2548,23 @@ inline bool may_trail(string_view name) {
                      name);
 }
 
-/// Bytes to the body's bytes, in whatever pieces they come. Holds nothing but trailers.
+/// Bytes to the body's bytes, in whatever pieces they come. Holds nothing but a line of chunked
+/// framing that isn't complete, and trailers.
 class body_decoder {
 public:
     void start(framing how, std::uint64_t length) {
         *this = body_decoder();
         how_ = how;
-        if (how == framing::length) left_ = length;
-        const bool has_data = left_ > 0 || how == framing::until_close;
-        step_ = how == framing::chunked ? step::size : has_data ? step::data : step::end;
+        left_ = how == framing::until_close ? UINT64_MAX : how == framing::length ? length : 0;
+        step_ = how == framing::chunked ? step::size : left_ > 0 ? step::data : step::end;
     }
 
     /// Takes from `in`, moving its front; `piece` is what of it belongs to the body, "" if nothing.
     /// To be called until `in` is empty, or it says done (perhaps with a last piece) or bad.
     parsed next(string_view& in, string_view& piece) {
         piece = {};
-        if (how_ == framing::until_close) piece = std::exchange(in, {});
-        while (!in.empty() && piece.empty() && step_ < step::end) take(in, piece);
+        while (!in.empty() && piece.empty() && step_ < step::end)
+            step_ = step_ == step::data ? data(in, piece) : line(in);
         return step_ == step::end ? parsed::done : step_ == step::bad ? parsed::bad : parsed::more;
     }
 
@@ -2604,121 +2572,108 @@ public:
     bool ends_at_eof() const { return how_ == framing::until_close; }
     const char* why() const { return why_; } // bad: a literal
     /// Done: the lines of the trailer section, checked, for parse_trailers.
-    string_view trailers() const { return trailers_; }
+    string_view trailers() const { return lines_; }
 
 private:
-    enum class step { data, cr, lf, size, size_lf, gap, extra, quoted, escaped, trailer, end, bad };
+    enum class step { data, data_end, size, trailer, end, bad };
     // nginx and Go bound a trailer section by their limits for heads; 8 KiB is more than any use.
-    static constexpr std::size_t max_trailer_bytes = 8 << 10;
+    static constexpr std::size_t max_lines_bytes = 8 << 10;
     // Go's answer to CVE-2023-39326: extensions may not outweigh the data. Each chunk earns as many
     // bytes as it carries; this much comes first and is also the most that can be saved up.
     static constexpr unsigned max_extension_bytes = 4 << 10;
+
+    step data(string_view& in, string_view& piece) {
+        piece = in.substr(0, static_cast<std::size_t>(left_ < in.size() ? left_ : in.size()));
+        in.remove_prefix(piece.size());
+        left_ -= piece.size();
+        if (left_ > 0) return step::data;
+        return how_ == framing::chunked ? step::data_end : step::end;
+    }
+
+    /// RFC 9112 7.1: between the data stand lines, which are parsed anew when more has come, too.
+    step line(string_view& in) {
+        const std::size_t lf = in.find('\n');
+        const string_view part = in.substr(0, lf == string_view::npos ? lf : lf + 1);
+        in.remove_prefix(part.size());
+        if (lines_.size() + part.size() > max_lines_bytes) return refuse("trailers too long");
+        lines_.append(part);
+        line_cursor line(string_view(lines_).substr(line_));
+        const bool is_field = step_ == step::trailer && *line.at != '\r';
+        const parsed got = step_ == step::size ? size_line(line)
+                           : is_field          ? trailer_line(line)
+                                               : line.line_end();
+        if (got == parsed::more) return step_;
+        if (got == parsed::bad) return refuse(line.why);
+        if (is_field) line_ = lines_.size();
+        lines_.resize(line_);
+        if (step_ == step::data_end) return step::size;
+        if (step_ == step::size) return left_ > 0 ? step::data : step::trailer;
+        return is_field ? step::trailer : step::end;
+    }
 
     step refuse(const char* reason) {
         why_ = reason;
         return step::bad;
     }
 
-    void take(string_view& in, string_view& piece) {
-        if (step_ == step::data) {
-            piece = in.substr(0, static_cast<std::size_t>(left_ < in.size() ? left_ : in.size()));
-            in.remove_prefix(piece.size());
-            left_ -= piece.size();
-            if (left_ == 0) step_ = how_ == framing::chunked ? step::cr : step::end;
-        } else if (step_ == step::trailer) {
-            step_ = trailer_line(in);
-        } else {
-            step_ = byte(in[0]);
-            in.remove_prefix(1);
+    parsed size_line(line_cursor& line) {
+        const char* const digits = line.at;
+        for (left_ = 0; line.at != line.end && hex_digit(*line.at) >= 0; ++line.at) {
+            if (line.at - digits == 16 || left_ > max_length >> 4)
+                return line.refuse("a huge chunk size");
+            left_ = left_ << 4 | static_cast<unsigned>(hex_digit(*line.at));
         }
+        const char* const extension = line.at;
+        if (extension == digits) return line.refuse("no chunk size");
+        if (!skip_extension(line)) return line.refuse("a bad chunk size or extension");
+        const std::uint64_t spent = view(extension, line.at).size();
+        if (spent > extension_left_) return line.refuse("chunk extensions too long");
+        const parsed got = line.line_end();
+        if (got != parsed::done) return got;
+        const std::uint64_t saved = extension_left_ - spent + left_; // left_ is below 2^63
+        extension_left_ = saved < max_extension_bytes ? unsigned(saved) : max_extension_bytes;
+        return got;
     }
 
-    /// RFC 9112 7.1, a byte at a time: sizes and their ends are a few bytes in a chunk.
-    step byte(char c) {
-        switch (step_) {
-        case step::cr: return c == '\r' ? step::lf : refuse("no CR LF behind a chunk");
-        case step::lf: return c == '\n' ? step::size : refuse("no CR LF behind a chunk");
-        case step::size: return size_byte(c);
-        case step::size_lf:
-            return c == '\n' ? data_or_trailer() : refuse("a bare CR after a chunk size");
-        default: return extension_byte(c);
+    /// RFC 9112 7.1.1: BWS ";" and names, with tokens or quoted strings as values. Up to the CR, or
+    /// to the end of what has come; false where it can't become one.
+    static bool skip_extension(line_cursor& line) {
+        if (line.at != line.end && *line.at == '\r') return true;
+        while (line.at != line.end && is_blank(*line.at)) ++line.at;
+        if (line.at != line.end && *line.at != ';') return false;
+        bool is_quoted = false, is_escaped = false;
+        for (; line.at != line.end; ++line.at) {
+            const char c = *line.at;
+            if (c == '\r' && !is_quoted) return true;
+            const bool is_mark = string_view("=;\" \t").find(c) != string_view::npos;
+            if (is_quoted ? !is(c, value_byte) : !is(c, token_byte) && !is_mark) return false;
+            if (c == '"' && !is_escaped) is_quoted = !is_quoted;
+            is_escaped = is_quoted && !is_escaped && c == '\\';
         }
+        return true;
     }
 
-    step size_byte(char c) {
-        if (const int digit = hex_digit(c); digit >= 0) {
-            if (digits_ == 16 || left_ > max_length >> 4) return refuse("a huge chunk size");
-            left_ = left_ << 4 | static_cast<unsigned>(digit);
-            ++digits_;
-            return step::size;
-        }
-        if (digits_ == 0) return refuse("no chunk size");
-        return c == '\r' ? step::size_lf : extension_byte(c);
-    }
-
-    /// RFC 9112 7.1.1: BWS ";" and names, with tokens or quoted strings as values; passed over.
-    step extension_byte(char c) {
-        if (step_ == step::extra && c == '\r') return step::size_lf;
-        if (extension_left_-- == 0) return refuse("chunk extensions too long");
-        switch (step_) {
-        case step::quoted:
-            if (c == '"') return step::extra;
-            if (c == '\\') return step::escaped;
-            [[fallthrough]];
-        case step::escaped: return is(c, value_byte) ? step::quoted : refuse("a bad quoted string");
-        case step::extra:
-            if (c == '"') return step::quoted;
-            if (is(c, token_byte) || string_view("=; \t").find(c) != string_view::npos)
-                return step_;
-            return refuse("a bad chunk extension");
-        default:
-            if (c == ' ' || c == '\t') return step::gap;
-            return c == ';' ? step::extra : refuse("a bad chunk size");
-        }
-    }
-
-    step data_or_trailer() {
-        if (left_ == 0) return step::trailer;
-        const std::uint64_t earned = extension_left_ + left_; // left_ is below 2^63
-        extension_left_ = earned < max_extension_bytes ? unsigned(earned) : max_extension_bytes;
-        digits_ = 0;
-        return step::data;
-    }
-
-    /// RFC 9112 7.1.2: lines like a head's, kept until their LF has come.
-    step trailer_line(string_view& in) {
-        const std::size_t lf = in.find('\n');
-        const string_view part = in.substr(0, lf == string_view::npos ? lf : lf + 1);
-        if (trailers_.size() + part.size() > max_trailer_bytes) return refuse("trailers too long");
-        trailers_.append(part);
-        in.remove_prefix(part.size());
-        if (lf == string_view::npos) return step::trailer;
-        line_cursor line(string_view(trailers_).substr(line_));
-        if (line.end - line.at == 2 && line.line_end() == parsed::done) {
-            trailers_.resize(line_);
-            return step::end;
-        }
+    /// RFC 9112 7.1.2: a line like a head's.
+    parsed trailer_line(line_cursor& line) {
         odd_finder odd(view(line.at, line.end));
         field got;
-        if (line.field_line(odd, got) != parsed::done || !may_trail(got.name))
-            return refuse("a bad or forbidden trailer field");
-        line_ = trailers_.size();
-        return step::trailer;
+        const parsed answer = line.field_line(odd, got);
+        if (answer == parsed::done && !may_trail(got.name))
+            return line.refuse("a forbidden trailer");
+        return answer;
     }
 
     std::uint64_t left_ = 0;
     const char* why_ = nullptr;
-    std::string trailers_;
-    std::size_t line_ = 0; // where in trailers_ the line begins that isn't complete
+    std::string lines_;
+    std::size_t line_ = 0; // where in lines_ the line begins that isn't complete
     unsigned extension_left_ = max_extension_bytes;
     framing how_ = framing::none;
     step step_ = step::end;
-    unsigned char digits_ = 0;
 };
 
 /// The fields of body_decoder::trailers().
 inline bool parse_trailers(string_view raw, headers& out) {
-    if (raw.empty()) return true; // and perhaps without an address to read from
     line_cursor line(raw);
     odd_finder odd(raw);
     while (line.at != line.end) {
@@ -2747,6 +2702,7 @@ public:
     }
     void commit(std::size_t count) noexcept { size_ += count; }
     void add(string_view text) {
+        if (text.empty()) return;
         if (text.empty()) return; // memcpy takes no nullptr
         std::memcpy(room(text.size()), text.data(), text.size());
         size_ += text.size();
@@ -3251,6 +3207,83 @@ private:
     std::string methods_;
 };
 
+// Descriptors that ride on a message: a body as one sealed memfd (`Body-Fd: length=N`, with
+// Content-Length: 0), then those that `Fds` names, in its order. The count must be exact. The README
+// has the wire format.
+
+/// "length=N" of a Body-Fd field.
+inline std::optional<std::uint64_t> body_fd_length(string_view value) noexcept {
+    static constexpr string_view key = "length=";
+    if (value.substr(0, key.size()) != key || value.size() == key.size()) return {};
+    std::uint64_t length = 0;
+    for (char c : value.substr(key.size())) {
+        if (!is_digit(c) || length > max_length / 10 - 1) return {};
+        length = length * 10 + static_cast<std::uint64_t>(c - '0');
+    }
+    return length;
+}
+
+/// Maps what a peer passed, if it can neither shrink nor change under us: a truncated file would be
+/// a SIGBUS, and a memfd sealed with FUTURE_WRITE stays writable by its sender (fcntl(2)).
+inline result<sealed_memory> map_received(unique_fd fd, std::uint64_t length) {
+    constexpr int needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    struct stat is {};
+    int seals = ::fcntl(fd.get(), F_GET_SEALS);
+    bool fits = seals >= 0 && (seals & needed) == needed && ::fstat(fd.get(), &is) == 0 &&
+                static_cast<std::uint64_t>(is.st_size) == length;
+    if (!fits) return failed(errc::bad_descriptor, "Body-Fd: no sealed memory of that length");
+    return map_sealed(std::move(fd), static_cast<std::size_t>(length));
+}
+
+/// What a message announces against what came with it.
+struct fd_claim {
+    const headers& fields;
+    std::uint64_t max_body_bytes;
+    std::size_t max_count;
+    sealed_memory body{};
+    bool has_body = false;
+    std::vector<named_fd> named{};
+
+    static bool announces(const headers& fields) noexcept {
+        for (const field& f : fields)
+            if ((f.name.size() == 3 && equal_nocase(f.name, "Fds")) ||
+                (f.name.size() == 7 && equal_nocase(f.name, "Body-Fd")))
+                return true;
+        return false;
+    }
+
+    /// Takes all of `came`. Errors: bad_descriptor, too_large; then everything is closed.
+    error take(std::vector<unique_fd> came) {
+        string_view names = fields.get("Fds");
+        for (string_view rest = names; !rest.empty();) {
+            string_view name = next_element(rest);
+            for (const named_fd& known : named)
+                if (known.name == name) name = {};
+            if (!is_token(name)) return failed(errc::bad_descriptor, "Fds: a bad name");
+            named.push_back({std::string(name), unique_fd()});
+        }
+        has_body = fields.contains("Body-Fd");
+        if (came.size() != named.size() + has_body || named.size() > max_count)
+            return failed(errc::bad_descriptor, "descriptors: not as many as announced or allowed");
+        for (std::size_t i = 0; i < named.size(); ++i) named[i].fd = std::move(came[i + has_body]);
+        if (!has_body) return {};
+        std::optional<std::uint64_t> length = body_fd_length(fields.get("Body-Fd"));
+        if (!length) return failed(errc::bad_descriptor, "Body-Fd: no length");
+        if (*length > max_body_bytes) return failed(errc::too_large, "Body-Fd");
+        result<sealed_memory> mapped = map_received(std::move(came[0]), *length);
+        if (!mapped) return mapped.error();
+        body = *std::move(mapped);
+        return {};
+    }
+};
+
+/// The names of `fds` as a field value.
+inline std::string fd_names(const std::vector<named_fd>& fds) {
+    std::string names;
+    for (const named_fd& f : fds) names.append(names.empty() ? "" : ", ").append(f.name);
+    return names;
+}
+
 // [10] CONNECTION ---------------------------------------------------------------------------------
 // One peer's life as a state machine: bytes in, bytes out, and the time as an argument. No syscall,
 // but for the one write that wakes a loop when another thread has something for it.
@@ -3483,7 +3516,8 @@ struct box {
     std::uint64_t tail_at = 0, tail_size = 0;
     framing tail_how = framing::none;
     bool has_tail = false, tail_ended = false;
-    std::vector<unique_fd> fds; // ride on the first byte of `out`
+    std::vector<unique_fd> fds;    // ride on the first byte of `tail`
+    std::vector<unique_fd> fds_in; // came with the head that begins `in`
     body_decoder decoder;
     request req = access::make_request(); // whose body is being collected
     route* to = nullptr;
@@ -3535,6 +3569,9 @@ struct conn {
     bool head_only : 1;
     bool old_version : 1;
     bool calls : 1;    // the client's role
+    bool passed : 1;   // the client has passed a descriptor itself: no proxy stands between
+    bool wants_body_fd : 1; // Accept-Body-Fd of the request at work
+    unsigned char wants_fds; // Accept-Fds of it
 
     box& kept() {
         if (!more) more = std::make_unique<box>();
@@ -3551,6 +3588,8 @@ struct desk {
     body_decoder decoder;
     head parsed;
     string_view in;
+    std::vector<unique_fd> fds; // came with the last byte of `in`,
+    const char* fds_from = nullptr; // in a read that began here
     std::int64_t now = 0; // ms, monotonic
     char date[40] = {};       // "Date: ...\r\n"
     std::int64_t (*micros)() = nullptr; // for those who log times; not called for others
@@ -3579,6 +3618,7 @@ struct site {
     router routes;
     std::vector<hook> hooks;
     bool has_after = false;
+    bool fds_blocked = false; // by the kernel, for all listeners
     callback<void(const uds_http::exchange&)> on_exchange;
     callback<void(string_view)> on_log;
     std::vector<std::unique_ptr<door>> doors;
@@ -3586,8 +3626,12 @@ struct site {
     std::atomic<std::size_t> buffered{0};
     std::atomic<int> stops{0};
 
+    bool takes_fds() const noexcept { return options.max_body_fd_bytes || options.max_fds_count; }
     bool is_observed() const noexcept { return on_exchange || has_after; }
     bool stopping() const noexcept { return stops.load(std::memory_order_relaxed) > 0; }
+    string_view name_of(std::size_t door) const noexcept { // adopted connections came by none
+        return door < doors.size() ? string_view(doors[door]->name) : string_view();
+    }
     void log(string_view line) {
         if (on_log) guarded([&] { on_log(line); }, [](const char*) {});
     }
@@ -3777,6 +3821,7 @@ public:
         content& body = access::body(res);
         if (access::kind_of(body) == access::kind::reader) return answer_passed(std::move(res));
         run_after(res);
+        if (passes_fds(res)) return answer_with_fds(res);
         check(res, known_size(body));
         body_plan plan = plan_response(res, known_size(body), c_.head_only, version());
         if (plan.how == framing::until_close) c_.persistent = false;
@@ -3791,6 +3836,45 @@ public:
         box& b = c_.kept();
         b.tail_size = known_size(body).value_or(UINT64_MAX);
         b.tail = std::move(body), b.tail_at = 0, b.tail_how = plan.how, b.has_tail = true, b.tail_ended = false;
+    }
+
+    /// A body in sealed memory goes as itself to who asked for that, as bytes to all others.
+    bool passes_fds(response& res) const noexcept {
+        source* from = access::source_of(access::body(res));
+        return !access::fds(res).empty() ||
+               (c_.wants_body_fd && !c_.head_only && from && access::map(from->memory));
+    }
+
+    /// The descriptors ride on the first byte of the head, which therefore leaves in a message of its
+    /// own. Content-Length: 0 keeps the framing right for who knows nothing of Body-Fd.
+    void answer_with_fds(response& res) {
+        box& b = c_.kept();
+        b.fds.clear();
+        std::vector<named_fd> named = std::move(access::fds(res));
+        content& body = access::body(res);
+        source* from = access::source_of(body);
+        if (named.size() > c_.wants_fds || !known_size(body) ||
+            (access::kind_of(body) != access::kind::text && access::kind_of(body) != access::kind::view))
+            access::failure(res) = std::make_unique<error>(failed(
+                errc::bad_descriptor, "the client asked for fewer, or the body is not in memory"));
+        else if (c_.wants_body_fd && from && access::map(from->memory)) {
+            const mapping& memory = *access::map(from->memory);
+            b.fds.emplace_back(duplicate(memory.fd.get()));
+            res.header("Body-Fd", "length=" + number_text(memory.size)).header("Cache-Control", "no-store");
+            body = content();
+        }
+        if (!named.empty()) res.header("Fds", fd_names(named));
+        for (named_fd& f : named) b.fds.push_back(std::move(f.fd));
+        if (s_.options.max_body_fd_bytes) res.header("Accept-Body-Fd", "1");
+        if (!check(res, known_size(body))) b.fds.clear();
+        body_plan plan = plan_response(res, known_size(body), c_.head_only, version());
+        if (!c_.persistent) c_.ends = true;
+        buffer bytes;
+        head_writer{d_.date, c_.persistent, version()}.write(bytes, res, plan);
+        if (plan.sends) bytes.add(access::text(body));
+        tell(res.status(), plan.length, error());
+        b.tail = content(bytes.view()), b.tail_at = 0, b.tail_size = bytes.size();
+        b.tail_how = framing::length, b.has_tail = true, b.tail_ended = false;
     }
 
     void refuse(int status, string_view why) {
@@ -3895,25 +3979,75 @@ private:
             return false;
         case parsed::done: break;
         }
+        const char* first = d_.in.data();
         d_.in.remove_prefix(d_.parsed.size);
         access::close(req.fields, d_.parsed.fields_count, true);
-        begin(req);
+        begin(req, first);
         return !c_.ends;
     }
 
-    void begin(request_state& req) {
+    /// Descriptors belong to the message of the last byte that came with them, and it must have begun
+    /// in that read. False: refused.
+    bool claim_fds(request_state& req, const char* first) {
+        std::vector<unique_fd> came;
+        if (c_.more && !c_.more->fds_in.empty()) came.swap(c_.more->fds_in);
+        else if (!d_.fds.empty() && first >= d_.fds_from && is_last()) came.swap(d_.fds);
+        if (came.empty() && !fd_claim::announces(req.fields) && !c_.passed) return true;
+        bool asks = read_wishes(req.fields);
+        fd_claim claim{req.fields, s_.options.max_body_fd_bytes, s_.options.max_fds_count};
+        const std::size_t count = came.size();
+        const bool proof = asks && !c_.passed && count && count == announced(req.fields) + 1;
+        if (proof) came.pop_back(); // any descriptor: only that it came counts
+        c_.passed = c_.passed || count > 0;
+        c_.wants_body_fd &= c_.passed;
+        if (!c_.passed) c_.wants_fds = 0;
+        error bad = claim.take(std::move(came));
+        if (!bad && claim.has_body && d_.parsed.how != framing::none)
+            bad = failed(errc::bad_descriptor, "Body-Fd beside a body");
+        if (bad) return refuse(bad == errc::too_large ? 413 : 400, access::place(bad)), false;
+        req.fds = std::move(claim.named);
+        req.body_memory = std::move(claim.body);
+        if (claim.has_body) req.body = req.body_memory.view();
+        return true;
+    }
+    static std::size_t announced(const headers& fields) noexcept {
+        std::size_t count = fields.contains("Body-Fd");
+        for (string_view rest = fields.get("Fds"); !rest.empty(); ++count) next_element(rest);
+        return count;
+    }
+    bool read_wishes(const headers& fields) noexcept {
+        string_view count = fields.get("Accept-Fds");
+        unsigned number = 0;
+        for (char c : count.substr(0, 3)) number = is_digit(c) ? number * 10 + unsigned(c - '0') : 0;
+        c_.wants_fds = static_cast<unsigned char>(number > 253 ? 253 : number);
+        c_.wants_body_fd = fields.get("Accept-Body-Fd") == "1";
+        return number || c_.wants_body_fd;
+    }
+    /// Whether the message just parsed holds the last byte of `in`.
+    bool is_last() const {
+        if (d_.parsed.how != framing::chunked) return d_.in.size() <= d_.parsed.length;
+        body_decoder probe;
+        probe.start(framing::chunked, 0);
+        string_view rest = d_.in, piece;
+        while (probe.next(rest, piece) == parsed::more && !rest.empty()) {}
+        return rest.empty();
+    }
+
+    void begin(request_state& req, const char* first) {
         const head& h = d_.parsed;
         ++d_.requests;
         req.reset();
         req.method = h.method, req.target = h.target, req.version = h.version;
         req.path = path_of(h.target), req.query = query_of(h.target);
         req.borrowed = true, req.fd = c_.fd, req.from = c_.who;
-        req.listener = s_.doors.empty() ? string_view() : s_.doors[c_.door]->name;
+        req.listener = s_.name_of(c_.door);
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
         c_.persistent = h.persistent && !(s_.stopping() && d_.in.size() <= h.length);
         c_.expects = h.expect_continue;
         about_ = {h.method, h.target, h.how == framing::length ? h.length : 0, 0};
         if (s_.is_observed()) about_.started = d_.micros();
+        c_.wants_body_fd = false, c_.wants_fds = 0;
+        if (!claim_fds(req, first)) return;
         route_match found = s_.routes.match(req);
         std::optional<response> early = screen(found);
         if (req.from) c_.who = req.from;
@@ -4069,7 +4203,9 @@ private:
 
     void release_body() {
         if (!c_.more) return;
-        access::state(d_.req).body_text.shrink_to_fit();
+        request_state& r = access::state(d_.req);
+        r.body = {};
+        r.body_text.clear(), r.body_text.shrink_to_fit(); // megabytes, perhaps
         count(0);
     }
 
@@ -4107,6 +4243,7 @@ private:
         c_.more->decoder = d_.decoder;
         f->log.bytes_in = 0; // counted as it comes
         c_.at = phase::stream;
+        f->arrived = access::state(f->req).body_memory.view(); // Body-Fd, to who reads a stream
         if (d_.parsed.how == framing::none) finish_body(*f);
         responder later = access::make_stream<responder>(f);
         body_reader body = access::make_stream<body_reader>(f);
@@ -4408,8 +4545,7 @@ private:
         if (!c_.who) c_.who = std::make_shared<card>(c_.fd);
         const about& a = subject();
         std::uint64_t tag = c_.more && c_.more->at_work ? c_.who->tag : access::state(d_.req).tag;
-        string_view listener = s_.doors.empty() ? string_view() : s_.doors[c_.door]->name;
-        return {a.method, a.target, listener, c_.who->who, status, a.bytes_in, bytes_out, tag,
+        return {a.method, a.target, s_.name_of(c_.door), c_.who->who, status, a.bytes_in, bytes_out, tag,
                 microseconds(d_.micros() - a.started), why};
     }
 
@@ -4456,7 +4592,17 @@ private:
         s_.log(line);
     }
 
+    /// Those of a head that is not whole yet wait for it.
+    bool keep_fds() {
+        std::vector<unique_fd> came = std::move(d_.fds);
+        d_.fds.clear();
+        bool fits = c_.at == phase::head && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
+        if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
+        return c_.ends; // what is closed anyway needs no other answer
+    }
+
     void keep_rest() {
+        if (!d_.fds.empty() && !keep_fds()) refuse(400, "descriptors that no message asked for");
         if (!c_.more && d_.in.empty()) return;
         box& b = c_.kept();
         b.in.assign(d_.in.data(), d_.in.size());
@@ -4576,6 +4722,7 @@ class loop {
 public:
     enum : std::uint64_t { wake_id = UINT32_MAX, stop_id = UINT32_MAX - 1, alarm_id = UINT32_MAX - 2,
                            door_id = 0x80000000 }; // no connection has an index that high
+    static constexpr std::uint16_t no_door = UINT16_MAX; // adopted
     static constexpr std::size_t in_room = 256 << 10;
     static constexpr int sndbuf_bytes = 1 << 20; // for large bodies; the kernel caps it
 
@@ -4672,13 +4819,13 @@ public:
     bool adopt_early(unique_fd fd) {
         read_clock();
         ring(mail_->wake.get());
-        return adopt(std::move(fd), 0, false);
+        return adopt(std::move(fd), no_door, false);
     }
 
     /// The client's role: a connection that has just been made.
     std::uint64_t adopt_call(unique_fd fd, std::shared_ptr<call_pool> pool) {
         int raw = fd.get();
-        if (!adopt(std::move(fd), 0, false)) return UINT64_MAX;
+        if (!adopt(std::move(fd), no_door, false)) return UINT64_MAX;
         std::uint32_t index = last_added_;
         conn& c = *conns_.at(index);
         UDS_HTTP_ASSERT(c.fd == raw);
@@ -4814,7 +4961,8 @@ private:
             if (kept == in_size_) break; // its reader stops and starts, and has posted: see resume()
             if (kept) std::memcpy(in_.get(), c.more->in.data(), kept);
             bool passed = false; // descriptors: recv stops behind them, whatever else is there
-            ssize_t got = receive_bytes(c.fd, in_.get() + kept, in_size_ - kept, passed);
+            ssize_t got = s_.fds_blocked ? receive(c.fd, in_.get() + kept, in_size_ - kept)
+                                         : receive_with_fds(c.fd, kept, passed);
             if (got < 0 && errno == EAGAIN) {
                 c.readable = false;
                 break;
@@ -4834,13 +4982,13 @@ private:
     }
 
     /// recv(2) that drops descriptors, as it does, and tells of them.
-    static ssize_t receive_bytes(int fd, char* into, std::size_t room, bool& passed) noexcept {
-        iovec part{into, room};
-        msghdr message{};
-        message.msg_iov = &part, message.msg_iovlen = 1;
-        ssize_t got = uninterrupted([&] { return ::recvmsg(fd, &message, 0); });
-        passed = got >= 0 && (message.msg_flags & MSG_CTRUNC) != 0;
-        return got;
+    ssize_t receive_with_fds(int fd, std::size_t kept, bool& passed) {
+        d_.fds.clear(), d_.fds_from = in_.get() + kept;
+        received got = receive_fds(fd, in_.get() + kept, in_size_ - kept, d_.fds);
+        passed = !d_.fds.empty() || got.truncated;
+        if (got.truncated) return errno = EBADMSG, -1;
+        if (!s_.takes_fds()) d_.fds.clear();
+        return got.size;
     }
 
     /// Answers what is in `bytes`, sends, and goes on while there was more than one batch of it.
@@ -4967,6 +5115,11 @@ private:
                 }
                 continue;
             }
+            if (c.more && !c.more->fds.empty()) {
+                if (!batch.empty()) body = {};
+                else if (!push_fds(c, body)) return errno == EAGAIN ? block(c, index, batch) : lose(c), false;
+                else continue;
+            }
             if (body.size() > (64 << 10)) enlarge(c);
             iovec parts[2] = {{const_cast<char*>(batch.data()), batch.size()},
                               {const_cast<char*>(body.data()), body.size()}};
@@ -4978,6 +5131,19 @@ private:
             batch.remove_prefix(of_batch);
             if (c.more) c.more->tail_at += count - of_batch;
         }
+    }
+
+    /// One message for the descriptors and what they belong to (unix(7)).
+    bool push_fds(conn& c, string_view bytes) {
+        std::vector<int> raw;
+        for (const unique_fd& fd : c.more->fds) raw.push_back(fd.get());
+        iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+        ssize_t sent = transmit_fds(c.fd, &part, 1, raw);
+        if (sent < 0) return false;
+        add(bytes_out, static_cast<std::uint64_t>(sent));
+        c.more->tail_at += static_cast<std::uint64_t>(sent);
+        c.more->fds.clear();
+        return true;
     }
 
     static string_view memory_tail(const conn& c) noexcept {
@@ -5505,6 +5671,7 @@ struct server_core final : site {
     error start() {
         if (finished) return failed(errc::stopped, "server");
         if (started || remembered) return remembered;
+        block_fds();
         if (doors.empty() && !adopted_any && !stopping())
             return failed(EDESTADDRREQ, "server: nothing to listen on");
         while (loops.size() < options.threads) {
@@ -5518,6 +5685,15 @@ struct server_core final : site {
         for (std::size_t i = 1; i < loops.size() && !remembered; ++i) remember(start_loop(*loops[i]));
         if (remembered) end_threads();
         return remembered;
+    }
+
+    /// Where no descriptors are wanted the kernel keeps them out: senders get EPERM.
+    void block_fds() noexcept {
+        constexpr int pass_rights = 83, off = 0; // SO_PASSRIGHTS, since Linux 6.16
+        fds_blocked = !takes_fds() && !adopted_any;
+        for (auto& d : doors)
+            if (fds_blocked && d->at.fd)
+                fds_blocked = ::setsockopt(d->at.fd.get(), SOL_SOCKET, pass_rights, &off, sizeof off) == 0;
     }
 
     error start_workers() {
@@ -5623,7 +5799,7 @@ struct server_core final : site {
         if (options.max_per_uid_count != SIZE_MAX) users.add(peer_of(fd.get()).uid, SIZE_MAX);
         if (!started) return (void)loops[0]->adopt_early(std::move(fd)), error();
         auto task = [this, fd = std::make_shared<unique_fd>(std::move(fd))] {
-            loops[0]->adopt(std::move(*fd), 0, false);
+            loops[0]->adopt(std::move(*fd), loop::no_door, false);
         };
         if (!loops[0]->mail()->post(nullptr, task)) return failed(errc::stopped, "server::adopt");
         return {};
@@ -6587,17 +6763,6 @@ inline bool take_text(string_view& text, string_view wanted) noexcept {
     return true;
 }
 
-/// Up to the first byte that is no digit. What no number can hold is beyond every file.
-inline std::optional<std::uint64_t> take_number(string_view& text) noexcept {
-    if (text.empty() || !is_digit(text.front())) return {};
-    std::uint64_t value = 0;
-    for (; !text.empty() && is_digit(text.front()); text.remove_prefix(1)) {
-        std::uint64_t digit = static_cast<std::uint64_t>(text.front() - '0');
-        value = value > (UINT64_MAX - digit) / 10 ? UINT64_MAX : value * 10 + digit;
-    }
-    return value;
-}
-
 /// Whether `when` is written like this in the form of `text`, which its size tells.
 inline bool is_date_text(string_view text, std::time_t when, const std::tm& t) noexcept {
     static constexpr const char* days[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
@@ -6891,7 +7056,7 @@ inline bool peer_rule::admits(const peer& who) const noexcept {
 }
 
 inline string_view detail::arena::keep(string_view bytes) {
-    if (bytes.empty()) return {};
+    if (bytes.empty()) return ""; // memcpy() takes no null pointer
     return {static_cast<char*>(std::memcpy(take(bytes.size()), bytes.data(), bytes.size())), bytes.size()};
 }
 

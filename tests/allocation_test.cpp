@@ -28,7 +28,8 @@ namespace {
 
 /// One round trip without any allocation of its own. False: not answered.
 bool exchange_once(server& app, int fd, string_view input, std::size_t answers) {
-    if (::send(fd, input.data(), input.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(input.size())) return false;
+    if (::send(fd, input.data(), input.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(input.size()))
+        return false;
     const std::uint64_t before = app.stats().requests;
     while (app.stats().requests < before + answers)
         if (!app.run_once(milliseconds(1000))) return false;
@@ -38,7 +39,9 @@ bool exchange_once(server& app, int fd, string_view input, std::size_t answers) 
         ssize_t got = ::recv(fd, room, sizeof room, 0);
         if (got <= 0) return false;
         string_view text(room, static_cast<std::size_t>(got));
-        for (std::size_t at = 0; (at = text.find("HTTP/1.1 200 OK\r\n", at)) != string_view::npos; ++at) ++seen;
+        for (std::size_t at = 0; (at = text.find("HTTP/1.1 200 OK\r\n", at)) != string_view::npos;
+             ++at)
+            ++seen;
     }
     return true;
 }
@@ -50,18 +53,21 @@ TEST_CASE("allocation: 10,000 kept-alive requests cost none after warm-up") {
         std::string name, input;
         std::size_t answers;
     };
-    const std::string get = "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
+    const std::string get =
+        "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
     const row rows[] = {
         {"one at a time", get, 1},
         {"pipelined", get + get + get + get, 4},
         {"a parameter", "GET /world HTTP/1.1\r\nHost: localhost\r\n\r\n", 1},
-        {"a small body", "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", 1},
+        {"a small body", "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+         1},
         {"HEAD", "HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n", 1},
     };
     folder at;
     server app;
     app.get("/", [](const request&) { return text("Hello Anonymous"); });
-    app.get("/{name}", [](const request& r) { return text("Hello " + std::string(r.param("name"))); });
+    app.get("/{name}",
+            [](const request& r) { return text("Hello " + std::string(r.param("name"))); });
     app.post("/echo", [](const request& r) { return bytes(r.body()); });
     REQUIRE_FALSE(app.listen(at("s")));
     wire_client c(at("s"));

@@ -21,13 +21,15 @@ struct driver {
 
     explicit driver(const server_options& options = {}) {
         shared.options = options;
-        shared.limits = {options.max_head_bytes, options.max_target_bytes, options.max_fields_count};
+        shared.limits = {options.max_head_bytes, options.max_target_bytes,
+                         options.max_fields_count};
         shared.on_log = [this](string_view line) { log.emplace_back(line); };
         std::memcpy(lent.date, "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", 38);
         this_loop() = home.get(); // as in a turn: no wake-ups are written
     }
     ~driver() {
-        if (c.more && c.more->at_work) dialog::abandon(shared, *c.more->at_work, failed(errc::stopped, "test"));
+        if (c.more && c.more->at_work)
+            dialog::abandon(shared, *c.more->at_work, failed(errc::stopped, "test"));
         std::vector<std::shared_ptr<flow>> flows; // they own their mailbox, and it them
         std::vector<callback<void()>> tasks;
         home->open = false;
@@ -37,7 +39,8 @@ struct driver {
     driver(const driver&) = delete;
 
     route& add(string_view method, string_view pattern, handler h) {
-        routes.push_back(std::make_unique<route>(access::make_route(method, pattern, std::move(h))));
+        routes.push_back(
+            std::make_unique<route>(access::make_route(method, pattern, std::move(h))));
         REQUIRE_FALSE(shared.routes.add(*routes.back()));
         return *routes.back();
     }
@@ -66,7 +69,8 @@ struct driver {
         home->take(flows, tasks);
         for (const auto& f : flows) {
             f->posted = false;
-            if (!c.more || c.more->at_work != f) dialog::abandon(shared, *f, failed(errc::cut_off, "test"));
+            if (!c.more || c.more->at_work != f)
+                dialog::abandon(shared, *f, failed(errc::cut_off, "test"));
             else talk().settle(*f);
             collect();
             if (c.more && !c.more->in.empty() && talk().wants_bytes()) take({});
@@ -91,7 +95,8 @@ struct answered {
 };
 
 string_view field_of(string_view head, string_view name) {
-    for (std::size_t at = head.find("\r\n"); at != string_view::npos; at = head.find("\r\n", at + 2)) {
+    for (std::size_t at = head.find("\r\n"); at != string_view::npos;
+         at = head.find("\r\n", at + 2)) {
         string_view line = head.substr(at + 2, head.find("\r\n", at + 2) - at - 2);
         if (line.size() > name.size() && line[name.size()] == ':' &&
             equal_nocase(line.substr(0, name.size()), name))
@@ -121,7 +126,8 @@ answered read_answers(string_view out, bool to_head = false) {
 
 std::string without_continue(std::string out) {
     static constexpr string_view interim = "HTTP/1.1 100 Continue\r\n\r\n";
-    for (std::size_t at; (at = out.find(interim)) != std::string::npos;) out.erase(at, interim.size());
+    for (std::size_t at; (at = out.find(interim)) != std::string::npos;)
+        out.erase(at, interim.size());
     return out;
 }
 
@@ -129,12 +135,14 @@ std::string without_continue(std::string out) {
 struct usual : driver {
     explicit usual(const server_options& options = {}) : driver(options) {
         add("GET", "/", [](const request&) { return text("Hello Anonymous"); });
-        add("GET", "/{name}", [](const request& r) { return text("Hello " + std::string(r.param("name"))); });
+        add("GET", "/{name}",
+            [](const request& r) { return text("Hello " + std::string(r.param("name"))); });
         add("POST", "/echo", [](const request& r) { return bytes(r.body()); });
         add("POST", "/later", [](request& r, responder res) { res.send(bytes(r.take_body())); });
         add("GET", "/large", [](const request&) { return text(std::string(100'000, 'x')); });
         add("GET", "/none", [](const request&) { return response(204); });
-        add("POST", "/early", [](request&, body_reader, responder res) { res.send(text("early")); });
+        add("POST", "/early",
+            [](request&, body_reader, responder res) { res.send(text("early")); });
         add("POST", "/stream", [](request&, body_reader in, responder res) {
             struct state {
                 body_reader in;
@@ -161,62 +169,143 @@ struct conversation {
 
 const conversation conversations[] = {
     {"one request", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", {200}, {"Hello Anonymous"}, false},
-    {"empty lines before a request", "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", {200}, {"Hello Anonymous"}, false},
-    {"a parameter is decoded", "GET /a%20b HTTP/1.1\r\nHost: a\r\n\r\n", {200}, {"Hello a b"}, false},
+    {"empty lines before a request",
+     "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200},
+     {"Hello Anonymous"},
+     false},
+    {"a parameter is decoded",
+     "GET /a%20b HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200},
+     {"Hello a b"},
+     false},
     {"three pipelined, in order",
-     "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n",
-     {200, 200, 200}, {"Hello 1", "Hello 2", "Hello 3"}, false},
-    {"a body by length", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", {200}, {"hello"}, false},
-    {"an empty body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", {200}, {""}, false},
+     "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.1\r\nHost: "
+     "a\r\n\r\n",
+     {200, 200, 200},
+     {"Hello 1", "Hello 2", "Hello 3"},
+     false},
+    {"a body by length",
+     "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+     {200},
+     {"hello"},
+     false},
+    {"an empty body",
+     "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+     {200},
+     {""},
+     false},
     {"no body at all", "POST /echo HTTP/1.1\r\nHost: a\r\n\r\n", {200}, {""}, false},
     {"a body in chunks",
-     "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nT: v\r\n\r\n",
-     {200}, {"abcdefg"}, false},
+     "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+     "chunked\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nT: v\r\n\r\n",
+     {200},
+     {"abcdefg"},
+     false},
     {"bodies and requests behind them",
-     "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcPOST /later HTTP/1.1\r\nHost: a\r\n"
+     "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcPOST /later HTTP/1.1\r\nHost: "
+     "a\r\n"
      "Transfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\n\r\nPOST /stream HTTP/1.1\r\nHost: a\r\n"
      "Content-Length: 4\r\n\r\nfghiGET /j HTTP/1.1\r\nHost: a\r\n\r\n",
-     {200, 200, 200, 200}, {"abc", "de", "fghi", "Hello j"}, false},
+     {200, 200, 200, 200},
+     {"abc", "de", "fghi", "Hello j"},
+     false},
     {"a streamed body in chunks",
-     "POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
-     {200}, {"abcd"}, false},
+     "POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+     "chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
+     {200},
+     {"abcd"},
+     false},
     {"an error in the middle ends everything behind it",
-     "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost : a\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n",
-     {200, 400}, {"Hello 1", "*"}, true},
+     "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost : a\r\n\r\nGET /3 "
+     "HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200, 400},
+     {"Hello 1", "*"},
+     true},
     {"a bad chunk after a good request",
-     "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+     "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+     "chunked\r\n\r\n"
      "3\r\nabcX\r\n0\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n",
-     {200, 400}, {"Hello 1", "*"}, true},
-    {"length and chunked together", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-     {400}, {"*"}, true},
+     {200, 400},
+     {"Hello 1", "*"},
+     true},
+    {"length and chunked together",
+     "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: "
+     "chunked\r\n\r\n0\r\n\r\n",
+     {400},
+     {"*"},
+     true},
     {"a missing Host", "GET / HTTP/1.1\r\n\r\n", {400}, {"*"}, true},
     {"Connection: close ends it",
-     "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n", {200}, {"Hello 1"}, true},
-    {"HTTP/1.0 ends it", "GET /1 HTTP/1.0\r\n\r\nGET /2 HTTP/1.0\r\n\r\n", {200}, {"Hello 1"}, true},
+     "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200},
+     {"Hello 1"},
+     true},
+    {"HTTP/1.0 ends it",
+     "GET /1 HTTP/1.0\r\n\r\nGET /2 HTTP/1.0\r\n\r\n",
+     {200},
+     {"Hello 1"},
+     true},
     {"HTTP/1.0 with keep-alive doesn't",
-     "GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n", {200, 200}, {"Hello 1", "Hello 2"}, true},
-    {"nobody there is 404", "GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n", {404}, {"404: Not Found"}, false},
-    {"another method is 405", "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", {405}, {"405: Method Not Allowed"}, false},
-    {"PATCH is a known method", "PATCH / HTTP/1.1\r\nHost: a\r\n\r\n", {405}, {"405: Method Not Allowed"}, false},
+     "GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n",
+     {200, 200},
+     {"Hello 1", "Hello 2"},
+     true},
+    {"nobody there is 404",
+     "GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n",
+     {404},
+     {"404: Not Found"},
+     false},
+    {"another method is 405",
+     "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n",
+     {405},
+     {"405: Method Not Allowed"},
+     false},
+    {"PATCH is a known method",
+     "PATCH / HTTP/1.1\r\nHost: a\r\n\r\n",
+     {405},
+     {"405: Method Not Allowed"},
+     false},
     {"an unheard-of method is 501", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", {501}, {"*"}, false},
     {"OPTIONS is answered", "OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n", {204}, {""}, false},
     {"OPTIONS * is answered", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", {204}, {""}, false},
     {"the body of a 404 is passed over",
-     "POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 26\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
-     {404, 200}, {"*", "Hello 2"}, false},
+     "POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 26\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\nGET "
+     "/2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     {404, 200},
+     {"*", "Hello 2"},
+     false},
     {"a body with Expect, sent anyway",
-     "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabcGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
-     {200, 200}, {"abc", "Hello 2"}, false},
+     "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabcGET /2 "
+     "HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200, 200},
+     {"abc", "Hello 2"},
+     false},
     {"a streamed body with Expect",
-     "POST /stream HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", {200}, {"abc"}, false},
-    {"another expectation is 417", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: a-miracle\r\nContent-Length: 3\r\n\r\nabc",
-     {417}, {"*"}, true},
-    {"an early answer ends the connection", "POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
-     {200}, {"early"}, true},
-    {"204 has no body and no length", "GET /none HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
-     {204, 200}, {"", "Hello 2"}, false},
-    {"a large answer keeps its place", "GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
-     {200, 200}, {"*", "Hello 2"}, false},
+     "POST /stream HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+     {200},
+     {"abc"},
+     false},
+    {"another expectation is 417",
+     "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: a-miracle\r\nContent-Length: 3\r\n\r\nabc",
+     {417},
+     {"*"},
+     true},
+    {"an early answer ends the connection",
+     "POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+     {200},
+     {"early"},
+     true},
+    {"204 has no body and no length",
+     "GET /none HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     {204, 200},
+     {"", "Hello 2"},
+     false},
+    {"a large answer keeps its place",
+     "GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     {200, 200},
+     {"*", "Hello 2"},
+     false},
 };
 
 void check_answers(const conversation& row, const driver& d) {
@@ -312,16 +401,23 @@ TEST_CASE("connection: 100 Continue comes when the body is wanted, and only then
         const char* interim;
     };
     static const row rows[] = {
-        {"collected", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+        {"collected",
+         "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
          "HTTP/1.1 100 Continue\r\n\r\n"},
-        {"answered later", "POST /later HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n",
+        {"answered later",
+         "POST /later HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n",
          "HTTP/1.1 100 Continue\r\n\r\n"},
-        {"streamed", "POST /stream HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+        {"streamed",
+         "POST /stream HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
          "HTTP/1.1 100 Continue\r\n\r\n"},
-        {"chunked", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
+        {"chunked",
+         "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n",
          "HTTP/1.1 100 Continue\r\n\r\n"},
-        {"no body announced", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", nullptr},
-        {"HTTP/1.0", "POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n", ""},
+        {"no body announced", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
+         nullptr},
+        {"HTTP/1.0", "POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+         ""},
         {"not expected", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", ""},
     };
     for (const row& r : rows) {
@@ -373,7 +469,8 @@ TEST_CASE("connection: a head at its limit passes, one byte over it is 431") {
 TEST_CASE("connection: a head that never ends is 431, not memory") {
     usual d;
     d.feed("GET / HTTP/1.1\r\nHost: a\r\n");
-    for (int i = 0; i < 10'000 && !d.is_over(); ++i) d.feed("X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n");
+    for (int i = 0; i < 10'000 && !d.is_over(); ++i)
+        d.feed("X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n");
     CHECK(read_answers(d.out).statuses == std::vector<int>{431});
     CHECK(d.lent.refused == 1);
 }
@@ -386,7 +483,7 @@ TEST_CASE("connection: targets and fields at and over their limits") {
         int status;
     };
     static const row rows[] = {{19, 1, 200}, {20, 1, 200}, {21, 1, 414},
-                                   {1, 3, 200},  {1, 4, 200},  {1, 5, 431}};
+                               {1, 3, 200},  {1, 4, 200},  {1, 5, 431}};
     for (const row& r : rows) {
         CAPTURE(r.target);
         CAPTURE(r.fields);
@@ -407,13 +504,20 @@ TEST_CASE("connection: bodies under, at and over the limit, of the server and of
         int status;
     };
     static const row rows[] = {
-        {"under", "/echo", 9, false, 200},          {"at", "/echo", 10, false, 200},
-        {"over", "/echo", 11, false, 413},          {"under, chunked", "/echo", 9, true, 200},
-        {"at, chunked", "/echo", 10, true, 200},    {"over, chunked", "/echo", 11, true, 413},
-        {"route, at", "/wide", 20, false, 200},     {"route, over", "/wide", 21, false, 413},
-        {"route, at, chunked", "/wide", 20, true, 200}, {"route, over, chunked", "/wide", 21, true, 413},
-        {"streams have none", "/stream", 5000, false, 200}, {"streams have none, chunked", "/stream", 5000, true, 200},
-        {"a stream's own", "/bounded", 20, false, 200}, {"over a stream's own", "/bounded", 21, false, 413},
+        {"under", "/echo", 9, false, 200},
+        {"at", "/echo", 10, false, 200},
+        {"over", "/echo", 11, false, 413},
+        {"under, chunked", "/echo", 9, true, 200},
+        {"at, chunked", "/echo", 10, true, 200},
+        {"over, chunked", "/echo", 11, true, 413},
+        {"route, at", "/wide", 20, false, 200},
+        {"route, over", "/wide", 21, false, 413},
+        {"route, at, chunked", "/wide", 20, true, 200},
+        {"route, over, chunked", "/wide", 21, true, 413},
+        {"streams have none", "/stream", 5000, false, 200},
+        {"streams have none, chunked", "/stream", 5000, true, 200},
+        {"a stream's own", "/bounded", 20, false, 200},
+        {"over a stream's own", "/bounded", 21, false, 413},
     };
     server_options o;
     o.max_body_bytes = 10;
@@ -421,7 +525,9 @@ TEST_CASE("connection: bodies under, at and over the limit, of the server and of
         CAPTURE(r.name);
         usual d(o);
         d.add("POST", "/wide", [](const request& q) { return bytes(q.body()); }).max_body_bytes(20);
-        d.add("POST", "/bounded", [](request&, body_reader, responder s) { s.send(text("")); }).max_body_bytes(20);
+        d.add("POST", "/bounded", [](request&, body_reader, responder s) {
+             s.send(text(""));
+         }).max_body_bytes(20);
         std::string body(r.size, 'b'), input = "POST " + r.target + " HTTP/1.1\r\nHost: a\r\n";
         char line[18];
         if (r.chunked) {
@@ -464,6 +570,17 @@ TEST_CASE("connection: all bodies in memory together have a limit, 503, and are 
     CHECK(read_answers(d.out).statuses == std::vector<int>{503});
 }
 
+TEST_CASE("connection: a collected body is not kept by the loop once it is answered") {
+    usual d;
+    std::string body(1'000'000, 'b');
+    d.feed("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" +
+           body.substr(0, 500'000));
+    d.feed(string_view(body).substr(500'000));
+    CHECK((read_answers(d.out).bodies == std::vector<std::string>{body}));
+    CHECK(access::state(d.lent.req).body_text.capacity() < 1000);
+    CHECK(d.shared.buffered == 0);
+}
+
 // -- deadlines
 
 TEST_CASE("connection: each state is under its own deadline") {
@@ -477,9 +594,12 @@ TEST_CASE("connection: each state is under its own deadline") {
         {"between requests", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", timer::idle},
         {"half a head", "GET / HT", timer::head},
         {"half a head behind a request", "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET", timer::head},
-        {"half a body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body},
-        {"half a body that is passed over", "POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body},
-        {"half a streamed body", "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body},
+        {"half a body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na",
+         timer::body},
+        {"half a body that is passed over",
+         "POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body},
+        {"half a streamed body", "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na",
+         timer::body},
         {"a handler that takes its time", "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n", timer::none},
     };
     for (const row& r : rows) {
@@ -501,9 +621,18 @@ TEST_CASE("connection: a deadline that passes is 408 where an answer is due") {
     };
     const row rows[] = {
         {"half a head", "GET / HT", timer::head, {408}},
-        {"half a body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body, {408}},
-        {"half a streamed body", "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body, {408}},
-        {"answered already", "POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", timer::body, {404}},
+        {"half a body",
+         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na",
+         timer::body,
+         {408}},
+        {"half a streamed body",
+         "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na",
+         timer::body,
+         {408}},
+        {"answered already",
+         "POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na",
+         timer::body,
+         {404}},
     };
     for (const row& r : rows) {
         CAPTURE(r.name);
@@ -518,7 +647,8 @@ TEST_CASE("connection: a deadline that passes is 408 where an answer is due") {
 
 // -- the end of the peer's bytes
 
-TEST_CASE("connection: an end of file inside a request gets no answer, behind one it waits for it") {
+TEST_CASE(
+    "connection: an end of file inside a request gets no answer, behind one it waits for it") {
     usual d;
     d.feed("GET / HTTP/1.1\r\nHo");
     CHECK(d.talk().at_eof());
@@ -573,11 +703,15 @@ TEST_CASE("connection: nothing that a program passes breaks framing") {
         {"a body on 205", [] { return text("body").status(205); }, true},
         {"a body on 304", [] { return text("body").status(304); }, true},
         {"Content-Length on 204", [] { return response(204).header("Content-Length", "4"); }},
-        {"Content-Length that is less", [] { return text("body").header("Content-Length", "3"); }, true},
-        {"Content-Length that is more", [] { return text("body").header("content-length", "5"); }, true},
-        {"Content-Length that is no number", [] { return text("body").header("Content-Length", "4, 4"); }},
+        {"Content-Length that is less", [] { return text("body").header("Content-Length", "3"); },
+         true},
+        {"Content-Length that is more", [] { return text("body").header("content-length", "5"); },
+         true},
+        {"Content-Length that is no number",
+         [] { return text("body").header("Content-Length", "4, 4"); }},
         {"Content-Length with a sign", [] { return text("body").header("Content-Length", "+4"); }},
-        {"Content-Length out of range", [] { return text("body").header("Content-Length", "18446744073709551620"); }},
+        {"Content-Length out of range",
+         [] { return text("body").header("Content-Length", "18446744073709551620"); }},
         {"Transfer-Encoding", [] { return text("body").header("Transfer-Encoding", "chunked"); }},
         {"status 0", [] { return text("body").status(0); }},
         {"status 100", [] { return response(100); }},
@@ -601,7 +735,8 @@ TEST_CASE("connection: nothing that a program passes breaks framing") {
                 out.end();
             });
             d.add("GET", "/2", [](const request&) { return text("next"); });
-            d.feed("GET " + target + " HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+            d.feed("GET " + target +
+                   " HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
             answered got = read_answers(d.out);
             CHECK(got.statuses == std::vector<int>{500, 200});
             CHECK(got.rest == "");
@@ -627,10 +762,14 @@ TEST_CASE("connection: two fields of one length, added by hand, are refused too"
 
 TEST_CASE("connection: what is right is passed on as it is") {
     driver d;
-    d.add("GET", "/length", [](const request&) { return text("body").header("Content-Length", "4"); });
-    d.add("GET", "/date", [](const request&) { return text("x").header("Date", "Fri, 02 Jan 1970 00:00:00 GMT"); });
+    d.add("GET", "/length",
+          [](const request&) { return text("body").header("Content-Length", "4"); });
+    d.add("GET", "/date",
+          [](const request&) { return text("x").header("Date", "Fri, 02 Jan 1970 00:00:00 GMT"); });
     d.add("GET", "/close", [](const request&) { return text("x").header("Connection", "Close"); });
-    d.add("GET", "/304", [](const request&) { return response(304).header("Content-Length", "77").header("ETag", "\"a\""); });
+    d.add("GET", "/304", [](const request&) {
+        return response(304).header("Content-Length", "77").header("ETag", "\"a\"");
+    });
     d.feed("GET /length HTTP/1.1\r\nHost: a\r\n\r\n");
     CHECK(d.out.find("Content-Length: 4\r\n") == d.out.rfind("Content-Length: 4\r\n"));
     d.out.clear();
@@ -663,7 +802,8 @@ TEST_CASE("connection: HEAD has the head of GET and no body, in every shape") {
         std::string target;
         const char* length;
     };
-    static const row rows[] = {{"/", "15"}, {"/large", "100000"}, {"/streamed", "10"}, {"/chunked", ""}};
+    static const row rows[] = {
+        {"/", "15"}, {"/large", "100000"}, {"/streamed", "10"}, {"/chunked", ""}};
     for (const row& r : rows) {
         CAPTURE(r.target);
         d.out.clear();
@@ -795,8 +935,10 @@ TEST_CASE("connection: a body that came in pieces still knows its peer") {
         CAPTURE(later);
         driver d;
         if (later)
-            d.add("POST", "/", [](request& r, responder res) { res.send(text(std::to_string(r.peer().uid))); });
-        else d.add("POST", "/", [](const request& r) { return text(std::to_string(r.peer().uid)); });
+            d.add("POST", "/",
+                  [](request& r, responder res) { res.send(text(std::to_string(r.peer().uid))); });
+        else
+            d.add("POST", "/", [](const request& r) { return text(std::to_string(r.peer().uid)); });
         int fds[2];
         REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
         unique_fd one(fds[0]), other(fds[1]);
@@ -830,7 +972,8 @@ TEST_CASE("connection: captures that own the stream they listen to are dropped w
 
 TEST_CASE("connection: who upgrades without being asked to is told so") {
     driver d;
-    d.add("GET", "/", [](request&, responder res) { res.upgrade("chat", [](upgraded) { CHECK(false); }); });
+    d.add("GET", "/",
+          [](request&, responder res) { res.upgrade("chat", [](upgraded) { CHECK(false); }); });
     d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     CHECK(read_answers(d.out).statuses == std::vector<int>{426});
     CHECK(field_of(d.out, "Upgrade") == "chat");
@@ -842,10 +985,13 @@ TEST_CASE("connection: an upgraded connection carries bytes, the early ones too"
     std::string got;
     auto up = std::make_shared<upgraded>();
     d.add("GET", "/", [&](request&, responder res) {
-        res.upgrade("chat", [&, up](upgraded opened) {
-            *up = std::move(opened);
-            up->in.on_data([&](string_view piece) { got.append(piece); }, [](const error&) {});
-        }, {{"X-Extra", "1"}});
+        res.upgrade("chat",
+                    [&, up](upgraded opened) {
+                        *up = std::move(opened);
+                        up->in.on_data([&](string_view piece) { got.append(piece); },
+                                       [](const error&) {});
+                    },
+                    {{"X-Extra", "1"}});
     });
     d.feed("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\nearly");
     CHECK(d.out.find("HTTP/1.1 101 Switching Protocols\r\n") == 0);

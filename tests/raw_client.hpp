@@ -1,5 +1,6 @@
 // What the tests with real sockets share: a folder that goes away, a server on a thread, and a
-// client that knows bytes only, so that no mistake of the header's own client hides one of the server.
+// client that knows bytes only, so that no mistake of the header's own client hides one of the
+// server.
 #pragma once
 
 #include "uds_http.hpp"
@@ -60,7 +61,8 @@ struct answer {
     bool whole = false; // its body ended as its head says
 
     std::string field(string_view name) const {
-        for (std::size_t at = head.find("\r\n"); at != std::string::npos; at = head.find("\r\n", at + 2)) {
+        for (std::size_t at = head.find("\r\n"); at != std::string::npos;
+             at = head.find("\r\n", at + 2)) {
             string_view line = string_view(head).substr(at + 2, head.find("\r\n", at + 2) - at - 2);
             if (line.size() > name.size() + 1 && line[name.size()] == ':' &&
                 detail::equal_nocase(line.substr(0, name.size()), name))
@@ -76,7 +78,8 @@ public:
     std::string got; // read, and not used yet
 
     explicit wire_client(unique_fd stream) : fd(std::move(stream)) { set_timeouts(); }
-    explicit wire_client(const std::string& path) : fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    explicit wire_client(const std::string& path)
+        : fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
         sockaddr_un to{};
         to.sun_family = AF_UNIX;
         REQUIRE(path.size() < sizeof to.sun_path);
@@ -100,7 +103,8 @@ public:
         while (sum < most) {
             pollfd writable{fd.get(), POLLOUT, 0};
             if (::poll(&writable, 1, quiet) != 1) break;
-            ssize_t sent = ::send(fd.get(), piece.data(), piece.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+            ssize_t sent =
+                ::send(fd.get(), piece.data(), piece.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
             if (sent < 0 && errno == EAGAIN) continue;
             if (sent <= 0) break;
             sum += static_cast<std::size_t>(sent);
@@ -131,7 +135,8 @@ public:
         return count == 0 || (count < 0 && errno == ECONNRESET);
     }
     std::string rest() {
-        while (more()) {}
+        while (more()) {
+        }
         return std::exchange(got, {});
     }
 
@@ -149,8 +154,8 @@ public:
         else a.body = rest(), a.whole = true;
         return a;
     }
-    answer ask(const std::string& target, const std::string& method = "GET", const std::string& fields = "",
-               const std::string& body = "") {
+    answer ask(const std::string& target, const std::string& method = "GET",
+               const std::string& fields = "", const std::string& body = "") {
         std::string head = method + " " + target + " HTTP/1.1\r\nHost: a\r\n" + fields;
         if (!body.empty()) head += "Content-Length: " + std::to_string(body.size()) + "\r\n";
         if (!send(head + "\r\n" + body)) return {};
@@ -255,7 +260,9 @@ private:
     std::vector<T> values_;
 };
 
-inline response hello(const request& r) { return text("Hello " + std::string(r.param("name", "Anonymous"))); }
+inline response hello(const request& r) {
+    return text("Hello " + std::string(r.param("name", "Anonymous")));
+}
 
 /// Runs `act` in a forked child; what it returns is the answer, or 1000 + the status of its death.
 template <class F> int in_child(F act) {

@@ -1,5 +1,5 @@
 # Sourced by examples.sh: compiles each ```cpp block of README.md; one without a main() is the inside
-# of a function, where `app`, `api`, `req` and `res` exist.
+# of a function, with `app` and `api` at hand.
 number=0
 while IFS= read -r -d $'\x01' block; do
     number=$((number + 1))
@@ -9,8 +9,8 @@ while IFS= read -r -d $'\x01' block; do
         if grep -q 'int main' <<<"$block"; then
             printf '%s\n' "$block"
         else
-            printf 'int main() {\nuds_http::server app;\nuds_http::client api("@none");\n'
-            printf '(void)app, (void)api;\n%s\n}\n' "$block"
+            printf 'static uds_http::server app;\nstatic uds_http::client api("@none");\n'
+            printf 'int main() {\n(void)app, (void)api;\n%s\n}\n' "$block"
         fi
     } >"$file"
     same "README block $number compiles" yes \

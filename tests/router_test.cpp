@@ -24,7 +24,8 @@ struct routes {
 
     explicit routes(const std::vector<known>& table) {
         for (const known& k : table) {
-            owned.push_back(std::make_unique<route>(access::make_route(k.method, k.pattern, nothing)));
+            owned.push_back(
+                std::make_unique<route>(access::make_route(k.method, k.pattern, nothing)));
             if (error bad = all.add(*owned.back())) errors.push_back(bad);
         }
     }
@@ -33,7 +34,8 @@ struct routes {
         request r(method, target);
         request_state& state = access::state(r);
         route_match found = all.match(state);
-        if (!found.to) return std::to_string(found.status) + (found.allow.empty() ? "" : " " + found.allow);
+        if (!found.to)
+            return std::to_string(found.status) + (found.allow.empty() ? "" : " " + found.allow);
         std::string said = access::method(*found.to) + " " + access::pattern(*found.to);
         for (const auto& p : state.params)
             said.append(" ").append(p.name).append("=").append(r.param(p.name));
@@ -58,8 +60,15 @@ void check(const std::vector<known>& table, const std::vector<row>& rows) {
 } // namespace
 
 TEST_CASE("router: a literal beats {x} beats {x...}, segment by segment from the left") {
-    check({{"GET", "/"}, {"GET", "/{name}"}, {"GET", "/{rest...}"}, {"GET", "/a"}, {"GET", "/a/{x}"}, {"GET", "/a/b"},
-           {"GET", "/{x}/b"}, {"GET", "/a/{rest...}"}, {"GET", "/a/{x}/c"}},
+    check({{"GET", "/"},
+           {"GET", "/{name}"},
+           {"GET", "/{rest...}"},
+           {"GET", "/a"},
+           {"GET", "/a/{x}"},
+           {"GET", "/a/b"},
+           {"GET", "/{x}/b"},
+           {"GET", "/a/{rest...}"},
+           {"GET", "/a/{x}/c"}},
           {
               {"GET", "/", "GET /"},
               {"GET", "/a", "GET /a"},
@@ -79,7 +88,7 @@ TEST_CASE("router: a literal beats {x} beats {x...}, segment by segment from the
 }
 
 TEST_CASE("router: the order of registration makes no difference") {
-    std::vector<known> table = {{"GET", "/a/{x}"}, {"GET", "/{y}/b"}, {"GET", "/a/b"},
+    std::vector<known> table = {{"GET", "/a/{x}"},  {"GET", "/{y}/b"},  {"GET", "/a/b"},
                                 {"GET", "/{z...}"}, {"POST", "/a/{q}"}, {"*", "/a/b"}};
     const char* targets[] = {"/a/b", "/a/c", "/c/b", "/c/d", "/a", "/a/b/c", "/"};
     std::vector<std::string> first;
@@ -92,8 +101,10 @@ TEST_CASE("router: the order of registration makes no difference") {
         REQUIRE(r.errors.empty());
         std::vector<std::string> all;
         for (const char* method : {"GET", "POST", "PUT"})
-            for (const char* target : targets) all.push_back(r.match(method, target).substr(0, 3) == "405"
-                                                                 ? "405" : r.match(method, target));
+            for (const char* target : targets)
+                all.push_back(r.match(method, target).substr(0, 3) == "405"
+                                  ? "405"
+                                  : r.match(method, target));
         if (first.empty()) first = all;
         CHECK((all == first));
         ++permutations;
@@ -102,7 +113,11 @@ TEST_CASE("router: the order of registration makes no difference") {
 }
 
 TEST_CASE("router: a branch that leads nowhere gives way to the next one") {
-    check({{"GET", "/a/b/c"}, {"GET", "/a/{x}/d"}, {"GET", "/{y}/b/e"}, {"GET", "/{r...}"}, {"POST", "/a/b/c"}},
+    check({{"GET", "/a/b/c"},
+           {"GET", "/a/{x}/d"},
+           {"GET", "/{y}/b/e"},
+           {"GET", "/{r...}"},
+           {"POST", "/a/b/c"}},
           {
               {"GET", "/a/b/c", "GET /a/b/c"},
               {"GET", "/a/b/d", "GET /a/{x}/d x=b"},
@@ -114,7 +129,11 @@ TEST_CASE("router: a branch that leads nowhere gives way to the next one") {
 }
 
 TEST_CASE("router: the method is part of the match") {
-    check({{"GET", "/"}, {"GET", "/{name}"}, {"POST", "/echo"}, {"PUT", "/only"}, {"DELETE", "/only"}},
+    check({{"GET", "/"},
+           {"GET", "/{name}"},
+           {"POST", "/echo"},
+           {"PUT", "/only"},
+           {"DELETE", "/only"}},
           {
               {"GET", "/echo", "GET /{name} name=echo"}, // as in aiohttp
               {"POST", "/echo", "POST /echo"},
@@ -138,8 +157,14 @@ TEST_CASE("router: the method is part of the match") {
 }
 
 TEST_CASE("router: own HEAD, own OPTIONS and any") {
-    check({{"GET", "/a"}, {"HEAD", "/a"}, {"OPTIONS", "/a"}, {"*", "/any"}, {"POST", "/any"}, {"*", "/both"},
-           {"GET", "/both"}, {"*", "/{x}"}},
+    check({{"GET", "/a"},
+           {"HEAD", "/a"},
+           {"OPTIONS", "/a"},
+           {"*", "/any"},
+           {"POST", "/any"},
+           {"*", "/both"},
+           {"GET", "/both"},
+           {"*", "/{x}"}},
           {
               {"HEAD", "/a", "HEAD /a"},
               {"OPTIONS", "/a", "OPTIONS /a"},
@@ -154,15 +179,46 @@ TEST_CASE("router: own HEAD, own OPTIONS and any") {
 
 TEST_CASE("router: every registered method is known, others are 501") {
     routes r(std::vector<known>{{"GET", "/"}});
-    for (const char* method : {"ACL", "BASELINE-CONTROL", "BIND", "CHECKIN", "CHECKOUT", "COPY", "DELETE", "LABEL", "LINK",
-                               "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MKREDIRECTREF", "MKWORKSPACE",
-                               "MOVE", "ORDERPATCH", "PATCH", "POST", "PROPFIND", "PROPPATCH", "PUT", "QUERY", "REBIND",
-                               "REPORT", "SEARCH", "TRACE", "UNBIND", "UNCHECKOUT", "UNLINK", "UNLOCK", "UPDATE",
-                               "UPDATEREDIRECTREF", "VERSION-CONTROL"}) {
+    for (const char* method : {"ACL",
+                               "BASELINE-CONTROL",
+                               "BIND",
+                               "CHECKIN",
+                               "CHECKOUT",
+                               "COPY",
+                               "DELETE",
+                               "LABEL",
+                               "LINK",
+                               "LOCK",
+                               "MERGE",
+                               "MKACTIVITY",
+                               "MKCALENDAR",
+                               "MKCOL",
+                               "MKREDIRECTREF",
+                               "MKWORKSPACE",
+                               "MOVE",
+                               "ORDERPATCH",
+                               "PATCH",
+                               "POST",
+                               "PROPFIND",
+                               "PROPPATCH",
+                               "PUT",
+                               "QUERY",
+                               "REBIND",
+                               "REPORT",
+                               "SEARCH",
+                               "TRACE",
+                               "UNBIND",
+                               "UNCHECKOUT",
+                               "UNLINK",
+                               "UNLOCK",
+                               "UPDATE",
+                               "UPDATEREDIRECTREF",
+                               "VERSION-CONTROL"}) {
         CAPTURE(std::string(method));
         CHECK(r.match(method, "/") == "405 GET, HEAD, OPTIONS");
     }
-    for (const char* method : {"BREW", "CONTROL", "CHECK", "OUT", "P", "GETS", "XGET", "VERSION", "A"}) {
+    for (const char* method :
+         {"BREW", "CONTROL", "CHECK", "OUT", "P", "GETS", "XGET", "VERSION", "A"}) {
         CAPTURE(std::string(method));
         CHECK(r.match(method, "/").substr(0, 3) == "501");
     }
@@ -191,14 +247,11 @@ TEST_CASE("router: patterns that can't be are refused, and say why") {
         std::string pattern, why;
     };
     const bad rows[] = {
-        {"", "starts with no /"},          {"a", "starts with no /"},
-        {"/{", "braces"},                  {"/}", "braces"},
-        {"/{}", "braces"},                 {"/{a", "braces"},
-        {"/a}", "braces"},                 {"/x{a}", "braces"},
-        {"/{a}x", "braces"},               {"/{a b}", "proper name"},
-        {"/{...}", "proper name"},         {"/{a}/{a}", "twice"},
-        {"/{a...}/b", "after"},            {"/{a...}/", "after"},
-        {"/{{a}}", "proper name"},
+        {"", "starts with no /"},  {"a", "starts with no /"}, {"/{", "braces"},
+        {"/}", "braces"},          {"/{}", "braces"},         {"/{a", "braces"},
+        {"/a}", "braces"},         {"/x{a}", "braces"},       {"/{a}x", "braces"},
+        {"/{a b}", "proper name"}, {"/{...}", "proper name"}, {"/{a}/{a}", "twice"},
+        {"/{a...}/b", "after"},    {"/{a...}/", "after"},     {"/{{a}}", "proper name"},
     };
     for (const bad& b : rows) {
         CAPTURE(b.pattern);
@@ -215,7 +268,9 @@ TEST_CASE("router: two equal patterns for one method are refused, whatever their
     CHECK(routes(std::vector<known>{{"GET", "/{a}"}, {"GET", "/{b}"}}).errors.size() == 1);
     CHECK(routes(std::vector<known>{{"GET", "/{a...}"}, {"GET", "/{b...}"}}).errors.size() == 1);
     CHECK(routes(std::vector<known>{{"*", "/a"}, {"*", "/a"}}).errors.size() == 1);
-    CHECK(routes(std::vector<known>{{"GET", "/{a}"}, {"POST", "/{b}"}, {"GET", "/{c...}"}, {"*", "/{d}"}}).errors.empty());
+    CHECK(routes(std::vector<known>{
+                     {"GET", "/{a}"}, {"POST", "/{b}"}, {"GET", "/{c...}"}, {"*", "/{d}"}})
+              .errors.empty());
     routes r(std::vector<known>{{"GET", "/{a}"}, {"POST", "/{b}"}});
     CHECK(r.match("GET", "/x") == "GET /{a} a=x");
     CHECK(r.match("POST", "/x") == "POST /{b} b=x");

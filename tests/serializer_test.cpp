@@ -10,10 +10,11 @@ namespace {
 
 constexpr string_view date = "Date: D\r\n";
 
-std::string head_of(const response& r, std::optional<std::uint64_t> size, bool persistent = true, int version = 11,
-                    bool head_only = false) {
+std::string head_of(const response& r, std::optional<std::uint64_t> size, bool persistent = true,
+                    int version = 11, bool head_only = false) {
     buffer out;
-    head_writer{date, persistent, version}.write(out, r, plan_response(r, size, head_only, version));
+    head_writer{date, persistent, version}.write(out, r,
+                                                 plan_response(r, size, head_only, version));
     return std::string(out.view());
 }
 
@@ -30,9 +31,12 @@ TEST_CASE("serializer: a date is 29 bytes of GMT") {
         std::string text;
     };
     const row rows[] = {
-        {0, "Thu, 01 Jan 1970 00:00:00 GMT"},          {784111777, "Sun, 06 Nov 1994 08:49:37 GMT"}, // RFC 9110 5.6.7
-        {951782400, "Tue, 29 Feb 2000 00:00:00 GMT"},  {1735689599, "Tue, 31 Dec 2024 23:59:59 GMT"},
-        {4102444800, "Fri, 01 Jan 2100 00:00:00 GMT"}, {2147483648, "Tue, 19 Jan 2038 03:14:08 GMT"},
+        {0, "Thu, 01 Jan 1970 00:00:00 GMT"},
+        {784111777, "Sun, 06 Nov 1994 08:49:37 GMT"}, // RFC 9110 5.6.7
+        {951782400, "Tue, 29 Feb 2000 00:00:00 GMT"},
+        {1735689599, "Tue, 31 Dec 2024 23:59:59 GMT"},
+        {4102444800, "Fri, 01 Jan 2100 00:00:00 GMT"},
+        {2147483648, "Tue, 19 Jan 2038 03:14:08 GMT"},
     };
     for (const row& r : rows) CHECK(date_of(r.when) == r.text);
 }
@@ -45,7 +49,10 @@ TEST_CASE("serializer: numbers and chunk sizes") {
         std::uint64_t size;
         std::string line;
     };
-    const row rows[] = {{1, "1\r\n"}, {10, "a\r\n"}, {16, "10\r\n"}, {0xdeadbeef, "deadbeef\r\n"},
+    const row rows[] = {{1, "1\r\n"},
+                        {10, "a\r\n"},
+                        {16, "10\r\n"},
+                        {0xdeadbeef, "deadbeef\r\n"},
                         {UINT64_MAX, "ffffffffffffffff\r\n"}};
     for (const row& r : rows) {
         char room[18];
@@ -77,13 +84,15 @@ TEST_CASE("serializer: a buffer keeps what is in it while it grows") {
 }
 
 TEST_CASE("serializer: the head of a response") {
-    CHECK(head_of(text("abc"), 3) ==
-          "HTTP/1.1 200 OK\r\nDate: D\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\r\n");
-    CHECK(head_of(response(404), 0) == "HTTP/1.1 404 Not Found\r\nDate: D\r\nContent-Length: 0\r\n\r\n");
+    CHECK(head_of(text("abc"), 3) == "HTTP/1.1 200 OK\r\nDate: D\r\nContent-Type: text/plain; "
+                                     "charset=utf-8\r\nContent-Length: 3\r\n\r\n");
+    CHECK(head_of(response(404), 0) ==
+          "HTTP/1.1 404 Not Found\r\nDate: D\r\nContent-Length: 0\r\n\r\n");
     CHECK(head_of(response(299), 0) == "HTTP/1.1 299 \r\nDate: D\r\nContent-Length: 0\r\n\r\n");
     CHECK(head_of(response(204), 0) == "HTTP/1.1 204 No Content\r\nDate: D\r\n\r\n");
     CHECK(head_of(response(304), 0) == "HTTP/1.1 304 Not Modified\r\nDate: D\r\n\r\n");
-    CHECK(head_of(response(205), 0) == "HTTP/1.1 205 Reset Content\r\nDate: D\r\nContent-Length: 0\r\n\r\n");
+    CHECK(head_of(response(205), 0) ==
+          "HTTP/1.1 205 Reset Content\r\nDate: D\r\nContent-Length: 0\r\n\r\n");
     CHECK(head_of(response().header("A", "b").header("Date", "mine"), 0) ==
           "HTTP/1.1 200 OK\r\nA: b\r\nDate: mine\r\nContent-Length: 0\r\n\r\n");
 }
@@ -124,7 +133,8 @@ TEST_CASE("serializer: persistence is said where the version doesn't say it") {
     CHECK(head_of(response(), 0, false, 11).find("Connection: close\r\n") != std::string::npos);
     CHECK(head_of(response(), 0, true, 10).find("Connection: keep-alive\r\n") != std::string::npos);
     CHECK(head_of(response(), 0, false, 10).find("Connection: close\r\n") != std::string::npos);
-    CHECK(head_of(response().header("Connection", "keep-alive"), 0, false, 11).find("keep-alive") == std::string::npos);
+    CHECK(head_of(response().header("Connection", "keep-alive"), 0, false, 11).find("keep-alive") ==
+          std::string::npos);
 }
 
 TEST_CASE("serializer: what would make framing ambiguous is found") {
@@ -171,10 +181,25 @@ TEST_CASE("serializer: the head of a request") {
     const row rows[] = {
         {"GET", "GET", {}, {}, "GET /t HTTP/1.1\r\nHost: localhost\r\n\r\n"},
         {"a Host of its own", "GET", {}, {{"Host", "x"}}, "GET /t HTTP/1.1\r\nHost: x\r\n\r\n"},
-        {"POST without a body says so", "POST", {}, {}, "POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"},
-        {"a body", "PUT", "abc", {}, "PUT /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"},
-        {"DELETE without a body", "DELETE", {}, {}, "DELETE /t HTTP/1.1\r\nHost: localhost\r\n\r\n"},
-        {"its length is said once", "PUT", "abc", {{"Content-Length", "3"}},
+        {"POST without a body says so",
+         "POST",
+         {},
+         {},
+         "POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"},
+        {"a body",
+         "PUT",
+         "abc",
+         {},
+         "PUT /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"},
+        {"DELETE without a body",
+         "DELETE",
+         {},
+         {},
+         "DELETE /t HTTP/1.1\r\nHost: localhost\r\n\r\n"},
+        {"its length is said once",
+         "PUT",
+         "abc",
+         {{"Content-Length", "3"}},
          "PUT /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"},
     };
     for (const row& r : rows) {
@@ -187,7 +212,9 @@ TEST_CASE("serializer: the head of a request") {
         CHECK(out.view() == r.head);
     }
     request chunked("PUT", "/t");
-    chunked.body(content::pulled([](char*, std::size_t) -> result<std::size_t> { return std::size_t{0}; }), "");
+    chunked.body(
+        content::pulled([](char*, std::size_t) -> result<std::size_t> { return std::size_t{0}; }),
+        "");
     buffer out;
     write_request_head(out, access::state(chunked), plan_request(access::state(chunked)));
     CHECK(out.view() == "PUT /t HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");

@@ -41,10 +41,11 @@ TEST_CASE("server: it greets, keeps the connection, and leaves no path behind") 
     CHECK(named.field("Content-Type") == "text/plain; charset=utf-8");
     CHECK(named.field("Date").size() == 29);
     CHECK(named.field("Connection") == "");
+    CHECK(comes_true(
+        [&] { return s.app.stats().requests == 2; })); // counted after the answer has left
     server_stats now = s.app.stats();
     CHECK(now.accepted == 1);
     CHECK(now.connections == 1);
-    CHECK(now.requests == 2);
     CHECK(now.bytes_in > 0);
     CHECK(now.bytes_out > now.bytes_in);
     s.app.stop();
@@ -94,7 +95,8 @@ TEST_CASE("server: stop() is safe in a signal handler and from any thread") {
     running s;
     s.app.get("/", hello);
     stopped_by_signal = &s.app;
-    struct sigaction act {}, old {};
+    struct sigaction act {
+    }, old{};
     act.sa_handler = [](int) { stopped_by_signal->stop(); };
     REQUIRE(::sigaction(SIGUSR1, &act, &old) == 0);
     s.start();
@@ -108,7 +110,8 @@ TEST_CASE("server: stop() is safe in a signal handler and from any thread") {
 }
 
 TEST_CASE("server: stop_on() takes signals while it runs and puts back what was there") {
-    struct sigaction mine {}, now {}, old {};
+    struct sigaction mine {
+    }, now{}, old{};
     mine.sa_handler = [](int) {};
     REQUIRE(::sigaction(SIGUSR2, &mine, &old) == 0);
     {
@@ -279,12 +282,14 @@ TEST_CASE("server: a handler that throws is a 500, and the server goes on") {
         answer got = c.ask(target);
         CHECK(got.status == 500);
         CHECK(got.body.find("secret") == std::string::npos);
-        CHECK(log.take().find(std::string(target) == "/int" ? "unknown" : "secret") != std::string::npos);
+        CHECK(log.take().find(std::string(target) == "/int" ? "unknown" : "secret") !=
+              std::string::npos);
         CHECK(c.ask("/").status == 200);
     }
 }
 
-TEST_CASE("server: pipelined requests keep their order, however late and from where they are answered") {
+TEST_CASE(
+    "server: pipelined requests keep their order, however late and from where they are answered") {
     running s;
     handed<responder> waiting;
     s.app.get("/{name}", hello);
@@ -316,8 +321,10 @@ TEST_CASE("server: answers of several connections may be given in any order") {
         CHECK(clients.back().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
         responders.push_back(waiting.take());
     }
-    for (std::size_t i = responders.size(); i-- > 0;) CHECK(responders[i].send(text(std::to_string(i))));
-    for (std::size_t i = 0; i < clients.size(); ++i) CHECK(clients[i].read().body == std::to_string(i));
+    for (std::size_t i = responders.size(); i-- > 0;)
+        CHECK(responders[i].send(text(std::to_string(i))));
+    for (std::size_t i = 0; i < clients.size(); ++i)
+        CHECK(clients[i].read().body == std::to_string(i));
 }
 
 TEST_CASE("server: a responder that nobody answers is a 500") {
@@ -354,7 +361,8 @@ TEST_CASE("server: a request that was moved out is its owner's, with its peer") 
     running s;
     handed<std::pair<std::shared_ptr<request>, std::shared_ptr<responder>>> kept;
     s.app.post("/{name}", [&](request r, responder later) {
-        kept.put({std::make_shared<request>(std::move(r)), std::make_shared<responder>(std::move(later))});
+        kept.put({std::make_shared<request>(std::move(r)),
+                  std::make_shared<responder>(std::move(later))});
     });
     s.start();
     wire_client c = s.connect();
@@ -490,7 +498,8 @@ TEST_CASE("server: who is not on the list gets 403 before any body is read") {
         door.allow = r.door;
         s.start(door);
         wire_client c = s.connect();
-        if (r.status == 403) CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"));
+        if (r.status == 403)
+            CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"));
         else CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"));
         CHECK(c.read().status == r.status);
         CHECK(ran == (r.status == 200 ? 1 : 0));
@@ -537,48 +546,48 @@ TEST_CASE("server: one user has a share of the connections, counted up and down"
 
 TEST_CASE("server: without descriptors accepting pauses, nobody is dropped, nothing spins") {
     CHECK(in_child([] {
-        folder at;
-        server_options o;
-        server app(o);
-        app.get("/", hello);
-        if (app.listen(at("s"))) return 1;
-        std::vector<wire_client> clients;
-        for (int i = 0; i < 3; ++i) clients.emplace_back(at("s"));
-        int first = ::dup(0);
-        rlimit few{static_cast<rlim_t>(first) + 1, static_cast<rlim_t>(first) + 64};
-        ::close(first);
-        if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 2; // one more, then EMFILE
-        auto turn = [&](int times) {
-            for (int i = 0; i < times; ++i)
-                if (!app.run_once(milliseconds(50))) return false;
-            return true;
-        };
-        clients[0].send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        if (!turn(4)) return 3;
-        if (clients[0].read().status != 200) return 4;
-        clients[1].send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        rusage before{}, after{};
-        ::getrusage(RUSAGE_SELF, &before);
-        auto start = steady_clock::now();
-        int turns = 0;
-        for (; since(start) < milliseconds(500); ++turns)
-            if (!app.run_once(milliseconds(500))) return 5;
-        ::getrusage(RUSAGE_SELF, &after);
-        if (turns > 40) return 6;
-        if (app.stats().connections != 1) return 7;
-        clients[0].close(); // room for one
-        start = steady_clock::now();
-        while (app.stats().accepted < 2 && since(start) < patience)
-            if (!app.run_once(milliseconds(50))) return 8;
-        if (!turn(3) || clients[1].read().status != 200) return 9;
-        clients[2].send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        few.rlim_cur = few.rlim_max;
-        if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 10;
-        start = steady_clock::now();
-        while (app.stats().accepted < 3 && since(start) < patience)
-            if (!app.run_once(milliseconds(50))) return 11;
-        return turn(3) && clients[2].read().status == 200 ? 0 : 12;
-    }) == 0);
+              folder at;
+              server_options o;
+              server app(o);
+              app.get("/", hello);
+              if (app.listen(at("s"))) return 1;
+              std::vector<wire_client> clients;
+              for (int i = 0; i < 3; ++i) clients.emplace_back(at("s"));
+              int first = ::dup(0);
+              rlimit few{static_cast<rlim_t>(first) + 1, static_cast<rlim_t>(first) + 64};
+              ::close(first);
+              if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 2; // one more, then EMFILE
+              auto turn = [&](int times) {
+                  for (int i = 0; i < times; ++i)
+                      if (!app.run_once(milliseconds(50))) return false;
+                  return true;
+              };
+              clients[0].send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+              if (!turn(4)) return 3;
+              if (clients[0].read().status != 200) return 4;
+              clients[1].send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+              rusage before{}, after{};
+              ::getrusage(RUSAGE_SELF, &before);
+              auto start = steady_clock::now();
+              int turns = 0;
+              for (; since(start) < milliseconds(500); ++turns)
+                  if (!app.run_once(milliseconds(500))) return 5;
+              ::getrusage(RUSAGE_SELF, &after);
+              if (turns > 40) return 6;
+              if (app.stats().connections != 1) return 7;
+              clients[0].close(); // room for one
+              start = steady_clock::now();
+              while (app.stats().accepted < 2 && since(start) < patience)
+                  if (!app.run_once(milliseconds(50))) return 8;
+              if (!turn(3) || clients[1].read().status != 200) return 9;
+              clients[2].send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+              few.rlim_cur = few.rlim_max;
+              if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 10;
+              start = steady_clock::now();
+              while (app.stats().accepted < 3 && since(start) < patience)
+                  if (!app.run_once(milliseconds(50))) return 11;
+              return turn(3) && clients[2].read().status == 200 ? 0 : 12;
+          }) == 0);
 }
 
 // -- deadlines
@@ -614,14 +623,17 @@ TEST_CASE("server: a body without progress is 408, one that goes on is not") {
     running s(o);
     s.app.post("/", [](const request& r) { return text(r.body()); });
     s.app.post("/stream", [](request&, body_reader in, responder res) {
-        auto both = std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(res));
-        both->first.on_data([both](string_view) {}, [both](const error&) { both->second = responder(); });
+        auto both =
+            std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(res));
+        both->first.on_data([both](string_view) {},
+                            [both](const error&) { both->second = responder(); });
     });
     s.start();
     for (const char* target : {"/", "/stream"}) {
         CAPTURE(std::string(target));
         wire_client still = s.connect();
-        CHECK(still.send("POST " + std::string(target) + " HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"));
+        CHECK(still.send("POST " + std::string(target) +
+                         " HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"));
         CHECK(still.read().status == 408);
         CHECK(still.at_end());
     }
@@ -651,12 +663,13 @@ TEST_CASE("server: an idle connection is closed in its time, without a word") {
 
 TEST_CASE("server: a client that doesn't read is cut, one that reads slowly is not") {
     server_options o;
-    o.write_timeout = milliseconds(300);
+    o.write_timeout = milliseconds(600);
     running s(o);
-    std::string large(4 << 20, 'x');
+    std::string large(8 << 20, 'x');
     s.app.get("/", [&](const request&) { return text(large); });
     s.app.get("/stream", [&](request&, responder r) {
-        auto out = std::make_shared<body_writer>(r.stream(response().header("Content-Length", "4194304")));
+        auto out =
+            std::make_shared<body_writer>(r.stream(response().header("Content-Length", "8388608")));
         auto sent = std::make_shared<std::size_t>(0);
         auto more = [out, sent, &large] {
             while (*sent < large.size()) {
@@ -681,9 +694,10 @@ TEST_CASE("server: a client that doesn't read is cut, one that reads slowly is n
         CHECK(slow.send("GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
         auto start = steady_clock::now();
         CHECK(slow.until("\r\n\r\n"));
-        while (slow.got.size() < large.size() && slow.more(256 << 10)) ::usleep(40'000);
+        while (slow.got.size() < large.size() && slow.more(256 << 10)) ::usleep(25'000);
         CHECK(slow.got.size() >= large.size());
-        CHECK(since(start) > milliseconds(400)); // longer than the deadline, and never without progress
+        CHECK(since(start) >
+              milliseconds(400)); // longer than the deadline, and never without progress
     }
 }
 
@@ -719,7 +733,8 @@ TEST_CASE("server: what has nothing to do sleeps") {
     REQUIRE_FALSE(app.listen(at("s")));
     wire_client c(at("s"));
     CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT"));
-    for (int i = 0; app.stats().requests == 0 && i < 10; ++i) REQUIRE(app.run_once(milliseconds(1000)));
+    for (int i = 0; app.stats().requests == 0 && i < 10; ++i)
+        REQUIRE(app.run_once(milliseconds(1000)));
     CHECK(c.read().status == 200);
     int turns = 0;
     for (auto start = steady_clock::now(); since(start) < milliseconds(300); ++turns)
@@ -737,10 +752,12 @@ TEST_CASE("server: a foreign loop sees connections, answers, deadlines and posts
     server app(o);
     app.post("/", [](const request& r) { return text(std::to_string(r.body().size())); });
     app.post("/stream", [](request&, body_reader in, responder res) {
-        auto both = std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(res));
+        auto both =
+            std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(res));
         auto size = std::make_shared<std::size_t>(0);
-        both->first.on_data([size](string_view piece) { *size += piece.size(); },
-                            [both, size](const error&) { both->second.send(text(std::to_string(*size))); });
+        both->first.on_data(
+            [size](string_view piece) { *size += piece.size(); },
+            [both, size](const error&) { both->second.send(text(std::to_string(*size))); });
     });
     REQUIRE_FALSE(app.listen(at("s")));
     const int pollable = app.pollable_fd();
@@ -820,7 +837,8 @@ TEST_CASE("server: an adopted connection has its idle time from when it was adop
     o.idle_timeout = milliseconds(300);
     server app(o);
     app.get("/", hello);
-    CHECK(comes_true([start = steady_clock::now()] { return since(start) > milliseconds(400); })); // built early
+    CHECK(comes_true(
+        [start = steady_clock::now()] { return since(start) > milliseconds(400); })); // built early
     REQUIRE_FALSE(app.adopt(std::move(early.a)));
     wire_client c(std::move(early.b));
     auto start = steady_clock::now();
@@ -834,14 +852,19 @@ TEST_CASE("server: an adopted connection has its idle time from when it was adop
 
 TEST_CASE("server: adopting while it runs, and only what is a connected stream") {
     running s;
-    s.app.get("/", hello);
-    s.start();
-    CHECK(s.connect().ask("/").status == 200);
+    s.app.get("/", [](const request& r) { return text(r.listener()); });
+    listen_options door;
+    door.name = "door";
+    s.start(door);
+    CHECK(s.connect().ask("/").body == "door");
     pair_of_sockets p;
     REQUIRE_FALSE(s.app.adopt(std::move(p.a)));
     wire_client c(std::move(p.b));
-    CHECK(c.ask("/").status == 200);
-    CHECK(s.app.adopt(unique_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))) == errc::bad_descriptor);
+    answer got = c.ask("/");
+    CHECK(got.status == 200);
+    CHECK(got.body == ""); // it came by no door
+    CHECK(s.app.adopt(unique_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))) ==
+          errc::bad_descriptor);
     CHECK(s.app.adopt(unique_fd()) == errc::bad_descriptor);
 }
 
@@ -874,26 +897,31 @@ TEST_CASE("server: before runs at the head and may answer; after sees and may ch
     running s;
     handed<std::string> order;
     std::atomic<int> ran{0};
-    s.app.use([&](request& r) -> std::optional<response> {
-        order.put("before 1");
-        r.tag() = 77;
-        if (r.path() == "/closed") return response(403);
-        return {};
-    }, [&](const exchange& e, response& r) {
-        order.put("after 1 " + std::to_string(e.status));
-        r.header("X-Tag", std::to_string(e.tag));
-    });
-    s.app.use([&](request&) -> std::optional<response> {
-        order.put("before 2");
-        return {};
-    }, [&](const exchange&, response&) { order.put("after 2"); });
+    s.app.use(
+        [&](request& r) -> std::optional<response> {
+            order.put("before 1");
+            r.tag() = 77;
+            if (r.path() == "/closed") return response(403);
+            return {};
+        },
+        [&](const exchange& e, response& r) {
+            order.put("after 1 " + std::to_string(e.status));
+            r.header("X-Tag", std::to_string(e.tag));
+        });
+    s.app.use(
+        [&](request&) -> std::optional<response> {
+            order.put("before 2");
+            return {};
+        },
+        [&](const exchange&, response&) { order.put("after 2"); });
     s.app.get("/", [&](const request&) { return ++ran, text("x"); });
     s.app.post("/closed", [&](const request&) { return ++ran, text("x"); });
     s.start();
     wire_client c = s.connect();
     answer got = c.ask("/");
     CHECK(got.field("X-Tag") == "77");
-    for (const char* step : {"before 1", "before 2", "after 1 200", "after 2"}) CHECK(order.take() == step);
+    for (const char* step : {"before 1", "before 2", "after 1 200", "after 2"})
+        CHECK(order.take() == step);
     CHECK(c.send("POST /closed HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"));
     CHECK(c.read().status == 403); // before the body came
     for (const char* step : {"before 1", "after 1 403", "after 2"}) CHECK(order.take() == step);
@@ -925,8 +953,9 @@ TEST_CASE("server: on_exchange tells of every exchange, once") {
     running s;
     handed<responder> waiting;
     s.app.on_exchange([&](const exchange& e) {
-        all.put({std::string(e.method), std::string(e.target), std::string(e.listener), e.status, e.bytes_in,
-                 e.bytes_out, e.tag, e.peer.uid, static_cast<bool>(e.why), e.time.count() >= 0});
+        all.put({std::string(e.method), std::string(e.target), std::string(e.listener), e.status,
+                 e.bytes_in, e.bytes_out, e.tag, e.peer.uid, static_cast<bool>(e.why),
+                 e.time.count() >= 0});
     });
     s.app.use([](request& r) -> std::optional<response> {
         r.tag() = 5;
@@ -950,9 +979,12 @@ TEST_CASE("server: on_exchange tells of every exchange, once") {
     };
     const row rows[] = {
         {"plain", "GET /?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/?q", 200, 0, 15},
-        {"a body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "POST", "/echo", 200, 3, 3},
-        {"chunks", "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "POST",
+        {"a body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "POST",
          "/echo", 200, 3, 3},
+        {"chunks",
+         "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+         "POST", "/echo", 200, 3, 3},
         {"a stream", "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/stream", 200, 0, 5},
         {"no route", "GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/a/b", 404, 0, 14},
         {"HEAD", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD", "/", 200, 0, 0},
@@ -993,6 +1025,25 @@ TEST_CASE("server: on_exchange tells of every exchange, once") {
     CHECK(all.count() == 0);
 }
 
+TEST_CASE("server: on_exchange doesn't mistake a refusal for the request before it") {
+    running s;
+    handed<std::string> all;
+    s.app.on_exchange([&](const exchange& e) {
+        all.put(std::string(e.method) + " " + std::string(e.target) + " " +
+                std::to_string(e.status));
+    });
+    s.app.get("/", hello);
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send("GET /?1 HTTP/1.1\r\nHost: a\r\n\r\nGET /?2 HTTP/1.1\r\nHost : a\r\n\r\n"));
+    CHECK(c.read().status == 200);
+    CHECK(c.read().status == 400);
+    CHECK(all.take() == "GET /?1 200");
+    CHECK(all.take() == "  400");
+    CHECK(c.at_end());
+    CHECK(all.count() == 0);
+}
+
 TEST_CASE("server: refusals are logged with their peer") {
     running s;
     handed<std::string> log;
@@ -1016,20 +1067,23 @@ TEST_CASE("server: it survives clients that vanish in every state") {
     std::string large(1 << 20, 'x');
     s.app.get("/", hello);
     s.app.get("/large", [&](const request&) { return text(large); });
-    s.app.get("/wait", [&](request&, responder r) { kept.put(std::make_shared<responder>(std::move(r))); });
+    s.app.get("/wait",
+              [&](request&, responder r) { kept.put(std::make_shared<responder>(std::move(r))); });
     s.app.post("/stream", [](request&, body_reader in, responder res) {
-        auto both = std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(res));
-        both->first.on_data([](string_view) {}, [both](const error& why) {
-            both->second.send(why ? response(500) : text("whole"));
-        });
+        auto both =
+            std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(res));
+        both->first.on_data(
+            [](string_view) {},
+            [both](const error& why) { both->second.send(why ? response(500) : text("whole")); });
     });
     s.start();
-    for (const char* input : {"", "G", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET /large HTTP/1.1\r\nHost: a\r\n\r\n",
-                              "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n", "garbage\r\n\r\n",
-                              "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc",
-                              "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc",
-                              "POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
-                              "GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /large HTTP/1.1\r\nHost: a\r\n\r\n"}) {
+    for (const char* input :
+         {"", "G", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET /large HTTP/1.1\r\nHost: a\r\n\r\n",
+          "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n", "garbage\r\n\r\n",
+          "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc",
+          "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc",
+          "POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+          "GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /large HTTP/1.1\r\nHost: a\r\n\r\n"}) {
         CAPTURE(std::string(input));
         for (int i = 0; i < 4; ++i) {
             wire_client c = s.connect();
@@ -1054,7 +1108,8 @@ TEST_CASE("server: bytes that follow a descriptor are read too") {
     const std::vector<int> passed{0};
     REQUIRE(detail::transmit_fds(c.fd.get(), &part, 1, passed) == 18);
     CHECK(c.send("st: a\r\n\r\n"));
-    for (auto start = steady_clock::now(); app.stats().requests == 0 && since(start) < milliseconds(2000);)
+    for (auto start = steady_clock::now();
+         app.stats().requests == 0 && since(start) < milliseconds(2000);)
         REQUIRE(app.run_once(milliseconds(200)));
     REQUIRE(app.stats().requests == 1);
     CHECK(c.read().status == 200);

@@ -5,7 +5,8 @@ using namespace raw;
 
 namespace {
 
-std::string get_of(const std::string& target, const char* version = "1.1", const std::string& fields = "") {
+std::string get_of(const std::string& target, const char* version = "1.1",
+                   const std::string& fields = "") {
     return "GET " + target + " HTTP/" + version + "\r\nHost: a\r\n" + fields + "\r\n";
 }
 std::string post_of(const std::string& target, std::size_t size, const std::string& fields = "") {
@@ -17,7 +18,8 @@ std::string post_of(const std::string& target, std::size_t size, const std::stri
 std::string pattern(std::size_t size) {
     std::string made(size, '\0');
     std::uint32_t state = 12345;
-    for (char& c : made) c = static_cast<char>('a' + ((state = state * 1664525 + 1013904223) >> 24) % 26);
+    for (char& c : made)
+        c = static_cast<char>('a' + ((state = state * 1664525 + 1013904223) >> 24) % 26);
     return made;
 }
 
@@ -65,8 +67,10 @@ TEST_CASE("streams: pieces from another thread arrive in their order, framed as 
         const char* version;
         bool kept;
     };
-    const row rows[] = {{"chunked", "/0", "1.1", true}, {"of a length", "/300000", "1.1", true},
-                        {"until close", "/0", "1.0", false}, {"of a length, 1.0", "/300000", "1.0", false}};
+    const row rows[] = {{"chunked", "/0", "1.1", true},
+                        {"of a length", "/300000", "1.1", true},
+                        {"until close", "/0", "1.0", false},
+                        {"of a length, 1.0", "/300000", "1.0", false}};
     const std::string body = pattern(300'000);
     for (const row& r : rows) {
         CAPTURE(r.name);
@@ -75,7 +79,8 @@ TEST_CASE("streams: pieces from another thread arrive in their order, framed as 
         body_writer out = writers.take();
         std::thread writer([&] {
             for (std::size_t at = 0; at < body.size(); at += 1000)
-                if (out.write(string_view(body).substr(at, 1000)) == written::full) out.wait(patience);
+                if (out.write(string_view(body).substr(at, 1000)) == written::full)
+                    out.wait(patience);
             CHECK(out.end({{"X-Sum", "1"}}));
         });
         answer got = c.read();
@@ -137,7 +142,8 @@ TEST_CASE("streams: a slow reader makes the writer full; it may wait, or be told
     handed<std::shared_ptr<body_writer>> writers;
     std::atomic<int> drained{0};
     s.app.get("/", [&](request&, responder res) {
-        auto out = std::make_shared<body_writer>(res.stream(response().header("Content-Length", "100000000")));
+        auto out = std::make_shared<body_writer>(
+            res.stream(response().header("Content-Length", "100000000")));
         out->on_drain([&] { ++drained; });
         writers.put(out);
     });
@@ -162,7 +168,8 @@ TEST_CASE("streams: a slow reader makes the writer full; it may wait, or be told
     CHECK(comes_true([&] { return drained == 1; }));
     CHECK(out->write("x") == written::ok);
     do how = out->write(piece);
-    while (how == written::ok || (how == written::full && out->wait(milliseconds(100)) == written::ok));
+    while (how == written::ok ||
+           (how == written::full && out->wait(milliseconds(100)) == written::ok));
     CHECK(how == written::full);
     CHECK(out->write("one more in spite of it") == written::closed);
     CHECK_FALSE(out->is_open());
@@ -233,11 +240,12 @@ TEST_CASE("streams: a body as it comes, by length and in chunks, with its traile
     s.app.post("/", [](request&, body_reader in, responder res) {
         auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
         auto got = std::make_shared<std::string>();
-        st->in.on_data([got](string_view piece) { got->append(piece); }, [st, got](const error& why) {
-            response r = why ? text(why.message()).status(400) : text(*got);
-            r.header("X-Trailer", st->in.trailers().get("x-sum"));
-            st->res.send(std::move(r));
-        });
+        st->in.on_data([got](string_view piece) { got->append(piece); },
+                       [st, got](const error& why) {
+                           response r = why ? text(why.message()).status(400) : text(*got);
+                           r.header("X-Trailer", st->in.trailers().get("x-sum"));
+                           st->res.send(std::move(r));
+                       });
     });
     s.start();
     wire_client c = s.connect();
@@ -299,7 +307,8 @@ TEST_CASE("streams: a body that is cut is cut_off, never whole") {
         for (const char* sent : {"5\r\nabcde\r\n", "5\r\nabc", "5\r\nabcde\r\n0\r\n", ""}) {
             CAPTURE(std::string(sent));
             wire_client c = s.connect();
-            CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(sent)));
+            CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                         std::string(sent)));
             if (closes) c.close();
             else c.shut();
             CHECK(ends.take() == errc::cut_off);
@@ -310,7 +319,8 @@ TEST_CASE("streams: a body that is cut is cut_off, never whole") {
         char room[100];
         std::size_t sum = 0;
         result<std::size_t> count = st->in.read(room, sizeof room);
-        for (closes ? c.close() : c.shut(); count && *count; count = st->in.read(room, sizeof room)) sum += *count;
+        for (closes ? c.close() : c.shut(); count && *count; count = st->in.read(room, sizeof room))
+            sum += *count;
         CHECK(count.error() == errc::cut_off);
         CHECK(sum == 3);
     }
@@ -323,9 +333,11 @@ TEST_CASE("streams: a reader that pauses stops the sender; memory stays bounded"
     std::atomic<bool> done{false};
     s.app.post("/paused", [&](request&, body_reader in, responder res) {
         auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
-        st->in.on_data([&, st](string_view piece) {
-            if (got.fetch_add(piece.size()) == 0) st->in.pause();
-        }, [&](const error& why) { done = !why; });
+        st->in.on_data(
+            [&, st](string_view piece) {
+                if (got.fetch_add(piece.size()) == 0) st->in.pause();
+            },
+            [&](const error& why) { done = !why; });
         bodies.put(st);
     });
     s.app.post("/unasked", [&](request&, body_reader in, responder res) {
@@ -344,7 +356,8 @@ TEST_CASE("streams: a reader that pauses stops the sender; memory stays bounded"
         CHECK(sent < (4 << 20));
         CHECK(resident_kib() < before + (16 << 10));
         if (std::string(target) == "/unasked") {
-            st->in.on_data([&](string_view bytes) { got += bytes.size(); }, [&](const error& why) { done = !why; });
+            st->in.on_data([&](string_view bytes) { got += bytes.size(); },
+                           [&](const error& why) { done = !why; });
         } else {
             st->in.resume();
         }
@@ -370,7 +383,9 @@ TEST_CASE("streams: an early answer is heard, and the connection is not used aga
         kept->on_data([](string_view) {}, [&, kept](const error& why) { ends.put(why); });
         res.send(text("no, thanks").status(409));
     });
-    s.app.post("/dropped", [&](request&, body_reader, responder res) { res.send(text("no, thanks").status(409)); });
+    s.app.post("/dropped", [&](request&, body_reader, responder res) {
+        res.send(text("no, thanks").status(409));
+    });
     s.start();
     for (const char* target : {"/", "/dropped"}) {
         wire_client c = s.connect();
@@ -388,7 +403,8 @@ TEST_CASE("streams: an early answer is heard, and the connection is not used aga
 TEST_CASE("streams: both directions at once, on one connection") {
     running s;
     s.app.post("/", [](request& r, body_reader in, responder res) {
-        relay(std::move(in), res.stream(response().header("Content-Length", r.header("Content-Length"))));
+        relay(std::move(in),
+              res.stream(response().header("Content-Length", r.header("Content-Length"))));
     });
     s.start();
     wire_client c = s.connect();
@@ -401,7 +417,8 @@ TEST_CASE("streams: both directions at once, on one connection") {
     CHECK((got.body == body));
 }
 
-TEST_CASE("streams: a relay passes trailers on, a cut stays a cut, a slow side stops the fast one") {
+TEST_CASE(
+    "streams: a relay passes trailers on, a cut stays a cut, a slow side stops the fast one") {
     server_options o;
     o.max_write_buffer_bytes = 256 << 10;
     running s(o);
@@ -412,7 +429,8 @@ TEST_CASE("streams: a relay passes trailers on, a cut stays a cut, a slow side s
     s.start();
     {
         wire_client c = s.connect();
-        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: v\r\n\r\n"));
+        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+                     "chunked\r\n\r\n3\r\nabc\r\n0\r\nT: v\r\n\r\n"));
         answer got = c.read();
         CHECK(got.body == "abc");
         CHECK(c.trailers == "T: v\n");
@@ -420,7 +438,8 @@ TEST_CASE("streams: a relay passes trailers on, a cut stays a cut, a slow side s
     }
     {
         wire_client c = s.connect();
-        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"));
+        CHECK(
+            c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"));
         CHECK(c.until("abc\r\n"));
         c.shut();
         CHECK_FALSE(c.read().whole);
@@ -438,7 +457,9 @@ TEST_CASE("streams: a relay passes trailers on, a cut stays a cut, a slow side s
 TEST_CASE("streams: a content that is a reader is passed on, from a plain handler's answer too") {
     running s;
     handed<std::shared_ptr<body_reader>> readers;
-    s.app.post("/echo", [](request&, body_reader in, responder res) { res.send(bytes(content(std::move(in)))); });
+    s.app.post("/echo", [](request&, body_reader in, responder res) {
+        res.send(bytes(content(std::move(in))));
+    });
     s.start();
     wire_client c = s.connect();
     const std::string body = pattern(1'000'000);
@@ -452,7 +473,8 @@ TEST_CASE("streams: a content that is a reader is passed on, from a plain handle
 
 // -- contents
 
-TEST_CASE("streams: every kind of content arrives whole, small and large, and HEAD knows its length") {
+TEST_CASE(
+    "streams: every kind of content arrives whole, small and large, and HEAD knows its length") {
     running s;
     const std::string large = pattern(3'000'000);
     std::atomic<int> released{0};
@@ -461,15 +483,17 @@ TEST_CASE("streams: every kind of content arrives whole, small and large, and HE
         bool has_length;
     };
     const row rows[] = {{"text", true}, {"literal", true}, {"borrowed", true}, {"sealed", true},
-                        {"file", true}, {"pulled", true}, {"chunked", false}};
+                        {"file", true}, {"pulled", true},  {"chunked", false}};
     auto make = [&](string_view kind, std::size_t size) -> content {
         string_view view = string_view(large).substr(0, size);
         if (kind == "literal") return content::literal(view);
         if (kind == "borrowed") return content::borrowed(view, [&] { ++released; });
         if (kind == "sealed") return content(*sealed_memory::copy_of(view));
-        if (kind == "file") return content::file(file_of("xyz" + std::string(view) + "more"), 3, size);
+        if (kind == "file")
+            return content::file(file_of("xyz" + std::string(view) + "more"), 3, size);
         if (kind == "text") return content(view);
-        auto fill = [view, at = std::size_t{0}](char* into, std::size_t room) mutable -> result<std::size_t> {
+        auto fill = [view, at = std::size_t{0}](char* into,
+                                                std::size_t room) mutable -> result<std::size_t> {
             std::size_t count = smallest(room, view.size() - at, 100'000);
             std::memcpy(into, view.data() + at, count);
             at += count;
@@ -489,7 +513,8 @@ TEST_CASE("streams: every kind of content arrives whole, small and large, and HE
     int sent = 0;
     for (const row& r : rows)
         for (const char* prefix : {"/", "/later/"})
-            for (std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{16'384}, std::size_t{16'385}, large.size()}) {
+            for (std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{16'384},
+                                     std::size_t{16'385}, large.size()}) {
                 CAPTURE(r.name);
                 CAPTURE(size);
                 std::string target = prefix + r.name + "/" + std::to_string(size);
@@ -513,8 +538,12 @@ TEST_CASE("streams: borrowed bytes are released once, also when nobody reads the
     const std::string large = pattern(8 << 20);
     {
         running s;
-        s.app.get("/", [&](const request&) { return text(content::borrowed(large, [&] { ++released; })); });
-        s.app.get("/later", [&](request&, responder res) { res.send(text(content::borrowed(large, [&] { ++released; }))); });
+        s.app.get("/", [&](const request&) {
+            return text(content::borrowed(large, [&] { ++released; }));
+        });
+        s.app.get("/later", [&](request&, responder res) {
+            res.send(text(content::borrowed(large, [&] { ++released; })));
+        });
         s.start();
         wire_client c = s.connect();
         CHECK(c.send(get_of("/")));
@@ -530,7 +559,9 @@ TEST_CASE("streams: borrowed bytes are released once, also when nobody reads the
         CHECK(released == 2);
     }
     CHECK(released == 2);
-    { response never = text(content::borrowed(large, [&] { ++released; })); }
+    {
+        response never = text(content::borrowed(large, [&] { ++released; }));
+    }
     CHECK(released == 3);
 }
 
@@ -538,24 +569,30 @@ TEST_CASE("streams: content that fails, ends early or lies is a cut") {
     running s;
     const std::string bytes_of = pattern(1'000'000);
     s.app.get("/error", [](const request&) {
-        return text(content::pulled([n = 0](char* into, std::size_t) mutable -> result<std::size_t> {
-            if (n++) return error(std::make_error_code(std::errc::io_error), "test");
-            return *into = 'x', 1;
-        }));
+        return text(
+            content::pulled([n = 0](char* into, std::size_t) mutable -> result<std::size_t> {
+                if (n++) return error(std::make_error_code(std::errc::io_error), "test");
+                return *into = 'x', 1;
+            }));
     });
     s.app.get("/throws", [](const request&) {
-        return text(content::pulled([](char*, std::size_t) -> result<std::size_t> { throw std::runtime_error("x"); }));
+        return text(content::pulled(
+            [](char*, std::size_t) -> result<std::size_t> { throw std::runtime_error("x"); }));
     });
     s.app.get("/short", [](const request&) {
-        return text(content::pulled([n = 0](char* into, std::size_t) mutable -> result<std::size_t> {
-            *into = 'x';
-            return std::size_t{n++ == 0};
-        }, 10));
+        return text(content::pulled(
+            [n = 0](char* into, std::size_t) mutable -> result<std::size_t> {
+                *into = 'x';
+                return std::size_t{n++ == 0};
+            },
+            10));
     });
     s.app.get("/lies", [](const request&) {
-        return text(content::pulled([](char*, std::size_t room) -> result<std::size_t> { return room + 1; }, 10));
+        return text(content::pulled(
+            [](char*, std::size_t room) -> result<std::size_t> { return room + 1; }, 10));
     });
-    s.app.get("/file", [&](const request&) { return text(content::file(file_of(bytes_of), 0, 2'000'000)); });
+    s.app.get("/file",
+              [&](const request&) { return text(content::file(file_of(bytes_of), 0, 2'000'000)); });
     s.app.get("/bad-fd", [&](const request&) { return text(content::file(unique_fd(), 0, 10)); });
     s.start();
     for (const char* target : {"/error", "/throws", "/short", "/lies", "/file", "/bad-fd"}) {
@@ -569,30 +606,34 @@ TEST_CASE("streams: content that fails, ends early or lies is a cut") {
 
 TEST_CASE("streams: a client that goes away under sendfile kills nobody (SIGPIPE)") {
     CHECK(in_child([] {
-        ::signal(SIGPIPE, SIG_DFL);
-        folder at;
-        server app;
-        const std::string large = pattern(8 << 20);
-        app.get("/", [&](const request&) { return text(content::file(file_of(large), 0, large.size())); });
-        if (app.listen(at("s"))) return 1;
-        wire_client c(at("s"));
-        c.send(get_of("/"));
-        while (app.stats().bytes_out < 1000)
-            if (!app.run_once(milliseconds(100))) return 2;
-        c.close();
-        while (app.stats().connections > 0)
-            if (!app.run_once(milliseconds(100))) return 3;
-        wire_client again(at("s"));
-        again.send(get_of("/"));
-        again.shut();
-        ::shutdown(again.fd.get(), SHUT_RDWR); // gone before the first byte
-        for (int i = 0; i < 10; ++i)
-            if (!app.run_once(milliseconds(10))) return 4;
-        sigset_t blocked, pending;
-        ::sigprocmask(SIG_BLOCK, nullptr, &blocked);
-        ::sigpending(&pending);
-        return ::sigismember(&blocked, SIGPIPE) == 0 && ::sigismember(&pending, SIGPIPE) == 0 ? 0 : 5;
-    }) == 0);
+              ::signal(SIGPIPE, SIG_DFL);
+              folder at;
+              server app;
+              const std::string large = pattern(8 << 20);
+              app.get("/", [&](const request&) {
+                  return text(content::file(file_of(large), 0, large.size()));
+              });
+              if (app.listen(at("s"))) return 1;
+              wire_client c(at("s"));
+              c.send(get_of("/"));
+              while (app.stats().bytes_out < 1000)
+                  if (!app.run_once(milliseconds(100))) return 2;
+              c.close();
+              while (app.stats().connections > 0)
+                  if (!app.run_once(milliseconds(100))) return 3;
+              wire_client again(at("s"));
+              again.send(get_of("/"));
+              again.shut();
+              ::shutdown(again.fd.get(), SHUT_RDWR); // gone before the first byte
+              for (int i = 0; i < 10; ++i)
+                  if (!app.run_once(milliseconds(10))) return 4;
+              sigset_t blocked, pending;
+              ::sigprocmask(SIG_BLOCK, nullptr, &blocked);
+              ::sigpending(&pending);
+              return ::sigismember(&blocked, SIGPIPE) == 0 && ::sigismember(&pending, SIGPIPE) == 0
+                         ? 0
+                         : 5;
+          }) == 0);
 }
 
 // -- upgrades
@@ -605,11 +646,12 @@ TEST_CASE("streams: an upgraded connection carries bytes both ways, half-closed 
             CHECK(static_cast<bool>(opened));
             auto up = std::make_shared<upgraded>(std::move(opened));
             up->out.on_close([&, up] { ++closed; });
-            up->in.on_data([up](string_view piece) { up->out.write("<" + std::string(piece) + ">"); },
-                           [up](const error& why) {
-                               up->out.write(why ? "cut" : "bye");
-                               up->out.end();
-                           });
+            up->in.on_data(
+                [up](string_view piece) { up->out.write("<" + std::string(piece) + ">"); },
+                [up](const error& why) {
+                    up->out.write(why ? "cut" : "bye");
+                    up->out.end();
+                });
         });
     });
     s.start();
@@ -640,7 +682,8 @@ TEST_CASE("streams: the other half of an upgraded connection lives on") {
     handed<std::shared_ptr<upgraded>> opened;
     handed<std::string> got;
     s.app.get("/", [&](request&, responder res) {
-        res.upgrade("chat", [&](upgraded up) { opened.put(std::make_shared<upgraded>(std::move(up))); });
+        res.upgrade("chat",
+                    [&](upgraded up) { opened.put(std::make_shared<upgraded>(std::move(up))); });
     });
     s.start();
     wire_client c = s.connect();
@@ -728,12 +771,14 @@ TEST_CASE("streams: an upgrade on a request with a body comes after the body") {
         got.put(std::string(r.body()));
         res.upgrade("tcp", [&](upgraded opened) {
             auto up = std::make_shared<upgraded>(std::move(opened));
-            up->in.on_data([&, up](string_view piece) { got.put(std::string(piece)); }, [](const error&) {});
+            up->in.on_data([&, up](string_view piece) { got.put(std::string(piece)); },
+                           [](const error&) {});
         });
     });
     s.start();
     wire_client c = s.connect();
-    CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 4\r\n\r\nbody"));
+    CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: "
+                 "tcp\r\nContent-Length: 4\r\n\r\nbody"));
     CHECK(c.read().status == 101);
     CHECK(got.take() == "body");
     CHECK(c.send("raw"));
@@ -798,19 +843,22 @@ TEST_CASE("streams: callbacks that throw cost their own stream, and are logged")
     s.app.get("/", hello);
     s.app.post("/data", [](request&, body_reader in, responder res) {
         auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
-        st->in.on_data([st](string_view) { throw std::runtime_error("mine"); }, [](const error&) {});
+        st->in.on_data([st](string_view) { throw std::runtime_error("mine"); },
+                       [](const error&) {});
     });
     s.app.post("/done", [](request&, body_reader in, responder res) {
         auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
-        st->in.on_data([st](string_view) {}, [](const error&) { throw std::runtime_error("mine"); });
+        st->in.on_data([st](string_view) {},
+                       [](const error&) { throw std::runtime_error("mine"); });
     });
     s.app.get("/take", [](request&, responder res) {
         res.upgrade("chat", [](upgraded) { throw std::runtime_error("mine"); });
     });
     s.start();
-    for (const char* input : {"POST /data HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
-                              "POST /done HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
-                              "GET /take HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"}) {
+    for (const char* input :
+         {"POST /data HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+          "POST /done HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+          "GET /take HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"}) {
         CAPTURE(std::string(input));
         wire_client c = s.connect();
         CHECK(c.send(input));
@@ -826,11 +874,13 @@ TEST_CASE("streams: one may be destroyed inside of its own callback") {
     std::atomic<int> seen{0};
     s.app.post("/", [&](request&, body_reader in, responder res) {
         auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
-        st->in.on_data([&, st](string_view) {
-            ++seen;
-            st->res.send(text("enough"));
-            st->in = body_reader();
-        }, [](const error&) {});
+        st->in.on_data(
+            [&, st](string_view) {
+                ++seen;
+                st->res.send(text("enough"));
+                st->in = body_reader();
+            },
+            [](const error&) {});
     });
     s.app.get("/", [&](request&, responder res) {
         auto out = std::make_shared<body_writer>(res.stream(response()));

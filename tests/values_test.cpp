@@ -1,4 +1,5 @@
-// Rooms [2] and [3]: errors, callbacks, header fields, requests, responses, contents, sealed memory.
+// Rooms [2] and [3]: errors, callbacks, header fields, requests, responses, contents, sealed
+// memory.
 #include "uds_http.hpp"
 
 #include <doctest/doctest.h>
@@ -64,7 +65,8 @@ TEST_CASE("values: a callback moves, calls, and destroys what it holds once") {
     {
         callback<int(int)> none;
         CHECK_FALSE(static_cast<bool>(none));
-        callback<int(int)> small([c = counted(alive), n = 1](int x) mutable { return (void)c, n++ + x; });
+        callback<int(int)> small(
+            [c = counted(alive), n = 1](int x) mutable { return (void)c, n++ + x; });
         CHECK(alive == 1);
         CHECK(small(10) == 11);
         CHECK(small(10) == 12);
@@ -73,7 +75,8 @@ TEST_CASE("values: a callback moves, calls, and destroys what it holds once") {
         CHECK(moved(10) == 13);
         CHECK(alive == 1);
         char much[200] = {7};
-        callback<int(int)> large([c = counted(alive), much](int x) { return (void)c, much[0] + x; });
+        callback<int(int)> large(
+            [c = counted(alive), much](int x) { return (void)c, much[0] + x; });
         CHECK(alive == 2);
         none = std::move(large);
         CHECK(none(1) == 8);
@@ -156,7 +159,8 @@ TEST_CASE("values: fields that would break a message are refused, and change not
 TEST_CASE("values: copies of headers own their bytes, also of borrowed ones") {
     headers h;
     for (int i = 0; i < 100; ++i)
-        CHECK_FALSE(static_cast<bool>(h.add("N" + std::to_string(i), std::string(static_cast<std::size_t>(i), 'v'))));
+        CHECK_FALSE(static_cast<bool>(
+            h.add("N" + std::to_string(i), std::string(static_cast<std::size_t>(i), 'v'))));
     headers copy(h), assigned;
     assigned = h;
     std::string text = all(h);
@@ -179,12 +183,16 @@ TEST_CASE("values: copies of headers own their bytes, also of borrowed ones") {
 }
 
 TEST_CASE("values: what is hop-by-hop goes, with all that Connection names (RFC 9110 7.6.1)") {
-    headers h{{"Host", "a"},      {"Connection", "close, X-Private"}, {"X-Private", "1"}, {"connection", "x-other"},
-              {"X-Other", "2"},   {"Keep-Alive", "5"},                {"TE", "trailers"}, {"Transfer-Encoding", "chunked"},
-              {"Upgrade", "tcp"}, {"Trailer", "X"},                   {"Accept", "b"},    {"Proxy-Connection", "x"}};
+    headers h{{"Host", "a"},      {"Connection", "close, X-Private"},
+              {"X-Private", "1"}, {"connection", "x-other"},
+              {"X-Other", "2"},   {"Keep-Alive", "5"},
+              {"TE", "trailers"}, {"Transfer-Encoding", "chunked"},
+              {"Upgrade", "tcp"}, {"Trailer", "X"},
+              {"Accept", "b"},    {"Proxy-Connection", "x"}};
     h.remove_hop_by_hop();
     CHECK(all(h) == "Host=a;Accept=b;");
-    headers twisted{{"Connection", "Connection, a"}, {"Connection", "b"}, {"A", "1"}, {"B", "2"}, {"C", "3"}};
+    headers twisted{
+        {"Connection", "Connection, a"}, {"Connection", "b"}, {"A", "1"}, {"B", "2"}, {"C", "3"}};
     twisted.remove_hop_by_hop();
     CHECK(all(twisted) == "C=3;");
 }
@@ -196,11 +204,25 @@ TEST_CASE("values: the query is decoded, the first of a name counts") {
         std::string query, name, value;
     };
     const row rows[] = {
-        {"a=1&b=2", "a", "1"},      {"a=1&b=2", "b", "2"},   {"a=1&a=2", "a", "1"},      {"a=1", "b", "fallback"},
-        {"", "a", "fallback"},      {"a", "a", ""},          {"a=", "a", ""},            {"a+b=c+d%21", "a b", "c d!"},
-        {"%61=%62", "a", "b"},      {"a=b=c", "a", "b=c"},   {"&&a=1&", "a", "1"},       {"a=%zz", "a", ""},
-        {"a=%", "a", ""},           {"=x", "", "x"},         {"aa=1&a=2", "a", "2"},     {"a=%00b", "a", std::string("\0b", 2)},
-        {"a=1&b", "b", ""},         {"A=1", "a", "fallback"}, {"a=%C3%B6", "a", "\xc3\xb6"},
+        {"a=1&b=2", "a", "1"},
+        {"a=1&b=2", "b", "2"},
+        {"a=1&a=2", "a", "1"},
+        {"a=1", "b", "fallback"},
+        {"", "a", "fallback"},
+        {"a", "a", ""},
+        {"a=", "a", ""},
+        {"a+b=c+d%21", "a b", "c d!"},
+        {"%61=%62", "a", "b"},
+        {"a=b=c", "a", "b=c"},
+        {"&&a=1&", "a", "1"},
+        {"a=%zz", "a", ""},
+        {"a=%", "a", ""},
+        {"=x", "", "x"},
+        {"aa=1&a=2", "a", "2"},
+        {"a=%00b", "a", std::string("\0b", 2)},
+        {"a=1&b", "b", ""},
+        {"A=1", "a", "fallback"},
+        {"a=%C3%B6", "a", "\xc3\xb6"},
     };
     for (const row& r : rows) {
         CAPTURE(r.query);
@@ -217,9 +239,17 @@ TEST_CASE("values: a request remembers its first mistake") {
         std::string method, target;
         bool good;
     };
-    const row rows[] = {{"GET", "/", true},      {"BREW", "/a?b", true}, {"", "/", false},       {"G ET", "/", false},
-                        {"GET", "", false},      {"GET", "/a b", false}, {"GET", "/a\r\nX: y", false}, {"GET", "/\xc3", false},
-                        {"GET", "/a#b", false},  {"GET\r\n", "/", false}, {"GET", std::string("/\0", 2), false}};
+    const row rows[] = {{"GET", "/", true},
+                        {"BREW", "/a?b", true},
+                        {"", "/", false},
+                        {"G ET", "/", false},
+                        {"GET", "", false},
+                        {"GET", "/a b", false},
+                        {"GET", "/a\r\nX: y", false},
+                        {"GET", "/\xc3", false},
+                        {"GET", "/a#b", false},
+                        {"GET\r\n", "/", false},
+                        {"GET", std::string("/\0", 2), false}};
     for (const row& r : rows) {
         CAPTURE(r.target);
         request q(r.method, r.target);
@@ -256,7 +286,8 @@ TEST_CASE("values: a received request that is moved out owns its bytes") {
     detail::head h;
     REQUIRE(detail::parse_request_head(bytes, {1000, 1000, 10}, room, h) == detail::parsed::done);
     detail::access::close(s.fields, h.fields_count, true);
-    s.method = h.method, s.target = h.target, s.path = detail::path_of(h.target), s.query = detail::query_of(h.target);
+    s.method = h.method, s.target = h.target, s.path = detail::path_of(h.target),
+    s.query = detail::query_of(h.target);
     s.params.push_back({"name", s.path.substr(3)});
     s.body = string_view(bytes).substr(bytes.size() - 4);
     s.borrowed = true;
@@ -333,7 +364,9 @@ TEST_CASE("values: borrowed content is released once, however it moves") {
         CHECK(released == 1);
     }
     CHECK(released == 1);
-    { content thrown = content::borrowed("x", [] { throw 1; }); } // costs nobody anything
+    {
+        content thrown = content::borrowed("x", [] { throw 1; });
+    } // costs nobody anything
 }
 
 TEST_CASE("values: sealed memory can be read, shared, and never written again") {
@@ -422,7 +455,8 @@ TEST_CASE("values: a unique_fd closes once, keeps errno, and survives moving ont
 TEST_CASE("values: an arena keeps addresses until it is cleared, moved too") {
     detail::arena a;
     std::vector<string_view> kept;
-    for (std::size_t i = 0; i < 200; ++i) kept.push_back(a.keep(std::string(i * 7, static_cast<char>('a' + i % 26))));
+    for (std::size_t i = 0; i < 200; ++i)
+        kept.push_back(a.keep(std::string(i * 7, static_cast<char>('a' + i % 26))));
     detail::arena b(std::move(a));
     for (std::size_t i = 0; i < 200; ++i)
         CHECK((kept[i] == std::string(i * 7, static_cast<char>('a' + i % 26))));

@@ -83,12 +83,12 @@ heard run(string_view bytes, const char* method, std::size_t most) {
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
     const string_view bytes(reinterpret_cast<const char*>(data), size);
-    for (const char* method : {"GET", "HEAD", "PUT"}) {
-        heard whole = run(bytes, method, 0), one = run(bytes, method, 1), cut = run(bytes, method, 40);
-        // Bytes behind the answer are seen, and the connection closed, only where they came with it.
-        whole.kept = one.kept = cut.kept = 0;
-        claim(whole == one, "the same, byte by byte");
-        claim(whole == cut, "the same, in segments");
-    }
+    static constexpr const char* methods[] = {"GET", "HEAD", "PUT"};
+    const char* method = methods[size % 3];
+    heard whole = run(bytes, method, 0), one = run(bytes, method, 1), cut = run(bytes, method, 40);
+    // Bytes behind the answer are seen, and the connection closed, only where they came with it.
+    whole.kept = one.kept = cut.kept = 0;
+    claim(whole == one, "the same, byte by byte");
+    claim(whole == cut, "the same, in segments");
     return 0;
 }

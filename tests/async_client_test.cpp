@@ -1,0 +1,833 @@
+// SPDX-License-Identifier: MIT
+// Room [13]: the client on a loop. Its peer is a second server, or plays what a test tells it.
+#include "raw_client.hpp"
+#include "uds_http.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace raw;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Listens, and gives the connections to the test, which plays the server on them.
+struct scripted {
+    folder at;
+    std::string path = at("up");
+    unique_fd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+
+    explicit scripted(int backlog = 64) {
+        sockaddr_un to{};
+        to.sun_family = AF_UNIX;
+        std::memcpy(to.sun_path, path.c_str(), path.size() + 1);
+        REQUIRE(::bind(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) == 0);
+        REQUIRE(::listen(fd.get(), backlog) == 0);
+    }
+    wire_client accept() {
+        REQUIRE(waits(10'000));
+        return wire_client(unique_fd(::accept4(fd.get(), nullptr, nullptr, SOCK_CLOEXEC)));
+    }
+    bool waits(int timeout) {
+        pollfd one{fd.get(), POLLIN, 0};
+        return ::poll(&one, 1, timeout) == 1;
+    }
+};
+
+/// A request's head; what follows it stays in `got`.
+std::string head_of(wire_client& peer) {
+    if (!peer.until("\r\n\r\n")) return {};
+    std::size_t end = peer.got.find("\r\n\r\n") + 4;
+    std::string head = peer.got.substr(0, end);
+    peer.got.erase(0, end);
+    return head;
+}
+
+constexpr string_view ok_reply = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// What became of one call.
+struct outcome {
+    error why;
+    int status = 0;
+    std::string body;
+};
+
+/// A loop with a client on it. Calls are made there unless a test makes them itself.
+struct fixture {
+    fd_watch watch;
+    folder at;
+    server app;
+    std::unique_ptr<client> api;
+    std::thread thread;
+    handed<outcome> ended;
+    error failure;
+
+    explicit fixture(const std::string& upstream, client_options options = {},
+                     const server_options& how = {})
+        : app(how), api(std::make_unique<client>(upstream, options, app)) {}
+    ~fixture() { stop(); }
+    void start() {
+        REQUIRE_FALSE(app.listen(at("s")));
+        thread = std::thread([this] { failure = app.run(); });
+    }
+    void stop() {
+        app.stop();
+        app.stop();
+        if (thread.joinable()) thread.join();
+        CHECK_FALSE(failure);
+    }
+    callback<void(result<response>)> tell() {
+        return [this](result<response> got) {
+            if (got) ended.put({error(), got->status(), std::string(got->body())});
+            else ended.put({got.error(), 0, ""});
+        };
+    }
+    /// From another thread than the loop's.
+    void call(request req) { api->async_send(std::move(req), tell()); }
+    void call() { call(request("GET", "/x")); }
+    template <class F> void on_loop(F act) { app.post(std::move(act)); }
+};
+
+client_options quick(milliseconds read, milliseconds total = milliseconds::max()) {
+    client_options o;
+    o.read_timeout = read, o.total_timeout = total;
+    return o;
+}
+
+bool contains(const error& e, string_view part) { return e.message().find(part) != std::string::npos; }
+
+struct row {
+    const char* name;
+    const char* method;
+    const char* bytes; // then the end of the stream
+    int status;        // 0: `code`
+    const char* body;
+    errc code;
+};
+
+const row rows[] = {
+    {"a length", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok", {}},
+    {"chunks", "GET",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nT: 1\r\n\r\n",
+     200, "abcde", {}},
+    {"until the end", "GET", "HTTP/1.1 200 OK\r\n\r\nall of it", 200, "all of it", {}},
+    {"HTTP/1.0", "GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok", {}},
+    {"HEAD", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", 200, "", {}},
+    {"204", "GET", "HTTP/1.1 204 No Content\r\n\r\n", 204, "", {}},
+    {"304", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", 304, "", {}},
+    {"404", "GET", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 404, "", {}},
+    {"interim responses", "GET",
+     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+     200, "ok", {}},
+    {"nothing", "GET", "", 0, "", errc::cut_off},
+    {"a head cut", "GET", "HTTP/1.1 200 OK\r\nContent-", 0, "", errc::cut_off},
+    {"a body cut", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", 0, "", errc::cut_off},
+    {"chunks cut", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", 0, "",
+     errc::cut_off},
+    {"trailers cut", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", 0, "",
+     errc::cut_off},
+    {"only 1xx", "GET", "HTTP/1.1 100 Continue\r\n\r\n", 0, "", errc::cut_off},
+    {"garbage", "GET", "SSH-2.0-OpenSSH_9.2\r\n", 0, "", errc::bad_message},
+    {"a bad chunk", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 0, "",
+     errc::bad_message},
+    {"two lengths", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 0, "",
+     errc::bad_message},
+    {"101 unasked", "GET", "HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", 0, "",
+     errc::bad_message},
+    {"too large", "GET", "HTTP/1.1 200 OK\r\n\r\n0123456789abcdefg", 0, "", errc::too_large},
+};
+
+std::size_t resident_kib() {
+    std::FILE* f = std::fopen("/proc/self/statm", "r");
+    unsigned long all = 0, resident = 0;
+    if (!f || std::fscanf(f, "%lu %lu", &all, &resident) != 2) resident = 0;
+    if (f) std::fclose(f);
+    return resident * 4;
+}
+
+/// Forwards everything, both ways as it comes.
+void forward(client& to, request req, body_reader body, responder out) {
+    request next(req.method(), req.target());
+    next.body(std::move(body), "");
+    if (req.headers().contains("Content-Length"))
+        next.header("Content-Length", req.header("Content-Length"));
+    auto shared = std::make_shared<responder>(std::move(out));
+    to.async_stream(std::move(next), [shared](result<reply> got) {
+        if (!got) return void(shared->send(response(502)));
+        response head(got->head.status());
+        if (got->head.headers().contains("Content-Length"))
+            head.header("Content-Length", got->head.header("Content-Length"));
+        relay(std::move(got->body), shared->stream(std::move(head)));
+    });
+}
+
+} // namespace
+
+TEST_CASE("async: what a server may answer, whole and byte by byte") {
+    for (const row& r : rows) {
+        for (bool drips : {false, true}) {
+            CAPTURE(r.name);
+            CAPTURE(drips);
+            fd_watch watch;
+            scripted up;
+            client_options o;
+            o.max_body_bytes = 16;
+            fixture f(up.path, o);
+            f.start();
+            f.call(request(r.method, "/x"));
+            {
+                wire_client peer = up.accept();
+                CHECK(head_of(peer).find(std::string(r.method) + " /x HTTP/1.1\r\n") == 0);
+                for (const char* c = r.bytes; drips && *c; ++c) peer.send(string_view(c, 1));
+                if (!drips) peer.send(r.bytes);
+            }
+            outcome got = f.ended.take();
+            CHECK(got.status == r.status);
+            CHECK(got.body == r.body);
+            if (r.status) continue;
+            CHECK_MESSAGE(got.why == r.code, got.why.message());
+            CHECK(contains(got.why, up.path));
+            CHECK(got.why.sent());
+        }
+    }
+}
+
+TEST_CASE("async: a connection is kept and used again, and closed with its client") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client peer = up.accept();
+    for (int i = 0; i < 3; ++i) {
+        CHECK_FALSE(head_of(peer).empty());
+        peer.send(ok_reply);
+        CHECK(f.ended.take().body == "ok");
+        if (i < 2) f.call();
+    }
+    CHECK_FALSE(up.waits(0));
+    f.api.reset();
+    CHECK(peer.at_end());
+}
+
+TEST_CASE("async: a call outlives its client, and its connection goes with it") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client peer = up.accept();
+    CHECK_FALSE(head_of(peer).empty());
+    f.api.reset();
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    CHECK(peer.at_end());
+}
+
+TEST_CASE("async: a kept connection that was closed meanwhile is replaced") {
+    struct kind {
+        const char* method;
+        bool reads_second;
+        bool comes_through;
+    };
+    for (const kind& k : {kind{"GET", false, true}, kind{"POST", false, true}, kind{"GET", true, true},
+                          kind{"PUT", true, true}, kind{"POST", true, false}}) {
+        CAPTURE(k.method);
+        CAPTURE(k.reads_second);
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        f.call();
+        {
+            wire_client peer = up.accept();
+            head_of(peer);
+            peer.send(ok_reply);
+            CHECK(f.ended.take().status == 200);
+            if (k.reads_second) {
+                f.call(std::move(request(k.method, "/2").body("abc", "")));
+                CHECK_FALSE(head_of(peer).empty());
+            }
+        }
+        if (!k.reads_second) f.call(std::move(request(k.method, "/2").body("abc", "")));
+        if (k.comes_through) {
+            wire_client peer = up.accept();
+            CHECK(head_of(peer).find("Content-Length: 3\r\n") != std::string::npos);
+            CHECK(peer.until("abc"));
+            peer.send(ok_reply);
+            CHECK(f.ended.take().body == "ok");
+        } else {
+            CHECK(f.ended.take().why == errc::cut_off);
+        }
+    }
+}
+
+TEST_CASE("async: a large body is never sent again as an empty one") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    {
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send(ok_reply);
+        f.ended.take();
+        f.call(std::move(request("PUT", "/").body(std::string(1 << 20, 'x'), "")));
+        head_of(peer);
+    }
+    CHECK(f.ended.take().why == errc::cut_off);
+    CHECK_FALSE(up.waits(0));
+}
+
+TEST_CASE("async: a fresh connection is not tried twice") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    {
+        wire_client peer = up.accept();
+        head_of(peer);
+    }
+    CHECK(f.ended.take().why == errc::cut_off);
+    CHECK_FALSE(up.waits(20));
+}
+
+TEST_CASE("async: bytes behind an answer, or a close, end the connection") {
+    for (string_view bytes : {string_view("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 X\r\n"),
+                              string_view("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+                              string_view("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n")}) {
+        CAPTURE(bytes);
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        f.call();
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send(bytes);
+        CHECK(f.ended.take().status == 200);
+        CHECK(peer.at_end());
+    }
+}
+
+TEST_CASE("async: the pool has a limit, and calls wait for it in order") {
+    scripted up;
+    client_options o;
+    o.max_connections_count = 2;
+    fixture f(up.path, o);
+    f.start();
+    for (int i = 0; i < 6; ++i) f.call(request("GET", "/" + std::to_string(i)));
+    wire_client a = up.accept(), b = up.accept();
+    CHECK_FALSE(up.waits(20));
+    for (int i = 0; i < 3; ++i)
+        for (wire_client* peer : {&a, &b}) {
+            head_of(*peer);
+            peer->send(ok_reply);
+            CHECK(f.ended.take().body == "ok");
+        }
+    CHECK_FALSE(up.waits(0));
+}
+
+TEST_CASE("async: a call that waits for the pool meets its deadline, once") {
+    scripted up;
+    client_options o;
+    o.max_connections_count = 1;
+    fixture f(up.path, o);
+    f.start();
+    f.call();
+    wire_client peer = up.accept();
+    f.call(std::move(request("GET", "/2").timeout(30ms)));
+    outcome got = f.ended.take();
+    CHECK(got.why == std::errc::timed_out);
+    CHECK_FALSE(got.why.sent());
+    head_of(peer);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+    f.call();
+    CHECK(head_of(peer).find("GET /x ") == 0); // and not /2
+    peer.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+    CHECK(f.ended.count() == 0);
+}
+
+TEST_CASE("async: silence meets read_timeout, dripping the total one") {
+    scripted up;
+    fixture f(up.path, quick(50ms, 200ms));
+    f.start();
+    f.call();
+    wire_client silent = up.accept();
+    outcome got = f.ended.take();
+    CHECK(got.why == std::errc::timed_out);
+    CHECK(contains(got.why, up.path + ": GET /x: "));
+    CHECK(got.why.sent());
+    head_of(silent);
+    CHECK(silent.at_end());
+    auto begin = steady_clock::now();
+    f.call();
+    wire_client drips = up.accept();
+    drips.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+    while (f.ended.count() == 0 && drips.send("x")) ::usleep(5000);
+    CHECK(f.ended.take().why == std::errc::timed_out);
+    CHECK(steady_clock::now() - begin >= 180ms);
+    CHECK(steady_clock::now() - begin < 2s);
+}
+
+TEST_CASE("async: timeouts of any size, never included") {
+    scripted up;
+    client_options o = quick(milliseconds::max());
+    o.connect_timeout = milliseconds::max();
+    fixture f(up.path, o);
+    f.start();
+    f.call(std::move(request("GET", "/").timeout(milliseconds::max() - 1ms)));
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+}
+
+TEST_CASE("async: a canceller ends a call, and every later one") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    canceller stop;
+    f.call(std::move(request("GET", "/").cancel_with(stop)));
+    wire_client peer = up.accept();
+    head_of(peer);
+    stop.cancel();
+    CHECK(f.ended.take().why == std::errc::operation_canceled);
+    CHECK(peer.at_end());
+    f.call(std::move(request("GET", "/").cancel_with(stop)));
+    CHECK(f.ended.take().why == std::errc::operation_canceled);
+}
+
+TEST_CASE("async: a full backlog is tried again until connect_timeout") {
+    for (bool drains : {false, true}) {
+        CAPTURE(drains);
+        scripted up(0);
+        std::vector<unique_fd> queue;
+        for (;;) {
+            result<unique_fd> one = detail::try_connect(up.path);
+            if (!one) break;
+            queue.push_back(*std::move(one));
+        }
+        client_options o;
+        o.connect_timeout = drains ? 10'000ms : 100ms;
+        fixture f(up.path, o);
+        f.start();
+        f.call();
+        if (!drains) {
+            outcome got = f.ended.take();
+            CHECK(got.why == std::errc::timed_out);
+            CHECK(contains(got.why, up.path + ": connect"));
+            CHECK_FALSE(got.why.sent());
+            continue;
+        }
+        ::usleep(20'000);
+        for (std::size_t i = 0; i < queue.size(); ++i) up.accept();
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send(ok_reply);
+        CHECK(f.ended.take().status == 200);
+    }
+}
+
+TEST_CASE("async: errors of connecting, and what the program got wrong") {
+    folder at;
+    fixture f(at("nobody"));
+    f.start();
+    f.call();
+    outcome got = f.ended.take();
+    CHECK(got.why == std::errc::no_such_file_or_directory);
+    CHECK(contains(got.why, at("nobody")));
+    CHECK_FALSE(got.why.sent());
+    f.call(request("GE T", "/"));
+    CHECK(f.ended.take().why == errc::bad_field);
+    f.call(request("CONNECT", "/"));
+    CHECK(f.ended.take().why == errc::bad_target);
+    handed<outcome> refused;
+    f.api->async_upgrade(request("GET", "/"), [&](result<upgraded> res) {
+        refused.put({res.error(), 0, ""});
+    });
+    CHECK(refused.take().why == errc::bad_field);
+}
+
+TEST_CASE("async: many calls fail one after the other, not inside of each other") {
+    folder at;
+    client_options o;
+    o.max_connections_count = 1;
+    fixture f(at("nobody"), o);
+    f.start();
+    for (int i = 0; i < 2000; ++i) f.call();
+    for (int i = 0; i < 2000; ++i) REQUIRE(f.ended.take().why == std::errc::no_such_file_or_directory);
+}
+
+TEST_CASE("async: expect_uid refuses another user's server before a byte is sent") {
+    scripted up;
+    client_options o;
+    o.expect_uid = ::geteuid() + 1;
+    fixture f(up.path, o);
+    f.start();
+    f.call();
+    outcome got = f.ended.take();
+    CHECK(got.why == errc::wrong_peer);
+    CHECK_FALSE(got.why.sent());
+    wire_client peer = up.accept();
+    CHECK(peer.at_end());
+}
+
+TEST_CASE("async: blocking calls made on a loop fail at once") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<error> got;
+    f.on_loop([&] {
+        got.put(f.api->get("/").error());
+        got.put(f.api->stream(request("GET", "/")).error());
+    });
+    CHECK(got.take() == errc::would_block_loop);
+    CHECK(got.take() == errc::would_block_loop);
+    CHECK_FALSE(up.waits(0));
+}
+
+TEST_CASE("async: a client without a loop says so") {
+    client api("/nowhere");
+    error why;
+    api.async_get("/", [&](result<response> got) { why = got.error(); });
+    CHECK(why == std::errc::invalid_argument);
+}
+
+TEST_CASE("async: a refusal that comes before the upload has ended is not lost") {
+    for (bool closes : {true, false}) {
+        CAPTURE(closes);
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        f.call(std::move(request("POST", "/").body(std::string(8 << 20, 'x'), "")));
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig");
+        if (closes) peer.close();
+        outcome got = f.ended.take();
+        CHECK_MESSAGE(got.status == 413, got.why.message());
+        CHECK(got.body == "big");
+        if (!closes) CHECK(comes_true([&] { return !peer.more(); })); // never used again
+    }
+}
+
+TEST_CASE("async: an upload that takes longer than read_timeout is no silence") {
+    scripted up;
+    fixture f(up.path, quick(150ms));
+    f.start();
+    f.call(std::move(request("POST", "/").body(std::string(4 << 20, 'x'), "")));
+    wire_client peer = up.accept();
+    head_of(peer);
+    for (std::size_t got = peer.got.size(); got < 4 << 20; got += peer.got.size()) {
+        peer.got.clear();
+        ::usleep(20'000);
+        REQUIRE(peer.more(128 << 10));
+    }
+    peer.got.clear();
+    peer.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+}
+
+TEST_CASE("async: a stopped server ends every call exactly once") {
+    scripted up;
+    handed<outcome> late;
+    {
+        client_options o;
+        o.max_connections_count = 1;
+        fixture f(up.path, o);
+        f.start();
+        f.call(); // on a connection
+        wire_client peer = up.accept();
+        head_of(peer);
+        f.call(); // waits for one
+        f.call();
+        CHECK(f.ended.count() == 0);
+        f.stop();
+        CHECK(f.ended.count() == 3);
+        for (int i = 0; i < 3; ++i) {
+            error why = f.ended.take().why;
+            bool fits = why == errc::stopped || why == errc::cut_off;
+            CHECK_MESSAGE(fits, why.message());
+        }
+        f.call();
+        CHECK(f.ended.take().why == errc::stopped);
+        CHECK(f.ended.count() == 0);
+    }
+}
+
+TEST_CASE("async: the server dies first, then the client") {
+    fd_watch watch;
+    scripted up;
+    std::unique_ptr<client> api;
+    handed<outcome> ended;
+    {
+        running s;
+        api = std::make_unique<client>(up.path, client_options(), s.app);
+        s.start();
+        s.watch.ends_later = true;
+    }
+    api->async_get("/", [&](result<response> got) { ended.put({got.error(), 0, ""}); });
+    CHECK(ended.take().why == errc::stopped);
+}
+
+TEST_CASE("async: calls from many threads, on several loops, each answered once") {
+    running up;
+    up.app.get("/{n}", [](const request& r) { return text(std::string(r.param("n"))); });
+    up.start();
+    server_options how;
+    how.threads = 3;
+    client_options o;
+    o.max_connections_count = 4;
+    fixture f(up.path, o, how);
+    std::atomic<int> right{0}, all{0};
+    auto ask = [&](int n, callback<void()> then) {
+        std::string want = std::to_string(n);
+        f.api->async_get("/" + want, [&, want, then = std::move(then)](result<response> got) mutable {
+            right += got && got->body() == want;
+            ++all;
+            if (then) then();
+        });
+    };
+    f.app.get("/ask", [&](request&, responder out) {
+        auto shared = std::make_shared<responder>(std::move(out));
+        ask(7, [shared] { shared->send(text("asked")); });
+    });
+    f.start();
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t)
+        threads.emplace_back([&, t] {
+            client own(f.at("s"));
+            for (int i = 0; i < 50; ++i) {
+                ask(t * 100 + i, {});
+                result<response> got = own.get("/ask");
+                CHECK((got && got->body() == "asked"));
+            }
+        });
+    for (std::thread& t : threads) t.join();
+    CHECK(comes_true([&] { return all == 400; }));
+    CHECK(right == 400);
+    f.api.reset(); // its connections on all loops go
+    CHECK(comes_true([&] { return up.app.stats().connections == 0; }));
+}
+
+TEST_CASE("async: a stream is read as it comes, with trailers, and may be silent") {
+    scripted up;
+    fixture f(up.path, quick(60ms));
+    f.start();
+    handed<std::string> events;
+    auto body = std::make_shared<body_reader>();
+    f.api->async_stream(request("GET", "/"), [&, body](result<reply> got) {
+        events.put(got ? "head" : got.error().message());
+        if (!got) return;
+        *body = std::move(got->body);
+        body->on_data([&](string_view piece) { events.put(std::string(piece)); },
+                      [&, body](const error& why) {
+                          events.put(why ? why.message() : "T=" + std::string(body->trailers().get("T")));
+                          *body = body_reader();
+                      });
+    });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    CHECK(events.take() == "head");
+    ::usleep(150'000);
+    peer.send("3\r\nabc\r\n");
+    CHECK(events.take() == "abc");
+    peer.send("0\r\nT: 1\r\n\r\n");
+    CHECK(events.take() == "T=1");
+    f.call(); // on the same connection
+    CHECK_FALSE(head_of(peer).empty());
+    peer.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+}
+
+TEST_CASE("async: a stream's own timeout holds for its body, and a cut says so") {
+    for (bool cut : {false, true}) {
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        handed<error> ended;
+        auto body = std::make_shared<body_reader>();
+        auto head = [&, body](result<reply> got) {
+            REQUIRE(got);
+            *body = std::move(got->body);
+            body->on_data([](string_view) {}, [&, body](const error& why) {
+                ended.put(why);
+                *body = body_reader();
+            });
+        };
+        f.api->async_stream(std::move(request("GET", "/").timeout(cut ? 10s : 100ms)), head);
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc");
+        if (cut) peer.close();
+        error why = ended.take();
+        if (cut) CHECK(why == errc::cut_off);
+        else CHECK(why == std::errc::timed_out);
+    }
+}
+
+TEST_CASE("async: a stream dropped early closes its connection") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<int> heads;
+    f.api->async_stream(request("GET", "/"), [&](result<reply> got) { heads.put(got ? 1 : 0); });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc");
+    CHECK(heads.take() == 1);
+    CHECK(peer.at_end());
+}
+
+TEST_CASE("async: a slow reader stops the sender, with bounded memory") {
+    running up;
+    up.app.get("/big", [](const request&) {
+        std::size_t left = 64 << 20;
+        auto fill = [left](char* into, std::size_t room) mutable -> result<std::size_t> {
+            std::size_t n = room < left ? room : left;
+            std::memset(into, 'x', n);
+            left -= n;
+            return n;
+        };
+        return bytes(content::pulled(fill, left));
+    });
+    up.start();
+    fixture f(up.path);
+    f.app.any("/{path...}", [&](request& req, body_reader body, responder out) {
+        forward(*f.api, std::move(req), std::move(body), std::move(out));
+    });
+    f.start();
+    std::size_t before = resident_kib();
+    wire_client slow(f.at("s"));
+    slow.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
+    ::usleep(300'000);
+    CHECK(resident_kib() < before + (24 << 10));
+    answer a = slow.read();
+    CHECK(a.whole);
+    CHECK(a.body.size() == 64 << 20);
+}
+
+TEST_CASE("async: a proxy streams uploads, echoes them, and passes cuts on") {
+    running up;
+    up.app.post("/echo", [](request&, body_reader body, responder out) {
+        relay(std::move(body), out.stream(response(200)));
+    });
+    up.app.get("/cut", [](request&, responder out) {
+        body_writer w = out.stream(response(200));
+        w.write("abc"); // dropped before end()
+    });
+    up.start();
+    fixture f(up.path);
+    f.app.any("/{path...}", [&](request& req, body_reader body, responder out) {
+        forward(*f.api, std::move(req), std::move(body), std::move(out));
+    });
+    f.start();
+    std::string large(8 << 20, 'a');
+    for (std::size_t i = 0; i < large.size(); i += 4096) large[i] = static_cast<char>('b' + i / 4096 % 20);
+    wire_client one(f.at("s"));
+    std::thread reads;
+    answer a;
+    {
+        std::string head = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: " +
+                           std::to_string(large.size()) + "\r\n\r\n";
+        reads = std::thread([&] { a = one.read(); });
+        wire_client writes{unique_fd(::dup(one.fd.get()))};
+        CHECK(writes.send(head + large));
+        reads.join();
+    }
+    CHECK(a.whole);
+    CHECK((a.body == large));
+    wire_client two(f.at("s"));
+    a = two.ask("/cut");
+    CHECK(a.status == 200);
+    CHECK_FALSE(a.whole);
+    // An upload that is cut reaches nobody as a whole one.
+    wire_client three(f.at("s"));
+    three.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+    three.shut();
+    a = three.read();
+    CHECK_FALSE(a.whole);
+}
+
+TEST_CASE("async: an upgrade gives both directions, silent for as long as they like") {
+    scripted up;
+    fixture f(up.path, quick(60ms));
+    f.start();
+    handed<std::string> events;
+    auto both = std::make_shared<upgraded>(upgraded{response(), {}, {}});
+    auto taken = [&, both](result<upgraded> got) {
+        REQUIRE(got);
+        *both = *std::move(got);
+        events.put(std::to_string(both->head.status()));
+        both->in.on_data([&, both](string_view piece) {
+            events.put(std::string(piece));
+            both->out.write(std::string("re:").append(piece));
+        }, [&, both](const error& why) {
+            events.put(why ? why.message() : "end");
+            both->out.end();
+        });
+    };
+    f.api->async_upgrade(std::move(request("POST", "/").header("Upgrade", "tcp")), taken);
+    wire_client peer = up.accept();
+    CHECK(head_of(peer).find("Connection: Upgrade\r\n") != std::string::npos);
+    peer.send("HTTP/1.1 101 X\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\nhello");
+    CHECK(events.take() == "101");
+    CHECK(events.take() == "hello");
+    CHECK(peer.until("re:hello"));
+    peer.got.clear();
+    ::usleep(200'000);
+    peer.send("again");
+    CHECK(events.take() == "again");
+    CHECK(peer.until("re:again"));
+    peer.got.clear();
+    peer.shut();
+    CHECK(events.take() == "end");
+    CHECK(peer.at_end());
+    *both = upgraded{response(), {}, {}};
+}
+
+TEST_CASE("async: an upgraded connection is released with what was read, a refusal comes whole") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<raw_stream> raw;
+    handed<outcome> refused;
+    auto taken = [&](result<upgraded> got) {
+        REQUIRE(got);
+        if (*got) raw.put(std::move(*got).release());
+        else refused.put({error(), got->head.status(), std::string(got->head.body())});
+    };
+    f.api->async_upgrade(std::move(request("GET", "/").header("Upgrade", "x")), taken);
+    {
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send("HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nhello");
+        raw_stream out = raw.take();
+        REQUIRE(out.fd);
+        CHECK(out.already_read == "hello");
+        CHECK(::send(out.fd.get(), "back", 4, MSG_NOSIGNAL) == 4);
+        CHECK(peer.until("back"));
+    }
+    f.api->async_upgrade(std::move(request("GET", "/").header("Upgrade", "x")), taken);
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno");
+    outcome got = refused.take();
+    CHECK(got.status == 403);
+    CHECK(got.body == "no");
+}
+
+TEST_CASE("async: callbacks that throw cost their own call only") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.api->async_get("/", [](result<response>) { throw 1; });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send(ok_reply);
+    f.call();
+    wire_client other = std::move(peer);
+    if (head_of(other).empty()) other = up.accept(), head_of(other);
+    other.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+}

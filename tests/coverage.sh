@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# coverage.sh [LINES [BRANCHES]]: how much of uds_http.hpp the test suite runs, by clang's source
+# coverage: its branches are the conditions of the source, so exception edges aren't among them.
+# Fails under LINES (97) and BRANCHES (90) percent. What isn't run is listed in build/coverage.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+lines=${1:-97} branches=${2:-90}
+tests/need.sh clang:clang++ llvm:llvm-cov || exit 1
+build=build/coverage
+mkdir -p "$build" && rm -f "$build"/*.profraw
+make --no-print-directory BUILD="$build" CXX=clang++ OPTIMIZE=-O0 WERROR= \
+    CXXFLAGS="-g -fprofile-instr-generate -fcoverage-mapping -mllvm -runtime-counter-relocation" "$build/tests/all" >"$build/make.log" 2>&1 ||
+    { tail -n 20 "$build/make.log"; exit 1; }
+# %c: the counters are the file, so that a child counts too that leaves by _exit() or is killed.
+LLVM_PROFILE_FILE="$build/%p%c.profraw" "$build/tests/all" >"$build/suite.log" 2>&1
+status=$?
+tail -n 3 "$build/suite.log"
+[ "$status" -eq 0 ] || echo "the test binary ended with status $status"
+
+llvm-profdata merge -sparse -o "$build/all.profdata" "$build"/*.profraw || exit 1
+cover() { llvm-cov "$@" "$build/tests/all" -instr-profile="$build/all.profdata" uds_http.hpp; }
+rm -f "$build"/*.profraw
+cover show -show-branches=count -show-instantiations=false >"$build/uds_http.txt"
+# Lines that never ran, with their numbers.
+grep -E '^ *[0-9]+\| +0\|' "$build/uds_http.txt" >"$build/missed_lines.txt"
+cover export -summary-only -format=text >"$build/summary.json" || exit 1
+/usr/bin/python3 - "$build/summary.json" "$lines" "$branches" "$status" <<'END_OF_PYTHON'
+import json, sys
+total = json.load(open(sys.argv[1]))["data"][0]["totals"]
+passed = failed = 0
+for what, least in (("lines", float(sys.argv[2])), ("branches", float(sys.argv[3]))):
+    part = total[what]
+    good = part["percent"] >= least
+    passed, failed = passed + good, failed + (not good)
+    print("%-8s %6.2f %% (%d of %d), at least %g wanted: %s" % (
+        what, part["percent"], part["covered"], part["count"], least, "ok" if good else "FAILED"))
+if sys.argv[4] != "0":
+    failed += 1
+print("what isn't run: build/coverage/missed_lines.txt, uds_http.txt")
+print("%d passed, %d failed" % (passed, failed))
+sys.exit(failed > 0)
+END_OF_PYTHON
