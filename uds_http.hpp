@@ -44,7 +44,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
-#include <map>
 #include <memory>
 #include <new>
 #include <optional>
@@ -59,12 +58,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -131,6 +132,87 @@ struct move_only {
     move_only() = default;
     move_only(move_only&&) = default;
     move_only& operator=(move_only&&) = default;
+};
+
+/// One owner of an object, and a growing array. std::unique_ptr and std::vector do the same; parsing
+/// and instantiating them for some thirty types made half of this header's compile time.
+template <class T> class own {
+public:
+    using type = std::remove_extent_t<T>;
+    own() noexcept = default;
+    explicit own(type* made) noexcept : at_(made) {}
+    own(own&& other) noexcept : at_(other.release()) {}
+    own& operator=(own&& other) noexcept { return reset(other.release()), *this; }
+    ~own() { reset(nullptr); }
+    type* get() const noexcept { return at_; }
+    type& operator*() const noexcept { return *at_; }
+    type* operator->() const noexcept { return at_; }
+    type& operator[](std::size_t index) const noexcept { return at_[index]; }
+    explicit operator bool() const noexcept { return at_ != nullptr; }
+    type* release() noexcept { return std::exchange(at_, nullptr); }
+    void reset(type* made = nullptr) noexcept {
+        type* old = std::exchange(at_, made);
+        if constexpr (std::is_array_v<T>) delete[] old;
+        else delete old;
+    }
+
+private:
+    type* at_ = nullptr;
+};
+
+template <class T, class... A> own<T> make_own(A&&... arguments) {
+    return own<T>(new T(std::forward<A>(arguments)...));
+}
+
+template <class T> class row {
+public:
+    row() noexcept = default;
+    row(row&& other) noexcept { swap(other); }
+    row& operator=(row&& other) noexcept {
+        row old(std::move(*this)); // ends here
+        return swap(other), *this;
+    }
+    ~row() {
+        clear();
+        ::operator delete(static_cast<void*>(at_));
+    }
+    T* begin() const noexcept { return at_; }
+    T* end() const noexcept { return at_ + size_; }
+    T& operator[](std::size_t index) const noexcept { return at_[index]; }
+    T& front() const noexcept { return at_[0]; }
+    T& back() const noexcept { return at_[size_ - 1]; }
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    void push_back(T value) {
+        if (size_ == room_) grow();
+        new (static_cast<void*>(at_ + size_++)) T(std::move(value));
+    }
+    void pop_back() noexcept { at_[--size_].~T(); }
+    void clear() noexcept { shrink(0); }
+    void shrink(std::size_t size) noexcept {
+        while (size_ > size) pop_back();
+    }
+    void erase(std::size_t index) noexcept { // keeps the order
+        for (; index + 1 < size_; ++index) at_[index] = std::move(at_[index + 1]);
+        pop_back();
+    }
+    void swap(row& other) noexcept {
+        std::swap(at_, other.at_), std::swap(size_, other.size_), std::swap(room_, other.room_);
+    }
+
+private:
+    void grow() {
+        std::size_t room = room_ ? room_ * 2 : 4;
+        T* to = static_cast<T*>(::operator new(room * sizeof(T)));
+        for (std::size_t i = 0; i < size_; ++i) {
+            new (static_cast<void*>(to + i)) T(std::move(at_[i]));
+            at_[i].~T();
+        }
+        ::operator delete(static_cast<void*>(at_));
+        at_ = to, room_ = room;
+    }
+    T* at_ = nullptr;
+    std::size_t size_ = 0, room_ = 0;
 };
 
 /// Bytes that keep their address until clear(), also when the arena moves.
@@ -395,7 +477,7 @@ public:
 
 private:
     friend struct detail::access;
-    std::unique_ptr<field[]> fields_;
+    detail::own<field[]> fields_;
     std::size_t count_ = 0, room_ = 0;
     detail::arena bytes_;
     bool borrowed_ = false; // the views point into somebody else's buffer
@@ -421,7 +503,7 @@ public:
     result<sealed_memory> seal() &&;
 
 private:
-    std::unique_ptr<detail::mapping, void (*)(detail::mapping*)> map_{nullptr, nullptr};
+    std::shared_ptr<detail::mapping> map_;
 };
 
 /// What a message carries. Everything but `literal` and `borrowed` owns its bytes.
@@ -453,7 +535,7 @@ private:
     enum class kind : unsigned char { text, view, file, pulled, reader };
     std::string text_;
     string_view view_;
-    std::unique_ptr<detail::source> source_;
+    detail::own<detail::source> source_;
     kind kind_ = kind::text;
 };
 
@@ -501,7 +583,7 @@ public:
 private:
     friend struct detail::access;
     request() noexcept;
-    std::unique_ptr<detail::request_state> state_;
+    detail::own<detail::request_state> state_;
 };
 
 /// A response: returned by a handler, or received by a client.
@@ -538,8 +620,8 @@ private:
     mutable string_view type_; // Content-Type of a literal, until headers() is asked for
     mutable uds_http::headers fields_;
     content content_;
-    std::vector<detail::named_fd> fds_;
-    std::unique_ptr<uds_http::error> failed_;
+    detail::row<detail::named_fd> fds_;
+    detail::own<uds_http::error> failed_;
 };
 
 response text(content), html(content), bytes(content);
@@ -836,7 +918,7 @@ public:
     /// before run(). Async-signal-safe.
     void stop() noexcept;
     bool stopping() const noexcept;
-    /// These signals call stop(); run() puts back what was there.
+    /// From now on these signals call stop(). The end of run(), or ~server, puts back what was there.
     void stop_on(std::initializer_list<int> signals);
 
     void post(callback<void()>, milliseconds delay = milliseconds(0)); // run it on the loop
@@ -845,7 +927,7 @@ public:
 private:
     friend struct detail::access;
     route& add(string_view method, string_view pattern, handler);
-    std::unique_ptr<detail::server_core> core_;
+    detail::own<detail::server_core> core_;
 };
 
 // [4c] CLIENT -------------------------------------------------------------------------------------
@@ -1124,12 +1206,12 @@ struct request_state {
     };
     string_view method, target, path, query, body, listener;
     uds_http::headers fields;
-    std::vector<param> params;
+    row<param> params;
     content sent;          // for a client to send
     std::string body_text; // a received body that is ours
     sealed_memory body_memory;
     mutable arena bytes;
-    std::vector<named_fd> fds;
+    row<named_fd> fds;
     uds_http::error failed;
     std::shared_ptr<card> from; // one for all requests of a connection, made when it is asked for
     std::uint64_t tag = 0;
@@ -1184,7 +1266,7 @@ struct access {
     static std::string& owned_text(content& c) noexcept { return c.text_; }
     static kind kind_of(const content& c) noexcept { return c.kind_; }
     static source* source_of(const content& c) noexcept { return c.source_.get(); }
-    static content make(kind what, string_view view, std::unique_ptr<source> from) {
+    static content make(kind what, string_view view, own<source> from) {
         content made;
         made.kind_ = what, made.view_ = view, made.source_ = std::move(from);
         return made;
@@ -1209,8 +1291,8 @@ struct access {
     static void set_type(response& r, string_view literal) noexcept { r.type_ = literal; }
     static headers& raw_fields(response& r) noexcept { return r.fields_; }
     static const headers& raw_fields(const response& r) noexcept { return r.fields_; }
-    static std::unique_ptr<error>& failure(response& r) noexcept { return r.failed_; }
-    static std::vector<named_fd>& fds(response& r) noexcept { return r.fds_; }
+    static own<error>& failure(response& r) noexcept { return r.failed_; }
+    static row<named_fd>& fds(response& r) noexcept { return r.fds_; }
     static void set_status(response& r, int status) noexcept { r.status_ = status; }
 
     template <class T> static auto& flow_of(T& stream) noexcept { return stream.flow_; }
@@ -1245,7 +1327,7 @@ struct access {
         return r.max_body_bytes_;
     }
     static bool on_loop(const route& r) noexcept { return r.on_loop_; }
-    static std::unique_ptr<server_core>& core(server& s) noexcept { return s.core_; }
+    static own<server_core>& core(server& s) noexcept { return s.core_; }
 };
 
 inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
@@ -1516,7 +1598,7 @@ inline ssize_t transmit_file(int fd, int file, std::uint64_t offset, std::size_t
     ssize_t sent = uninterrupted([&] { return ::sendfile(fd, file, &at, size); });
     int why = errno;
     timespec now{};
-    if (sent < 0 && why == EPIPE && !::sigismember(&waiting, SIGPIPE))
+    if (sent < static_cast<ssize_t>(size) && !::sigismember(&waiting, SIGPIPE))
         (void)uninterrupted([&] { return ::sigtimedwait(&pipe, nullptr, &now); });
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     errno = why;
@@ -1600,8 +1682,7 @@ inline std::string display(const address& where) {
 }
 
 /// References only, so that nothing runs between the failure and the reading of errno.
-inline error path_failed(const std::string& path, const char* what) {
-    int why = errno;
+inline error path_failed(const std::string& path, const char* what, int why = errno) {
     return failed(why, printable(path) + ": " + what);
 }
 
@@ -1637,37 +1718,31 @@ inline bool drop_prefix(string_view& text, string_view prefix) noexcept {
     return true;
 }
 
-/// RFC 9112 3.2.1: origin-form; an empty path is "/", a fragment never leaves the client.
-inline std::string origin_form(string_view rest) {
+/// http+unix://: the authority is the name, percent-encoded; never lower-cased, '+' is no space.
+/// http://unix:/path:/target: of nginx and got; nothing in it is encoded.
+inline address url_address(string_view rest, bool is_encoded, string_view text) {
+    std::size_t size = is_encoded ? rest.find_first_of("/?#") : rest.find(':');
+    std::string name(rest.substr(0, size));
+    rest.remove_prefix(name.size());
+    if (!is_encoded && !rest.empty()) rest.remove_prefix(1);
+    if (!rest.empty() && string_view("/?#").find(rest.front()) == string_view::npos)
+        return bad_address(text, "after the second colon stands /target");
+    if (is_encoded) {
+        size = percent_decode(name, name.data(), false);
+        if (size == string_view::npos) return bad_address(text, "a % without two hex digits");
+        name.resize(size);
+        if (size > 0 && name[0] == '\0') name[0] = '@';
+    }
+    // RFC 9112 3.2.1: origin-form; an empty path is "/", a fragment never leaves the client.
     rest = rest.substr(0, rest.find('#'));
     bool is_path = !rest.empty() && rest.front() == '/';
-    return (is_path ? "" : "/") + std::string(rest);
-}
-
-/// http+unix: the authority is the name, percent-encoded. It is never lower-cased, '+' is no space.
-inline address url_address(string_view rest, string_view text) {
-    string_view authority = rest.substr(0, rest.find_first_of("/?#"));
-    std::string name(authority.size(), '\0');
-    std::size_t size = percent_decode(authority, name.data(), false);
-    if (size == string_view::npos) return bad_address(text, "a % without two hex digits");
-    name.resize(size);
-    if (size > 0 && name[0] == '\0') name[0] = '@';
-    return named_address(name, origin_form(rest.substr(authority.size())), text);
-}
-
-/// http://unix:/path:/target of nginx and got, in which nothing is encoded.
-inline address nginx_address(string_view rest, string_view text) {
-    std::size_t colon = rest.find(':');
-    string_view target = colon == string_view::npos ? string_view() : rest.substr(colon + 1);
-    if (!target.empty() && string_view("/?#").find(target.front()) == string_view::npos)
-        return bad_address(text, "after the second colon stands /target");
-    return named_address(rest.substr(0, colon), origin_form(target), text);
+    return named_address(name, (is_path ? "" : "/") + std::string(rest), text);
 }
 
 inline address parse_address(string_view text) {
     string_view rest = text;
-    if (drop_prefix(rest, "http+unix://")) return url_address(rest, text);
-    if (drop_prefix(rest, "http://unix:")) return nginx_address(rest, text);
+    if (drop_prefix(rest, "http+unix://")) return url_address(rest, true, text);
+    if (drop_prefix(rest, "http://unix:")) return url_address(rest, false, text);
     if (drop_prefix(rest, "unix://") || drop_prefix(rest, "unix:"))
         return named_address(rest, {}, text);
     std::size_t scheme = text.find("://");
@@ -1741,32 +1816,25 @@ inline result<unique_fd> try_connect(const address& where) {
     return fd;
 }
 
-/// Nothing can wake a thread inside connect(2) but a signal, so a call that may be cancelled tries
-/// again and again.
-inline result<unique_fd> connect_or_cancel(const address& where, deadline end,
-                                           const cancel_state& cancel) {
-    for (milliseconds pause(1);; pause = pause < milliseconds(32) ? 2 * pause : pause) {
-        // First the look at both, with an old deadline too.
-        if (end.passed()) return connect_failed(where, ETIMEDOUT);
-        if (cancel.set) return connect_failed(where, ECANCELED);
-        result<unique_fd> fd = try_connect(where);
-        if (fd && ::fcntl(fd->get(), F_SETFL, O_RDWR) != 0) return connect_failed(where, errno);
-        if (fd || !(fd.error() == std::errc::resource_unavailable_try_again)) return fd;
-        (void)wait_ready(-1, 0, deadline::after(pause).sooner(end), &cancel);
-    }
-}
-
 /// A connected blocking descriptor. SO_SNDTIMEO is left as the deadline made it: whoever goes on
 /// sets it anew.
 inline result<unique_fd> connect_to(const address& where, deadline end,
                                     const cancel_state* cancel) {
-    if (cancel) return connect_or_cancel(where, end, *cancel);
+    // Nothing can wake a thread inside connect(2) but a signal, so a call that may be cancelled
+    // tries again and again. First the look at both, with an old deadline too.
+    for (milliseconds pause(1); cancel; pause = pause < milliseconds(32) ? 2 * pause : pause) {
+        if (end.passed()) return connect_failed(where, ETIMEDOUT);
+        if (cancel->set) return connect_failed(where, ECANCELED);
+        result<unique_fd> fd = try_connect(where);
+        if (fd && ::fcntl(fd->get(), F_SETFL, O_RDWR) != 0) return connect_failed(where, errno);
+        if (fd || !(fd.error() == std::errc::resource_unavailable_try_again)) return fd;
+        (void)wait_ready(-1, 0, deadline::after(pause).sooner(end), cancel);
+    }
     result<endpoint> to = endpoint_of(where);
     if (!to) return to.error();
     unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (!fd) return connect_failed(where, errno);
-    if (int why = connect_until(fd.get(), to->get(), to->size, end))
-        return connect_failed(where, why);
+    int why = fd ? connect_until(fd.get(), to->get(), to->size, end) : errno;
+    if (why) return connect_failed(where, why);
     return fd;
 }
 
@@ -1785,23 +1853,12 @@ struct listener {
 };
 
 // For the *at() calls, which take a folder's descriptor and a name in it.
-inline std::string base_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
-inline std::string folder_of(const std::string& path) {
-    return path.substr(0, path.rfind('/') + 1);
+inline const char* base_of(const std::string& path) {
+    return path.c_str() + (path.rfind('/') + 1); // npos + 1 is 0
 }
-
-inline result<unique_fd> open_folder(const std::string& path) {
-    std::string base = base_of(path), folder = folder_of(path);
-    if (base.empty() || base == "." || base == "..")
-        return failed(EISDIR, printable(path) + ": names no socket");
-    unique_fd fd(::open(folder.empty() ? "." : folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!fd) return path_failed(path, "open its folder");
-    return fd;
-}
-
 inline bool is_at(const unique_fd& folder, const std::string& path, dev_t device, ino_t inode) {
     struct stat is;
-    return ::fstatat(folder.get(), base_of(path).c_str(), &is, AT_SYMLINK_NOFOLLOW) == 0 &&
+    return ::fstatat(folder.get(), base_of(path), &is, AT_SYMLINK_NOFOLLOW) == 0 &&
            is.st_dev == device && is.st_ino == inode;
 }
 
@@ -1816,34 +1873,27 @@ struct path_lock : move_only {
     }
 };
 
-/// Private, because whoever can open it can hold it for ever; and ours alone, because in a folder
-/// that others may write it may be a link to a file of which we must not change the mode.
-inline result<unique_fd> open_lock(const unique_fd& folder, const std::string& lock,
-                                   struct stat& is) {
-    constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-    unique_fd fd(::openat(folder.get(), base_of(lock).c_str(), flags, 0600));
-    if (!fd || ::fstat(fd.get(), &is) != 0) return path_failed(lock, "open");
-    if (!S_ISREG(is.st_mode) || is.st_uid != ::geteuid() || is.st_nlink > 1)
-        return failed(EPERM, printable(lock) + ": not a plain file of this user's");
-    if ((is.st_mode & 07777) != 0600 && ::fchmod(fd.get(), 0600) != 0)
-        return path_failed(lock, "chmod");
-    return fd;
-}
-
-/// Waits for 2 s at most: the lock is held across a dozen syscalls, so longer means a stopped or
-/// hostile holder. Where somebody else removed the file, what we hold is nothing: once more.
+/// The file is private, because whoever can open it can hold it for ever; and ours alone, because
+/// in a folder that others may write it may be a link to a file of which we must not change the
+/// mode. Waits for 2 s at most: the lock is held across a dozen syscalls, so longer means a stopped
+/// or hostile holder. Where somebody else removed the file, what we hold is nothing: once more.
 inline result<path_lock> lock_path(const unique_fd& folder, const std::string& path) {
-    std::string lock = path + ".lock";
+    constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    const std::string lock = path + ".lock";
     deadline end = deadline::after(milliseconds(2'000));
     for (milliseconds pause(1);; pause = pause < milliseconds(16) ? 2 * pause : pause) {
         struct stat is;
-        result<unique_fd> fd = open_lock(folder, lock, is);
-        if (!fd) return fd.error();
-        bool held = ::flock(fd->get(), LOCK_EX | LOCK_NB) == 0;
+        unique_fd fd(::openat(folder.get(), base_of(lock), flags, 0600));
+        if (!fd || ::fstat(fd.get(), &is) != 0) return path_failed(lock, "open");
+        if (!S_ISREG(is.st_mode) || is.st_uid != ::geteuid() || is.st_nlink > 1)
+            return path_failed(lock, "not a plain file of this user's", EPERM);
+        if ((is.st_mode & 07777) != 0600 && ::fchmod(fd.get(), 0600) != 0)
+            return path_failed(lock, "chmod");
+        bool held = ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
         if (!held && errno != EWOULDBLOCK) return path_failed(lock, "flock");
         if (held && is_at(folder, lock, is.st_dev, is.st_ino))
-            return path_lock(*std::move(fd), is.st_ino);
-        if (end.passed()) return failed(ETIMEDOUT, printable(lock) + ": held by another process");
+            return path_lock(std::move(fd), is.st_ino);
+        if (end.passed()) return path_failed(lock, "held by another process", ETIMEDOUT);
         (void)wait_ready(-1, 0, deadline::after(pause).sooner(end), nullptr);
     }
 }
@@ -1852,38 +1902,31 @@ inline result<path_lock> lock_path(const unique_fd& folder, const std::string& p
 /// Errors: not_a_socket for everything else, symbolic links to sockets included.
 inline result<unique_fd> socket_at(const unique_fd& folder, const std::string& path,
                                    struct stat& is) {
-    unique_fd at(::openat(folder.get(), base_of(path).c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    unique_fd at(::openat(folder.get(), base_of(path), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (!at && errno == ENOENT) return at;
     if (!at || ::fstat(at.get(), &is) != 0) return path_failed(path, "open");
-    if (!S_ISSOCK(is.st_mode))
-        return failed(ENOTSOCK, printable(path) + ": in the way, left alone");
+    if (!S_ISSOCK(is.st_mode)) return path_failed(path, "in the way, left alone", ENOTSOCK);
     return at;
 }
 
-/// No error: nobody serves that socket. The descriptor leads to the very one that was looked at.
-inline error probe(const unique_fd& at, const std::string& path) {
-    unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (!fd) return path_failed(path, "socket");
-    endpoint to = make_endpoint(descriptor_path(at));
-    int why = ::connect(fd.get(), to.get(), to.size) == 0 ? 0 : errno;
-    if (why == ECONNREFUSED) return {};
-    if (why == 0 || why == EAGAIN)
-        return failed(EADDRINUSE, printable(path) + ": a server is alive there");
-    if (why == EPROTOTYPE)
-        return failed(EADDRINUSE, printable(path) + ": a socket of another type");
-    return failed(why, printable(path) + ": to ask whether a server is alive there");
-}
-
-/// Makes room at the path: takes away a dead socket; of our own making, at a staging name, any.
+/// Makes room at the path: takes away a socket that nobody serves; of our own making, at a staging
+/// name, any. The descriptor leads to the very one that was looked at.
 inline error clear_path(const unique_fd& folder, const std::string& path, bool is_staging) {
     struct stat is;
     result<unique_fd> at = socket_at(folder, path, is);
-    if (!at) return at.error();
-    if (!*at) return {};
-    error alive = is_staging ? error() : probe(*at, path);
-    if (alive || !is_at(folder, path, is.st_dev, is.st_ino))
-        return alive; // replaced meanwhile: bind(2) will say
-    if (::unlinkat(folder.get(), base_of(path).c_str(), 0) != 0) return path_failed(path, "unlink");
+    if (!at || !*at) return at.error();
+    if (!is_staging) {
+        unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        if (!fd) return path_failed(path, "socket");
+        endpoint to = make_endpoint(descriptor_path(*at));
+        int why = ::connect(fd.get(), to.get(), to.size) == 0 ? EAGAIN : errno;
+        if (why == EAGAIN) return path_failed(path, "a server is alive there", EADDRINUSE);
+        if (why == EPROTOTYPE) return path_failed(path, "a socket of another type", EADDRINUSE);
+        if (why != ECONNREFUSED)
+            return path_failed(path, "to ask whether a server is alive there", why);
+    }
+    if (!is_at(folder, path, is.st_dev, is.st_ino)) return {}; // replaced: bind(2) will say
+    if (::unlinkat(folder.get(), base_of(path), 0) != 0) return path_failed(path, "unlink");
     return {};
 }
 
@@ -1892,32 +1935,28 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
     return path.size() <= max_sun_path ? path : descriptor_path(folder) + "/" + base_of(path);
 }
 
-/// Binds, and remembers what the path has become. fchmod(2) before bind(2) gives the file its mode,
-/// less the umask, so that it is private from its first moment on.
-inline error bind_path(listener& made, const std::string& path, mode_t mode) {
+/// Binds and remembers what the path has become; mode and owner; then listens: until then connect()
+/// is refused, so that nobody slips in before. fchmod(2) before bind(2) gives the file its mode,
+/// less the umask, so that it is private from its first moment on. The calls on /proc/self/fd can't
+/// be diverted; fchmod(2) refuses O_PATH descriptors.
+inline error bind_path(listener& made, const std::string& path, const listen_options& options) {
+    mode_t mode = options.mode & 07777;
     endpoint to = make_endpoint(bind_name(made.folder, path));
     if (::fchmod(made.fd.get(), mode) != 0) return path_failed(path, "fchmod");
     if (::bind(made.fd.get(), to.get(), to.size) != 0) return path_failed(path, "bind");
     struct stat is;
-    if (::fstatat(made.folder.get(), base_of(path).c_str(), &is, AT_SYMLINK_NOFOLLOW) != 0)
+    if (::fstatat(made.folder.get(), base_of(path), &is, AT_SYMLINK_NOFOLLOW) != 0)
         return path_failed(path, "stat after bind");
     // Whoever may write the folder may have put another one there, to have us chmod that.
+    constexpr const char* replaced = "replaced by somebody else";
     if (!S_ISSOCK(is.st_mode) || is.st_uid != ::geteuid() || is.st_nlink != 1)
-        return failed(EADDRINUSE, printable(path) + ": replaced by somebody else");
+        return path_failed(path, replaced, EADDRINUSE);
     made.device = is.st_dev, made.inode = is.st_ino, made.unlinks = true;
-    return {};
-}
-
-/// Mode and owner, then listen: until then connect() is refused, so that nobody slips in before.
-/// The calls on /proc/self/fd can't be diverted; fchmod(2) refuses O_PATH descriptors.
-inline error admit(listener& made, const std::string& path, const listen_options& options) {
-    struct stat is;
     result<unique_fd> at = socket_at(made.folder, path, is);
     if (!at) return at.error();
     if (!*at || is.st_dev != made.device || is.st_ino != made.inode)
-        return failed(EADDRINUSE, printable(path) + ": replaced by somebody else");
+        return path_failed(path, replaced, EADDRINUSE);
     std::string file = descriptor_path(*at);
-    mode_t mode = options.mode & 07777;
     if ((is.st_mode & 07777) != mode && ::chmod(file.c_str(), mode) != 0)
         return path_failed(path, "chmod");
     uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // -1: as it is, chown(2)
@@ -1931,51 +1970,36 @@ inline error admit(listener& made, const std::string& path, const listen_options
 /// The name may be another's by now: of a successor, or of whoever removed ours.
 inline void unlink_ours(listener& made, const std::string& path) {
     if (std::exchange(made.unlinks, false) && is_at(made.folder, path, made.device, made.inode))
-        ::unlinkat(made.folder.get(), base_of(path).c_str(), 0);
-}
-
-/// `<path>.new`, or "" to bind at the path itself. A file name too long for bind(2) is staged too,
-/// under a short name: the inode number of our lock makes it this path's own.
-inline std::string staging_name(const listener& made, const path_lock& lock, bool take_over) {
-    std::string name = take_over ? made.path + ".new" : made.path;
-    if (bind_name(made.folder, name).size() > max_sun_path)
-        return folder_of(made.path) + "." + std::to_string(lock.inode) + ".new";
-    return take_over ? name : std::string();
-}
-
-/// Under the lock. Staged, the new socket replaces what is at the path in one step.
-inline error open_locked(listener& made, const listen_options& options,
-                         const std::string& staging) {
-    struct stat is;
-    error e = options.take_over ? socket_at(made.folder, made.path, is).error()
-                                : clear_path(made.folder, made.path, false);
-    if (!e && !staging.empty()) e = clear_path(made.folder, staging, true);
-    const std::string& path = staging.empty() ? made.path : staging;
-    if (!e) e = bind_path(made, path, options.mode);
-    if (!e) e = admit(made, path, options);
-    const int folder = made.folder.get();
-    if (!e && !staging.empty() &&
-        ::renameat(folder, base_of(path).c_str(), folder, base_of(made.path).c_str()) != 0)
-        e = path_failed(made.path, "rename");
-    if (e) unlink_ours(made, path);
-    return e;
+        ::unlinkat(made.folder.get(), base_of(path), 0);
 }
 
 inline error open_path(listener& made, const listen_options& options) {
-    result<unique_fd> folder = open_folder(made.path);
-    if (!folder) return folder.error();
-    made.folder = *std::move(folder);
-    result<path_lock> lock = lock_path(made.folder, made.path);
+    const std::string& path = made.path;
+    const std::string base = base_of(path);
+    const std::string folder = path.substr(0, path.size() - base.size());
+    if (base.empty() || base == "." || base == "..")
+        return path_failed(path, "names no socket", EISDIR);
+    const char* const in = folder.empty() ? "." : folder.c_str();
+    made.folder = unique_fd(::open(in, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!made.folder) return path_failed(path, "open its folder");
+    result<path_lock> lock = lock_path(made.folder, path);
     if (!lock) return lock.error();
-    return open_locked(made, options, staging_name(made, *lock, options.take_over));
-}
-
-/// No lock and no probe: the kernel knows whether the name is taken, and it dies with its server.
-inline error open_abstract(listener& made, const listen_options& options) {
-    endpoint to = make_endpoint('\0' + access::name(made.where));
-    if (::bind(made.fd.get(), to.get(), to.size) != 0) return path_failed(made.path, "bind");
-    if (::listen(made.fd.get(), options.backlog) != 0) return path_failed(made.path, "listen");
-    return {};
+    // Bound at `<path>.new`, it replaces what is at the path in one step. A file name too long for
+    // bind(2) is staged too, under a short name: the inode number of our lock makes it its own.
+    std::string staging = options.take_over ? path + ".new" : path;
+    if (bind_name(made.folder, staging).size() > max_sun_path)
+        staging = folder + "." + std::to_string(lock->inode) + ".new";
+    const bool is_staged = staging != path;
+    struct stat is;
+    error e = options.take_over ? socket_at(made.folder, path, is).error()
+                                : clear_path(made.folder, path, false);
+    if (!e && is_staged) e = clear_path(made.folder, staging, true);
+    if (!e) e = bind_path(made, staging, options);
+    const int at = made.folder.get();
+    if (!e && is_staged && ::renameat(at, base_of(staging), at, base.c_str()) != 0)
+        e = path_failed(path, "rename");
+    if (e) unlink_ours(made, staging);
+    return e;
 }
 
 /// Non-blocking. Errors: address_in_use (a server is alive there), not_a_socket (what else is there
@@ -1987,7 +2011,14 @@ inline result<listener> open_listener(const address& where, const listen_options
     made.fd = unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!made.fd) return path_failed(made.path, "socket");
     made.owner = ::getpid();
-    if (error e = is_abstract ? open_abstract(made, options) : open_path(made, options)) return e;
+    if (!is_abstract) {
+        if (error e = open_path(made, options)) return e;
+        return made;
+    }
+    // No lock and no probe: the kernel knows whether the name is taken; it dies with its server.
+    endpoint to = make_endpoint('\0' + access::name(where));
+    if (::bind(made.fd.get(), to.get(), to.size) != 0) return path_failed(made.path, "bind");
+    if (::listen(made.fd.get(), options.backlog) != 0) return path_failed(made.path, "listen");
     return made;
 }
 
@@ -2015,31 +2046,23 @@ inline std::optional<std::string> take_variable(const char* name) {
     return text;
 }
 
-/// Decimal digits only, at most nine of them; else -1.
-inline int small_number(const std::string& text) noexcept {
-    int value = 0;
-    for (char c : text) {
-        if (c < '0' || c > '9' || text.size() > 9) return -1;
-        value = value * 10 + (c - '0');
-    }
-    return text.empty() ? -1 : value;
-}
-
 /// Empty if there are none for this process. If one is no listening Unix socket, none is touched.
 /// Threads: changes the environment, so before others read it.
 inline result<std::vector<inherited>> inherited_listeners(int backlog = listen_options().backlog) {
     constexpr int first = 3; // SD_LISTEN_FDS_START
-    std::optional<std::string> pid = take_variable("LISTEN_PID"), fds = take_variable("LISTEN_FDS");
+    auto pid = take_variable("LISTEN_PID"), fds = take_variable("LISTEN_FDS");
     std::string names = take_variable("LISTEN_FDNAMES").value_or("");
     std::vector<inherited> taken;
-    if (!pid || !fds || small_number(*pid) != ::getpid()) return taken;
-    int count = small_number(*fds);
-    if (count < 0) return failed(EINVAL, "LISTEN_FDS=" + printable(*fds));
+    if (!pid || !fds || *pid != std::to_string(::getpid())) return taken;
+    string_view rest = *fds;
+    const std::uint64_t stated = take_number(rest).value_or(UINT64_MAX);
+    if (stated >= 1u << 30 || !rest.empty()) return failed(EINVAL, "LISTEN_FDS=" + printable(*fds));
+    const int count = static_cast<int>(stated);
     for (int fd = first; fd < first + count; ++fd)
         if (!is_unix_stream(fd) || socket_option(fd, SO_ACCEPTCONN) != 1)
             return failed(errc::bad_descriptor, "LISTEN_FDS: descriptor " + std::to_string(fd) +
                                                     " is no listening Unix stream socket");
-    string_view rest = names;
+    rest = names;
     for (int fd = first; fd < first + count; ++fd) {
         std::size_t length = rest.find(':');
         taken.push_back({unique_fd(fd), std::string(rest.substr(0, length))});
@@ -2052,7 +2075,6 @@ inline result<std::vector<inherited>> inherited_listeners(int backlog = listen_o
     }
     return taken;
 }
-
 // [7] PARSER --------------------------------------------------------------------------------------
 // Bytes to head, bytes to body. Pure: no syscalls, no errno, no clock; nothing is copied or kept
 // but what a body_decoder holds.
@@ -2106,9 +2128,8 @@ inline unsigned usual_bytes_scalar(const char* at, unsigned char wanted) {
 using lanes [[gnu::vector_size(16)]] = unsigned char;
 using signed_lanes [[gnu::vector_size(16)]] = signed char; // obs-text is below zero
 
-inline signed_lanes as_signed(lanes x) { return reinterpret_cast<signed_lanes>(x); }
-
 template <unsigned char wanted> inline signed_lanes usual_lanes(lanes x) {
+    const auto as_signed = [](lanes v) { return reinterpret_cast<signed_lanes>(v); };
     // One more, and DEL is below zero. Left out of values: tabs, obs-text.
     if constexpr (wanted == value_byte) return as_signed(x + 1) > 0x20;
     if constexpr (wanted == target_byte) return (as_signed(x + 1) > 0x21) & (x != '#');
@@ -2712,12 +2733,12 @@ private:
     void grow(std::size_t count) {
         std::size_t wanted = room_ ? room_ * 2 : 4096;
         while (wanted - size_ < count) wanted *= 2;
-        std::unique_ptr<char[]> bigger(new char[wanted]);
+        own<char[]> bigger(new char[wanted]);
         if (size_) std::memcpy(bigger.get(), bytes_.get(), size_);
         bytes_ = std::move(bigger), room_ = wanted;
     }
 
-    std::unique_ptr<char[]> bytes_;
+    own<char[]> bytes_;
     std::size_t size_ = 0, room_ = 0;
 };
 
@@ -2985,30 +3006,31 @@ inline body_plan plan_request(const request_state& req) noexcept {
 template <class T> class literal_table {
 public:
     T* find(string_view text) const noexcept {
-        if (slots_.empty()) return nullptr;
+        if (!slots_) return nullptr;
         for (std::size_t at = hash(text);; ++at) {
-            std::uint32_t found = slots_[at & (slots_.size() - 1)];
+            std::uint32_t found = slots_[at & (size_ - 1)];
             if (!found) return nullptr;
             if (entries_[found - 1].text == text) return entries_[found - 1].to.get();
         }
     }
     T& add(string_view text) {
         if (T* known = find(text)) return *known;
-        entries_.push_back({std::string(text), std::make_unique<T>()});
-        if (entries_.size() * 2 > slots_.size()) {
-            slots_.assign(slots_.empty() ? 8 : slots_.size() * 4, 0); // a power of two
+        entries_.push_back({std::string(text), make_own<T>()});
+        if (entries_.size() * 2 > size_) {
+            size_ = size_ ? size_ * 4 : 8; // a power of two
+            slots_.reset(new std::uint32_t[size_]());
             for (std::size_t i = 0; i < entries_.size(); ++i) place(i);
         } else {
             place(entries_.size() - 1);
         }
         return *entries_.back().to;
     }
-    bool empty() const noexcept { return slots_.empty(); }
+    bool empty() const noexcept { return !slots_; }
 
 private:
     struct entry {
         std::string text;
-        std::unique_ptr<T> to;
+        own<T> to;
     };
     static std::size_t hash(string_view text) noexcept {
         std::uint64_t h = 14695981039346656037u;
@@ -3017,22 +3039,23 @@ private:
     }
     void place(std::size_t index) noexcept {
         std::size_t at = hash(entries_[index].text);
-        while (slots_[at & (slots_.size() - 1)]) ++at;
-        slots_[at & (slots_.size() - 1)] = static_cast<std::uint32_t>(index + 1);
+        while (slots_[at & (size_ - 1)]) ++at;
+        slots_[at & (size_ - 1)] = static_cast<std::uint32_t>(index + 1);
     }
-    std::vector<entry> entries_;
-    std::vector<std::uint32_t> slots_; // index + 1 into entries_
+    row<entry> entries_;
+    own<std::uint32_t[]> slots_; // index + 1 into entries_
+    std::size_t size_ = 0;
 };
 
 struct route_node {
     struct entry {
         std::string method; // "*": any
         route* to;
-        std::vector<std::string> names; // of the parameters, from the left
+        row<std::string> names; // of the parameters, from the left
     };
     literal_table<route_node> literals;
-    std::unique_ptr<route_node> param, tail;
-    std::vector<entry> entries;
+    own<route_node> param, tail;
+    row<entry> entries;
 };
 
 /// Where a request goes; without a route, `status` says why: 404, 405 (with `allow`), 400, 501.
@@ -3049,7 +3072,7 @@ public:
         string_view pattern = access::pattern(to);
         if (pattern.empty() || pattern.front() != '/') return bad(pattern, "starts with no /");
         route_node* at = &root_;
-        std::vector<std::string> names;
+        row<std::string> names;
         for (string_view rest = pattern; !rest.empty();) {
             rest.remove_prefix(1);
             string_view segment = rest.substr(0, rest.find('/'));
@@ -3060,7 +3083,7 @@ public:
         for (const route_node::entry& e : at->entries)
             if (e.method == access::method(to)) return bad(pattern, "stands twice for one method");
         at->entries.push_back({access::method(to), &to, std::move(names)});
-        if (at->entries.back().names.empty()) whole_.add(pattern).to = at;
+        if (at->entries.back().names.empty()) whole_.add(as_sent(pattern)).to = at;
         if (!list_has(methods_, access::method(to))) note_method(access::method(to));
         return {};
     }
@@ -3105,6 +3128,18 @@ private:
         return failed(errc::bad_pattern, "route " + std::string(pattern) + " " + fault);
     }
 
+    /// A literal as clients write it: what may not stand in a target as %XX (RFC 3986 2.1). Literals are
+    /// compared as sent, like aiohttp's: /%65cho is not /echo, for routes and for whoever filters paths
+    /// in front of them.
+    static std::string as_sent(string_view literal) {
+        std::string out;
+        for (char c : literal) {
+            if (is_target({&c, 1})) out += c;
+            else out += percent_encode({&c, 1});
+        }
+        return out;
+    }
+
     static bool is_decodable(string_view path) noexcept {
         for (std::size_t at = path.find('%'); at != string_view::npos; at = path.find('%', at + 1))
             if (at + 2 >= path.size() || hex_digit(path[at + 1]) < 0 || hex_digit(path[at + 2]) < 0)
@@ -3114,9 +3149,9 @@ private:
 
     /// One segment of a pattern: finds or makes its node. Returns what is wrong with it.
     static const char* descend(route_node*& at, string_view segment, bool last,
-                               std::vector<std::string>& names) {
+                               row<std::string>& names) {
         if (segment.find_first_of("{}") == string_view::npos) {
-            at = &at->literals.add(segment);
+            at = &at->literals.add(as_sent(segment));
             return nullptr;
         }
         if (segment.size() < 3 || segment.front() != '{' || segment.back() != '}')
@@ -3129,9 +3164,9 @@ private:
         for (const std::string& known : names)
             if (known == name) return "names a parameter twice";
         if (is_tail && !last) return "goes on after a {tail...}";
-        names.emplace_back(name);
-        std::unique_ptr<route_node>& next = is_tail ? at->tail : at->param;
-        if (!next) next = std::make_unique<route_node>();
+        names.push_back(std::string(name));
+        own<route_node>& next = is_tail ? at->tail : at->param;
+        if (!next) next = make_own<route_node>();
         at = next.get();
         return nullptr;
     }
@@ -3149,27 +3184,19 @@ private:
         rest.remove_prefix(1);
         string_view segment = rest.substr(0, rest.find('/'));
         string_view after = rest.substr(segment.size());
-        if (const route_node* next = find_literal(at, segment))
+        if (const route_node* next = at.literals.find(segment))
             if (walk(*next, after, req, found)) return true;
         std::size_t depth = req.params.size();
         if (at.param && !segment.empty()) {
             req.params.push_back({{}, segment});
             if (walk(*at.param, after, req, found)) return true;
-            req.params.resize(depth);
+            req.params.shrink(depth);
         }
         if (!at.tail) return false;
         req.params.push_back({{}, rest});
         if (arrive(*at.tail, req, found)) return true;
-        req.params.resize(depth);
+        req.params.shrink(depth);
         return false;
-    }
-
-    static const route_node* find_literal(const route_node& at, string_view segment) {
-        if (segment.find('%') == string_view::npos) return at.literals.find(segment);
-        if (at.literals.empty()) return nullptr;
-        std::string decoded(segment);
-        decoded.resize(percent_decode(segment, &decoded[0], false));
-        return at.literals.find(decoded);
     }
 
     /// The path fits: is there a route for the method? Else it is noted for Allow.
@@ -3242,7 +3269,7 @@ struct fd_claim {
     std::size_t max_count;
     sealed_memory body{};
     bool has_body = false;
-    std::vector<named_fd> named{};
+    row<named_fd> named{};
 
     static bool announces(const headers& fields) noexcept {
         for (const field& f : fields)
@@ -3278,7 +3305,7 @@ struct fd_claim {
 };
 
 /// The names of `fds` as a field value.
-inline std::string fd_names(const std::vector<named_fd>& fds) {
+inline std::string fd_names(const row<named_fd>& fds) {
     std::string names;
     for (const named_fd& f : fds) names.append(names.empty() ? "" : ", ").append(f.name);
     return names;
@@ -3297,14 +3324,14 @@ struct mailbox : std::enable_shared_from_this<mailbox> {
     void* at = nullptr; // the loop; for tasks that run on it
     const void* of = nullptr; // its server
     mutex guard;
-    std::vector<std::shared_ptr<flow>> restless; // exchanges that have something for the loop
-    std::vector<callback<void()>> tasks;
+    row<std::shared_ptr<flow>> restless; // exchanges that have something for the loop
+    row<callback<void()>> tasks;
     unique_fd wake; // eventfd, in the loop's epoll
     std::atomic<bool> full{false}; // so that a loop at work needs no lock to see that nothing came
     bool open = true;
 
     bool post(std::shared_ptr<flow> from, callback<void()> task);
-    void take(std::vector<std::shared_ptr<flow>>& flows, std::vector<callback<void()>>& work) {
+    void take(row<std::shared_ptr<flow>>& flows, row<callback<void()>>& work) {
         hold lock(guard);
         flows.swap(restless), work.swap(tasks);
         full.store(false, std::memory_order_release);
@@ -3381,9 +3408,16 @@ struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
     std::int64_t progress = 0; // ms, of the last bytes
     unsigned interims = 0;
     bool may_upgrade = false, heard = false, reused = false;
+    bool used_up = false; // the request's body can't be sent again
 
     flow(std::shared_ptr<mailbox> loop, std::uint64_t connection, std::size_t limit)
         : home(std::move(loop)), id(connection), max_queued(limit) {}
+
+    /// A body that is passed on, and whose sender has sent nothing for now.
+    bool is_silent_upload() {
+        hold lock(guard);
+        return open && how == mode::streamed && !ended && queued.empty();
+    }
 
     /// With the guard held.
     void post() {
@@ -3525,6 +3559,7 @@ struct box {
     std::shared_ptr<call_pool> pool; // the client's role
     body_plan plan; // of at_work's answer
     std::size_t counted = 0; // in site::buffered
+    int unread = 0;          // by the peer, when that was looked at last
     std::int64_t started = 0; // us, of req
 
     bool is_empty() const noexcept { return in.empty() && out.empty() && !has_tail && !at_work && !pool; }
@@ -3545,7 +3580,7 @@ enum class timer : unsigned char { none, head, body, write, idle, count };
 
 /// A connection: 72 bytes, all that it owns while it idles.
 struct conn {
-    std::unique_ptr<box> more;
+    own<box> more;
     std::shared_ptr<card> who; // made at first use
     std::int64_t due = 0;      // of `clock`, in ms
     std::uint32_t prev = 0, next = 0; // in the list of that timer
@@ -3574,7 +3609,7 @@ struct conn {
     unsigned char wants_fds; // Accept-Fds of it
 
     box& kept() {
-        if (!more) more = std::make_unique<box>();
+        if (!more) more = make_own<box>();
         return *more;
     }
     bool has_output() const noexcept { return blocked || (more && more->has_tail); }
@@ -3616,12 +3651,12 @@ struct site {
     server_options options;
     head_limits limits{};
     router routes;
-    std::vector<hook> hooks;
+    row<hook> hooks;
     bool has_after = false;
     bool fds_blocked = false; // by the kernel, for all listeners
     callback<void(const uds_http::exchange&)> on_exchange;
     callback<void(string_view)> on_log;
-    std::vector<std::unique_ptr<door>> doors;
+    row<own<door>> doors;
     callback<bool(std::shared_ptr<flow>, route&)> to_worker;
     std::atomic<std::size_t> buffered{0};
     std::atomic<int> stops{0};
@@ -3719,16 +3754,18 @@ public:
         box& b = c_.kept();
         b.plan = plan_request(r), b.at_work = f;
         c_.at = phase::reply, c_.head_only = r.method == "HEAD", c_.persistent = true;
+        f->fd = c_.fd; // for release()
         write_request_head(d_.out, r, b.plan);
         if (!b.plan.sends) return;
         string_view text = access::text(r.sent);
         if (access::kind_of(r.sent) == access::kind::reader) {
-            f->how = flow::mode::streamed;
+            f->how = flow::mode::streamed, f->used_up = true;
             if (b.plan.how == framing::length) f->may_write = b.plan.length;
             body_reader from = std::move(access::source_of(r.sent)->reader);
             return relay(std::move(from), access::make_stream<body_writer>(f));
         }
         if (!text.empty() && text.size() <= max_inline_body) return d_.out.add(text);
+        f->used_up = true;
         b.tail_size = known_size(r.sent).value_or(UINT64_MAX);
         b.tail = std::move(r.sent), b.tail_at = 0, b.tail_how = b.plan.how;
         b.has_tail = true, b.tail_ended = false;
@@ -3850,12 +3887,12 @@ public:
     void answer_with_fds(response& res) {
         box& b = c_.kept();
         b.fds.clear();
-        std::vector<named_fd> named = std::move(access::fds(res));
+        row<named_fd> named = std::move(access::fds(res));
         content& body = access::body(res);
         source* from = access::source_of(body);
         if (named.size() > c_.wants_fds || !known_size(body) ||
             (access::kind_of(body) != access::kind::text && access::kind_of(body) != access::kind::view))
-            access::failure(res) = std::make_unique<error>(failed(
+            access::failure(res) = make_own<error>(failed(
                 errc::bad_descriptor, "the client asked for fewer, or the body is not in memory"));
         else if (c_.wants_body_fd && from && access::map(from->memory)) {
             const mapping& memory = *access::map(from->memory);
@@ -3935,6 +3972,7 @@ private:
         c_.persistent = h.persistent;
         if (h.status == 101) c_.at = phase::raw, c_.more->plan = {framing::until_close, 0, false, true};
         else c_.at = phase::stream, c_.more->decoder.start(h.how, h.length);
+        if (h.status == 101) deliver(f, std::exchange(d_.in, {})); // release() passes it on
         tell_head(f, std::move(res));
         return true;
     }
@@ -3970,7 +4008,9 @@ private:
         request_state& req = access::state(d_.req);
         field* fields = access::open(req.fields, s_.limits.max_fields_count);
         switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
-        case parsed::more: return false;
+        case parsed::more:
+            if (d_.in == "\r\n") d_.in = {}; // behind a body, of old clients: no head has begun
+            return false;
         case parsed::bad:
             c_.head_only = c_.old_version = false;
             req.reset(), about_ = {};
@@ -4046,6 +4086,8 @@ private:
         c_.expects = h.expect_continue;
         about_ = {h.method, h.target, h.how == framing::length ? h.length : 0, 0};
         if (s_.is_observed()) about_.started = d_.micros();
+        // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
+        if (h.method == "CONNECT") return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
         if (!claim_fds(req, first)) return;
         route_match found = s_.routes.match(req);
@@ -4377,6 +4419,7 @@ private:
             if (!c_.has_output()) bytes.swap(f.queued), ended = f.ended;
         }
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
+        if (res && s_.stopping() && c_.more->in.empty()) c_.persistent = false;
         if (res && !start_answer(f, std::move(*res))) return;
         if (is_cut) c_.ends = true;
         if (f.how == flow::mode::none || f.how == flow::mode::whole) return;
@@ -4392,7 +4435,9 @@ private:
     /// False: that was all of it.
     bool start_answer(flow& f, response res) {
         if (access::kind_of(access::body(res)) == access::kind::reader) pass_on(f, res);
-        if (f.how == flow::mode::raw) return switch_protocol(f, res), true;
+        // The rest of a body would be taken for the other protocol's first bytes.
+        if (f.how == flow::mode::raw && c_.at == phase::stream) return c_.gone = true, false;
+        if (f.how == flow::mode::raw) return switch_protocol(f, res), false;
         if (f.how == flow::mode::whole && c_.at == phase::stream) c_.persistent = false; // in the way
         const bool bodiless = res.status() == 204 || res.status() == 205 || res.status() == 304;
         std::optional<std::uint64_t> size;
@@ -4461,24 +4506,30 @@ private:
         hand_in_error(f, failed(errc::cut_off, "answered"));
     }
 
+    /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, const response& res) {
         c_.persistent = true;
         d_.out.add("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n");
         for (const field& h : access::raw_fields(res))
             d_.out.add(h.name), d_.out.add(": "), d_.out.add(h.value), d_.out.add("\r\n");
         d_.out.add("\r\n");
-        c_.at = phase::raw;
-        c_.more->plan = body_plan{framing::until_close, 0, false, true};
+        auto raw = std::make_shared<flow>(home_, id_, s_.options.max_write_buffer_bytes);
+        raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd;
+        raw->log = f.log, raw->log_text = f.log_text;
+        raw->log.method = string_view(raw->log_text).substr(0, f.log.method.size());
+        raw->log.target = string_view(raw->log_text).substr(f.log.method.size());
+        raw->arrived.swap(c_.more->in);
         callback<void(upgraded)> take;
         {
             hold lock(f.guard);
             std::swap(take, f.take_over);
-            f.arrived.append(c_.more->in);
+            f.open = false, f.fd = -1;
         }
-        c_.more->in.clear();
-        upgraded opened{response(101), access::make_stream<body_reader>(f.shared_from_this()),
-                        access::make_stream<body_writer>(f.shared_from_this())};
-        guarded([&] { take(std::move(opened)); }, [&](const char* what) { fail_user(f, what); });
+        c_.at = phase::raw, c_.more->at_work = raw;
+        c_.more->plan = body_plan{framing::until_close, 0, false, true};
+        upgraded opened{response(101), access::make_stream<body_reader>(raw),
+                        access::make_stream<body_writer>(raw)};
+        guarded([&] { take(std::move(opened)); }, [&](const char* what) { fail_user(*raw, what); });
     }
 
     /// What has arrived, to its reader; the end of it, once.
@@ -4656,11 +4707,11 @@ public:
 private:
     static constexpr std::uint32_t per_block = 256;
     void grow() {
-        blocks_.push_back(std::make_unique<conn[]>(per_block));
+        blocks_.push_back(own<conn[]>(new conn[per_block]()));
         for (std::uint32_t i = per_block; i-- > 0;)
             blocks_.back()[i].next = std::exchange(free_, end() - per_block + i);
     }
-    std::vector<std::unique_ptr<conn[]>> blocks_;
+    row<own<conn[]>> blocks_;
     std::uint32_t free_ = none;
     std::size_t count_ = 0;
 };
@@ -4716,6 +4767,36 @@ private:
     list& of(timer kind) noexcept { return lists_[static_cast<std::size_t>(kind)]; }
     slab& conns_;
     list lists_[static_cast<std::size_t>(timer::count)];
+};
+
+/// What is to run at a time: a binary heap, the soonest first.
+class task_heap {
+public:
+    std::int64_t next() const noexcept { return tasks_.empty() ? INT64_MAX : tasks_.front().at; }
+    void clear() noexcept { tasks_.clear(); }
+    void add(std::int64_t at, callback<void()> run) {
+        tasks_.push_back({at, std::move(run)});
+        for (std::size_t i = tasks_.size() - 1; i && tasks_[i].at < tasks_[(i - 1) / 2].at; i = (i - 1) / 2)
+            std::swap(tasks_[i], tasks_[(i - 1) / 2]);
+    }
+    callback<void()> take() {
+        callback<void()> first = std::move(tasks_.front().run);
+        if (tasks_.size() > 1) tasks_.front() = std::move(tasks_.back());
+        tasks_.pop_back();
+        for (std::size_t i = 0, child; (child = 2 * i + 1) < tasks_.size(); i = child) {
+            if (child + 1 < tasks_.size() && tasks_[child + 1].at < tasks_[child].at) ++child;
+            if (tasks_[i].at <= tasks_[child].at) break;
+            std::swap(tasks_[i], tasks_[child]);
+        }
+        return first;
+    }
+
+private:
+    struct task {
+        std::int64_t at;
+        callback<void()> run;
+    };
+    row<task> tasks_;
 };
 
 class loop {
@@ -4797,7 +4878,7 @@ public:
     }
 
     /// Runs `task` at `when` (ms, of now()).
-    void at(std::int64_t when, callback<void()> task) { tasks_.emplace(when, std::move(task)); }
+    void at(std::int64_t when, callback<void()> task) { tasks_.add(when, std::move(task)); }
 
     /// Takes a connected socket in. False: no memory for it in the kernel; it is closed.
     bool adopt(unique_fd fd, std::uint16_t door, bool forbidden) {
@@ -4838,6 +4919,8 @@ public:
     bool ask(std::uint64_t id, const std::shared_ptr<flow>& call) {
         conn* c = conns_.find(id);
         if (!c || c->ends || c->gone || c->readable) return false; // nothing may have come unasked
+        char byte; // what epoll has not told yet: the end, or an old 408
+        if (call->reused && (receive(c->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN)) return false;
         std::uint32_t index = static_cast<std::uint32_t>(id);
         call->id = id, call->progress = d_.now;
         talk(index).ask(call);
@@ -4851,6 +4934,11 @@ public:
         std::uint32_t index = static_cast<std::uint32_t>(call.id);
         talk(index).fail_call(std::move(why));
         close(index);
+    }
+
+    /// A kept connection that nobody will use.
+    void drop(std::uint64_t id) {
+        if (conns_.find(id)) close(static_cast<std::uint32_t>(id));
     }
 
     void close_all() {
@@ -4868,23 +4956,39 @@ public:
         }
     }
 
+    bool takes_mail() noexcept {
+        hold lock(mail_->guard);
+        return mail_->open;
+    }
+
     /// User code reaches the loop no more.
     void shut_mail() {
-        std::vector<std::shared_ptr<flow>> flows;
-        std::vector<callback<void()>> work;
+        row<std::shared_ptr<flow>> flows;
+        row<callback<void()>> work;
         {
             hold lock(mail_->guard);
             mail_->open = false;
         }
         mail_->take(flows, work);
         for (auto& f : flows) abandon(*f, failed(errc::stopped, "server"));
-        for (auto& p : pools) p.second->shut();
+        for (named_pool& p : pools_)
+            if (p.pool) p.pool->shut();
         for (auto& task : work) guarded([&] { task(); }, [](const char*) {}); // calls among them fail
         tasks_.clear();
     }
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
 
-    std::map<const void*, std::shared_ptr<call_pool>> pools; // by client; loop only
+    /// The pool of a client, which `key` stands for; empty at first.
+    std::shared_ptr<call_pool>& pool_of(const void* key) {
+        for (named_pool& p : pools_)
+            if (p.key == key) return p.pool;
+        pools_.push_back({key, {}});
+        return pools_.back().pool;
+    }
+    void forget_pool(const void* key) {
+        for (std::size_t i = 0; i < pools_.size(); ++i)
+            if (pools_[i].key == key) pools_.erase(i--);
+    }
 
     std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0}, bytes_out{0}; // written here only
 
@@ -5053,7 +5157,7 @@ private:
     }
 
     void revisit() {
-        std::vector<std::uint64_t> now;
+        row<std::uint64_t> now;
         now.swap(again_);
         for (std::uint64_t id : now)
             if (conns_.find(id)) read(static_cast<std::uint32_t>(id));
@@ -5066,7 +5170,7 @@ private:
         const std::uint64_t id = id_of(index);
         deadlines_.clear(index);
         if (s_.on_exchange && !c.calls) talk(index).tell_cut(failed(errc::cut_off, "connection"));
-        std::unique_ptr<box> more = std::move(c.more);
+        own<box> more = std::move(c.more);
         if (more && more->counted) s_.buffered.fetch_sub(more->counted);
         if (more && more->at_work) {
             hold lock(more->at_work->guard);
@@ -5117,15 +5221,16 @@ private:
             }
             if (c.more && !c.more->fds.empty()) {
                 if (!batch.empty()) body = {};
-                else if (!push_fds(c, body)) return errno == EAGAIN ? block(c, index, batch) : lose(c), false;
+                else if (!push_fds(c, body)) return errno == EAGAIN ? block(c, index, batch) : lose(c, index), false;
                 else continue;
             }
             if (body.size() > (64 << 10)) enlarge(c);
             iovec parts[2] = {{const_cast<char*>(batch.data()), batch.size()},
                               {const_cast<char*>(body.data()), body.size()}};
             ssize_t sent = transmit(c.fd, parts, body.empty() ? 1 : 2);
-            if (sent < 0) return errno == EAGAIN ? block(c, index, batch) : lose(c), false;
+            if (sent < 0) return errno == EAGAIN ? block(c, index, batch) : lose(c, index), false;
             add(bytes_out, static_cast<std::uint64_t>(sent));
+            if (c.calls) note_upload(c, sent);
             std::size_t count = static_cast<std::size_t>(sent);
             std::size_t of_batch = count < batch.size() ? count : batch.size();
             batch.remove_prefix(of_batch);
@@ -5144,6 +5249,13 @@ private:
         c.more->tail_at += static_cast<std::uint64_t>(sent);
         c.more->fds.clear();
         return true;
+    }
+
+    /// An upload that goes on is no silence of its server's.
+    void note_upload(const conn& c, ssize_t sent) noexcept {
+        if (!c.more || !c.more->at_work) return;
+        c.more->at_work->progress = d_.now;
+        c.more->at_work->bytes_out += static_cast<std::uint64_t>(sent);
     }
 
     static string_view memory_tail(const conn& c) noexcept {
@@ -5207,6 +5319,7 @@ private:
             if (sent <= 0) return parsed::bad; // the file got shorter: a cut, never a short body
             b.tail_at += static_cast<std::uint64_t>(sent);
             add(bytes_out, static_cast<std::uint64_t>(sent));
+            if (c.calls) note_upload(c, sent);
         }
         return parsed::done;
     }
@@ -5221,11 +5334,18 @@ private:
     void block(conn& c, std::uint32_t index, string_view rest) {
         c.kept().out.assign(rest);
         c.blocked = true;
+        (void)is_read_slowly(c); // notes where the peer is
         ask(index, EPOLLOUT);
     }
 
-    /// EPIPE and the like. What the peer sent before may still be read, but nobody hears an answer.
-    static void lose(conn& c) noexcept { c.gone = true; }
+    /// EPIPE and the like: nobody hears an answer. To a client's request one may have come before.
+    void lose(conn& c, std::uint32_t index) {
+        if (!c.calls) return void(c.gone = true);
+        c.persistent = c.blocked = c.more->has_tail = false;
+        c.more->out.clear(), c.more->tail = content();
+        c.readable = true;
+        again_.push_back(id_of(index));
+    }
 
     void ask(std::uint32_t index, std::uint32_t extra) noexcept {
         epoll_event e{};
@@ -5268,8 +5388,8 @@ private:
     // -- wake-ups and deadlines
 
     void read_mail() {
-        std::vector<std::shared_ptr<flow>> flows;
-        std::vector<callback<void()>> work;
+        row<std::shared_ptr<flow>> flows;
+        row<callback<void()>> work;
         mail_->take(flows, work);
         for (auto& f : flows) settle(f);
         auto log = [&](const char* what) { s_.log(std::string("callback: ") + what); };
@@ -5310,24 +5430,31 @@ private:
                 continue;
             }
             if (which == timer::write) {
-                close(index);
+                if (is_read_slowly(c)) deadlines_.set(index, timer::write, d_.now, true);
+                else close(index);
                 continue;
             }
             talk(index).time_out(which);
             flush(c, index);
             close(index);
         }
-        while (!tasks_.empty() && tasks_.begin()->first <= d_.now) {
-            callback<void()> task = std::move(tasks_.begin()->second);
-            tasks_.erase(tasks_.begin());
+        while (tasks_.next() <= d_.now) {
+            callback<void()> task = tasks_.take();
             guarded([&] { task(); }, [&](const char* what) { s_.log(std::string("callback: ") + what); });
         }
+    }
+
+    /// EPOLLOUT comes only once most of the buffer is free: a slow reader shows in what is left.
+    static bool is_read_slowly(conn& c) noexcept {
+        int unread = 0;
+        if (!c.more || ::ioctl(c.fd, SIOCOUTQ, &unread) != 0) return false;
+        return std::exchange(c.more->unread, unread) > unread;
     }
 
     /// A timerfd, so that pollable_fd() shows deadlines too; set only when the next one gets earlier.
     void set_alarm() noexcept {
         std::int64_t next = deadlines_.next();
-        if (!tasks_.empty() && tasks_.begin()->first < next) next = tasks_.begin()->first;
+        if (tasks_.next() < next) next = tasks_.next();
         if (next >= alarm_at_) return;
         alarm_at_ = next;
         next += 4; // the coarse clock lags by up to a tick
@@ -5340,11 +5467,16 @@ private:
     deadlines deadlines_;
     std::shared_ptr<mailbox> mail_;
     unique_fd epoll_, alarm_;
-    std::unique_ptr<char[]> in_;
+    own<char[]> in_;
     std::size_t in_size_ = 0;
     buffer piece_;
-    std::vector<std::uint64_t> again_; // connections to read on, after the others' turn
-    std::multimap<std::int64_t, callback<void()>> tasks_;
+    row<std::uint64_t> again_; // connections to read on, after the others' turn
+    struct named_pool {
+        const void* key;
+        std::shared_ptr<call_pool> pool;
+    };
+    row<named_pool> pools_; // one per client
+    task_heap tasks_;
     std::int64_t alarm_at_ = INT64_MAX;
     std::time_t dated_ = 0;
     std::uint32_t last_added_ = 0;
@@ -5364,7 +5496,6 @@ public:
     ~worker_pool() { stop(); }
 
     error start(unsigned count) {
-        threads_.reserve(count);
         while (threads_.size() < count) {
             pthread_t thread;
             if (int why = start_thread(thread, [](void* self) -> void* {
@@ -5389,8 +5520,9 @@ public:
         hold lock(guard_);
         if (jobs_.size() - taken_ >= s_.options.max_queued_count) return false;
         if (taken_ == jobs_.size() || taken_ > s_.options.max_queued_count) { // never the whole past
-            jobs_.erase(jobs_.begin(), jobs_.begin() + static_cast<std::ptrdiff_t>(taken_));
-            taken_ = 0;
+            row<job> left;
+            while (taken_ < jobs_.size()) left.push_back(std::move(jobs_[taken_++]));
+            jobs_ = std::move(left), taken_ = 0;
         }
         jobs_.push_back({std::move(f), &to});
         changed_.notify_one();
@@ -5431,10 +5563,10 @@ private:
     site& s_;
     mutex guard_;
     condition changed_;
-    std::vector<job> jobs_;
+    row<job> jobs_;
     std::size_t taken_ = 0;
     bool stopping_ = false;
-    std::vector<pthread_t> threads_;
+    row<pthread_t> threads_;
 };
 
 /// Connections per user, counted only where there is a limit on them.
@@ -5442,18 +5574,24 @@ class user_counts {
 public:
     bool add(uid_t uid, std::size_t limit) {
         hold lock(guard_);
-        std::size_t& count = counts_[uid];
-        return count < limit ? (++count, true) : false;
+        for (user& u : users_)
+            if (u.uid == uid) return u.count < limit && ++u.count;
+        if (limit) users_.push_back({uid, 1});
+        return limit > 0;
     }
     void remove(uid_t uid) {
         hold lock(guard_);
-        auto at = counts_.find(uid);
-        if (at != counts_.end() && --at->second == 0) counts_.erase(at);
+        for (std::size_t i = 0; i < users_.size(); ++i)
+            if (users_[i].uid == uid && --users_[i].count == 0) users_.erase(i--);
     }
 
 private:
+    struct user {
+        uid_t uid;
+        std::size_t count;
+    };
     mutex guard_;
-    std::map<uid_t, std::size_t> counts_;
+    row<user> users_;
 };
 
 struct server_core final : site {
@@ -5627,16 +5765,15 @@ struct server_core final : site {
         bool first_, draining_ = false, paused_ = false, doors_open_ = false;
     };
 
-    std::vector<std::unique_ptr<route>> owned_routes;
-    std::vector<std::unique_ptr<server_loop>> loops;
-    std::vector<pthread_t> threads;
-    std::unique_ptr<worker_pool> workers;
+    row<own<route>> owned_routes;
+    row<own<server_loop>> loops;
+    row<pthread_t> threads;
+    own<worker_pool> workers;
     user_counts users;
     unique_fd stop_event;
     error remembered;
     std::atomic<std::uint64_t> accepted{0};
-    std::vector<int> stop_signals;
-    std::vector<std::pair<int, struct sigaction>> old_actions;
+    row<std::pair<int, struct sigaction>> old_actions;
     bool started = false, finished = false, adopted_any = false;
     const pid_t owner = ::getpid();
 
@@ -5646,7 +5783,7 @@ struct server_core final : site {
         stop_event = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
         if (!stop_event) remember(failed(errno, "eventfd"));
         if (o.threads < 1) remember(failed(EINVAL, "server_options::threads"));
-        loops.push_back(std::make_unique<server_loop>(*this, true));
+        loops.push_back(make_own<server_loop>(*this, true));
         remember(loops[0]->open());
     }
 
@@ -5656,7 +5793,7 @@ struct server_core final : site {
 
     route& add_route(string_view method, string_view pattern, handler h) {
         owned_routes.push_back(
-            std::make_unique<route>(access::make_route(method, pattern, std::move(h))));
+            make_own<route>(access::make_route(method, pattern, std::move(h))));
         remember(routes.add(*owned_routes.back()));
         return *owned_routes.back();
     }
@@ -5675,7 +5812,7 @@ struct server_core final : site {
         if (doors.empty() && !adopted_any && !stopping())
             return failed(EDESTADDRREQ, "server: nothing to listen on");
         while (loops.size() < options.threads) {
-            loops.push_back(std::make_unique<server_loop>(*this, false));
+            loops.push_back(make_own<server_loop>(*this, false));
             remember(loops.back()->open());
         }
         for (auto& l : loops)
@@ -5697,7 +5834,7 @@ struct server_core final : site {
     }
 
     error start_workers() {
-        workers = std::make_unique<worker_pool>(*this);
+        workers = make_own<worker_pool>(*this);
         to_worker = [this](std::shared_ptr<flow> f, route& to) {
             return workers->add(std::move(f), to);
         };
@@ -5733,7 +5870,6 @@ struct server_core final : site {
 
     error run() {
         if (error bad = start()) return bad;
-        install_signals();
         error bad = loops[0]->serve();
         finish();
         return bad;
@@ -5749,16 +5885,14 @@ struct server_core final : site {
         static std::atomic<server_core*> targets[_NSIG];
         return targets[signal];
     }
-    void install_signals() {
-        for (int number : stop_signals) {
-            struct sigaction act {}, old {};
-            act.sa_handler = [](int caught) {
-                if (server_core* core = target_of(caught).load()) core->stop();
-            };
-            act.sa_flags = SA_RESTART;
-            target_of(number).store(this);
-            if (::sigaction(number, &act, &old) == 0) old_actions.emplace_back(number, old);
-        }
+    void install_signal(int number) {
+        struct sigaction act {}, old {};
+        act.sa_handler = [](int caught) {
+            if (server_core* core = target_of(caught).load()) core->stop();
+        };
+        act.sa_flags = SA_RESTART;
+        target_of(number).store(this);
+        if (::sigaction(number, &act, &old) == 0) old_actions.push_back({number, old});
     }
     void restore_signals() {
         for (auto& [number, old] : old_actions) {
@@ -5774,7 +5908,7 @@ struct server_core final : site {
         if (started) return failed(EALREADY, "server::listen: it runs already");
         result<listener> opened = open_listener(where, o);
         if (!opened) return opened.error();
-        doors.push_back(std::make_unique<door>(*std::move(opened)));
+        doors.push_back(make_own<door>(*std::move(opened)));
         doors.back()->allow = o.allow, doors.back()->name = o.name;
         return {};
     }
@@ -5784,7 +5918,7 @@ struct server_core final : site {
         result<std::vector<inherited>> got = inherited_listeners(o.backlog);
         if (!got) return got.error();
         for (inherited& from : *got) {
-            doors.push_back(std::make_unique<door>(listener{std::move(from.fd), "LISTEN_FDS"}));
+            doors.push_back(make_own<door>(listener{std::move(from.fd), "LISTEN_FDS"}));
             door& d = *doors.back();
             d.allow = o.allow, d.name = o.name.empty() ? from.name : o.name, d.is_ours = false;
         }
@@ -5807,10 +5941,6 @@ struct server_core final : site {
 
     /// Without a run() to its end: everything is cut.
     void destroy() {
-        if (owner != ::getpid()) { // a forked child's copy: its threads and paths are the parent's
-            threads.clear();
-            for (auto& d : doors) d->at.unlinks = false;
-        }
         if (finished) return;
         stops.store(2);
         if (stop_event) ring(stop_event.get());
@@ -5821,6 +5951,7 @@ struct server_core final : site {
         finish();
     }
 };
+
 // [13] CLIENT -------------------------------------------------------------------------------------
 // The blocking client: a pool of connections, and on each of them one exchange after the other.
 //
@@ -5830,10 +5961,10 @@ struct server_core final : site {
 // SO_SNDTIMEO bounds as a whole; after EAGAIN it is poll(2) that waits.
 //
 // A connection is used again only if both messages ended where they said they would, and nothing
-// came behind them. Nothing here knows SIGPIPE. It refuses to follow redirects, to answer 101
-// unasked and to send what the program got wrong.
+// came behind them. It refuses to follow redirects, to answer 101 unasked and to send what the
+// program got wrong.
 
-// Inside this room failures travel as errno values; these mean what errc names.
+// Inside this room failures travel as errno values; these two mean what errc names.
 constexpr int cut_short = ENODATA, malformed = EBADMSG;
 
 inline error told(int why, std::string place) {
@@ -5863,19 +5994,17 @@ struct wire : move_only {
     std::unique_ptr<char[]> in;
     std::size_t begin = 0, end = 0; // of what is unread in it
     buffer out;
-    std::unique_ptr<field[]> fields{new field[max_fields_count]};
+    headers fields; // of the last head; views into `in`
     bounds within;
-    body_decoder chunks;
-    std::uint64_t left = 0; // of the body, if that has a length
-    framing how = framing::none;
+    body_decoder body;
     milliseconds armed{-1}; // SO_RCVTIMEO
     const microseconds spin;
-    unsigned misses = 0, resting = 0; // of spinning
     bool reused = false, watches = false, large = false;
+    bool ended = true; // the body
 
     wire(unique_fd connected, const client_options& options)
         : fd(std::move(connected)),
-          room(options.max_head_bytes < (64 << 10) ? 64 << 10 : options.max_head_bytes),
+          room(options.max_head_bytes < (128 << 10) ? 128 << 10 : options.max_head_bytes),
           in(new char[room]), spin(options.busy_poll) {}
 
     string_view unread() const noexcept { return {in.get() + begin, end - begin}; }
@@ -5887,76 +6016,52 @@ struct wire : move_only {
     }
 
     void start(const bounds& limits) noexcept {
-        within = limits, begin = end = 0, how = framing::none, watches = true;
+        within = limits, begin = end = 0, ended = watches = true;
     }
 
     /// SO_RCVTIMEO for the next recv(2): 0 or errno. Too early by a sixteenth saves most calls, and
-    /// next_bytes() waits for the rest.
-    int arm() noexcept {
-        milliseconds rest = within.end.left();
-        milliseconds wait = rest < within.step ? rest : within.step;
-        if (wait.count() <= 0) return ETIMEDOUT;
-        if (armed <= wait && armed >= wait - wait / 16) return 0;
-        armed = wait;
-        return set_timeout(fd.get(), SO_RCVTIMEO, deadline::after(wait));
+    /// fill() waits for the rest.
+    int arm(deadline until) noexcept {
+        milliseconds rest = until.left();
+        if (armed.count() > 0 && armed <= rest && armed >= rest - rest / 16) return 0;
+        armed = rest;
+        return set_timeout(fd.get(), SO_RCVTIMEO, until);
     }
 
-    /// ECONNRESET says that the peer closed with bytes of ours unread; all of its own came before.
-    ssize_t try_receive(char* into, std::size_t size) const noexcept {
-        ssize_t n = receive(fd.get(), into, size, MSG_DONTWAIT);
-        return n < 0 && errno == ECONNRESET ? 0 : n;
+    /// 0, errno, or cut_short at the end. ECONNRESET is an end too: the peer closed with bytes of
+    /// ours unread, and all of its own came before. After EINTR it must not wait again: where a
+    /// timer interrupts it more often than SO_RCVTIMEO ends it, that would be for ever.
+    int receive_some(int flags) noexcept {
+        ssize_t n = ::recv(fd.get(), in.get() + end, room - end, flags);
+        if (n > 0) return end += static_cast<std::size_t>(n), 0;
+        return n == 0 || errno == ECONNRESET ? cut_short : errno;
     }
 
-    /// Eight times in vain, and the next 64 answers are awaited asleep, before it is tried again.
-    ssize_t receive_spinning(char* into, std::size_t size) noexcept {
-        if (resting > 0) return --resting, errno = EAGAIN, -1;
-        clock::time_point until = clock::now() + spin;
-        do {
-            ssize_t n = try_receive(into, size);
-            if (n >= 0 || errno != EAGAIN) return misses = 0, n;
-        } while (clock::now() < until);
-        if (++misses == 8) misses = 7, resting = 64;
-        return errno = EAGAIN, -1;
-    }
-
-    /// As recv(2), within the bounds: -1 with ETIMEDOUT or ECANCELED.
-    ssize_t next_bytes(char* into, std::size_t size) noexcept {
-        if (spin.count() > 0)
-            if (ssize_t n = receive_spinning(into, size); n >= 0 || errno != EAGAIN) return n;
-        deadline until = within.next();
-        if (!within.cancel) {
-            if (int why = arm()) return errno = why, -1;
-            // Not receive(): after EINTR it would wait for all of SO_RCVTIMEO again, for ever where
-            // a timer interrupts it more often than that.
-            ssize_t n = ::recv(fd.get(), into, size, 0);
-            if (n >= 0 || errno == ECONNRESET) return n > 0 ? n : 0;
-            if (errno != EAGAIN && errno != EINTR) return n;
-        }
-        for (;;) {
-            if (int why = wait_ready(fd.get(), POLLIN, until, within.cancel))
-                return errno = why, -1;
-            ssize_t n = try_receive(into, size);
-            if (n >= 0 || errno != EAGAIN) return n;
-        }
-    }
-
-    /// Reads behind what is unread. A head that fills `in` was refused before.
-    ssize_t fill() noexcept {
+    /// Waits for bytes, within the bounds, and puts them behind what is unread. 0, cut_short or
+    /// errno. A head that fills `in` was refused before.
+    int fill() noexcept {
         if (begin > 0) std::memmove(in.get(), in.get() + begin, end - begin);
         end -= begin, begin = 0;
-        ssize_t n = next_bytes(in.get() + end, room - end);
-        if (n > 0) end += static_cast<std::size_t>(n);
-        return n;
+        const deadline until = within.next();
+        int why = EAGAIN;
+        if (spin.count() > 0)
+            for (auto last = clock::now() + spin; why == EAGAIN && clock::now() < last;)
+                why = receive_some(MSG_DONTWAIT);
+        if (why == EAGAIN && !within.cancel)
+            if (why = arm(until); why == 0) why = receive_some(0);
+        while (why == EAGAIN || why == EINTR)
+            if (why = wait_ready(fd.get(), POLLIN, until, within.cancel); why == 0)
+                why = receive_some(MSG_DONTWAIT);
+        return why;
     }
 
     /// A 4xx or 5xx that came before the body had left; the server may not read on. An answer of
     /// another kind (of an echo) may begin as early, and needs the rest.
     bool refused() noexcept {
         if (!watches) return false;
-        ssize_t n = try_receive(in.get() + end, room - end);
-        if (n > 0) end += static_cast<std::size_t>(n);
+        int why = receive_some(MSG_DONTWAIT);
         string_view got = unread();
-        if (n == 0 || got.size() > 9) watches = false;
+        if (why == cut_short || got.size() > 9) watches = false;
         return got.size() > 9 && got[9] >= '4'; // "HTTP/1.1 4"
     }
 
@@ -5981,45 +6086,21 @@ struct wire : move_only {
         return 0;
     }
 
-    void start_body(framing delimited, std::uint64_t length) {
-        how = delimited, left = how == framing::length ? length : UINT64_MAX;
-        if (how == framing::chunked) chunks.start(how, 0);
-    }
-
-    bool has_ended() const noexcept { return how == framing::none; }
-
-    /// Up to `size` bytes of the body, straight from the socket where none were read ahead. 0:
-    /// whole.
-    ssize_t read_body(char* into, std::size_t size) {
-        if (has_ended()) return 0;
-        if (how == framing::chunked) return read_chunks(into, size);
-        if (size > left) size = static_cast<std::size_t>(left);
-        ssize_t n = 0;
-        if (string_view ahead = unread().substr(0, size); !ahead.empty()) {
-            std::memcpy(into, ahead.data(), ahead.size());
-            begin += ahead.size(), n = static_cast<ssize_t>(ahead.size());
-        } else {
-            n = next_bytes(into, size);
-        }
-        if (n < 0 || (n == 0 && how == framing::length)) return errno = n ? errno : cut_short, -1;
-        left -= static_cast<std::uint64_t>(n);
-        if (n == 0 || left == 0) how = framing::none;
-        return n;
-    }
-
-    ssize_t read_chunks(char* into, std::size_t size) {
-        for (;;) {
-            if (begin == end)
-                if (ssize_t n = fill(); n <= 0) return errno = n ? errno : cut_short, -1;
-            string_view rest = unread().substr(0, size), piece;
+    /// The next bytes of the body, at most `most`; views into `in`, none at its end. 0 or why not.
+    int next_piece(string_view& piece, std::size_t most = string_view::npos) {
+        for (piece = {}; !ended && piece.empty();) {
+            string_view rest = unread().substr(0, most);
             const std::size_t given = rest.size();
-            const parsed step = chunks.next(rest, piece);
+            parsed step = body.next(rest, piece);
             begin += given - rest.size();
-            if (step == parsed::bad) return errno = malformed, -1;
-            if (!piece.empty()) std::memcpy(into, piece.data(), piece.size());
-            if (step == parsed::done) how = framing::none;
-            if (!piece.empty() || has_ended()) return static_cast<ssize_t>(piece.size());
+            if (step == parsed::bad) return malformed;
+            ended = step == parsed::done;
+            if (ended || !piece.empty() || begin != end) continue;
+            int why = fill();
+            if (why == cut_short && body.ends_at_eof()) why = 0, ended = true; // RFC 9112 6.3, 8
+            if (why) return why;
         }
+        return 0;
     }
 };
 
@@ -6030,28 +6111,32 @@ struct client_core {
     const std::string name = display(where); // for messages
     mutex guard;
     condition freed;
-    std::vector<std::unique_ptr<wire>> idle; // the one used last is the first to be used again
-    std::size_t count = 0;                   // idle, in use, or being connected
-    std::atomic<bool> adopted{false};        // then there is no other than that one
-    std::shared_ptr<mailbox> home;           // of the server whose loops carry async_ calls
+    std::vector<std::unique_ptr<wire>> idle;    // the one used last is the first to be used again
+    std::size_t count = 0;                      // idle, in use, or being connected
+    std::atomic<bool> adopted{false};           // then there is no other than that one
+    std::shared_ptr<mailbox> home;              // async_ calls: the server's first loop,
+    std::vector<std::shared_ptr<mailbox>> used; // and all those that have carried any
 
     client_core(address to, const client_options& how) : where(std::move(to)), options(how) {}
 
-    /// With the guard held: until somebody gives back. A canceller can't wake a condition.
-    int wait(const bounds& within) noexcept {
-        if (within.cancel && within.cancel->set.load()) return ECANCELED;
-        if (within.end.passed()) return ETIMEDOUT;
-        deadline slice = within.cancel ? deadline::after(milliseconds(20)) : deadline();
-        freed.wait(guard, slice.sooner(within.end));
-        return 0;
+    void carried_by(const std::shared_ptr<mailbox>& box) {
+        hold lock(guard);
+        for (auto& one : used)
+            if (one == box) return;
+        used.push_back(box);
     }
 
     /// The connection that was used last, or none but the place for a new one.
     error pick(std::unique_ptr<wire>& on, const bounds& within) {
         hold lock(guard);
-        while (idle.empty() && count > 0 && (adopted || count >= options.max_connections_count))
-            if (int why = wait(within))
-                return failed(why, name + ": waiting for one of its connections to be free");
+        while (idle.empty() && count > 0 && (adopted || count >= options.max_connections_count)) {
+            bool given_up = within.cancel && within.cancel->set.load();
+            if (given_up || within.end.passed())
+                return failed(given_up ? ECANCELED : ETIMEDOUT, name + ": all connections in use");
+            // A canceller is an eventfd, and can't wake a condition.
+            deadline slice = within.cancel ? deadline::after(milliseconds(20)) : deadline();
+            freed.wait(guard, slice.sooner(within.end));
+        }
         if (idle.empty()) return ++count, error();
         on = std::move(idle.back());
         idle.pop_back();
@@ -6080,36 +6165,28 @@ struct client_core {
 
     /// A client sees who called listen(2), as of then: unix(7), SO_PEERCRED.
     error check_peer(int fd) const {
-        if (!options.expect_uid) return {};
-        uid_t uid = peer_of(fd).uid;
-        if (uid == *options.expect_uid) return {};
-        return failed(errc::wrong_peer, name + ": served by uid " + std::to_string(uid) + ", not " +
-                                            std::to_string(*options.expect_uid));
+        if (!options.expect_uid || peer_of(fd).uid == *options.expect_uid) return {};
+        return failed(errc::wrong_peer, name + ": not of uid " + number_text(*options.expect_uid));
     }
 
-    /// What isn't kept is closed when the lock is gone.
+    /// What isn't kept is closed when the lock is gone. Bytes behind the end of a message belong to
+    /// none, and would be taken for the next answer: RFC 9112 6.3.
     void give(std::unique_ptr<wire> on, bool keep) {
         hold lock(guard);
-        if (keep) on->reused = true, idle.push_back(std::move(on));
-        else --count;
+        if (keep && on->ended && on->unread().empty()) {
+            on->reused = true;
+            idle.push_back(std::move(on));
+        } else {
+            --count;
+        }
         freed.notify_one();
-    }
-
-    /// One was stale: a server that restarted or drains has closed them all.
-    void drop_idle() {
-        std::vector<std::unique_ptr<wire>> gone;
-        hold lock(guard);
-        count -= idle.size();
-        gone.swap(idle);
-        freed.notify_all();
     }
 
     error adopt(unique_fd connected) {
         int fd = connected.get();
-        if (socket_option(fd, SO_TYPE) != SOCK_STREAM) return failed(ENOTSOCK, name + ": adopt");
+        if (!is_unix_stream(fd)) return failed(errc::bad_descriptor, name + ": adopt");
         if (error e = check_peer(fd)) return e;
-        int flags = ::fcntl(fd, F_GETFL);
-        if (::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0) return failed(errno, name + ": adopt");
+        ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK);
         auto on = std::make_unique<wire>(std::move(connected), options);
         hold lock(guard);
         if (count > 0) return failed(EISCONN, name + ": adopt"); // `on` closes it
@@ -6120,7 +6197,7 @@ struct client_core {
 };
 
 /// What must not get onto the wire. A received request that is passed on gets its body back here.
-inline error check_sendable(request_state& req) {
+inline error check_sendable(request_state& req, bool upgrades) {
     if (req.failed) return req.failed;
     if (req.method == "CONNECT" || !is_target_of(req.method, req.target))
         return failed(errc::bad_target, "not for this method");
@@ -6129,7 +6206,11 @@ inline error check_sendable(request_state& req) {
         req.sent = content::literal(req.body); // as old as the request
     if (const char* fault = framing_fault(req.fields, known_size(req.sent), 0))
         return failed(errc::bad_field, fault);
-    return {};
+    if (!upgrades) return {};
+    if (!req.fields.contains("Upgrade")) return failed(errc::bad_field, "no Upgrade field");
+    // RFC 9110 7.8: a proxy that doesn't know the protocol has to drop it.
+    if (list_has(req.fields.get("Connection"), "upgrade")) return {};
+    return req.fields.set("Connection", "Upgrade");
 }
 
 /// RFC 9110 9.2.2.
@@ -6143,68 +6224,60 @@ inline bool is_idempotent(string_view method) noexcept {
 struct client_exchange {
     client_core& core;
     request_state& req;
+    const bool upgrades;
+    const deadline own{deadline::after(req.timeout)}; // a stream's only one
     std::unique_ptr<wire> on;
     bounds within{};
     body_plan plan{};
     head got{};
     std::uint64_t sent = 0;
     unsigned interim = 0;
-    bool upgrades = false;
     bool seen = false;    // something of it left, in this try or the one before
     bool stopped = false; // the peer didn't take all of it
     bool silent = false;  // the connection ended without a byte of an answer
     bool answered = false;
 
-    client_exchange(client_core& by, request& what) : core(by), req(access::state(what)) {}
+    client_exchange(client_core& by, request& what, bool wants_upgrade = false)
+        : core(by), req(access::state(what)), upgrades(wants_upgrade) {}
     client_exchange(const client_exchange&) = delete;
     ~client_exchange() {
         if (on) core.give(std::move(on), false);
     }
 
     std::string place() const {
-        return core.name + ": " + printable(req.method) + " " + printable(req.target);
+        return core.name + ": " + printable(req.method) + " " + printable(req.target) + ": ";
     }
-
-    error told_sent(error e) const {
+    error fail(const error& bad) const {
+        error e(bad.code(), place() + access::place(bad));
         if (seen || sent > 0) access::mark_sent(e);
         return e;
     }
-    error fail(errc code, const std::string& what) const {
-        return told_sent(failed(code, place() + ": " + what));
-    }
+    error fail(errc code, const char* what) const { return fail(failed(code, what)); }
     /// Of a wait: says how long it was to be.
     error fail(int why, std::string what) const {
-        milliseconds limit = within.end.passed() ? total() : within.step;
+        milliseconds limit = within.step;
+        if (within.end.passed())
+            limit =
+                req.timeout < core.options.total_timeout ? req.timeout : core.options.total_timeout;
         if (why == ETIMEDOUT) what += " (limit " + std::to_string(limit.count()) + " ms)";
-        return told_sent(told(why, place() + ": " + what));
-    }
-
-    milliseconds total() const noexcept {
-        milliseconds all = core.options.total_timeout;
-        return req.timeout < all ? req.timeout : all;
-    }
-
-    error check() {
-        if (this_loop()) return fail(errc::would_block_loop, "blocking call");
-        if (error bad = check_sendable(req))
-            return error(bad.code(), place() + ": " + access::place(bad));
-        plan = plan_request(req);
-        if (total() != milliseconds::max()) within.end = deadline::after(total());
-        within.step = core.options.read_timeout;
-        within.cancel = access::state(req.cancel_with);
-        return {};
+        return fail(told(why, std::move(what)));
     }
 
     /// Until the head of the answer is there.
     error start() {
-        if (error bad = check()) return bad;
+        if (this_loop()) return fail(errc::would_block_loop, "blocking call");
+        if (error bad = check_sendable(req, upgrades)) return fail(bad);
+        plan = plan_request(req);
+        within.end = own.sooner(deadline::after(core.options.total_timeout));
+        within.step = core.options.read_timeout;
+        within.cancel = access::state(req.cancel_with);
         if (error e = core.take(on, within)) return e;
         error e = attempt();
         if (!e || !may_retry()) return e;
-        seen |= sent > 0;
+        seen = sent > 0;
         on.reset();
-        core.drop_idle();
-        if (error none = core.connect(on, within)) return told_sent(std::move(none));
+        if (error none = core.connect(on, within))
+            return seen ? access::mark_sent(none), none : none;
         return attempt();
     }
 
@@ -6212,11 +6285,9 @@ struct client_exchange {
     /// was accepted, or if it makes no difference.
     bool may_retry() const noexcept {
         if (!silent || !on->reused || core.adopted) return false;
-        return sent == 0 || (is_idempotent(req.method) && can_replay());
-    }
-    bool can_replay() const noexcept {
         access::kind what = access::kind_of(req.sent);
-        return what != access::kind::pulled && what != access::kind::reader;
+        bool can_replay = what != access::kind::pulled && what != access::kind::reader;
+        return sent == 0 || (is_idempotent(req.method) && can_replay);
     }
 
     error attempt() {
@@ -6247,10 +6318,8 @@ struct client_exchange {
                           {const_cast<char*>(body.data()), body.size()}};
         if (!plan.sends) return push(parts, 1);
         bool in_place = access::kind_of(req.sent) <= access::kind::view;
-        if (plan.length > (64 << 10) && !std::exchange(on->large, true)) {
-            int room = 1 << 20; // as the loop's; the kernel caps it
-            ::setsockopt(on->fd.get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
-        }
+        if (plan.length > (64 << 10) && !std::exchange(on->large, true))
+            ::setsockopt(on->fd.get(), SOL_SOCKET, SO_SNDBUF, &loop::sndbuf_bytes, sizeof(int));
         bool expects = equal_nocase(req.fields.get("Expect"), "100-continue");
         if (in_place && !expects) return push(parts, 2);
         if (error e = push(parts, 1); e || stopped) return e;
@@ -6263,8 +6332,8 @@ struct client_exchange {
     error await_continue() {
         deadline until = deadline::after(milliseconds(1'000)).sooner(within.end);
         for (;;) {
-            int why =
-                on->unread().empty() ? wait_ready(on->fd.get(), POLLIN, until, within.cancel) : 0;
+            int why = 0;
+            if (on->unread().empty()) why = wait_ready(on->fd.get(), POLLIN, until, within.cancel);
             if (why == ETIMEDOUT && !within.end.passed()) return {};
             if (why) return fail(why, "waiting for 100 Continue");
             if (error e = next_head()) return e;
@@ -6283,22 +6352,22 @@ struct client_exchange {
         for (std::uint64_t done = 0; done < size;) {
             std::uint64_t wanted = size - done < room ? size - done : room;
             result<std::size_t> n = next_piece(piece.get(), static_cast<std::size_t>(wanted), done);
-            if (!n)
-                return told_sent(
-                    error(n.error().code(), place() + ": content: " + n.error().message()));
-            if (*n == 0 && !chunked)
-                return fail(errc::bad_field, "the content is shorter than stated");
-            if (*n == 0) break;
+            if (!n) return fail(n.error());
+            if (*n == 0 && chunked) return send_last_chunk();
+            if (*n == 0) return fail(errc::bad_field, "the content is shorter than stated");
             char line[18], crlf[] = "\r\n";
             iovec parts[3] = {{line, put_chunk_size(line, *n)}, {piece.get(), *n}, {crlf, 2}};
             if (error e = chunked ? push(parts, 3) : push(parts + 1, 1); e || stopped) return e;
             done += *n;
         }
-        if (!chunked) return {};
-        bool passes = access::kind_of(req.sent) == access::kind::reader;
+        return {};
+    }
+
+    error send_last_chunk() {
+        bool passes_on = access::kind_of(req.sent) == access::kind::reader;
+        headers trailers = passes_on ? access::source_of(req.sent)->reader.trailers() : headers();
         on->out.clear();
-        add_last_chunk(on->out,
-                       passes ? access::source_of(req.sent)->reader.trailers() : headers());
+        add_last_chunk(on->out, trailers);
         iovec last{const_cast<char*>(on->out.data()), on->out.size()};
         return push(&last, 1);
     }
@@ -6322,77 +6391,57 @@ struct client_exchange {
     /// may come first; Go's client takes five.
     error next_head() {
         const head_limits limits{core.options.max_head_bytes, 0, wire::max_fields_count};
+        field* fields = access::open(on->fields, limits.max_fields_count);
         for (;;) {
-            parsed step =
-                parse_response_head(on->unread(), limits, req.method, on->fields.get(), got);
+            parsed step = parse_response_head(on->unread(), limits, req.method, fields, got);
             if (step == parsed::done) break;
             if (step == parsed::bad)
                 return fail(got.status == 431 ? errc::too_large : errc::bad_message, got.why);
-            ssize_t n = on->fill();
-            if (n < 0) return fail(errno, "waiting for the response");
-            if (n > 0) continue;
-            silent = interim == 0 && on->unread().empty();
-            return fail(errc::cut_off, silent ? "no response came" : "inside the response's head");
+            int why = on->fill();
+            silent = why == cut_short && interim == 0 && on->unread().empty();
+            if (why) return fail(why, "waiting for the response");
         }
+        access::close(on->fields, got.fields_count, true);
         on->begin += got.size;
         answered = got.status >= 200 || got.status == 101;
         if (got.status == 101 && !upgrades)
             return fail(errc::bad_message, "101 that nobody asked for");
         if (!answered && ++interim > 16)
             return fail(errc::bad_message, "too many interim responses");
-        on->start_body(got.how, got.length);
+        on->body.start(got.how, got.length);
+        on->ended = got.how == framing::none;
         return {};
     }
 
-    /// One copy of all its bytes, before the next read overwrites them.
-    void keep_head(response& res) {
-        const char* old = on->in.get() + on->begin - got.size;
-        headers& fields = access::raw_fields(res);
-        field* to = access::open(fields, got.fields_count);
-        const char* kept = access::bytes(fields).keep({old, got.size}).data();
-        auto moved = [&](string_view part) {
-            return part.empty() ? string_view()
-                                : string_view(kept + (part.data() - old), part.size());
-        };
+    /// A copy, before the next read overwrites it.
+    void keep_head(response& res) const {
         access::set_status(res, got.status), access::set_type(res, {});
         access::failure(res).reset(), access::fds(res).clear();
-        for (std::size_t i = 0; i < got.fields_count; ++i)
-            to[i] = {moved(on->fields[i].name), moved(on->fields[i].value)};
-        access::close(fields, got.fields_count, false);
+        access::raw_fields(res) = on->fields;
     }
 
-    /// The whole answer. The bytes of the body that was there before are overwritten, not cleared
-    /// first, and a Content-Length is not believed for more than 1 MiB ahead.
+    /// The whole answer. A Content-Length is not believed for more than 1 MiB ahead.
     error read_whole(response& res) {
         keep_head(res);
         const std::size_t max = core.options.max_body_bytes;
+        if (got.how == framing::length && got.length > max)
+            return fail(errc::too_large, "the response");
         if (access::kind_of(access::body(res)) != access::kind::text) access::body(res) = content();
         std::string& text = access::owned_text(access::body(res));
-        std::size_t size = 0, ahead = on->how == framing::length ? 1 << 20 : 4 << 10;
-        if (on->how == framing::length && on->left > max)
-            return fail(errc::too_large, "the response");
-        while (!on->has_ended()) {
-            if (size == text.size()) {
-                std::uint64_t more = size > ahead ? size : ahead;
-                if (more > on->left) more = on->left;
-                if (more > max - size) more = max - size + 1; // the one that is too much
-                text.resize(size + static_cast<std::size_t>(more));
-            }
-            ssize_t n = on->read_body(&text[size], text.size() - size);
-            if (n < 0) return fail(errno, "reading the response's body");
-            size += static_cast<std::size_t>(n);
-            if (size > max) return fail(errc::too_large, "the response");
+        text.clear();
+        if (got.how == framing::length)
+            text.reserve(static_cast<std::size_t>(got.length < (1 << 20) ? got.length : 1 << 20));
+        for (string_view piece; !on->ended; text.append(piece)) {
+            if (int why = on->next_piece(piece)) return fail(why, "reading the response's body");
+            if (piece.size() > max - text.size()) return fail(errc::too_large, "the response");
         }
-        text.resize(size);
-        bool keep = may_keep();
-        core.give(std::move(on), keep);
+        core.give(std::move(on), may_keep());
         return {};
     }
 
     /// RFC 9112 9.3, 9.6: nor after a close that was ours.
     bool may_keep() const noexcept {
-        return got.persistent && !stopped && on->has_ended() && on->unread().empty() &&
-               !list_has(req.fields.get("Connection"), "close");
+        return got.persistent && !stopped && !list_has(req.fields.get("Connection"), "close");
     }
 };
 
@@ -6408,16 +6457,13 @@ struct client_stream final : inflow, outflow {
     headers trailers_in;
     error why;
 
-    client_stream(std::shared_ptr<client_core> of, client_exchange& from, deadline end)
+    client_stream(std::shared_ptr<client_core> of, client_exchange& from)
         : core(std::move(of)), place(from.place()), cancel(from.req.cancel_with),
-          on(std::move(from.on)), raw(from.got.status == 101),
-          keep(from.got.persistent && !from.stopped &&
-               !list_has(from.req.fields.get("Connection"), "close")),
-          open(raw) {
-        on->within = {end, milliseconds::max(), from.within.cancel};
+          on(std::move(from.on)), raw(from.got.status == 101), keep(from.may_keep()), open(raw) {
+        on->within = {from.own, milliseconds::max(), from.within.cancel};
         on->watches = false;
-        if (raw) on->start_body(framing::until_close, 0);
-        else if (on->has_ended()) finish();
+        if (raw) on->body.start(framing::until_close, 0), on->ended = false;
+        else if (on->ended) finish();
     }
     ~client_stream() override { give(false); }
 
@@ -6425,27 +6471,28 @@ struct client_stream final : inflow, outflow {
         if (on) core->give(std::move(on), whole);
     }
     void finish() {
-        if (!parse_trailers(on->chunks.trailers(), trailers_in)) trailers_in = headers();
-        give(keep && on->unread().empty());
+        if (!parse_trailers(on->body.trailers(), trailers_in)) trailers_in = headers();
+        give(keep);
     }
 
     result<std::size_t> read(char* into, std::size_t size) override {
-        if (this_loop()) return failed(errc::would_block_loop, place);
+        if (this_loop()) return failed(errc::would_block_loop, place + "read");
         if (why) return why;
         if (!on || size == 0) return std::size_t(0);
-        ssize_t n = on->read_body(into, size);
-        if (n < 0) {
-            why = told(errno, place + ": reading the body");
+        string_view piece;
+        if (int failure = on->next_piece(piece, size)) {
+            why = told(failure, place + "reading the body");
             access::mark_sent(why);
             if (!raw) give(false);
             return why;
         }
-        if (!raw && on->has_ended()) finish();
-        return static_cast<std::size_t>(n);
+        if (!piece.empty()) std::memcpy(into, piece.data(), piece.size());
+        if (!raw && on->ended) finish();
+        return piece.size();
     }
     /// There is no loop to deliver on: the one callback that runs inside its call.
     void on_data(callback<void(string_view)>, callback<void(const error&)> done) override {
-        if (done) done(failed(EOPNOTSUPP, place + ": a blocking client's body is for read()"));
+        if (done) done(failed(EOPNOTSUPP, place + "a blocking client's body is for read()"));
     }
     void pause(bool) override {}
     const headers& trailers() override { return trailers_in; }
@@ -6483,253 +6530,228 @@ struct client_stream final : inflow, outflow {
     bool is_open() override { return open; }
 };
 
-inline error fetch_whole(client_core& core, request& req, response& res) {
-    client_exchange one(core, req);
-    error e = one.start();
-    if (!e) e = one.read_whole(res);
-    if (e) res = response(0);
-    return e;
+// The same client on a loop. Its connections are the loop's own, told apart by conn::calls; what
+// the blocking client does by waiting is done here by a pool for each client and loop, which that
+// loop alone touches. No call ends inside of the function that started it.
+
+/// A timeout of milliseconds::max() is never.
+inline std::int64_t later(std::int64_t now, milliseconds wait) noexcept {
+    return wait.count() < INT64_MAX - now ? now + wait.count() : INT64_MAX;
 }
 
-inline result<reply> fetch_stream(const std::shared_ptr<client_core>& core, request& req) {
-    client_exchange one(*core, req);
-    deadline end = deadline::after(one.req.timeout);
-    if (error e = one.start()) return e;
-    reply made{response(0), body_reader()};
-    one.keep_head(made.head);
-    access::flow_of(made.body) = std::make_shared<client_stream>(core, one, end);
-    return made;
-}
-
-/// RFC 9110 7.8. A refusal is a response like others.
-inline result<upgraded> fetch_upgrade(const std::shared_ptr<client_core>& core, request& req) {
-    client_exchange one(*core, req);
-    headers& fields = one.req.fields;
-    if (!fields.contains("Upgrade")) return one.fail(errc::bad_field, "no Upgrade field");
-    if (!list_has(fields.get("Connection"), "upgrade"))
-        if (error bad = fields.set("Connection", "Upgrade")) return bad;
-    one.upgrades = true;
-    deadline end = deadline::after(one.req.timeout);
-    if (error e = one.start()) return e;
-    upgraded made{response(0), body_reader(), body_writer()};
-    if (one.got.status != 101) {
-        if (error e = one.read_whole(made.head)) return e;
-        return made;
-    }
-    one.keep_head(made.head);
-    std::shared_ptr<client_stream> flow = std::make_shared<client_stream>(core, one, end);
-    access::flow_of(made.in) = flow, access::flow_of(made.out) = flow;
-    return made;
-}
-
-// The same client on a loop: one pool of connections per client and loop, touched by that loop only.
-
+/// Calls wait here while no connection is free; a new one serves whoever is the first then.
 class loop_pool final : public call_pool, public std::enable_shared_from_this<loop_pool> {
 public:
-    loop_pool(loop& on, address to, const client_options& how)
-        : loop_(on), to_(std::move(to)), options_(how) {}
+    loop_pool(loop& on, std::shared_ptr<client_core> core) : loop_(on), core_(std::move(core)) {}
 
     void start(std::shared_ptr<flow> call) {
-        if (is_shut_) return loop_.abandon(*call, failed(errc::stopped, "server"));
-        if (!call->is_open()) return go_on(); // it has timed out meanwhile
-        while (!idle_.empty()) {
-            std::uint64_t id = idle_.back();
-            idle_.pop_back();
-            call->reused = true;
-            if (loop_.ask(id, call)) return;
-        }
-        call->reused = false;
-        if (open_ >= options_.max_connections_count) return waiting_.push_back(std::move(call));
-        ++open_;
-        dialing_.push_back(call);
-        dial(std::move(call), loop_.now() + options_.connect_timeout.count(), 1);
+        waiting_.push_back(std::move(call));
+        serve();
+    }
+    /// Its client is gone: what is at work goes on, and nothing is kept behind it.
+    void forget() {
+        is_forgotten_ = true;
+        serve();
     }
 
     void freed(std::uint64_t id) override {
         idle_.push_back(id);
-        go_on();
+        serve_soon();
     }
     void lost(std::uint64_t id) override {
         --open_;
-        for (std::size_t i = 0; i < idle_.size(); ++i)
-            if (idle_[i] == id) idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(i--));
-        go_on();
+        for (std::size_t i = idle_.size(); i-- > 0;)
+            if (idle_[i] == id) idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(i));
+        serve_soon();
     }
-    /// The server closed a kept connection meanwhile; nothing was answered, and asking twice does
-    /// no harm (RFC 9110 9.2.2).
+    /// As client_exchange::may_retry(), for a kept connection that was closed meanwhile.
     bool retries(const std::shared_ptr<flow>& call) override {
-        const request_state& r = access::state(call->req);
-        bool cut = !call->why_in || call->why_in == errc::cut_off;
-        if (is_shut_ || !call->reused || call->heard || !is_idempotent(r.method) || !cut || plan_request(r).sends)
-            return false;
-        call->reused = false, call->in_done = false, call->why_in = error();
+        bool is_cut = !call->why_in || call->why_in == errc::cut_off;
+        bool may = call->reused && !call->heard && !call->used_up && is_cut;
+        may = may && (call->bytes_out == 0 || is_idempotent(access::state(call->req).method));
+        if (is_shut_ || !may) return false;
+        call->reused = call->in_done = false, call->why_in = error();
         waiting_.insert(waiting_.begin(), call);
-        go_on();
+        serve_soon();
         return true;
     }
     void shut() override {
         is_shut_ = true;
         std::vector<std::shared_ptr<flow>> left;
         left.swap(waiting_);
-        for (auto& call : dialing_) left.push_back(std::move(call));
-        dialing_.clear();
         for (auto& call : left) loop_.abandon(*call, failed(errc::stopped, "server"));
     }
 
 private:
+    std::shared_ptr<flow> next() {
+        std::shared_ptr<flow> call = std::move(waiting_.front());
+        waiting_.erase(waiting_.begin());
+        return call;
+    }
+
+    void serve() {
+        while (!is_shut_ && !waiting_.empty()) {
+            if (!waiting_.front()->is_open()) { // it has timed out meanwhile
+                next();
+            } else if (!idle_.empty()) {
+                std::uint64_t id = idle_.back();
+                idle_.pop_back();
+                waiting_.front()->reused = true;
+                if (loop_.ask(id, waiting_.front())) next();
+            } else if (open_ < core_->options.max_connections_count && dialing_ < waiting_.size()) {
+                ++open_, ++dialing_;
+                dial(later(loop_.now(), core_->options.connect_timeout), 1);
+            } else {
+                return;
+            }
+        }
+        if (!is_forgotten_) return;
+        std::vector<std::uint64_t> all;
+        all.swap(idle_);
+        for (std::uint64_t id : all) loop_.drop(id);
+        if (open_ == 0) loop_.forget_pool(core_.get());
+    }
     /// Never from inside of what a connection is doing.
-    void go_on() {
-        if (waiting_.empty()) return;
-        loop_.at(loop_.now(), [self = shared_from_this()] {
-            if (self->waiting_.empty()) return;
-            if (self->idle_.empty() && self->open_ >= self->options_.max_connections_count) return;
-            std::shared_ptr<flow> next = std::move(self->waiting_.front());
-            self->waiting_.erase(self->waiting_.begin());
-            self->start(std::move(next));
-            self->go_on();
-        });
+    void serve_soon() {
+        if (waiting_.empty() && !is_forgotten_) return;
+        loop_.at(loop_.now(), [self = shared_from_this()] { self->serve(); });
     }
 
     /// A full backlog says EAGAIN and nothing is in progress (unix(7)): it is tried again.
-    void dial(std::shared_ptr<flow> call, std::int64_t until, std::int64_t pause) {
-        result<unique_fd> fd = is_shut_ ? failed(errc::stopped, "server") : try_connect(to_);
-        if (!fd && fd.error() == std::errc::resource_unavailable_try_again && loop_.now() < until) {
-            loop_.at(loop_.now() + pause,
-                     [self = shared_from_this(), call = std::move(call), until, pause]() mutable {
-                         self->dial(std::move(call), until, pause < 64 ? pause * 2 : pause);
-                     });
-            return;
+    void dial(std::int64_t until, std::int64_t pause) {
+        result<unique_fd> fd = try_connect(core_->where);
+        bool is_full = !fd && fd.error() == std::errc::resource_unavailable_try_again;
+        if (is_full && loop_.now() < until) {
+            auto again = [self = shared_from_this(), until, pause] {
+                self->dial(until, pause < 64 ? pause * 2 : pause);
+            };
+            return loop_.at(loop_.now() + pause, std::move(again));
         }
-        for (std::size_t i = 0; i < dialing_.size(); ++i)
-            if (dialing_[i] == call) dialing_.erase(dialing_.begin() + static_cast<std::ptrdiff_t>(i--));
-        error why;
-        if (!fd) why = fd.error() == std::errc::resource_unavailable_try_again
-                           ? failed(ETIMEDOUT, display(to_) + ": connect: the backlog stays full")
-                           : fd.error();
-        else if (options_.expect_uid && peer_of(fd->get()).uid != *options_.expect_uid)
-            why = failed(errc::wrong_peer, display(to_));
+        --dialing_;
+        error why = fd ? core_->check_peer(fd->get()) : fd.error();
+        if (is_full) why = failed(ETIMEDOUT, core_->name + ": connect: the backlog stays full");
         std::uint64_t id = why ? UINT64_MAX : loop_.adopt_call(*std::move(fd), shared_from_this());
-        if (id == UINT64_MAX && !why) why = failed(ENOMEM, display(to_) + ": epoll_ctl");
+        if (id == UINT64_MAX && !why) why = failed(ENOMEM, core_->name + ": epoll_ctl");
+        if (why) --open_;
+        if (waiting_.empty() && !why) return freed(id);
+        if (waiting_.empty()) return;
+        std::shared_ptr<flow> call = next();
         if (!why) return void(loop_.ask(id, call));
-        --open_;
         loop_.abandon(*call, std::move(why));
-        go_on();
+        serve_soon();
     }
 
     loop& loop_;
-    const address to_;
-    const client_options options_;
+    const std::shared_ptr<client_core> core_;
     std::vector<std::uint64_t> idle_;
-    std::vector<std::shared_ptr<flow>> waiting_, dialing_;
-    std::size_t open_ = 0;
-    bool is_shut_ = false;
+    std::vector<std::shared_ptr<flow>> waiting_;
+    std::size_t open_ = 0, dialing_ = 0; // open_: of them, and those that calls are on or may be
+    bool is_shut_ = false, is_forgotten_ = false;
 };
 
-/// Looks after the deadlines of a call: to its head, and between two pieces where that is wanted.
-struct call_watch {
-    std::weak_ptr<flow> call;
-    std::string where;
-    std::int64_t end, read_ms;
-    bool bounds_body;
-
-    static void set(loop& l, call_watch w, std::int64_t at) {
-        l.at(at, [&l, w = std::move(w)]() mutable { check(l, std::move(w)); });
-    }
-    static void check(loop& l, call_watch w) {
-        std::shared_ptr<flow> f = w.call.lock();
-        if (!f || f->in_done || (!f->on_head && !w.bounds_body && w.end == INT64_MAX)) return;
-        bool reads = f->on_head || w.bounds_body;
-        std::int64_t due = reads ? f->progress + w.read_ms : INT64_MAX;
-        if (w.end < due) due = w.end;
-        if (const request_state& r = access::state(f->req); r.cancel_with.cancelled())
-            return l.fail_call(*f, failed(ECANCELED, w.where));
-        if (l.now() >= due) return l.fail_call(*f, failed(ETIMEDOUT, w.where));
-        if (due - l.now() > 50 && access::state(access::state(f->req).cancel_with)) due = l.now() + 50;
-        set(l, std::move(w), due);
-    }
-};
-
-/// Collects the body of an answer for those who want it whole.
-struct collector {
-    response head;
-    std::string body;
-    body_reader in;
-    std::size_t limit;
-    std::string where;
-    callback<void(result<response>)> done;
-
-    static void run(response head, body_reader in, collector c) {
-        auto self = std::make_shared<collector>(std::move(c));
-        self->head = std::move(head), self->in = std::move(in);
-        self->in.on_data([self](string_view piece) { self->add(piece); },
-                         [self](const error& why) { self->end(why); });
-    }
-
-private:
-    void add(string_view piece) {
-        body.append(piece);
-        if (body.size() > limit && done) end(failed(errc::too_large, where));
-    }
-    void end(error why) {
-        if (!done) return;
-        auto tell = std::exchange(done, {});
-        body_reader gone = std::move(in); // self lives in its callbacks
-        if (why) return tell(std::move(why));
-        access::owned_text(access::body(head)) = std::move(body);
-        tell(std::move(head));
-    }
-};
-
-/// A call on its way to a loop. `told` runs there with the head, or what kept it from coming.
+/// A call on its way to a loop, and its deadlines there. `told` runs with the head, or with what
+/// kept it from coming.
 struct async_call {
-    client_core& core;
-    request req;
-    bool may_upgrade = false, bounds_body = true;
+    std::shared_ptr<client_core> core;
+    std::weak_ptr<flow> of;
+    std::string place;
+    std::int64_t own = 0, end = 0; // the request's timeout bounds a stream as well
+    bool collects = false;         // a silent stream is not slow, a silent answer is
 
-    using heads = callback<void(result<reply>)>;
-
-    void start(const std::shared_ptr<mailbox>& home, heads told) {
+    static void start(const std::shared_ptr<client_core>& core, request&& req, bool collects,
+                      bool upgrades, callback<void(result<reply>)> told) {
+        if (!core->home) return told(failed(EINVAL, core->name + ": a client without a loop"));
         mailbox* here = this_loop();
-        std::shared_ptr<mailbox> to = here && here->of == home->of ? here->shared_from_this() : home;
+        bool is_ours = here && here->of == core->home->of;
+        std::shared_ptr<mailbox> to = is_ours ? here->shared_from_this() : core->home;
         auto f = std::make_shared<flow>(to, UINT64_MAX, std::size_t{1} << 20);
         f->req = std::move(req);
-        f->may_upgrade = may_upgrade, f->max_head_bytes = core.options.max_head_bytes;
-        f->on_head = [f = std::weak_ptr<flow>(f), told = std::move(told)](result<response> res) mutable {
-            if (!res) return told(res.error());
-            told(reply{*std::move(res), access::make_stream<body_reader>(f.lock())});
+        f->may_upgrade = upgrades, f->max_head_bytes = core->options.max_head_bytes;
+        request_state& r = access::state(f->req);
+        async_call call{
+            core, f, core->name + ": " + printable(r.method) + " " + printable(r.target) + ": ",
+            0,    0, collects};
+        f->on_head = [f = call.of, place = call.place,
+                      told = std::move(told)](result<response> res) mutable {
+            std::shared_ptr<flow> on = f.lock();
+            if (res) return told(reply{*std::move(res), access::make_stream<body_reader>(on)});
+            error why(res.error().code(), place + access::place(res.error()));
+            if (on->id != UINT64_MAX) access::mark_sent(why);
+            told(std::move(why));
         };
-        std::string where = core.name + ": " + printable(access::state(f->req).target);
-        error bad = check_sendable(access::state(f->req));
-        if (bad) bad = error(bad.code(), where + ": " + access::place(bad));
-        call_watch watch{f, std::move(where), end_of(access::state(f->req)),
-                         core.options.read_timeout.count(), bounds_body};
-        auto task = [f, bad, watch = std::move(watch), key = &core, to_ = core.where,
-                     how = core.options, box = to.get()]() mutable {
-            loop& l = *static_cast<loop*>(box->at);
-            if (bad) return l.abandon(*f, std::move(bad));
-            f->progress = l.now();
-            std::int64_t first = l.now() + watch.read_ms;
-            if (watch.end != INT64_MAX) watch.end += l.now();
-            if (watch.end < first) first = watch.end;
-            if (access::state(access::state(f->req).cancel_with)) first = l.now();
-            call_watch::set(l, std::move(watch), first);
-            auto& pool = l.pools[key];
-            if (!pool) pool = std::make_shared<loop_pool>(l, to_, how);
-            static_cast<loop_pool&>(*pool).start(std::move(f));
+        core->carried_by(to);
+        auto task = [f, box = to.get(), call = std::move(call)]() mutable {
+            std::move(call).begin(*static_cast<loop*>(box->at), std::move(f));
         };
-        if (!to->post(nullptr, std::move(task))) { // no loop to say it on
-            auto tell = std::exchange(f->on_head, {});
-            tell(failed(errc::stopped, core.name));
-        }
+        if (!to->post(nullptr, std::move(task))) // no loop to say it on
+            std::exchange(f->on_head, {})(failed(errc::stopped, "server"));
     }
 
 private:
-    std::int64_t end_of(const request_state& r) const noexcept {
-        milliseconds total = r.timeout < core.options.total_timeout ? r.timeout
-                                                                    : core.options.total_timeout;
-        return total == milliseconds::max() ? INT64_MAX : total.count();
+    void begin(loop& l, std::shared_ptr<flow> f) && {
+        request_state& r = access::state(f->req);
+        error bad = check_sendable(r, f->may_upgrade);
+        if (!l.takes_mail()) bad = failed(errc::stopped, "server"); // posted just before the end
+        if (bad) return l.abandon(*f, std::move(bad));
+        f->progress = l.now();
+        own = later(l.now(), r.timeout), end = later(l.now(), core->options.total_timeout);
+        std::shared_ptr<call_pool>& pool = l.pool_of(core.get());
+        if (!pool) pool = std::make_shared<loop_pool>(l, core);
+        std::shared_ptr<loop_pool> keeps = std::static_pointer_cast<loop_pool>(pool);
+        std::move(*this).watch(l);
+        keeps->start(std::move(f));
+    }
+
+    /// When to look again. A canceller can't wake this loop: it is asked from time to time.
+    void watch(loop& l) && {
+        std::shared_ptr<flow> f = of.lock();
+        if (!f || f->in_done) return;
+        bool awaits = f->on_head || (collects && f->how != flow::mode::raw);
+        if (f->is_silent_upload()) f->progress = l.now();
+        std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : own;
+        if (awaits && own < due) due = own;
+        if (awaits && end < due) due = end;
+        const canceller& cancel = access::state(f->req).cancel_with;
+        if (cancel.cancelled()) return l.fail_call(*f, failed(ECANCELED, "async call"));
+        if (l.now() >= due) return l.fail_call(*f, failed(ETIMEDOUT, "waiting for the response"));
+        if (access::state(cancel) && due - l.now() > 50) due = l.now() + 50;
+        if (due == INT64_MAX) return;
+        l.at(due, [&l, call = std::move(*this)]() mutable { std::move(call).watch(l); });
     }
 };
+
+/// Reads the body of an answer for those who want it whole.
+inline void collect(reply got, std::shared_ptr<client_core> core,
+                    callback<void(result<response>)> done) {
+    struct whole {
+        reply got;
+        callback<void(result<response>)> done;
+        std::shared_ptr<client_core> core;
+        std::string body{};
+
+        void end(error why) {
+            if (!done) return;
+            auto tell = std::exchange(done, {});
+            body_reader gone = std::move(got.body); // we live in its callbacks
+            if (why) {
+                error placed(why.code(), core->name + ": " + access::place(why));
+                access::mark_sent(placed);
+                return tell(std::move(placed));
+            }
+            access::owned_text(access::body(got.head)) = std::move(body);
+            tell(std::move(got.head));
+        }
+    };
+    auto w = std::make_shared<whole>(whole{std::move(got), std::move(done), std::move(core)});
+    w->got.body.on_data(
+        [w](string_view piece) {
+            if (!w->done) return; // it was too much already
+            if (piece.size() > w->core->options.max_body_bytes - w->body.size())
+                w->end(failed(errc::too_large, "response"));
+            else w->body.append(piece);
+        },
+        [w](const error& why) { w->end(why); });
+}
 
 // [14] FILES --------------------------------------------------------------------------------------
 // A regular file as a response: what the conditions make of it, which part was asked for, and how
@@ -6757,43 +6779,21 @@ inline string_view media_type_of(string_view name) noexcept {
     return "application/octet-stream";
 }
 
-inline bool take_text(string_view& text, string_view wanted) noexcept {
-    if (text.substr(0, wanted.size()) != wanted) return false;
-    text.remove_prefix(wanted.size());
-    return true;
-}
-
-/// Whether `when` is written like this in the form of `text`, which its size tells.
-inline bool is_date_text(string_view text, std::time_t when, const std::tm& t) noexcept {
-    static constexpr const char* days[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
-                                           "Thursday", "Friday", "Saturday"};
-    char imf[29], old[40];
-    put_date(imf, when);
-    if (text.size() == sizeof imf) return text == string_view(imf, sizeof imf);
-    const char *day = imf + 5, *month = imf + 8, *year = imf + 12, *time = imf + 17;
-    if (text.size() > sizeof imf) {
-        std::snprintf(old, sizeof old, "%s, %.2s-%.3s-%.2s %.12s", days[t.tm_wday], day, month,
-                      year + 2, time);
-    } else {
-        if (text[8] == ' ' && imf[5] == '0') imf[5] = ' '; // both are allowed
-        std::snprintf(old, sizeof old, "%.3s %.3s %.2s %.8s %.4s", imf, month, day, time, year);
-    }
-    return text == old;
-}
-
 /// The three forms of RFC 9110 5.6.7. A date is one if it would be written like this again: that
 /// settles widths, names, weekdays and 31 February, without a locale. (Leap seconds are lost.)
 inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) noexcept {
     struct form {
         std::size_t day, month, year, digits, time; // where they begin, in bytes from the end
     };
+    static constexpr const char* days[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                           "Thursday", "Friday", "Saturday"};
     static constexpr form forms[] = {{16, 20, 4, 4, 13}, {24, 21, 17, 4, 12}, {22, 19, 15, 2, 12}};
     const std::size_t size = text.size();
     if (size != 24 && (size < 29 || size > 33)) return {};
     const form& f = forms[(size > 24) + (size > 29)]; // asctime, IMF-fixdate, rfc850
     auto number = [&](std::size_t from_end, std::size_t count) {
         string_view digits = text.substr(size - from_end, count);
-        take_text(digits, " ");
+        if (digits.front() == ' ') digits.remove_prefix(1);
         return static_cast<int>(take_number(digits).value_or(0));
     };
     std::tm t{};
@@ -6808,7 +6808,18 @@ inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) 
     constexpr string_view months = "JanFebMarAprMayJunJulAugSepOctNovDec";
     t.tm_mon = static_cast<int>(months.find(text.substr(size - f.month, 3)) / 3 % 12);
     std::time_t when = ::timegm(&t);
-    return is_date_text(text, when, t) ? std::optional<std::time_t>(when) : std::nullopt;
+    char imf[30] = {}, old[40];
+    put_date(imf, when);
+    const char *day = imf + 5, *month = imf + 8, *shown = imf + 12, *time = imf + 17;
+    if (size > 29)
+        std::snprintf(old, sizeof old, "%s, %.2s-%.3s-%.2s %s", days[t.tm_wday], day, month,
+                      shown + 2, time);
+    if (size == 24) {
+        if (text[8] == ' ' && imf[5] == '0') imf[5] = ' '; // both are allowed
+        std::snprintf(old, sizeof old, "%.3s %.3s %.2s %.8s %.4s", imf, month, day, time, shown);
+    }
+    if (text != (size == 29 ? imf : old)) return {};
+    return when;
 }
 
 /// What a client may know a file's bytes by (RFC 9110 8.8).
@@ -6816,17 +6827,6 @@ struct validators {
     std::string etag;
     std::time_t modified, now;
 };
-
-/// Strong, although nobody reads the bytes: size and time in nanoseconds change with every write,
-/// the inode where a file is replaced. Two writes in place that leave the size, within one tick of
-/// the kernel's clock (at most 10 ms), may share a tag: who cares for that uses rename(2).
-inline validators validators_of(const struct stat& info, std::time_t now) {
-    char tag[64];
-    std::snprintf(tag, sizeof tag, "\"%jx-%jx%08jx-%jx\"", std::uintmax_t(info.st_size),
-                  std::uintmax_t(info.st_mtim.tv_sec), std::uintmax_t(info.st_mtim.tv_nsec),
-                  std::uintmax_t(info.st_ino));
-    return {tag, info.st_mtim.tv_sec, now};
-}
 
 /// The value of a field that is no list; "" where it stands twice: then it says nothing.
 inline string_view sole(const headers& fields, string_view name) noexcept {
@@ -6847,7 +6847,7 @@ inline bool names_tag(const headers& fields, string_view name, string_view etag,
         if (f.value == "*") return true; // there is a file
         for (string_view list = f.value; !list.empty();) {
             string_view tag = next_element(list);
-            if (weakly) take_text(tag, "W/"); // RFC 9110 8.8.3.2
+            if (weakly && tag.substr(0, 2) == "W/") tag.remove_prefix(2); // RFC 9110 8.8.3.2
             if (tag == etag) return true;
         }
     }
@@ -6878,10 +6878,9 @@ struct byte_range {
 /// RFC 9110 14.1.2, 14.2: what is malformed, of another unit or several ranges, is as if not there.
 inline byte_range parse_range(string_view value, std::uint64_t size) noexcept {
     byte_range all{200, 0, size};
-    if (!equal_nocase(value.substr(0, 6), "bytes=")) return all;
-    value.remove_prefix(6);
+    if (!drop_prefix(value, "bytes=")) return all;
     auto first = take_number(value);
-    if (!take_text(value, "-")) return all;
+    if (!drop_prefix(value, "-")) return all;
     auto last = take_number(value);
     if (!value.empty() || (!first && !last) || (first && last && *last < *first)) return all;
     if (!first && *last == 0) return {416, 0, 0};
@@ -6901,33 +6900,6 @@ inline byte_range range_of(const request& req, const validators& v, std::uint64_
         if (known != v.etag && parse_date(known, v.now) != v.modified) return all;
     }
     return parse_range(sole(fields, "Range"), size);
-}
-
-/// What conditions and Range of the request make of a regular file.
-inline response serve_file(unique_fd file, const struct stat& info, const request& req,
-                           string_view name) {
-    std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
-    validators v = validators_of(info, ::time(nullptr));
-    int status = judge(req.method(), req.headers(), v);
-    if (status == 412) return plain_status(412);
-    if (status == 304) return response(304).header("ETag", v.etag);
-    byte_range part = range_of(req, v, size);
-    if (part.status == 416)
-        return plain_status(416).header("Content-Range", "bytes */" + number_text(size));
-    response res(part.status);
-    res.header("Accept-Ranges", "bytes").header("ETag", v.etag);
-    // RFC 9110 8.8.2.1: never later than Date. Before 1970 lie years that the form can't hold.
-    std::time_t shown = v.modified < 0 ? 0 : v.modified < v.now ? v.modified : v.now;
-    char date[29];
-    put_date(date, shown);
-    res.header("Last-Modified", {date, sizeof date});
-    if (std::uint64_t last = part.first + part.length - 1; part.status == 206)
-        res.header("Content-Range", "bytes " + number_text(part.first) + "-" + number_text(last) +
-                                        "/" + number_text(size));
-    if (part.length > 0)
-        access::body(res) = content::file(std::move(file), part.first, part.length);
-    access::set_type(res, media_type_of(name));
-    return res;
 }
 
 /// O_NONBLOCK: a FIFO would wait for its writer. O_NOCTTY: a terminal would become ours.
@@ -6956,7 +6928,8 @@ inline result<unique_fd> open_root(const std::string& folder) {
     return fd;
 }
 
-/// For an opened file, or errno. One that may not be read is as if it weren't there: 404, not 403.
+/// What conditions and Range of the request make of an opened file, or of errno. One that may not
+/// be read is as if it weren't there: 404, not 403.
 inline response serve_opened(unique_fd file, const request& req, string_view name) {
     struct stat info {};
     if (!file || ::fstat(file.get(), &info) != 0) {
@@ -6964,7 +6937,34 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
         return plain_status(is_short ? 503 : 404);
     }
     if (!S_ISREG(info.st_mode)) return plain_status(404);
-    return serve_file(std::move(file), info, req, name);
+    // Strong, although nobody reads the bytes: size and time in nanoseconds change with every
+    // write, the inode where a file is replaced. Two writes in place that leave the size, within
+    // one tick of the kernel's clock (at most 10 ms), may share a tag: who cares for that uses
+    // rename(2).
+    char tag[64], date[29];
+    std::snprintf(tag, sizeof tag, "\"%jx-%jx%08jx-%jx\"", std::uintmax_t(info.st_size),
+                  std::uintmax_t(info.st_mtim.tv_sec), std::uintmax_t(info.st_mtim.tv_nsec),
+                  std::uintmax_t(info.st_ino));
+    const validators v{tag, info.st_mtim.tv_sec, ::time(nullptr)};
+    int status = judge(req.method(), req.headers(), v);
+    if (status == 412) return plain_status(412);
+    if (status == 304) return response(304).header("ETag", tag);
+    std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
+    byte_range part = range_of(req, v, size);
+    if (part.status == 416)
+        return plain_status(416).header("Content-Range", "bytes */" + number_text(size));
+    response res(part.status);
+    res.header("Accept-Ranges", "bytes").header("ETag", tag);
+    // RFC 9110 8.8.2.1: never later than Date. Before 1970 lie years that the form can't hold.
+    put_date(date, v.modified < 0 ? 0 : v.modified < v.now ? v.modified : v.now);
+    res.header("Last-Modified", {date, sizeof date});
+    if (std::uint64_t last = part.first + part.length - 1; part.status == 206)
+        res.header("Content-Range", "bytes " + number_text(part.first) + "-" + number_text(last) +
+                                        "/" + number_text(size));
+    if (part.length > 0)
+        access::body(res) = content::file(std::move(file), part.first, part.length);
+    access::set_type(res, media_type_of(name));
+    return res;
 }
 
 /// Names with "", "." or ".." in them are other spellings: nobody needs them who asks in good
@@ -6975,7 +6975,7 @@ inline bool is_plain_name(string_view name) noexcept {
         string_view segment = name.substr(0, name.find('/'));
         if (segment.empty() || segment == "." || segment == "..") return false;
         name.remove_prefix(segment.size());
-        take_text(name, "/");
+        drop_prefix(name, "/");
     }
     return true;
 }
@@ -7130,7 +7130,7 @@ inline error headers::add(string_view name, string_view value) {
     if (!detail::is_field_value(value))
         return detail::failed(errc::bad_field, "field " + std::string(name));
     if (count_ == room_) {
-        std::unique_ptr<field[]> bigger(new field[room_ ? room_ * 2 : 8]);
+        detail::own<field[]> bigger(new field[room_ ? room_ * 2 : 8]);
         for (std::size_t i = 0; i < count_; ++i) bigger[i] = fields_[i];
         fields_ = std::move(bigger), room_ = room_ ? room_ * 2 : 8;
     }
@@ -7184,8 +7184,7 @@ inline result<memory_builder> memory_builder::create(std::size_t bytes) {
     void* at = bytes ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) : nullptr;
     if (at == MAP_FAILED) return detail::failed(errno, "mmap");
     memory_builder made;
-    made.map_ = {new detail::mapping(std::move(fd), static_cast<char*>(at), bytes),
-                 [](detail::mapping* gone) { delete gone; }};
+    made.map_ = std::make_shared<detail::mapping>(std::move(fd), static_cast<char*>(at), bytes);
     return made;
 }
 
@@ -7217,33 +7216,33 @@ inline content& content::operator=(content&&) noexcept = default;
 inline content::~content() = default;
 
 inline content::content(sealed_memory bytes) : view_(bytes.view()), kind_(kind::view) {
-    source_ = std::make_unique<detail::source>();
+    source_ = detail::make_own<detail::source>();
     source_->memory = std::move(bytes);
 }
 
 inline content::content(body_reader from) : kind_(kind::reader) {
-    source_ = std::make_unique<detail::source>();
+    source_ = detail::make_own<detail::source>();
     source_->reader = std::move(from);
 }
 
 inline content content::literal(string_view forever) {
-    return detail::access::make(kind::view, forever, nullptr);
+    return detail::access::make(kind::view, forever, {});
 }
 
 inline content content::borrowed(string_view bytes, callback<void()> released) {
-    auto from = std::make_unique<detail::source>();
+    auto from = detail::make_own<detail::source>();
     from->released = std::move(released);
     return detail::access::make(kind::view, bytes, std::move(from));
 }
 
 inline content content::file(unique_fd fd, std::uint64_t offset, std::uint64_t length) {
-    auto from = std::make_unique<detail::source>();
+    auto from = detail::make_own<detail::source>();
     from->file = std::move(fd), from->offset = offset, from->length = length;
     return detail::access::make(kind::file, {}, std::move(from));
 }
 
 inline content content::pulled(fill act, std::optional<std::uint64_t> length) {
-    auto from = std::make_unique<detail::source>();
+    auto from = detail::make_own<detail::source>();
     from->fill = std::move(act), from->length = length;
     return detail::access::make(kind::pulled, {}, std::move(from));
 }
@@ -7417,7 +7416,7 @@ inline response& response::status(int status) & {
 
 inline response& response::header(string_view name, string_view value) & {
     error bad = headers().set(name, value);
-    if (bad && !failed_) failed_ = std::make_unique<uds_http::error>(std::move(bad));
+    if (bad && !failed_) failed_ = detail::make_own<uds_http::error>(std::move(bad));
     return *this;
 }
 
@@ -7428,7 +7427,7 @@ inline response& response::body(content body, string_view type) & {
 
 inline response& response::fd(string_view name, unique_fd passed) & {
     if (!detail::is_token(name) || !passed)
-        failed_ = std::make_unique<uds_http::error>(
+        failed_ = detail::make_own<uds_http::error>(
             detail::failed(errc::bad_descriptor, "fd " + detail::printable(name)));
     fds_.push_back({std::string(name), std::move(passed)});
     return *this;
@@ -7577,6 +7576,8 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
     }
     response head(101);
     head.headers() = std::move(extra);
+    for (const char* framing : {"Content-Length", "Transfer-Encoding", "Connection"})
+        head.headers().remove(framing); // a 101 has no body (RFC 9110 15.2.2)
     head.header("Upgrade", protocol);
     {
         detail::hold lock(flow_->guard);
@@ -7643,8 +7644,12 @@ template <class F, class> handler::handler(F function) {
 }
 
 inline server::server(server_options options)
-    : core_(std::make_unique<detail::server_core>(options)) {}
-inline server::~server() { core_->destroy(); }
+    : core_(detail::make_own<detail::server_core>(options)) {}
+inline server::~server() {
+    // A forked child's copy: its paths, threads and epoll are the parent's.
+    if (core_->owner != ::getpid()) (void)core_.release();
+    else core_->destroy();
+}
 
 inline route& server::add(string_view method, string_view pattern, handler h) {
     return core_->add_route(method, pattern, std::move(h));
@@ -7703,7 +7708,7 @@ inline int server::pollable_fd() const {
 inline void server::stop() noexcept { core_->stop(); }
 inline bool server::stopping() const noexcept { return core_->stopping(); }
 inline void server::stop_on(std::initializer_list<int> signals) {
-    core_->stop_signals.assign(signals.begin(), signals.end());
+    for (int number : signals) core_->install_signal(number);
 }
 
 inline void server::post(callback<void()> task, milliseconds delay) {
@@ -7751,21 +7756,46 @@ inline result<response> client::patch(string_view target, content body, string_v
 
 inline result<response> client::send(request& req) {
     result<response> got = response(0);
-    if (error e = detail::fetch_whole(*core_, req, *got)) got = std::move(e);
+    if (error e = send(req, *got)) got = std::move(e);
     return got;
 }
 inline result<response> client::send(request&& req) { return send(req); }
 inline error client::send(request& req, response& reuse) {
-    return detail::fetch_whole(*core_, req, reuse);
+    detail::client_exchange one(*core_, req);
+    error e = one.start();
+    if (!e) e = one.read_whole(reuse);
+    if (e) reuse = response(0); // nobody takes half an answer for one
+    return e;
 }
 
-inline result<reply> client::stream(request&& req) { return detail::fetch_stream(core_, req); }
-inline result<upgraded> client::upgrade(request&& req) { return detail::fetch_upgrade(core_, req); }
+inline result<reply> client::stream(request&& req) {
+    detail::client_exchange one(*core_, req);
+    if (error e = one.start()) return e;
+    reply made{response(0), body_reader()};
+    one.keep_head(made.head);
+    detail::access::flow_of(made.body) = std::make_shared<detail::client_stream>(core_, one);
+    return made;
+}
+
+/// RFC 9110 7.8: a server may ignore Upgrade. Then its response is like others, and not an error.
+inline result<upgraded> client::upgrade(request&& req) {
+    detail::client_exchange one(*core_, req, true);
+    if (error e = one.start()) return e;
+    upgraded made{response(0), body_reader(), body_writer()};
+    if (one.got.status != 101) {
+        if (error e = one.read_whole(made.head)) return e;
+        return made;
+    }
+    one.keep_head(made.head);
+    auto both = std::make_shared<detail::client_stream>(core_, one);
+    detail::access::flow_of(made.in) = both, detail::access::flow_of(made.out) = both;
+    return made;
+}
 inline error client::adopt(unique_fd connected) { return core_->adopt(std::move(connected)); }
 
 inline result<response> get(string_view url) { return send(url, request("GET", "/")); }
 
-/// The target is the URL's, unless that names none but "/".
+/// The target is the URL's, unless that names none but "/": then the request's own stays.
 inline result<response> send(string_view url, request&& req) {
     address where(url);
     if (where.error()) return where.error();
@@ -7785,48 +7815,43 @@ inline client::client(address where, client_options options, server& loop)
 }
 
 inline client::~client() {
-    if (!core_->home) return;
-    auto forget = [key = core_.get(), keeps = core_, box = core_->home.get()] {
-        static_cast<detail::loop*>(box->at)->pools.erase(key);
-    };
-    core_->home->post(nullptr, std::move(forget));
+    for (auto& box : core_->used) // without a lock: nobody calls a client that is destroyed
+        box->post(nullptr, [key = core_.get(), at = box.get()] {
+            detail::loop& l = *static_cast<detail::loop*>(at->at);
+            auto pool = std::static_pointer_cast<detail::loop_pool>(l.pool_of(key));
+            pool ? pool->forget() : l.forget_pool(key);
+        });
 }
 
 inline void client::async_stream(request&& req, callback<void(result<reply>)> done) {
-    if (!core_->home) return done(detail::failed(EINVAL, "a client without a loop"));
-    detail::async_call{*core_, std::move(req), false, false}.start(core_->home, std::move(done));
+    detail::async_call::start(core_, std::move(req), false, false, std::move(done));
 }
 inline void client::async_get(string_view target, callback<void(result<response>)> done) {
     async_send(request("GET", target), std::move(done));
 }
 inline void client::async_send(request&& req, callback<void(result<response>)> done) {
-    if (!core_->home) return done(detail::failed(EINVAL, "a client without a loop"));
     auto head = [core = core_, done = std::move(done)](result<reply> got) mutable {
         if (!got) return done(got.error());
-        detail::collector c{response(), {}, {}, core->options.max_body_bytes, core->name, std::move(done)};
-        detail::collector::run(std::move(got->head), std::move(got->body), std::move(c));
+        detail::collect(*std::move(got), core, std::move(done));
     };
-    detail::async_call{*core_, std::move(req)}.start(core_->home, std::move(head));
+    detail::async_call::start(core_, std::move(req), true, false, std::move(head));
 }
 inline void client::async_upgrade(request&& req, callback<void(result<upgraded>)> done) {
-    if (!core_->home) return done(detail::failed(EINVAL, "a client without a loop"));
-    req.header("Connection", "Upgrade");
     auto head = [core = core_, done = std::move(done)](result<reply> got) mutable {
         if (!got) return done(got.error());
         if (got->head.status() == 101) {
-            auto flow = detail::access::flow_of(got->body);
-            auto out = std::static_pointer_cast<detail::flow>(flow);
-            return done(upgraded{std::move(got->head), std::move(got->body),
-                                 detail::access::make_stream<body_writer>(std::move(out))});
+            auto& both = detail::access::flow_of(got->body);
+            auto out = detail::access::make_stream<body_writer>(
+                std::static_pointer_cast<detail::flow>(both));
+            return done(upgraded{std::move(got->head), std::move(got->body), std::move(out)});
         }
         auto whole = [done = std::move(done)](result<response> res) mutable {
             if (!res) return done(res.error());
             done(upgraded{*std::move(res), {}, {}});
         };
-        detail::collector c{response(), {}, {}, core->options.max_body_bytes, core->name, std::move(whole)};
-        detail::collector::run(std::move(got->head), std::move(got->body), std::move(c));
+        detail::collect(*std::move(got), core, std::move(whole));
     };
-    detail::async_call{*core_, std::move(req), true}.start(core_->home, std::move(head));
+    detail::async_call::start(core_, std::move(req), true, true, std::move(head));
 }
 
 // Files

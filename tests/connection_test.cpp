@@ -30,8 +30,8 @@ struct driver {
     ~driver() {
         if (c.more && c.more->at_work)
             dialog::abandon(shared, *c.more->at_work, failed(errc::stopped, "test"));
-        std::vector<std::shared_ptr<flow>> flows; // they own their mailbox, and it them
-        std::vector<callback<void()>> tasks;
+        row<std::shared_ptr<flow>> flows; // they own their mailbox, and it them
+        detail::row<callback<void()>> tasks;
         home->open = false;
         home->take(flows, tasks);
         this_loop() = nullptr;
@@ -64,8 +64,8 @@ struct driver {
         }
     }
     bool settle() {
-        std::vector<std::shared_ptr<flow>> flows;
-        std::vector<callback<void()>> tasks;
+        row<std::shared_ptr<flow>> flows;
+        detail::row<callback<void()>> tasks;
         home->take(flows, tasks);
         for (const auto& f : flows) {
             f->posted = false;
@@ -388,7 +388,7 @@ TEST_CASE("connection: an idle connection owns no buffer") {
         d.out.clear();
         d.feed(row.input);
         d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        CHECK(d.c.more == nullptr);
+        CHECK(!d.c.more);
     }
 }
 

@@ -26,5 +26,6 @@ int main(int argc, char** argv) {
     app.any("/", echo);
     app.any("/{rest...}", echo);
     app.stop_on({SIGTERM});
-    if (auto error = app.run(argv[1])) return std::fprintf(stderr, "%s\n", error.message().c_str()), 1;
+    if (auto error = app.run(argv[1]))
+        return std::fprintf(stderr, "%s\n", error.message().c_str()), 1;
 }

@@ -1,9 +1,9 @@
 // The server's side of a connection, fed the same bytes whole, byte by byte and in segments. Its
 // answers have to be the same, and as many as there are requests in these bytes.
 //
-// One thing may depend on the cuts (RFC 9110 10.1.1, RFC 9112 9.3): a request that is answered before
-// its body has come. If the body is there already it is passed over; else the connection may end with
-// that answer, which says so.
+// One thing may depend on the cuts (RFC 9110 10.1.1, RFC 9112 9.3): a request that is answered
+// before its body has come. If the body is there already it is passed over; else the connection may
+// end with that answer, which says so.
 #include "driver.hpp"
 
 namespace {
@@ -40,8 +40,10 @@ struct all_shapes : shared_site {
             to.write("one"), to.write(" and two");
             to.end(headers{{"T", "v"}});
         });
-        add("GET", "/cut", [](request&, responder out) { out.stream(response(200)).write("half"); });
-        add("POST", "/early", [](request&, body_reader, responder out) { out.send(text("early")); });
+        add("GET", "/cut",
+            [](request&, responder out) { out.stream(response(200)).write("half"); });
+        add("POST", "/early",
+            [](request&, body_reader, responder out) { out.send(text("early")); });
         add("POST", "/relay", [](request&, body_reader in, responder out) {
             out.send(response(200).body(std::move(in), "text/plain"));
         });
@@ -94,7 +96,8 @@ struct answer_reader {
         do {
             if (out.empty()) return false;
             claim(parse_response_head(out, {16 << 10, 0, 100}, method, fields.data(), h) ==
-                      parsed::done, "an answer is a whole head");
+                      parsed::done,
+                  "an answer is a whole head");
             out.remove_prefix(h.size);
         } while (h.status == 100);
         got = answer();
@@ -139,7 +142,7 @@ std::vector<std::string> methods_in(string_view bytes) {
         body_decoder decoder;
         decoder.start(h.how, h.length);
         parsed at = parsed::more;
-        for (string_view piece; at == parsed::more; )
+        for (string_view piece; at == parsed::more;)
             if ((at = decoder.next(bytes, piece)) == parsed::more && bytes.empty()) break;
         if (at != parsed::done || !h.persistent) break;
     }

@@ -62,8 +62,8 @@ struct driver {
         feed({});
     }
     bool settle() {
-        std::vector<std::shared_ptr<flow>> flows;
-        std::vector<callback<void()>> tasks;
+        row<std::shared_ptr<flow>> flows;
+        row<callback<void()>> tasks;
         home->take(flows, tasks);
         for (const auto& f : flows) {
             f->posted = false;
@@ -76,6 +76,15 @@ struct driver {
         return !flows.empty();
     }
 
+    /// All that a socket with endless room would take.
+    void collect() {
+        out.append(lent.out.view());
+        lent.out.clear();
+        if (!c.more || !c.more->has_tail) return;
+        out.append(access::text(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at)));
+        c.more->has_tail = false, c.more->tail = content();
+    }
+
 private:
     void take(std::string bytes) {
         for (bool again = true; again && !is_over();) {
@@ -85,15 +94,6 @@ private:
             bytes.clear();
             collect();
         }
-    }
-    /// All that a socket with endless room would take.
-    void collect() {
-        out.append(lent.out.view());
-        lent.out.clear();
-        if (!c.more || !c.more->has_tail) return;
-        out.append(
-            access::text(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at)));
-        c.more->has_tail = false, c.more->tail = content();
     }
 };
 

@@ -41,7 +41,8 @@ void check_response(const headers& fields, int status, std::uint64_t size) {
     std::vector<field> read(300);
     head h;
     const exact wire(out.view());
-    claim(parse_response_head(wire.view(), {1 << 20, 0, 300}, "GET", read.data(), h) == parsed::done,
+    claim(parse_response_head(wire.view(), {1 << 20, 0, 300}, "GET", read.data(), h) ==
+              parsed::done,
           "what is written can be read");
     claim(h.size == out.size() && h.status == status, "one head, of that status");
     if (plan.states_length && status / 100 == 2 && status != 204)
@@ -66,7 +67,8 @@ void check_request(const headers& fields, string_view method, string_view target
     head h;
     const exact wire(out.view());
     const parsed got = parse_request_head(wire.view(), {1 << 20, 1 << 20, 300}, read.data(), h);
-    // Host and Expect are the program's own, and may be what a server refuses: never what it misreads.
+    // Host and Expect are the program's own, and may be what a server refuses: never what it
+    // misreads.
     if (got == parsed::bad) return;
     claim(got == parsed::done && h.size == out.size(), "one request");
     claim(h.method == method && h.target == target, "the one that was meant");

@@ -1,11 +1,13 @@
 // What the fuzz targets share. A target ends in abort() where a claim doesn't hold; reading beyond
-// an input is the address sanitizer's to find, so inputs are copied to blocks of exactly their size.
+// an input is the address sanitizer's to find, so inputs are copied to blocks of exactly their
+// size.
 #pragma once
 
 #include "uds_http.hpp"
 
 #include <cstdio>
 #include <cstdlib>
+#include <vector>
 
 namespace fuzz {
 

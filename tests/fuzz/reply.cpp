@@ -14,6 +14,30 @@ struct no_pool final : call_pool {
     void shut() override {}
 };
 
+/// The body of a request, given piece by piece.
+struct canned final : inflow {
+    callback<void(string_view)> piece;
+    callback<void(const error&)> done;
+    headers none;
+    bool paused = false, dropped = false;
+
+    void on_data(callback<void(string_view)> p, callback<void(const error&)> d) override {
+        piece = std::move(p), done = std::move(d);
+    }
+    void pause(bool stop) override { paused = stop; }
+    const headers& trailers() override { return none; }
+    result<std::size_t> read(char*, std::size_t) override { return failed(EINVAL, "fuzz"); }
+    void drop_reader() override { dropped = true; }
+    raw_stream release() override { return raw_stream(); }
+
+    void give(string_view bytes) {
+        if (piece && !dropped) piece(bytes);
+    }
+    void end() {
+        if (auto tell = std::exchange(done, {}); tell && !dropped) tell(error());
+    }
+};
+
 struct heard {
     std::string head, body, end;
     int heads = 0, ends = 0, kept = 0;
@@ -51,6 +75,27 @@ server_options limits_of_ours() {
     return options;
 }
 
+/// One request and nothing behind it: what is behind would be the next one's beginning.
+void check_sent(string_view out, string_view method) {
+    field fields[20];
+    head h;
+    claim(parse_request_head(out, {4096, 4096, 20}, fields, h) == parsed::done, "a whole head");
+    claim(h.method == method, "of that method");
+    out.remove_prefix(h.size);
+    body_decoder decoder;
+    decoder.start(h.how, h.length);
+    std::string body;
+    parsed got = parsed::more;
+    do {
+        string_view piece;
+        got = decoder.next(out, piece);
+        body += piece;
+    } while (got == parsed::more && !out.empty());
+    claim(got == parsed::done, "a whole body");
+    claim(body == (method == "PUT" ? "one two" : ""), "the body that was given");
+    claim(out.empty(), "nothing behind a request");
+}
+
 heard run(string_view bytes, const char* method, std::size_t most) {
     static shared_site none{limits_of_ours()};
     driver loop(none);
@@ -62,16 +107,31 @@ heard run(string_view bytes, const char* method, std::size_t most) {
     f->on_head = [&me, weak = std::weak_ptr<flow>(f)](result<response> res) {
         hear(me, weak.lock(), std::move(res));
     };
+    auto body = std::make_shared<canned>();
+    if (method[0] == 'P') {
+        body_reader source;
+        access::flow_of(source) = body;
+        f->req.body(content(std::move(source)), "");
+    }
     loop.c.calls = true, loop.c.at = phase::kept;
     loop.c.kept().pool = pool;
     loop.talk().ask(f);
+    loop.collect();
     cutter cuts(bytes);
+    const bool ends_first = cuts.next(2) == 1; // the body is whole before the answer comes
+    body->give("one ");
+    loop.feed({});
+    body->give("two");
+    if (ends_first) body->end();
+    loop.feed({});
     while (!bytes.empty() && !loop.is_over() && !pool->kept) {
         const std::size_t size = most == 0 ? bytes.size() : cuts.next(most);
         loop.feed(bytes.substr(0, size));
         bytes.remove_prefix(size < bytes.size() ? size : bytes.size());
     }
+    body->end();
     if (!pool->kept) loop.end();
+    if (pool->kept || ends_first) check_sent(loop.out, method);
     dialog::abandon(loop.shared, *f, failed(errc::cut_off, "connection"));
     claim(me.seen.heads == 1, "a call is told of once");
     claim(me.seen.ends <= 1, "and so is the end of its body");

@@ -18,8 +18,7 @@ void check_accepted(string_view in, const head_limits& limits, const field* fiel
     claim(h.target.size() <= limits.max_target_bytes, "no longer target than allowed");
     string_view head = in.substr(0, h.size);
     while (head.substr(0, 2) == "\r\n") head.remove_prefix(2);
-    const std::string line =
-        std::string(h.method) + " " + std::string(h.target) + " HTTP/1.";
+    const std::string line = std::string(h.method) + " " + std::string(h.target) + " HTTP/1.";
     claim(head.substr(0, line.size()) == line, "the request line");
     claim(is_digit(head[line.size()]), "a minor version");
     claim(head.substr(line.size() + 1, 2) == "\r\n", "the request line's end");
@@ -27,8 +26,7 @@ void check_accepted(string_view in, const head_limits& limits, const field* fiel
     check_framing(h, fields);
     claim(is_name(h.method) && is_authority(h.host), "a method and a host");
     unsigned hosts = 0;
-    for (std::size_t n = 0; n < h.fields_count; ++n)
-        hosts += equal_nocase(fields[n].name, "host");
+    for (std::size_t n = 0; n < h.fields_count; ++n) hosts += equal_nocase(fields[n].name, "host");
     claim(hosts == 1 || (hosts == 0 && h.version == 10), "one Host");
     claim(path_of(h.target).size() + query_of(h.target).size() <= h.target.size() + 1,
           "path and query lie in the target");
@@ -53,7 +51,8 @@ void check(string_view bytes, const head_limits& limits) {
             claim(early == parsed::more, "a part of a good head is no more than a part");
         else if (got == parsed::done)
             claim(early == got && part.size == whole.size && part.how == whole.how &&
-                      part.length == whole.length, "what follows a head doesn't matter");
+                      part.length == whole.length,
+                  "what follows a head doesn't matter");
         else if (early != parsed::more)
             claim(early == got && part.status == whole.status, "a refusal doesn't change");
     }

@@ -13,7 +13,8 @@ void check_accepted(string_view in, string_view method, const field* fields, con
     claim(head.substr(0, 7) == "HTTP/1.", "a version");
     check_fields(head.substr(head.find("\r\n") + 2), fields, h.fields_count);
     check_framing(h, fields);
-    const bool is_bodiless = method == "HEAD" || h.status < 200 || h.status == 204 || h.status == 304;
+    const bool is_bodiless =
+        method == "HEAD" || h.status < 200 || h.status == 204 || h.status == 304;
     claim(!is_bodiless || h.how == framing::none, "no body (RFC 9112 6.3)");
     claim(h.how != framing::until_close || !h.persistent, "what ends with the stream ends it");
 }
@@ -22,20 +23,19 @@ void check(string_view bytes, string_view method, const head_limits& limits) {
     const exact input(bytes);
     std::vector<field> fields(limits.max_fields_count), others(fields);
     head whole, part;
-    const parsed got =
-        parse_response_head(input.view(), limits, method, fields.data(), whole);
+    const parsed got = parse_response_head(input.view(), limits, method, fields.data(), whole);
     claim((got == parsed::bad) == (whole.why != nullptr), "a refusal says why");
     if (got == parsed::done) check_accepted(input.view(), method, fields.data(), whole);
     cutter cuts(bytes);
     for (int n = 0; n < 6 && !bytes.empty(); ++n) {
         const exact begun(bytes.substr(0, cuts.next(bytes.size()) - 1));
-        const parsed early =
-            parse_response_head(begun.view(), limits, method, others.data(), part);
+        const parsed early = parse_response_head(begun.view(), limits, method, others.data(), part);
         if (got == parsed::done && begun.view().size() < whole.size)
             claim(early == parsed::more, "a part of a good head is no more than a part");
         else if (got == parsed::done)
             claim(early == got && part.size == whole.size && part.how == whole.how &&
-                      part.length == whole.length, "what follows a head doesn't matter");
+                      part.length == whole.length,
+                  "what follows a head doesn't matter");
         else if (early != parsed::more)
             claim(early == got && part.status == whole.status, "a refusal doesn't change");
     }
