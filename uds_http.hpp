@@ -941,8 +941,6 @@ struct client_options {
     std::size_t max_connections_count = 16; // then callers wait
     std::optional<uid_t> expect_uid{};      // who must have called listen(); else wrong_peer
     microseconds busy_poll{0};              // spin this long for an answer before sleeping
-    std::uint64_t max_body_fd_bytes = 0;    // bodies by descriptor; 0: not asked for
-    std::size_t max_fds_count = 0;
 };
 
 struct reply {
@@ -3749,7 +3747,7 @@ public:
     }
 
     /// The client's role: sends a request, whose answer settles `f`.
-    void ask(std::shared_ptr<flow> f) {
+    void ask(const std::shared_ptr<flow>& f) {
         request_state& r = access::state(f->req);
         box& b = c_.kept();
         b.plan = plan_request(r), b.at_work = f;
@@ -5990,7 +5988,9 @@ struct wire : move_only {
     static constexpr std::size_t max_fields_count = 256;
 
     unique_fd fd;
-    const std::size_t room; // of `in`; pages that nothing was read into cost nothing
+    const std::size_t usual_room; // of `in`; pages that nothing was read into cost nothing
+    const std::size_t most_room;  // an answer that comes while its request is still being sent
+    std::size_t room = usual_room;
     std::unique_ptr<char[]> in;
     std::size_t begin = 0, end = 0; // of what is unread in it
     buffer out;
@@ -6004,8 +6004,8 @@ struct wire : move_only {
 
     wire(unique_fd connected, const client_options& options)
         : fd(std::move(connected)),
-          room(options.max_head_bytes < (128 << 10) ? 128 << 10 : options.max_head_bytes),
-          in(new char[room]), spin(options.busy_poll) {}
+          usual_room(options.max_head_bytes < (128 << 10) ? 128 << 10 : options.max_head_bytes),
+          most_room(usual_room + options.max_body_bytes), in(new char[usual_room]), spin(options.busy_poll) {}
 
     string_view unread() const noexcept { return {in.get() + begin, end - begin}; }
 
@@ -6017,6 +6017,7 @@ struct wire : move_only {
 
     void start(const bounds& limits) noexcept {
         within = limits, begin = end = 0, ended = watches = true;
+        if (room > usual_room) in.reset(new char[room = usual_room]);
     }
 
     /// SO_RCVTIMEO for the next recv(2): 0 or errno. Too early by a sixteenth saves most calls, and
@@ -6056,17 +6057,22 @@ struct wire : move_only {
     }
 
     /// A 4xx or 5xx that came before the body had left; the server may not read on. An answer of
-    /// another kind (of an echo) may begin as early, and needs the rest.
-    bool refused() noexcept {
-        if (!watches) return false;
-        int why = receive_some(MSG_DONTWAIT);
-        string_view got = unread();
-        if (why == cut_short || got.size() > 9) watches = false;
-        return got.size() > 9 && got[9] >= '4'; // "HTTP/1.1 4"
+    /// another kind (of an echo) is read meanwhile, or both sides would wait for each other.
+    bool refused() {
+        if (end == room) make_room();
+        if (end == room || receive_some(MSG_DONTWAIT) == cut_short) watches = false;
+        return end - begin > 9 && in[begin + 9] >= '4'; // "HTTP/1.1 4"
+    }
+    void make_room() {
+        std::size_t more = room * 2 < most_room ? room * 2 : most_room;
+        if (more == room) return;
+        std::unique_ptr<char[]> larger(new char[more]);
+        std::memcpy(larger.get(), in.get(), end);
+        in = std::move(larger), room = more;
     }
 
     /// All of `parts`, which it uses up: 0, EPIPE (nobody reads on), or errno.
-    int send(iovec* parts, int count, std::uint64_t& sent) noexcept {
+    int send(iovec* parts, int count, std::uint64_t& sent) {
         while (count > 0) {
             ssize_t n = transmit(fd.get(), parts, count, MSG_DONTWAIT);
             if (n < 0) {
@@ -6074,7 +6080,7 @@ struct wire : move_only {
                 short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
                 if (int why = wait_ready(fd.get(), events, within.next(), within.cancel))
                     return why;
-                if (refused()) return EPIPE;
+                if (watches && refused()) return EPIPE;
                 continue;
             }
             sent += static_cast<std::uint64_t>(n);
@@ -6152,7 +6158,8 @@ struct client_core {
         }
     }
 
-    /// For a place that is counted already, and given back if it fails.
+    /// For a place that is counted already, and given back if it fails. connect(2) has its own
+    /// limit: it waits for a place in the backlog (listen(2)).
     error connect(std::unique_ptr<wire>& on, const bounds& within) {
         result<unique_fd> fd = failed(ENOTCONN, name + ": the adopted connection has ended");
         deadline end = deadline::after(options.connect_timeout).sooner(within.end);
@@ -6554,6 +6561,7 @@ public:
         serve();
     }
 
+    // Called while the connection is at work: what follows from them waits for its turn.
     void freed(std::uint64_t id) override {
         idle_.push_back(id);
         serve_soon();
@@ -6593,10 +6601,11 @@ private:
         while (!is_shut_ && !waiting_.empty()) {
             if (!waiting_.front()->is_open()) { // it has timed out meanwhile
                 next();
-            } else if (!idle_.empty()) {
+            } else if (!idle_.empty()) { // the one used last is the least likely to be stale
                 std::uint64_t id = idle_.back();
                 idle_.pop_back();
                 waiting_.front()->reused = true;
+                // False: its end, which epoll has not told yet; lost() will count it.
                 if (loop_.ask(id, waiting_.front())) next();
             } else if (open_ < core_->options.max_connections_count && dialing_ < waiting_.size()) {
                 ++open_, ++dialing_;
@@ -6649,46 +6658,90 @@ private:
     bool is_shut_ = false, is_forgotten_ = false;
 };
 
-/// A call on its way to a loop, and its deadlines there. `told` runs with the head, or with what
-/// kept it from coming.
+/// Reads the body of an answer for those who want it whole.
+struct collector {
+    reply got;
+    std::size_t max_bytes;
+    callback<void(result<reply>)> told;
+    std::string body{};
+
+    static void start(collector from) {
+        auto c = std::make_shared<collector>(std::move(from));
+        c->got.body.on_data([c](string_view piece) { c->add(piece); },
+                            [c](const error& why) { c->end(why); });
+    }
+
+private:
+    void add(string_view piece) {
+        if (!told) return; // it was too much already
+        if (piece.size() > max_bytes - body.size()) end(failed(errc::too_large, "the response"));
+        else body.append(piece);
+    }
+    void end(const error& why) {
+        if (!told) return;
+        auto tell = std::exchange(told, {});
+        body_reader gone = std::move(got.body); // this object lives in its callbacks
+        if (why) return tell(why);
+        access::owned_text(access::body(got.head)) = std::move(body);
+        tell(std::move(got));
+    }
+};
+
+/// A call on its way to a loop, and its deadlines there.
 struct async_call {
+    enum class wants : unsigned char { stream, whole, upgrade };
+
     std::shared_ptr<client_core> core;
     std::weak_ptr<flow> of;
-    std::string place;
-    std::int64_t own = 0, end = 0; // the request's timeout bounds a stream as well
-    bool collects = false;         // a silent stream is not slow, a silent answer is
+    wants what;
+    std::int64_t own = 0, end = 0; // ms, of the loop's clock; `own` bounds a stream as well
 
-    static void start(const std::shared_ptr<client_core>& core, request&& req, bool collects,
-                      bool upgrades, callback<void(result<reply>)> told) {
+    /// `told` runs once, with the head (the body in it, if that was wanted) or what kept it away.
+    static void start(const std::shared_ptr<client_core>& core, request&& req, wants what,
+                      callback<void(result<reply>)> told) {
         if (!core->home) return told(failed(EINVAL, core->name + ": a client without a loop"));
         mailbox* here = this_loop();
         bool is_ours = here && here->of == core->home->of;
         std::shared_ptr<mailbox> to = is_ours ? here->shared_from_this() : core->home;
         auto f = std::make_shared<flow>(to, UINT64_MAX, std::size_t{1} << 20);
         f->req = std::move(req);
-        f->may_upgrade = upgrades, f->max_head_bytes = core->options.max_head_bytes;
-        request_state& r = access::state(f->req);
-        async_call call{
-            core, f, core->name + ": " + printable(r.method) + " " + printable(r.target) + ": ",
-            0,    0, collects};
-        f->on_head = [f = call.of, place = call.place,
-                      told = std::move(told)](result<response> res) mutable {
-            std::shared_ptr<flow> on = f.lock();
-            if (res) return told(reply{*std::move(res), access::make_stream<body_reader>(on)});
-            error why(res.error().code(), place + access::place(res.error()));
-            if (on->id != UINT64_MAX) access::mark_sent(why);
-            told(std::move(why));
-        };
+        f->may_upgrade = what == wants::upgrade;
+        f->max_head_bytes = core->options.max_head_bytes;
+        async_call call{core, f, what};
+        f->on_head = call.teller(access::state(f->req), std::move(told));
         core->carried_by(to);
         auto task = [f, box = to.get(), call = std::move(call)]() mutable {
-            std::move(call).begin(*static_cast<loop*>(box->at), std::move(f));
+            std::move(call).begin(*static_cast<loop*>(box->at), f);
         };
         if (!to->post(nullptr, std::move(task))) // no loop to say it on
             std::exchange(f->on_head, {})(failed(errc::stopped, "server"));
     }
 
 private:
-    void begin(loop& l, std::shared_ptr<flow> f) && {
+    /// Says which socket and request an error is about, and collects what is wanted whole.
+    callback<void(result<response>)> teller(const request_state& r,
+                                            callback<void(result<reply>)> told) {
+        std::string place =
+            core->name + ": " + printable(r.method) + " " + printable(r.target) + ": ";
+        auto tell = [on = of, place = std::move(place),
+                     told = std::move(told)](result<reply> got) mutable {
+            if (got) return told(std::move(got));
+            error why(got.error().code(), place + access::place(got.error()));
+            if (std::shared_ptr<flow> f = on.lock(); f && f->id != UINT64_MAX)
+                access::mark_sent(why);
+            told(std::move(why));
+        };
+        return [on = of, what = what, max = core->options.max_body_bytes,
+                tell = std::move(tell)](result<response> res) mutable {
+            if (!res) return tell(res.error());
+            bool goes_on = what == wants::stream || res->status() == 101;
+            reply got{*std::move(res), access::make_stream<body_reader>(on.lock())};
+            if (goes_on) return tell(std::move(got));
+            collector::start({std::move(got), max, std::move(tell)});
+        };
+    }
+
+    void begin(loop& l, const std::shared_ptr<flow>& f) && {
         request_state& r = access::state(f->req);
         error bad = check_sendable(r, f->may_upgrade);
         if (!l.takes_mail()) bad = failed(errc::stopped, "server"); // posted just before the end
@@ -6697,16 +6750,17 @@ private:
         own = later(l.now(), r.timeout), end = later(l.now(), core->options.total_timeout);
         std::shared_ptr<call_pool>& pool = l.pool_of(core.get());
         if (!pool) pool = std::make_shared<loop_pool>(l, core);
-        std::shared_ptr<loop_pool> keeps = std::static_pointer_cast<loop_pool>(pool);
+        auto keeps = std::static_pointer_cast<loop_pool>(pool); // the list of pools may move
         std::move(*this).watch(l);
-        keeps->start(std::move(f));
+        keeps->start(f);
     }
 
-    /// When to look again. A canceller can't wake this loop: it is asked from time to time.
+    /// When to look again. A silent stream is not slow, a silent answer is. A canceller can't wake
+    /// this loop: it is asked from time to time.
     void watch(loop& l) && {
         std::shared_ptr<flow> f = of.lock();
         if (!f || f->in_done) return;
-        bool awaits = f->on_head || (collects && f->how != flow::mode::raw);
+        bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
         if (f->is_silent_upload()) f->progress = l.now();
         std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : own;
         if (awaits && own < due) due = own;
@@ -6719,39 +6773,6 @@ private:
         l.at(due, [&l, call = std::move(*this)]() mutable { std::move(call).watch(l); });
     }
 };
-
-/// Reads the body of an answer for those who want it whole.
-inline void collect(reply got, std::shared_ptr<client_core> core,
-                    callback<void(result<response>)> done) {
-    struct whole {
-        reply got;
-        callback<void(result<response>)> done;
-        std::shared_ptr<client_core> core;
-        std::string body{};
-
-        void end(error why) {
-            if (!done) return;
-            auto tell = std::exchange(done, {});
-            body_reader gone = std::move(got.body); // we live in its callbacks
-            if (why) {
-                error placed(why.code(), core->name + ": " + access::place(why));
-                access::mark_sent(placed);
-                return tell(std::move(placed));
-            }
-            access::owned_text(access::body(got.head)) = std::move(body);
-            tell(std::move(got.head));
-        }
-    };
-    auto w = std::make_shared<whole>(whole{std::move(got), std::move(done), std::move(core)});
-    w->got.body.on_data(
-        [w](string_view piece) {
-            if (!w->done) return; // it was too much already
-            if (piece.size() > w->core->options.max_body_bytes - w->body.size())
-                w->end(failed(errc::too_large, "response"));
-            else w->body.append(piece);
-        },
-        [w](const error& why) { w->end(why); });
-}
 
 // [14] FILES --------------------------------------------------------------------------------------
 // A regular file as a response: what the conditions make of it, which part was asked for, and how
@@ -7824,34 +7845,30 @@ inline client::~client() {
 }
 
 inline void client::async_stream(request&& req, callback<void(result<reply>)> done) {
-    detail::async_call::start(core_, std::move(req), false, false, std::move(done));
+    detail::async_call::start(core_, std::move(req), detail::async_call::wants::stream,
+                              std::move(done));
 }
 inline void client::async_get(string_view target, callback<void(result<response>)> done) {
     async_send(request("GET", target), std::move(done));
 }
 inline void client::async_send(request&& req, callback<void(result<response>)> done) {
-    auto head = [core = core_, done = std::move(done)](result<reply> got) mutable {
+    auto told = [done = std::move(done)](result<reply> got) mutable {
         if (!got) return done(got.error());
-        detail::collect(*std::move(got), core, std::move(done));
+        done(std::move(got->head));
     };
-    detail::async_call::start(core_, std::move(req), true, false, std::move(head));
+    detail::async_call::start(core_, std::move(req), detail::async_call::wants::whole,
+                              std::move(told));
 }
 inline void client::async_upgrade(request&& req, callback<void(result<upgraded>)> done) {
-    auto head = [core = core_, done = std::move(done)](result<reply> got) mutable {
+    auto told = [done = std::move(done)](result<reply> got) mutable {
         if (!got) return done(got.error());
-        if (got->head.status() == 101) {
-            auto& both = detail::access::flow_of(got->body);
-            auto out = detail::access::make_stream<body_writer>(
-                std::static_pointer_cast<detail::flow>(both));
-            return done(upgraded{std::move(got->head), std::move(got->body), std::move(out)});
-        }
-        auto whole = [done = std::move(done)](result<response> res) mutable {
-            if (!res) return done(res.error());
-            done(upgraded{*std::move(res), {}, {}});
-        };
-        detail::collect(*std::move(got), core, std::move(whole));
+        upgraded made{std::move(got->head), std::move(got->body), {}};
+        auto& both = detail::access::flow_of(made.in); // one object reads and writes
+        if (made) detail::access::flow_of(made.out) = std::static_pointer_cast<detail::flow>(both);
+        done(std::move(made));
     };
-    detail::async_call::start(core_, std::move(req), true, true, std::move(head));
+    detail::async_call::start(core_, std::move(req), detail::async_call::wants::upgrade,
+                              std::move(told));
 }
 
 // Files

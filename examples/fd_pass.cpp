@@ -1,6 +1,5 @@
 // fd_pass: a body that crosses as a sealed memfd, without a copy; as bytes to who can't ask for it.
 //     $ build/examples/fd_pass /tmp/fd.sock &
-//     $ build/examples/fetch --body-fd http+unix://%2Ftmp%2Ffd.sock/big/1000000000 | wc -c
 //     $ examples/fd_pass_peer.py /tmp/fd.sock /big/1000000000
 //     $ curl --unix-socket /tmp/fd.sock http://localhost/big/1000000000 | wc -c
 #include "uds_http.hpp"

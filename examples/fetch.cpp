@@ -25,7 +25,6 @@ constexpr const char* usage =
     "  --timeout MS     for everything together\n"
     "  --repeat N       N times on one connection; prints figures only\n"
     "  --busy-poll US   spin so many microseconds for an answer before sleeping\n"
-    "  --body-fd        take the body as a descriptor where the server can\n"
     "  --version, --help\n";
 
 struct arguments {
@@ -56,7 +55,7 @@ unsigned number(const char* text, unsigned low, unsigned high) {
 
 bool parse(int argc, char** argv, arguments& given) {
     constexpr option flags[] = {{"timeout", 1, nullptr, 't'},   {"repeat", 1, nullptr, 'r'},
-                                {"busy-poll", 1, nullptr, 'b'}, {"body-fd", 0, nullptr, 'f'},
+                                {"busy-poll", 1, nullptr, 'b'},
                                 {"version", 0, nullptr, 'v'},   {"help", 0, nullptr, 'h'},
                                 {nullptr, 0, nullptr, 0}};
     for (int flag; (flag = getopt_long(argc, argv, "X:H:d:io:", flags, nullptr)) != -1;) {
@@ -188,7 +187,6 @@ int main(int argc, char** argv) {
     http::client_options options;
     options.busy_poll = given.busy_poll;
     options.max_body_bytes = SIZE_MAX; // the user of a tool knows what is too much
-    options.max_body_fd_bytes = given['f'] ? UINT64_MAX : 0;
     if (given.timeout.count()) options.connect_timeout = options.read_timeout = given.timeout;
     http::client api(given.url, options);
     auto req = request_of(given);

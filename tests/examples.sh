@@ -90,8 +90,6 @@ ends_well upload
 serve fd_pass
 same 'fd_pass: bytes' 1000000 "$(get "$socket" http://localhost/big/1000000 | tr -d -c x | wc -c)"
 same 'fd_pass: fetch' 1000000 "$("$fetch" "$(url "$socket" /big/1000000)" | tr -d -c x | wc -c)"
-same 'fd_pass: fetch --body-fd' 1000000 "$("$fetch" --body-fd "$(url "$socket" /big/1000000)" | tr -d -c x | wc -c)"
-same 'fd_pass: Body-Fd' 1 "$("$fetch" -i --body-fd "$(url "$socket" /big/1000000)" | grep -aic '^body-fd: length=1000000')"
 same 'fd_pass: Python' '1000000 bytes by descriptor' "$(/usr/bin/python3 examples/fd_pass_peer.py "$socket" /big/1000000 2>/dev/null)"
 ends_well fd_pass
 
