@@ -59,6 +59,21 @@ examples: $(EXAMPLES:%=$(BUILD)/examples/%) ## build, run and check each example
 interop: $(BUILD)/examples/hello $(BUILD)/examples/fetch ## other people's clients and servers, from Debian's packages
 	@tests/interop/run.sh
 
+fuzz: ## libFuzzer targets, FUZZ_SECONDS=60 for all of them
+	@tests/fuzz.sh
+
+differential: ## raw bytes against Go, Node, nginx and h11: who takes them for what
+	@tests/differential.sh
+
+soak: ## good and hostile load, SOAK_SECONDS=60: no leak, no wrong answer
+	@tests/soak.sh
+
+coverage: ## lines and branches of the header that the tests run
+	@tests/coverage.sh
+
+bench: ## against the floor and the peers; BENCH_ARGS=--quick; tables, build/bench/*.json and plots
+	/usr/bin/python3 tests/bench/run.py $(BENCH_ARGS)
+
 install: ## the header and a pkg-config file, below PREFIX=/usr/local
 	install -D -m 644 uds_http.hpp '$(DESTDIR)$(PREFIX)/include/uds_http.hpp'
 	install -d '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
@@ -86,4 +101,5 @@ build/doctest:
 -include $(wildcard $(BUILD)/examples/*.d $(BUILD)/tests/*.d)
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check checks asan tsan noexcept compilers lint format examples interop install clean
+.PHONY: help run test check checks asan tsan noexcept compilers lint format examples interop fuzz \
+    differential soak coverage bench install clean

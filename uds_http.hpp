@@ -134,8 +134,8 @@ struct move_only {
     move_only& operator=(move_only&&) = default;
 };
 
-/// One owner of an object, and a growing array. std::unique_ptr and std::vector do the same; parsing
-/// and instantiating them for some thirty types made half of this header's compile time.
+/// One owner of an object, and a growing array. std::unique_ptr and std::vector do the same;
+/// parsing and instantiating them for some thirty types made half of this header's compile time.
 template <class T> class own {
 public:
     using type = std::remove_extent_t<T>;
@@ -282,7 +282,9 @@ public:
     /// Client: the server may have seen (part of) the request.
     bool sent() const noexcept { return sent_; }
     friend bool operator==(const error& e, std::errc c) noexcept { return e.code_ == c; }
-    friend bool operator==(const error& e, errc c) noexcept { return e.code_ == make_error_code(c); }
+    friend bool operator==(const error& e, errc c) noexcept {
+        return e.code_ == make_error_code(c);
+    }
 
 private:
     friend struct detail::access;
@@ -323,7 +325,9 @@ public:
         if constexpr (fits<F>) new (room_) F(std::move(function));
         else *reinterpret_cast<F**>(room_) = new F(std::move(function));
         act_ = [](action what, void* self, void* other) { manage<F>(what, self, other); };
-        invoke_ = [](void* self, A... args) -> R { return (*held<F>(self))(std::forward<A>(args)...); };
+        invoke_ = [](void* self, A... args) -> R {
+            return (*held<F>(self))(std::forward<A>(args)...);
+        };
     }
     callback(callback&& other) noexcept { take(other); }
     callback& operator=(callback&& other) noexcept {
@@ -337,8 +341,9 @@ public:
 private:
     enum class action { move, destroy };
     template <class F>
-    static constexpr bool fits = sizeof(F) <= 48 && alignof(F) <= alignof(std::max_align_t) &&
-                                 std::is_nothrow_move_constructible_v<F>;
+    static constexpr bool
+        fits = sizeof(F) <= 48 &&
+               alignof(F) <= alignof(std::max_align_t) && std::is_nothrow_move_constructible_v<F>;
     template <class F> static F* held(void* self) noexcept {
         if constexpr (fits<F>) return static_cast<F*>(self);
         else return *static_cast<F**>(self);
@@ -517,7 +522,7 @@ public:
     content(string_view copied);
     content(const char* copied);
     content(sealed_memory bytes);
-    content(body_reader source); // passed on as it comes; a cut stays a cut
+    content(body_reader source);                 // passed on as it comes; a cut stays a cut
     static content literal(string_view forever); // bytes as old as the process
     /// `released` runs once, when the bytes were sent or dropped, on whatever thread that happens.
     static content borrowed(string_view bytes, callback<void()> released);
@@ -569,8 +574,8 @@ public:
     /// A handle on that process which can't be reused for another one (SO_PEERPIDFD, Linux 6.5).
     /// Errors: protocol_not_available (older kernels).
     result<unique_fd> peer_pidfd() const;
-    string_view listener() const noexcept; // listen_options::name
-    std::uint64_t& tag() noexcept;         // a number of yours; on_exchange shows it
+    string_view listener() const noexcept;   // listen_options::name
+    std::uint64_t& tag() noexcept;           // a number of yours; on_exchange shows it
     int fd(string_view name) const noexcept; // a borrow; -1 if there is none
     unique_fd take_fd(string_view name);     // what nobody takes is closed
 
@@ -635,8 +640,8 @@ std::string percent_encode(string_view segment);
 
 // [4a] STREAMS ------------------------------------------------------------------------------------
 // Callbacks run on the loop, never inside your call, never twice at once for one object, and never
-// after its on_close or done. An object may be destroyed inside its own callback. Destroying it from
-// another thread can meet one that is running: capture values or a shared_ptr, never `this`.
+// after its on_close or done. An object may be destroyed inside its own callback. Destroying it
+// from another thread can meet one that is running: capture values or a shared_ptr, never `this`.
 
 /// full: taken, but wait for on_drain; one more write in spite of it cuts the stream.
 enum class written { ok, full, closed };
@@ -776,38 +781,38 @@ private:
 
 // [4b] SERVER -------------------------------------------------------------------------------------
 
-/// Each limit with the status that a peer sees when it is exceeded. nginx, Apache and Go allow heads
-/// of 8 KiB to 1 MiB; a local API needs less.
+/// Each limit with the status that a peer sees when it is exceeded. nginx, Apache and Go allow
+/// heads of 8 KiB to 1 MiB; a local API needs less.
 struct server_options {
-    unsigned threads = 1;                          // loops
-    unsigned workers = 0;                          // threads for plain handlers that block
-    std::size_t max_head_bytes = 16 << 10;         // request line and fields: 431
-    std::size_t max_target_bytes = 8 << 10;        // 414
-    std::size_t max_fields_count = 100;            // 431
-    std::size_t max_body_bytes = 8 << 20;          // 413; routes that take it as it comes: none
-    std::size_t max_write_buffer_bytes = 1 << 20;  // of one stream: written::full
-    std::size_t max_buffered_bytes = 256 << 20;    // of all connections together: 503
-    std::size_t max_connections_count = 16'384;    // 503 with Retry-After
-    std::size_t max_per_uid_count = SIZE_MAX;      // connections of one user: 503
-    std::size_t max_queued_count = 1'024;          // requests waiting for a worker: 503
-    milliseconds head_timeout{5'000};              // first byte to end of head: 408
-    milliseconds body_timeout{30'000};             // without progress: 408
-    milliseconds write_timeout{30'000};            // without progress: cut
-    milliseconds idle_timeout{75'000};             // between requests: closed
-    milliseconds drain_timeout{10'000};            // after stop(): cut
-    microseconds busy_poll{0};                     // spin this long before sleeping: burns a core
-    std::uint64_t max_body_fd_bytes = 0;           // bodies by descriptor; 0: refused
-    std::size_t max_fds_count = 0;                 // descriptors per message; 0: refused
+    unsigned threads = 1;                         // loops
+    unsigned workers = 0;                         // threads for plain handlers that block
+    std::size_t max_head_bytes = 16 << 10;        // request line and fields: 431
+    std::size_t max_target_bytes = 8 << 10;       // 414
+    std::size_t max_fields_count = 100;           // 431
+    std::size_t max_body_bytes = 8 << 20;         // 413; routes that take it as it comes: none
+    std::size_t max_write_buffer_bytes = 1 << 20; // of one stream: written::full
+    std::size_t max_buffered_bytes = 256 << 20;   // of all connections together: 503
+    std::size_t max_connections_count = 16'384;   // 503 with Retry-After
+    std::size_t max_per_uid_count = SIZE_MAX;     // connections of one user: 503
+    std::size_t max_queued_count = 1'024;         // requests waiting for a worker: 503
+    milliseconds head_timeout{5'000};             // first byte to end of head: 408
+    milliseconds body_timeout{30'000};            // without progress: 408
+    milliseconds write_timeout{30'000};           // without progress: cut
+    milliseconds idle_timeout{75'000};            // between requests: closed
+    milliseconds drain_timeout{10'000};           // after stop(): cut
+    microseconds busy_poll{0};                    // spin this long before sleeping: burns a core
+    std::uint64_t max_body_fd_bytes = 0;          // bodies by descriptor; 0: refused
+    std::size_t max_fds_count = 0;                // descriptors per message; 0: refused
 };
 
 struct listen_options {
     mode_t mode = 0600; // of the socket file, whatever the umask
     std::optional<uid_t> owner{};
     std::optional<gid_t> group{};
-    int backlog = 4096;             // the kernel caps it at net.core.somaxconn
-    bool take_over = false;         // replace a live server's path instead of address_in_use
+    int backlog = 4096;               // the kernel caps it at net.core.somaxconn
+    bool take_over = false;           // replace a live server's path instead of address_in_use
     std::optional<peer_rule> allow{}; // others: 403
-    std::string name{};             // request::listener()
+    std::string name{};               // request::listener()
 };
 
 /// One request and its answer, for logs. Views and references end with the callback.
@@ -821,7 +826,8 @@ struct exchange {
 };
 
 struct server_stats {
-    std::uint64_t connections = 0, accepted = 0, requests = 0, refused = 0, bytes_in = 0, bytes_out = 0;
+    std::uint64_t connections = 0, accepted = 0, requests = 0, refused = 0, bytes_in = 0,
+                  bytes_out = 0;
 };
 
 /// A callable of one of these shapes:
@@ -918,7 +924,8 @@ public:
     /// before run(). Async-signal-safe.
     void stop() noexcept;
     bool stopping() const noexcept;
-    /// From now on these signals call stop(). The end of run(), or ~server, puts back what was there.
+    /// From now on these signals call stop(). The end of run(), or ~server, puts back what was
+    /// there.
     void stop_on(std::initializer_list<int> signals);
 
     void post(callback<void()>, milliseconds delay = milliseconds(0)); // run it on the loop
@@ -1001,11 +1008,12 @@ result<response> send(string_view url, request&&);
 
 // PART II =========================================================================================
 //
-//   read() -> [7] parser -> request -> [9] router -> handler -> response -> [8] serializer -> write()
+//   read() -> [7] parser -> request -> [9] router -> handler -> response -> [8] serializer ->
+//   write()
 //             \__________________ [10] connection decides when ___________________/
 //
-// A room uses only rooms above it, and there are no forward declarations below this line. Rooms 7 to
-// 10 are pure: no syscall, no errno, no clock; time comes in as an argument.
+// A room uses only rooms above it, and there are no forward declarations below this line. Rooms 7
+// to 10 are pure: no syscall, no errno, no clock; time comes in as an argument.
 
 namespace detail {
 
@@ -1062,7 +1070,9 @@ template <class F, class G> void guarded(F&& act, G&& on_throw) {
 #endif
 }
 
-constexpr char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c; }
+constexpr char lower(char c) noexcept {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c;
+}
 
 inline bool equal_nocase(string_view a, string_view b) noexcept {
     if (a.size() != b.size()) return false;
@@ -1294,9 +1304,9 @@ struct access {
     static void set_status(response& r, int status) noexcept { r.status_ = status; }
 
     template <class T> static auto& flow_of(T& stream) noexcept { return stream.flow_; }
-    template <class T> static T make_stream(std::shared_ptr<flow> from) {
+    template <class T> static T make_stream(const std::shared_ptr<flow>& from) {
         T made;
-        made.flow_ = std::move(from);
+        made.flow_ = from;
         return made;
     }
     static body_writer& writer(event_writer& e) noexcept { return e.out_; }
@@ -1347,7 +1357,8 @@ inline std::string printable(string_view text) {
 
 /// The view itself where there is nothing to decode; "" for a broken escape.
 inline string_view decoded(string_view raw, bool plus, arena& bytes) {
-    if (raw.find('%') == string_view::npos && (!plus || raw.find('+') == string_view::npos)) return raw;
+    if (raw.find('%') == string_view::npos && (!plus || raw.find('+') == string_view::npos))
+        return raw;
     char* to = bytes.take(raw.size());
     std::size_t size = percent_decode(raw, to, plus);
     return size == string_view::npos ? string_view() : string_view(to, size);
@@ -1358,16 +1369,19 @@ inline void copy_borrowed(request_state& from, request_state& to) {
     to.bytes.clear();
     to.method = to.bytes.keep(from.method), to.target = to.bytes.keep(from.target);
     auto moved = [&](string_view part) { // into the copy of the target
-        if (part.data() < from.target.data() || part.data() > from.target.data() + from.target.size())
+        if (part.data() < from.target.data() ||
+            part.data() > from.target.data() + from.target.size())
             return part; // a literal
-        return to.target.substr(static_cast<std::size_t>(part.data() - from.target.data()), part.size());
+        return to.target.substr(static_cast<std::size_t>(part.data() - from.target.data()),
+                                part.size());
     };
     to.path = moved(from.path), to.query = moved(from.query);
     to.params.clear();
     for (const auto& p : from.params) to.params.push_back({p.name, moved(p.raw)});
     to.fields = from.fields;
     to.body_memory = std::move(from.body_memory), to.fds = std::move(from.fds);
-    if (from.body.data() == from.body_text.data()) to.body_text.swap(from.body_text), from.body = {};
+    if (from.body.data() == from.body_text.data())
+        to.body_text.swap(from.body_text), from.body = {};
     else to.body_text.assign(from.body);
     to.body = to.body_memory.view().empty() ? string_view(to.body_text) : to.body_memory.view();
     to.listener = from.listener, to.version = from.version, to.from = from.from, to.tag = from.tag;
@@ -2957,7 +2971,8 @@ inline void add_chunk(buffer& out, string_view data) {
 
 inline void add_last_chunk(buffer& out, const headers& trailers) {
     out.add("0\r\n");
-    for (const field& f : trailers) out.add(f.name), out.add(": "), out.add(f.value), out.add("\r\n");
+    for (const field& f : trailers)
+        out.add(f.name), out.add(": "), out.add(f.value), out.add("\r\n");
     out.add("\r\n");
 }
 
@@ -3108,7 +3123,8 @@ public:
         return found;
     }
 
-    /// The IANA registry of methods: what is in it is "known", so 405 or 404, not 501 (RFC 9110 9.1).
+    /// The IANA registry of methods: what is in it is "known", so 405 or 404, not 501 (RFC
+    /// 9110 9.1).
     static bool is_known_method(string_view method) noexcept {
         static constexpr string_view names =
             " ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK "
@@ -3126,9 +3142,9 @@ private:
         return failed(errc::bad_pattern, "route " + std::string(pattern) + " " + fault);
     }
 
-    /// A literal as clients write it: what may not stand in a target as %XX (RFC 3986 2.1). Literals are
-    /// compared as sent, like aiohttp's: /%65cho is not /echo, for routes and for whoever filters paths
-    /// in front of them.
+    /// A literal as clients write it: what may not stand in a target as %XX (RFC 3986 2.1).
+    /// Literals are compared as sent, like aiohttp's: /%65cho is not /echo, for routes and for
+    /// whoever filters paths in front of them.
     static std::string as_sent(string_view literal) {
         std::string out;
         for (char c : literal) {
@@ -3177,7 +3193,8 @@ private:
 
     /// `rest` is empty at the end of the path, else it starts with '/'. Backtracks: a literal that
     /// leads nowhere gives way to {x}, that to {x...}; no node is entered twice by one path.
-    static bool walk(const route_node& at, string_view rest, request_state& req, route_match& found) {
+    static bool walk(const route_node& at, string_view rest, request_state& req,
+                     route_match& found) {
         if (rest.empty()) return arrive(at, req, found);
         rest.remove_prefix(1);
         string_view segment = rest.substr(0, rest.find('/'));
@@ -3233,8 +3250,8 @@ private:
 };
 
 // Descriptors that ride on a message: a body as one sealed memfd (`Body-Fd: length=N`, with
-// Content-Length: 0), then those that `Fds` names, in its order. The count must be exact. The README
-// has the wire format.
+// Content-Length: 0), then those that `Fds` names, in its order. The count must be exact. The
+// README has the wire format.
 
 /// "length=N" of a Body-Fd field.
 inline std::optional<std::uint64_t> body_fd_length(string_view value) noexcept {
@@ -3313,18 +3330,19 @@ inline std::string fd_names(const row<named_fd>& fds) {
 // One peer's life as a state machine: bytes in, bytes out, and the time as an argument. No syscall,
 // but for the one write that wakes a loop when another thread has something for it.
 //
-// A connection that idles owns nothing but its `conn`. What it needs for longer than one turn of the
-// loop (half a message, an answer that found no room, an exchange that is answered later) is in its
-// `box`. One exchange at a time: pipelined bytes behind it wait unparsed, so answers keep their order.
+// A connection that idles owns nothing but its `conn`. What it needs for longer than one turn of
+// the loop (half a message, an answer that found no room, an exchange that is answered later) is in
+// its `box`. One exchange at a time: pipelined bytes behind it wait unparsed, so answers keep their
+// order.
 
 /// How other threads reach a loop. Outlives it, so that posting is always harmless.
 struct mailbox : std::enable_shared_from_this<mailbox> {
-    void* at = nullptr; // the loop; for tasks that run on it
+    void* at = nullptr;       // the loop; for tasks that run on it
     const void* of = nullptr; // its server
     mutex guard;
     row<std::shared_ptr<flow>> restless; // exchanges that have something for the loop
     row<callback<void()>> tasks;
-    unique_fd wake; // eventfd, in the loop's epoll
+    unique_fd wake;                // eventfd, in the loop's epoll
     std::atomic<bool> full{false}; // so that a loop at work needs no lock to see that nothing came
     bool open = true;
 
@@ -3372,17 +3390,17 @@ struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
     mutex guard;
     condition changed;
     request req = access::make_request(); // loop and handler only
-    about log; // views into log_text
+    about log;                            // views into log_text
     std::string log_text;
     std::uint64_t bytes_out = 0; // loop only
     int status = 0;
     std::string offered; // protocols that the client would switch to
-    int fd = -1; // the connection's, while it is there
+    int fd = -1;         // the connection's, while it is there
 
     // out
     mode how = mode::none;
     std::optional<response> answer;
-    std::string queued; // not framed yet
+    std::string queued;                     // not framed yet
     std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
     headers trailers_out;
     bool open = true, full = false, ended = false, is_cut = false, posted = false;
@@ -3405,7 +3423,7 @@ struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
     std::size_t max_head_bytes = 0;
     std::int64_t progress = 0; // ms, of the last bytes
     unsigned interims = 0;
-    bool may_upgrade = false, heard = false, reused = false;
+    bool may_upgrade = false, heard = false, reused = false, end_sent = false;
     bool used_up = false; // the request's body can't be sent again
 
     flow(std::shared_ptr<mailbox> loop, std::uint64_t connection, std::size_t limit)
@@ -3454,7 +3472,8 @@ struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
         if (this_loop()) return written::closed;
         deadline until = deadline::after(timeout);
         hold lock(guard);
-        while (open && full && changed.wait(guard, until)) {}
+        while (open && full && changed.wait(guard, until)) {
+        }
         return !open ? written::closed : full ? written::full : written::ok;
     }
     void on_drain(callback<void()> act) override {
@@ -3534,17 +3553,17 @@ struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
 /// Where a client's connections of one loop come from and go back to.
 struct call_pool {
     virtual ~call_pool() = default;
-    virtual void freed(std::uint64_t id) = 0;                  // kept for the next call
-    virtual void lost(std::uint64_t id) = 0;                   // closed
+    virtual void freed(std::uint64_t id) = 0;                    // kept for the next call
+    virtual void lost(std::uint64_t id) = 0;                     // closed
     virtual bool retries(const std::shared_ptr<flow>& call) = 0; // sends it again elsewhere
-    virtual void shut() = 0;                                   // the loop ends
+    virtual void shut() = 0;                                     // the loop ends
 };
 
 /// What a connection needs for longer than one turn of its loop.
 struct box {
-    std::string in; // not parsed yet: half a head, or requests behind the one at work
+    std::string in;  // not parsed yet: half a head, or requests behind the one at work
     std::string out; // waits for room in the socket
-    content tail; // a large body that follows `out`, from tail_at
+    content tail;    // a large body that follows `out`, from tail_at
     std::uint64_t tail_at = 0, tail_size = 0;
     framing tail_how = framing::none;
     bool has_tail = false, tail_ended = false;
@@ -3555,12 +3574,14 @@ struct box {
     route* to = nullptr;
     std::shared_ptr<flow> at_work;
     std::shared_ptr<call_pool> pool; // the client's role
-    body_plan plan; // of at_work's answer
-    std::size_t counted = 0; // in site::buffered
-    int unread = 0;          // by the peer, when that was looked at last
-    std::int64_t started = 0; // us, of req
+    body_plan plan;                  // of at_work's answer
+    std::size_t counted = 0;         // in site::buffered
+    int unread = 0;                  // by the peer, when that was looked at last
+    std::int64_t started = 0;        // us, of req
 
-    bool is_empty() const noexcept { return in.empty() && out.empty() && !has_tail && !at_work && !pool; }
+    bool is_empty() const noexcept {
+        return in.empty() && out.empty() && !has_tail && !at_work && !pool;
+    }
 };
 
 enum class phase : unsigned char {
@@ -3579,31 +3600,31 @@ enum class timer : unsigned char { none, head, body, write, idle, count };
 /// A connection: 72 bytes, all that it owns while it idles.
 struct conn {
     own<box> more;
-    std::shared_ptr<card> who; // made at first use
-    std::int64_t due = 0;      // of `clock`, in ms
+    std::shared_ptr<card> who;        // made at first use
+    std::int64_t due = 0;             // of `clock`, in ms
     std::uint32_t prev = 0, next = 0; // in the list of that timer
     int fd = -1;
     std::uint32_t generation = 0;
     std::uint16_t door = 0;
     phase at = phase::head;
     timer clock = timer::none;
-    bool readable : 1; // an edge was seen and not read to its end
-    bool blocked : 1;  // the socket has no room: EPOLLOUT is asked for
-    bool half : 1;     // the peer has shut its side: read on to the end of file
-    bool hung_up : 1;  // both sides
+    bool readable : 1;  // an edge was seen and not read to its end
+    bool blocked : 1;   // the socket has no room: EPOLLOUT is asked for
+    bool half : 1;      // the peer has shut its side: read on to the end of file
+    bool hung_up : 1;   // both sides
     bool peer_done : 1; // the end of file was read
-    bool ends : 1;     // close once everything is sent
-    bool shuts : 1;    // shutdown(SHUT_WR) once everything is sent
-    bool gone : 1;     // close without sending
+    bool ends : 1;      // close once everything is sent
+    bool shuts : 1;     // shutdown(SHUT_WR) once everything is sent
+    bool gone : 1;      // close without sending
     bool persistent : 1;
-    bool expects : 1;  // 100-continue has not been answered
-    bool large : 1;    // SO_SNDBUF was raised
+    bool expects : 1; // 100-continue has not been answered
+    bool large : 1;   // SO_SNDBUF was raised
     bool forbidden : 1;
     bool head_only : 1;
     bool old_version : 1;
-    bool calls : 1;    // the client's role
-    bool passed : 1;   // the client has passed a descriptor itself: no proxy stands between
-    bool wants_body_fd : 1; // Accept-Body-Fd of the request at work
+    bool calls : 1;          // the client's role
+    bool passed : 1;         // the client has passed a descriptor itself: no proxy stands between
+    bool wants_body_fd : 1;  // Accept-Body-Fd of the request at work
     unsigned char wants_fds; // Accept-Fds of it
 
     box& kept() {
@@ -3621,10 +3642,10 @@ struct desk {
     body_decoder decoder;
     head parsed;
     string_view in;
-    std::vector<unique_fd> fds; // came with the last byte of `in`,
-    const char* fds_from = nullptr; // in a read that began here
-    std::int64_t now = 0; // ms, monotonic
-    char date[40] = {};       // "Date: ...\r\n"
+    std::vector<unique_fd> fds;         // came with the last byte of `in`,
+    const char* fds_from = nullptr;     // in a read that began here
+    std::int64_t now = 0;               // ms, monotonic
+    char date[40] = {};                 // "Date: ...\r\n"
     std::int64_t (*micros)() = nullptr; // for those who log times; not called for others
     std::uint64_t requests = 0, refused = 0;
 };
@@ -3705,8 +3726,8 @@ inline void run_plain(site& s, route& to, request& req, std::optional<response>&
 /// the answers in desk::out and box::tail.
 class dialog {
 public:
-    static constexpr std::size_t max_inline_body = 16 << 10; // larger ones leave without a copy
-    static constexpr std::size_t max_batch_bytes = 256 << 10; // of answers, before they are sent
+    static constexpr std::size_t max_inline_body = 16 << 10;     // larger ones leave without a copy
+    static constexpr std::size_t max_batch_bytes = 256 << 10;    // of answers, before they are sent
     static constexpr std::size_t max_discarded_bytes = 64 << 10; // of a refused request's body
 
     dialog(site& s, desk& d, conn& c, std::uint64_t id, const std::shared_ptr<mailbox>& home)
@@ -3741,8 +3762,7 @@ public:
         recall();
         if (which == timer::head || (which == timer::body && c_.at == phase::body))
             refuse(408, which == timer::head ? "head too slow" : "body too slow");
-        else if (which == timer::body && c_.at == phase::stream)
-            time_out_stream(c_.more->at_work);
+        else if (which == timer::body && c_.at == phase::stream) time_out_stream();
         c_.ends = true;
     }
 
@@ -3828,7 +3848,8 @@ public:
 
     /// The connection is gone under its exchange, or the exchange was never at work.
     static void abandon(site& s, flow& f, error why) {
-        callback<void()> closed, drained; // destroyed without the guard: captures may own `f`'s ends
+        callback<void()> closed,
+            drained; // destroyed without the guard: captures may own `f`'s ends
         callback<void(string_view)> piece;
         callback<void(const error&)> done;
         callback<void(upgraded)> take;
@@ -3842,7 +3863,8 @@ public:
                 f.why_in = why, f.in_done = true, f.in_whole = false, f.arrived.clear();
             why = f.why_in;
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
-            std::swap(piece, f.on_piece), std::swap(drained, f.drained), std::swap(take, f.take_over);
+            std::swap(piece, f.on_piece), std::swap(drained, f.drained),
+                std::swap(take, f.take_over);
             f.changed.notify_all();
         }
         auto log = [&s](const char* what) { s.log(std::string("callback: ") + what); };
@@ -3870,7 +3892,8 @@ public:
         if (in_memory && text.size() <= max_inline_body) return d_.out.add(text);
         box& b = c_.kept();
         b.tail_size = known_size(body).value_or(UINT64_MAX);
-        b.tail = std::move(body), b.tail_at = 0, b.tail_how = plan.how, b.has_tail = true, b.tail_ended = false;
+        b.tail = std::move(body), b.tail_at = 0, b.tail_how = plan.how, b.has_tail = true,
+        b.tail_ended = false;
     }
 
     /// A body in sealed memory goes as itself to who asked for that, as bytes to all others.
@@ -3880,8 +3903,8 @@ public:
                (c_.wants_body_fd && !c_.head_only && from && access::map(from->memory));
     }
 
-    /// The descriptors ride on the first byte of the head, which therefore leaves in a message of its
-    /// own. Content-Length: 0 keeps the framing right for who knows nothing of Body-Fd.
+    /// The descriptors ride on the first byte of the head, which therefore leaves in a message of
+    /// its own. Content-Length: 0 keeps the framing right for who knows nothing of Body-Fd.
     void answer_with_fds(response& res) {
         box& b = c_.kept();
         b.fds.clear();
@@ -3889,13 +3912,15 @@ public:
         content& body = access::body(res);
         source* from = access::source_of(body);
         if (named.size() > c_.wants_fds || !known_size(body) ||
-            (access::kind_of(body) != access::kind::text && access::kind_of(body) != access::kind::view))
+            (access::kind_of(body) != access::kind::text &&
+             access::kind_of(body) != access::kind::view))
             access::failure(res) = make_own<error>(failed(
                 errc::bad_descriptor, "the client asked for fewer, or the body is not in memory"));
         else if (c_.wants_body_fd && from && access::map(from->memory)) {
             const mapping& memory = *access::map(from->memory);
             b.fds.emplace_back(duplicate(memory.fd.get()));
-            res.header("Body-Fd", "length=" + number_text(memory.size)).header("Cache-Control", "no-store");
+            res.header("Body-Fd", "length=" + number_text(memory.size))
+                .header("Cache-Control", "no-store");
             body = content();
         }
         if (!named.empty()) res.header("Fds", fd_names(named));
@@ -3924,9 +3949,7 @@ private:
     bool step() {
         switch (c_.at) {
         case phase::head: return step_head();
-        case phase::body:
-            recall();
-            return collect(c_.more->req, c_.more->decoder, c_.more->to);
+        case phase::body: recall(); return collect(c_.more->req, c_.more->decoder, c_.more->to);
         case phase::discard: return step_discard();
         case phase::stream: return step_stream();
         case phase::raw: return step_raw();
@@ -3952,7 +3975,8 @@ private:
         response res;
         headers& fields = access::raw_fields(res);
         field* room = access::open(fields, limits.max_fields_count);
-        parsed at = parse_response_head(d_.in, limits, access::state(f.req).method, room, d_.parsed);
+        parsed at =
+            parse_response_head(d_.in, limits, access::state(f.req).method, room, d_.parsed);
         if (at == parsed::more) return false;
         const head& h = d_.parsed;
         if (at == parsed::bad) {
@@ -3968,7 +3992,8 @@ private:
         fields = headers(fields); // out of the loop's buffer
         access::set_status(res, h.status);
         c_.persistent = h.persistent;
-        if (h.status == 101) c_.at = phase::raw, c_.more->plan = {framing::until_close, 0, false, true};
+        if (h.status == 101)
+            c_.at = phase::raw, c_.more->plan = {framing::until_close, 0, false, true};
         else c_.at = phase::stream, c_.more->decoder.start(h.how, h.length);
         if (h.status == 101) deliver(f, std::exchange(d_.in, {})); // release() passes it on
         tell_head(f, std::move(res));
@@ -3995,7 +4020,8 @@ private:
             f.open = false, f.fd = -1;
         }
         bool sent = !c_.has_output() && (f.how != flow::mode::streamed || f.ended);
-        if (!c_.persistent || !sent || c_.peer_done || !d_.in.empty()) return void(c_.ends = c_.gone = true);
+        if (!c_.persistent || !sent || c_.peer_done || !d_.in.empty())
+            return void(c_.ends = c_.gone = true);
         c_.at = phase::kept;
         c_.more->at_work.reset();
         c_.more->pool->freed(id_);
@@ -4024,8 +4050,8 @@ private:
         return !c_.ends;
     }
 
-    /// Descriptors belong to the message of the last byte that came with them, and it must have begun
-    /// in that read. False: refused.
+    /// Descriptors belong to the message of the last byte that came with them, and it must have
+    /// begun in that read. False: refused.
     bool claim_fds(request_state& req, const char* first) {
         std::vector<unique_fd> came;
         if (c_.more && !c_.more->fds_in.empty()) came.swap(c_.more->fds_in);
@@ -4056,7 +4082,8 @@ private:
     bool read_wishes(const headers& fields) noexcept {
         string_view count = fields.get("Accept-Fds");
         unsigned number = 0;
-        for (char c : count.substr(0, 3)) number = is_digit(c) ? number * 10 + unsigned(c - '0') : 0;
+        for (char c : count.substr(0, 3))
+            number = is_digit(c) ? number * 10 + unsigned(c - '0') : 0;
         c_.wants_fds = static_cast<unsigned char>(number > 253 ? 253 : number);
         c_.wants_body_fd = fields.get("Accept-Body-Fd") == "1";
         return number || c_.wants_body_fd;
@@ -4067,7 +4094,8 @@ private:
         body_decoder probe;
         probe.start(framing::chunked, 0);
         string_view rest = d_.in, piece;
-        while (probe.next(rest, piece) == parsed::more && !rest.empty()) {}
+        while (probe.next(rest, piece) == parsed::more && !rest.empty()) {
+        }
         return rest.empty();
     }
 
@@ -4108,10 +4136,11 @@ private:
         for (hook& h : s_.hooks) {
             if (!h.before) continue;
             std::optional<response> early;
-            guarded([&] { early = h.before(d_.req); }, [&](const char* what) {
-                s_.log(std::string("hook: ") + what);
-                early = plain_status(500);
-            });
+            guarded([&] { early = h.before(d_.req); },
+                    [&](const char* what) {
+                        s_.log(std::string("hook: ") + what);
+                        early = plain_status(500);
+                    });
             if (early) return early;
         }
         if (!found.to) return no_route(found);
@@ -4235,7 +4264,7 @@ private:
         if (s_.to_worker && !access::on_loop(to)) return to_worker(req, to);
         run_plain(s_, to, req, d_.res);
         if (!c_.who) c_.who = access::state(req).from; // asked for once
-        if (&req != &d_.req) d_.req = std::move(req); // for the log; frees a collected body
+        if (&req != &d_.req) d_.req = std::move(req);  // for the log; frees a collected body
         answer(std::move(*d_.res));
         d_.res.reset();
         release_body();
@@ -4317,7 +4346,8 @@ private:
             c_.expects = false;
             string_view piece;
             parsed at = b.decoder.next(d_.in, piece);
-            if (at == parsed::bad) return fail_body(failed(errc::bad_message, b.decoder.why())), false;
+            if (at == parsed::bad)
+                return fail_body(failed(errc::bad_message, b.decoder.why())), false;
             f.progress = d_.now, f.log.bytes_in += piece.size();
             deliver(f, piece);
             if (at == parsed::done) return finish_body(f), false;
@@ -4384,7 +4414,8 @@ private:
         f.post();
     }
 
-    void time_out_stream(std::shared_ptr<flow> f) {
+    void time_out_stream() {
+        const std::shared_ptr<flow> f = c_.more->at_work; // finish() lets it go
         fail_body(failed(ETIMEDOUT, "request body"));
         {
             hold lock(f->guard);
@@ -4424,7 +4455,7 @@ private:
         f.bytes_out += bytes.size();
         if (c_.more->plan.how == framing::chunked) add_chunk(d_.out, bytes);
         else d_.out.add(bytes);
-        if (!ended) return;
+        if (!ended || std::exchange(f.end_sent, true)) return;
         if (c_.more->plan.how == framing::chunked) add_last_chunk(d_.out, f.trailers_out);
         if (f.how == flow::mode::raw) return void(c_.shuts = true);
         finish(f);
@@ -4436,7 +4467,8 @@ private:
         // The rest of a body would be taken for the other protocol's first bytes.
         if (f.how == flow::mode::raw && c_.at == phase::stream) return c_.gone = true, false;
         if (f.how == flow::mode::raw) return switch_protocol(f, res), false;
-        if (f.how == flow::mode::whole && c_.at == phase::stream) c_.persistent = false; // in the way
+        if (f.how == flow::mode::whole && c_.at == phase::stream)
+            c_.persistent = false; // in the way
         const bool bodiless = res.status() == 204 || res.status() == 205 || res.status() == 304;
         std::optional<std::uint64_t> size;
         if (bodiless) size = 0;
@@ -4594,8 +4626,10 @@ private:
         if (!c_.who) c_.who = std::make_shared<card>(c_.fd);
         const about& a = subject();
         std::uint64_t tag = c_.more && c_.more->at_work ? c_.who->tag : access::state(d_.req).tag;
-        return {a.method, a.target, s_.name_of(c_.door), c_.who->who, status, a.bytes_in, bytes_out, tag,
-                microseconds(d_.micros() - a.started), why};
+        return {a.method,    a.target, s_.name_of(c_.door),
+                c_.who->who, status,   a.bytes_in,
+                bytes_out,   tag,      microseconds(d_.micros() - a.started),
+                why};
     }
 
     void run_after(response& res) {
@@ -4645,7 +4679,8 @@ private:
     bool keep_fds() {
         std::vector<unique_fd> came = std::move(d_.fds);
         d_.fds.clear();
-        bool fits = c_.at == phase::head && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
+        bool fits =
+            c_.at == phase::head && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
         if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
         return c_.ends; // what is closed anyway needs no other answer
     }
@@ -4667,16 +4702,18 @@ private:
 };
 
 // [11] LOOP ---------------------------------------------------------------------------------------
-// epoll, the connections' slab, deadlines, wake-ups. Connections are edge-triggered: no epoll_ctl but
-// for the first, and for EPOLLOUT after an EAGAIN. What an edge announced and nobody wanted yet is
-// remembered in conn::readable. Events carry an index and a generation, never a pointer.
+// epoll, the connections' slab, deadlines, wake-ups. Connections are edge-triggered: no epoll_ctl
+// but for the first, and for EPOLLOUT after an EAGAIN. What an edge announced and nobody wanted yet
+// is remembered in conn::readable. Events carry an index and a generation, never a pointer.
 
 /// Connections in blocks that never move; free ones are a list through `next`.
 class slab {
 public:
     static constexpr std::uint32_t none = UINT32_MAX;
 
-    conn* at(std::uint32_t index) noexcept { return &blocks_[index / per_block][index % per_block]; }
+    conn* at(std::uint32_t index) noexcept {
+        return &blocks_[index / per_block][index % per_block];
+    }
     /// nullptr for a connection that is gone, or whose place belongs to another one.
     conn* find(std::uint64_t id) noexcept {
         std::uint32_t index = static_cast<std::uint32_t>(id);
@@ -4700,7 +4737,9 @@ public:
         --count_;
     }
     std::size_t count() const noexcept { return count_; }
-    std::uint32_t end() const noexcept { return static_cast<std::uint32_t>(blocks_.size()) * per_block; }
+    std::uint32_t end() const noexcept {
+        return static_cast<std::uint32_t>(blocks_.size()) * per_block;
+    }
 
 private:
     static constexpr std::uint32_t per_block = 256;
@@ -4774,7 +4813,8 @@ public:
     void clear() noexcept { tasks_.clear(); }
     void add(std::int64_t at, callback<void()> run) {
         tasks_.push_back({at, std::move(run)});
-        for (std::size_t i = tasks_.size() - 1; i && tasks_[i].at < tasks_[(i - 1) / 2].at; i = (i - 1) / 2)
+        for (std::size_t i = tasks_.size() - 1; i && tasks_[i].at < tasks_[(i - 1) / 2].at;
+             i = (i - 1) / 2)
             std::swap(tasks_[i], tasks_[(i - 1) / 2]);
     }
     callback<void()> take() {
@@ -4799,8 +4839,12 @@ private:
 
 class loop {
 public:
-    enum : std::uint64_t { wake_id = UINT32_MAX, stop_id = UINT32_MAX - 1, alarm_id = UINT32_MAX - 2,
-                           door_id = 0x80000000 }; // no connection has an index that high
+    enum : std::uint64_t {
+        wake_id = UINT32_MAX,
+        stop_id = UINT32_MAX - 1,
+        alarm_id = UINT32_MAX - 2,
+        door_id = 0x80000000
+    };                                                   // no connection has an index that high
     static constexpr std::uint16_t no_door = UINT16_MAX; // adopted
     static constexpr std::size_t in_room = 256 << 10;
     static constexpr int sndbuf_bytes = 1 << 20; // for large bodies; the kernel caps it
@@ -4823,7 +4867,8 @@ public:
         while (in_size_ < s_.limits.max_head_bytes * 2) in_size_ *= 2;
         in_.reset(new char[in_size_]);
         d_.micros = [] {
-            return std::chrono::duration_cast<microseconds>(clock::now().time_since_epoch()).count();
+            return std::chrono::duration_cast<microseconds>(clock::now().time_since_epoch())
+                .count();
         };
         const server_options& o = s_.options;
         deadlines_.set_duration(timer::head, o.head_timeout);
@@ -4918,7 +4963,8 @@ public:
         conn* c = conns_.find(id);
         if (!c || c->ends || c->gone || c->readable) return false; // nothing may have come unasked
         char byte; // what epoll has not told yet: the end, or an old 408
-        if (call->reused && (receive(c->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN)) return false;
+        if (call->reused && (receive(c->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
+            return false;
         std::uint32_t index = static_cast<std::uint32_t>(id);
         call->id = id, call->progress = d_.now;
         talk(index).ask(call);
@@ -4971,7 +5017,8 @@ public:
         for (auto& f : flows) abandon(*f, failed(errc::stopped, "server"));
         for (named_pool& p : pools_)
             if (p.pool) p.pool->shut();
-        for (auto& task : work) guarded([&] { task(); }, [](const char*) {}); // calls among them fail
+        for (auto& task : work)
+            guarded([&] { task(); }, [](const char*) {}); // calls among them fail
         tasks_.clear();
     }
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
@@ -4988,7 +5035,8 @@ public:
             if (pools_[i].key == key) pools_.erase(i--);
     }
 
-    std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0}, bytes_out{0}; // written here only
+    std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0},
+        bytes_out{0}; // written here only
 
 protected:
     virtual void on_special(std::uint64_t id) = 0;
@@ -5060,7 +5108,8 @@ private:
                 break;
             }
             std::size_t kept = c.more ? c.more->in.size() : 0;
-            if (kept == in_size_) break; // its reader stops and starts, and has posted: see resume()
+            if (kept == in_size_)
+                break; // its reader stops and starts, and has posted: see resume()
             if (kept) std::memcpy(in_.get(), c.more->in.data(), kept);
             bool passed = false; // descriptors: recv stops behind them, whatever else is there
             ssize_t got = s_.fds_blocked ? receive(c.fd, in_.get() + kept, in_size_ - kept)
@@ -5114,7 +5163,8 @@ private:
         to.store(to.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
     }
 
-    /// After anything happened to a connection: close it, end its sending side, or set its deadline.
+    /// After anything happened to a connection: close it, end its sending side, or set its
+    /// deadline.
     void rest(std::uint32_t index, bool progress) {
         conn& c = *conns_.at(index);
         if (c.gone || (c.ends && !c.has_output())) return close(index);
@@ -5143,8 +5193,8 @@ private:
         return read && (c.hung_up || (f.ended && f.queued.empty() && !c.shuts && !c.has_output()));
     }
 
-    /// Closes an idle connection so that no request is lost: nothing can be sent to it any more, and
-    /// what was sent before is answered. True: it is still there.
+    /// Closes an idle connection so that no request is lost: nothing can be sent to it any more,
+    /// and what was sent before is answered. True: it is still there.
     bool retire(std::uint32_t index) {
         conn& c = *conns_.at(index);
         if (c.half) return true; // read() gets to its end by itself
@@ -5210,22 +5260,13 @@ private:
             string_view body = memory_tail(c);
             if (batch.empty() && body.empty()) {
                 if (!c.more || !c.more->has_tail) return true;
-                switch (next_piece(c, batch)) {
-                case parsed::done: c.more->has_tail = false, c.more->tail = content(); continue;
-                case parsed::bad: return c.gone = true, false;
-                case parsed::more: if (batch.empty()) return block(c, index, batch), false;
-                }
+                parsed at = next_piece(c, batch);
+                if (at == parsed::bad) return c.gone = true, false;
+                if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
+                else if (batch.empty()) return block(c, index, batch), false;
                 continue;
             }
-            if (c.more && !c.more->fds.empty()) {
-                if (!batch.empty()) body = {};
-                else if (!push_fds(c, body)) return errno == EAGAIN ? block(c, index, batch) : lose(c, index), false;
-                else continue;
-            }
-            if (body.size() > (64 << 10)) enlarge(c);
-            iovec parts[2] = {{const_cast<char*>(batch.data()), batch.size()},
-                              {const_cast<char*>(body.data()), body.size()}};
-            ssize_t sent = transmit(c.fd, parts, body.empty() ? 1 : 2);
+            ssize_t sent = send_parts(c, batch, body);
             if (sent < 0) return errno == EAGAIN ? block(c, index, batch) : lose(c, index), false;
             add(bytes_out, static_cast<std::uint64_t>(sent));
             if (c.calls) note_upload(c, sent);
@@ -5236,20 +5277,22 @@ private:
         }
     }
 
-    /// One message for the descriptors and what they belong to (unix(7)).
-    bool push_fds(conn& c, string_view bytes) {
+    /// Both in one call, but for descriptors: they and what they belong to are a message of their
+    /// own, with nothing before it (unix(7)).
+    ssize_t send_parts(conn& c, string_view batch, string_view body) {
+        const bool passes = c.more && !c.more->fds.empty();
+        if (passes && !batch.empty()) body = {};
+        if (body.size() > (64 << 10)) enlarge(c);
+        iovec parts[2] = {{const_cast<char*>(batch.data()), batch.size()},
+                          {const_cast<char*>(body.data()), body.size()}};
+        if (!passes || !batch.empty()) return transmit(c.fd, parts, body.empty() ? 1 : 2);
         std::vector<int> raw;
         for (const unique_fd& fd : c.more->fds) raw.push_back(fd.get());
-        iovec part{const_cast<char*>(bytes.data()), bytes.size()};
-        ssize_t sent = transmit_fds(c.fd, &part, 1, raw);
-        if (sent < 0) return false;
-        add(bytes_out, static_cast<std::uint64_t>(sent));
-        c.more->tail_at += static_cast<std::uint64_t>(sent);
-        c.more->fds.clear();
-        return true;
+        ssize_t sent = transmit_fds(c.fd, parts + 1, 1, raw);
+        if (sent >= 0) c.more->fds.clear();
+        return sent;
     }
 
-    /// An upload that goes on is no silence of its server's.
     void note_upload(const conn& c, ssize_t sent) noexcept {
         if (!c.more || !c.more->at_work) return;
         c.more->at_work->progress = d_.now;
@@ -5259,13 +5302,14 @@ private:
     static string_view memory_tail(const conn& c) noexcept {
         if (!c.more || !c.more->has_tail) return {};
         const content& tail = c.more->tail;
-        if (access::kind_of(tail) != access::kind::text && access::kind_of(tail) != access::kind::view)
+        if (access::kind_of(tail) != access::kind::text &&
+            access::kind_of(tail) != access::kind::view)
             return {};
         return access::text(tail).substr(static_cast<std::size_t>(c.more->tail_at));
     }
 
-    /// The tail isn't in memory: a file goes out here; what a callback fills becomes the next batch.
-    /// more with an empty batch: no room in the socket.
+    /// The tail isn't in memory: a file goes out here; what a callback fills becomes the next
+    /// batch. more with an empty batch: no room in the socket.
     parsed next_piece(conn& c, string_view& batch) {
         box& b = *c.more;
         source* from = access::source_of(b.tail);
@@ -5275,14 +5319,16 @@ private:
         piece_.clear();
         char* first = piece_.room(lead + room + 2);
         std::size_t wanted = b.tail_size - b.tail_at < room
-                                 ? static_cast<std::size_t>(b.tail_size - b.tail_at) : room;
+                                 ? static_cast<std::size_t>(b.tail_size - b.tail_at)
+                                 : room;
         result<std::size_t> got = wanted ? fill(*from, first + lead, wanted) : std::size_t{0};
         if (!got || *got > wanted) return parsed::bad;
         b.tail_at += *got;
         if (b.tail_how != framing::chunked) {
             batch = {first + lead, *got};
             if (*got) return parsed::more;
-            return b.tail_how == framing::length && b.tail_at != b.tail_size ? parsed::bad : parsed::done;
+            return b.tail_how == framing::length && b.tail_at != b.tail_size ? parsed::bad
+                                                                             : parsed::done;
         }
         batch = frame_piece(first, lead, *got);
         b.tail_ended = *got == 0;
@@ -5438,7 +5484,8 @@ private:
         }
         while (tasks_.next() <= d_.now) {
             callback<void()> task = tasks_.take();
-            guarded([&] { task(); }, [&](const char* what) { s_.log(std::string("callback: ") + what); });
+            guarded([&] { task(); },
+                    [&](const char* what) { s_.log(std::string("callback: ") + what); });
         }
     }
 
@@ -5449,7 +5496,8 @@ private:
         return std::exchange(c.more->unread, unread) > unread;
     }
 
-    /// A timerfd, so that pollable_fd() shows deadlines too; set only when the next one gets earlier.
+    /// A timerfd, so that pollable_fd() shows deadlines too; set only when the next one gets
+    /// earlier.
     void set_alarm() noexcept {
         std::int64_t next = deadlines_.next();
         if (tasks_.next() < next) next = tasks_.next();
@@ -5496,10 +5544,13 @@ public:
     error start(unsigned count) {
         while (threads_.size() < count) {
             pthread_t thread;
-            if (int why = start_thread(thread, [](void* self) -> void* {
-                    static_cast<worker_pool*>(self)->work();
-                    return nullptr;
-                }, this))
+            if (int why = start_thread(
+                    thread,
+                    [](void* self) -> void* {
+                        static_cast<worker_pool*>(self)->work();
+                        return nullptr;
+                    },
+                    this))
                 return failed(why, "pthread_create");
             threads_.push_back(thread);
         }
@@ -5517,7 +5568,8 @@ public:
     bool add(std::shared_ptr<flow> f, route& to) {
         hold lock(guard_);
         if (jobs_.size() - taken_ >= s_.options.max_queued_count) return false;
-        if (taken_ == jobs_.size() || taken_ > s_.options.max_queued_count) { // never the whole past
+        if (taken_ == jobs_.size() ||
+            taken_ > s_.options.max_queued_count) { // never the whole past
             row<job> left;
             while (taken_ < jobs_.size()) left.push_back(std::move(jobs_[taken_++]));
             jobs_ = std::move(left), taken_ = 0;
@@ -5634,7 +5686,8 @@ struct server_core final : site {
         bool watch_doors() {
             std::uint32_t events = EPOLLIN | (core_.loops.size() > 1 ? EPOLLEXCLUSIVE : 0u);
             for (std::size_t i = 0; i < core_.doors.size(); ++i)
-                if (core_.doors[i]->at.fd && !watch(core_.doors[i]->at.fd.get(), events, door_id | i))
+                if (core_.doors[i]->at.fd &&
+                    !watch(core_.doors[i]->at.fd.get(), events, door_id | i))
                     return false;
             doors_open_ = first_ && !core_.doors.empty();
             return true;
@@ -5651,15 +5704,17 @@ struct server_core final : site {
 
         bool accept_one(std::uint16_t number) {
             door& d = *core_.doors[number];
-            unique_fd fd(uninterrupted(
-                [&] { return ::accept4(d.at.fd.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); }));
+            unique_fd fd(uninterrupted([&] {
+                return ::accept4(d.at.fd.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+            }));
             if (!fd) {
                 if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
                     pause_accepting();
                 return errno == ECONNABORTED;
             }
             core_.accepted.fetch_add(1, std::memory_order_relaxed);
-            if (core_.options.max_connections_count <= core_.count()) return turn_away(fd.get()), true;
+            if (core_.options.max_connections_count <= core_.count())
+                return turn_away(fd.get()), true;
             bool forbidden = false;
             if (d.allow) forbidden = !d.allow->admits(peer_of(fd.get()));
             if (core_.options.max_per_uid_count != SIZE_MAX && !count_user(fd.get()))
@@ -5672,7 +5727,8 @@ struct server_core final : site {
             return core_.users.add(peer_of(fd).uid, core_.options.max_per_uid_count);
         }
 
-        /// To the loop with the fewest connections. One that has ended takes none, so this one does.
+        /// To the loop with the fewest connections. One that has ended takes none, so this one
+        /// does.
         void give(unique_fd fd, std::uint16_t number, bool forbidden) {
             server_loop* to = this;
             for (auto& other : core_.loops)
@@ -5697,7 +5753,8 @@ struct server_core final : site {
             iovec part{const_cast<char*>(busy), sizeof busy - 1};
             (void)transmit(fd, &part, 1, MSG_DONTWAIT);
             refused.store(++d_.refused, std::memory_order_relaxed);
-            if (core_.on_log) core_.log("503 too many connections uid=" + std::to_string(peer_of(fd).uid));
+            if (core_.on_log)
+                core_.log("503 too many connections uid=" + std::to_string(peer_of(fd).uid));
         }
 
         /// Out of descriptors: nobody is dropped, the queue waits in the kernel, nothing spins.
@@ -5751,7 +5808,8 @@ struct server_core final : site {
                 if (!d.at.fd) continue;
                 if (!paused_) unwatch(d.at.fd.get());
                 if (d.is_ours) ::shutdown(d.at.fd.get(), SHUT_RD);
-                while (d.is_ours && accept_one(static_cast<std::uint16_t>(i))) {}
+                while (d.is_ours && accept_one(static_cast<std::uint16_t>(i))) {
+                }
             }
             doors_open_ = false;
             drain_connections();
@@ -5790,8 +5848,7 @@ struct server_core final : site {
     }
 
     route& add_route(string_view method, string_view pattern, handler h) {
-        owned_routes.push_back(
-            make_own<route>(access::make_route(method, pattern, std::move(h))));
+        owned_routes.push_back(make_own<route>(access::make_route(method, pattern, std::move(h))));
         remember(routes.add(*owned_routes.back()));
         return *owned_routes.back();
     }
@@ -5817,7 +5874,8 @@ struct server_core final : site {
             if (!remembered) remember(l->begin());
         if (!remembered && options.workers) remember(start_workers());
         started = !remembered;
-        for (std::size_t i = 1; i < loops.size() && !remembered; ++i) remember(start_loop(*loops[i]));
+        for (std::size_t i = 1; i < loops.size() && !remembered; ++i)
+            remember(start_loop(*loops[i]));
         if (remembered) end_threads();
         return remembered;
     }
@@ -5828,7 +5886,8 @@ struct server_core final : site {
         fds_blocked = !takes_fds() && !adopted_any;
         for (auto& d : doors)
             if (fds_blocked && d->at.fd)
-                fds_blocked = ::setsockopt(d->at.fd.get(), SOL_SOCKET, pass_rights, &off, sizeof off) == 0;
+                fds_blocked =
+                    ::setsockopt(d->at.fd.get(), SOL_SOCKET, pass_rights, &off, sizeof off) == 0;
     }
 
     error start_workers() {
@@ -5841,11 +5900,14 @@ struct server_core final : site {
 
     error start_loop(server_loop& l) {
         pthread_t thread;
-        int why = worker_pool::start_thread(thread, [](void* self) -> void* {
-            error bad = static_cast<server_loop*>(self)->serve();
-            if (bad) static_cast<server_loop*>(self)->close_all();
-            return nullptr;
-        }, &l);
+        int why = worker_pool::start_thread(
+            thread,
+            [](void* self) -> void* {
+                error bad = static_cast<server_loop*>(self)->serve();
+                if (bad) static_cast<server_loop*>(self)->close_all();
+                return nullptr;
+            },
+            &l);
         if (why) return failed(why, "pthread_create");
         threads.push_back(thread);
         return {};
@@ -5884,7 +5946,8 @@ struct server_core final : site {
         return targets[signal];
     }
     void install_signal(int number) {
-        struct sigaction act {}, old {};
+        struct sigaction act {
+        }, old{};
         act.sa_handler = [](int caught) {
             if (server_core* core = target_of(caught).load()) core->stop();
         };
@@ -6005,7 +6068,8 @@ struct wire : move_only {
     wire(unique_fd connected, const client_options& options)
         : fd(std::move(connected)),
           usual_room(options.max_head_bytes < (128 << 10) ? 128 << 10 : options.max_head_bytes),
-          most_room(usual_room + options.max_body_bytes), in(new char[usual_room]), spin(options.busy_poll) {}
+          most_room(usual_room + options.max_body_bytes), in(new char[usual_room]),
+          spin(options.busy_poll) {}
 
     string_view unread() const noexcept { return {in.get() + begin, end - begin}; }
 
@@ -7054,7 +7118,6 @@ inline std::string address::url(string_view target) const {
     return "http+unix://" + authority + (is_path ? "" : "/") + std::string(target);
 }
 
-
 // Values and messages
 
 inline std::error_code make_error_code(errc code) noexcept {
@@ -7078,7 +7141,8 @@ inline bool peer_rule::admits(const peer& who) const noexcept {
 
 inline string_view detail::arena::keep(string_view bytes) {
     if (bytes.empty()) return ""; // memcpy() takes no null pointer
-    return {static_cast<char*>(std::memcpy(take(bytes.size()), bytes.data(), bytes.size())), bytes.size()};
+    return {static_cast<char*>(std::memcpy(take(bytes.size()), bytes.data(), bytes.size())),
+            bytes.size()};
 }
 
 inline void detail::arena::grow(std::size_t size) {
@@ -7145,7 +7209,8 @@ inline bool headers::contains(string_view name) const noexcept {
 }
 
 inline error headers::add(string_view name, string_view value) {
-    while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
+    while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
+        value.remove_prefix(1);
     while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
     if (!detail::is_token(name)) return detail::failed(errc::bad_field, "field name");
     if (!detail::is_field_value(value))
@@ -7185,7 +7250,8 @@ inline void headers::remove_hop_by_hop() {
         for (std::size_t i = 0; i < count_; ++i) {
             bool is_connection = detail::equal_nocase(fields_[i].name, "Connection");
             if (is_connection && std::exchange(first, false)) continue;
-            if (is_connection || !detail::list_has(named, fields_[i].name)) fields_[to++] = fields_[i];
+            if (is_connection || !detail::list_has(named, fields_[i].name))
+                fields_[to++] = fields_[i];
         }
         count_ = to;
     }
@@ -7202,7 +7268,8 @@ inline result<memory_builder> memory_builder::create(std::size_t bytes) {
     unique_fd fd(::memfd_create("uds_http", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
         return detail::failed(errno, "memfd_create");
-    void* at = bytes ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) : nullptr;
+    void* at =
+        bytes ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) : nullptr;
     if (at == MAP_FAILED) return detail::failed(errno, "mmap");
     memory_builder made;
     made.map_ = std::make_shared<detail::mapping>(std::move(fd), static_cast<char*>(at), bytes);
@@ -7216,7 +7283,8 @@ inline result<sealed_memory> memory_builder::seal() && {
     std::size_t size = map_->size;
     unique_fd fd = std::move(map_->fd);
     map_.reset(); // a writable mapping would keep F_SEAL_WRITE from being set (fcntl(2))
-    if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0)
+    if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) !=
+        0)
         return detail::failed(errno, "F_ADD_SEALS");
     return detail::map_sealed(std::move(fd), size);
 }
@@ -7331,7 +7399,8 @@ inline string_view request::body() const noexcept {
 }
 
 inline std::string request::take_body() {
-    std::string taken = !state_->body_text.empty() ? std::move(state_->body_text) : std::string(body());
+    std::string taken =
+        !state_->body_text.empty() ? std::move(state_->body_text) : std::string(body());
     state_->body = {};
     state_->body_text.clear();
     return taken;
@@ -7471,7 +7540,9 @@ inline response text(content body) {
 inline response html(content body) {
     return detail::access::typed(std::move(body), "text/html; charset=utf-8");
 }
-inline response json(content body) { return detail::access::typed(std::move(body), "application/json"); }
+inline response json(content body) {
+    return detail::access::typed(std::move(body), "application/json");
+}
 inline response bytes(content body) {
     return detail::access::typed(std::move(body), "application/octet-stream");
 }
@@ -7642,7 +7713,9 @@ template <class F, class> handler::handler(F function) {
             c.answer->emplace(detail::result_of<F>{f, c.req});
         };
     } else if constexpr (later) {
-        run_ = [f = std::move(function)](detail::call& c) mutable { f(c.req, std::move(*c.later)); };
+        run_ = [f = std::move(function)](detail::call& c) mutable {
+            f(c.req, std::move(*c.later));
+        };
     } else if constexpr (later_by_value) {
         run_ = [f = std::move(function)](detail::call& c) mutable {
             f(std::move(c.req), std::move(*c.later));
@@ -7659,9 +7732,7 @@ template <class F, class> handler::handler(F function) {
             f(std::move(c.req), std::move(*c.body), std::move(*c.later));
         };
     }
-    shape_ = plain                      ? shape::plain
-             : later || later_by_value ? shape::later
-                                        : shape::streamed;
+    shape_ = plain ? shape::plain : later || later_by_value ? shape::later : shape::streamed;
 }
 
 inline server::server(server_options options)
@@ -7714,7 +7785,9 @@ inline result<bool> server::run_once(milliseconds timeout) {
     if (core_->finished) return false;
     if (error bad = core_->start()) return bad;
     error bad;
-    std::int64_t ms = timeout.count() < 0 ? -1 : timeout.count() > INT_MAX ? INT_MAX : timeout.count();
+    std::int64_t ms = timeout.count() < 0         ? -1
+                      : timeout.count() > INT_MAX ? INT_MAX
+                                                  : timeout.count();
     bool goes_on = core_->loops[0]->turn_once(static_cast<int>(ms), bad);
     if (bad) return bad;
     if (!goes_on) core_->finish();
@@ -7916,7 +7989,7 @@ template <> struct std::is_error_code_enum<uds_http::errc> : std::true_type {};
 // THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT
 // NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
 // NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM,
-// DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT
-// OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+// DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+// OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 
 #endif // UDS_HTTP_HPP

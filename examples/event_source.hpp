@@ -9,7 +9,8 @@
 /// Bytes to events (WHATWG HTML 9.2.6).
 struct event_parser {
     std::string line, data, type, id, last_id;
-    std::chrono::milliseconds retry{1'000}; // browsers wait for 3 to 5 s; here no network has to recover
+    std::chrono::milliseconds retry{
+        1'000}; // browsers wait for 3 to 5 s; here no network has to recover
     bool after_cr = false, at_start = true;
 
     void restart() {
@@ -41,8 +42,8 @@ private:
         last_id = id;
         if (!data.empty()) {
             data.pop_back(); // the last LF
-            goes_on =
-                take(uds_http::event{data, type.empty() ? std::string_view("message") : std::string_view(type), id});
+            goes_on = take(uds_http::event{
+                data, type.empty() ? std::string_view("message") : std::string_view(type), id});
         }
         data.clear(), type.clear();
         return goes_on;
@@ -84,7 +85,8 @@ public:
             uds_http::error e = subscribe(take);
             if (is_over_ || !was_open_ || by_.cancelled()) return e;
             if (std::exchange(is_open_, false)) pause = parser_.retry;
-            if (!wait(pause)) return fail(std::make_error_code(std::errc::operation_canceled), "waiting");
+            if (!wait(pause))
+                return fail(std::make_error_code(std::errc::operation_canceled), "waiting");
         }
     }
 
@@ -93,7 +95,9 @@ private:
 
     template <class F> uds_http::error subscribe(F& take) {
         uds_http::request req("GET", target_);
-        req.header("Accept", "text/event-stream").header("Cache-Control", "no-store").cancel_with(by_);
+        req.header("Accept", "text/event-stream")
+            .header("Cache-Control", "no-store")
+            .cancel_with(by_);
         if (!parser_.last_id.empty()) req.header("Last-Event-ID", parser_.last_id);
         auto got = api_.stream(std::move(req));
         if (!got) return got.error();

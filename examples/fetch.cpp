@@ -55,9 +55,8 @@ unsigned number(const char* text, unsigned low, unsigned high) {
 
 bool parse(int argc, char** argv, arguments& given) {
     constexpr option flags[] = {{"timeout", 1, nullptr, 't'},   {"repeat", 1, nullptr, 'r'},
-                                {"busy-poll", 1, nullptr, 'b'},
-                                {"version", 0, nullptr, 'v'},   {"help", 0, nullptr, 'h'},
-                                {nullptr, 0, nullptr, 0}};
+                                {"busy-poll", 1, nullptr, 'b'}, {"version", 0, nullptr, 'v'},
+                                {"help", 0, nullptr, 'h'},      {nullptr, 0, nullptr, 0}};
     for (int flag; (flag = getopt_long(argc, argv, "X:H:d:io:", flags, nullptr)) != -1;) {
         if (flag == '?') return false;
         if (flag == 'H') given.fields.emplace_back(optarg);
