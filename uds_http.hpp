@@ -407,6 +407,8 @@ public:
     static address abstract_name(string_view exact);
     /// The http+unix:// URL of `target` at this address.
     std::string url(string_view target = "/") const;
+    /// What a URL names besides the socket: path and query, "/" without them; "" for no URL.
+    string_view target() const noexcept { return target_; }
     const uds_http::error& error() const noexcept { return error_; }
 
 private:
@@ -600,6 +602,8 @@ public:
     response& operator=(response&&) noexcept = default;
 
     int status() const noexcept { return status_; }
+    string_view
+    reason() const noexcept; // the usual one of the status; the wire's says nothing more
     string_view header(string_view name) const noexcept;
     string_view body() const noexcept;
     std::string take_body();
@@ -1994,6 +1998,8 @@ inline error open_path(listener& made, const listen_options& options) {
     const char* const in = folder.empty() ? "." : folder.c_str();
     made.folder = unique_fd(::open(in, O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!made.folder) return path_failed(path, "open its folder");
+    struct stat is;
+    if (error e = socket_at(made.folder, path, is).error()) return e; // leaves no lock beside it
     result<path_lock> lock = lock_path(made.folder, path);
     if (!lock) return lock.error();
     // Bound at `<path>.new`, it replaces what is at the path in one step. A file name too long for
@@ -2002,7 +2008,6 @@ inline error open_path(listener& made, const listen_options& options) {
     if (bind_name(made.folder, staging).size() > max_sun_path)
         staging = folder + "." + std::to_string(lock->inode) + ".new";
     const bool is_staged = staging != path;
-    struct stat is;
     error e = options.take_over ? socket_at(made.folder, path, is).error()
                                 : clear_path(made.folder, path, false);
     if (!e && is_staged) e = clear_path(made.folder, staging, true);
@@ -7471,6 +7476,8 @@ inline uds_http::headers& response::headers() {
 inline const uds_http::headers& response::headers() const {
     return const_cast<response*>(this)->headers(); // type_ and fields_ are mutable for this
 }
+
+inline string_view response::reason() const noexcept { return detail::reason_of(status_); }
 
 inline string_view response::header(string_view name) const noexcept {
     if (!type_.empty() && detail::equal_nocase(name, "Content-Type")) return type_;

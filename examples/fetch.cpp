@@ -69,13 +69,6 @@ bool parse(int argc, char** argv, arguments& given) {
     return given['v'] || given['h'] || argc - optind == 1;
 }
 
-// The path and query of a URL; what its socket is, http::address knows.
-std::string target_of(const std::string& url) {
-    const auto at = url.compare(0, 12, "http://unix:") ? url.find('/', url.find("://") + 3)
-                                                       : url.find(":/", 12 + 1) + 1;
-    return url.compare(0, 4, "http") || at >= url.size() ? "/" : url.substr(at);
-}
-
 // The body of -d; a regular file isn't read here, unless it has to go out again.
 http::result<http::content> body_of(const arguments& given) {
     if (given['d'][0] != '@') return http::content(std::string(given['d']));
@@ -98,7 +91,8 @@ http::result<http::content> body_of(const arguments& given) {
 
 http::result<http::request> request_of(const arguments& given) {
     const char* method = given['X'] ? given['X'] : given['d'] ? "POST" : "GET";
-    http::request req(method, target_of(given.url));
+    const std::string target(http::address(given.url).target());
+    http::request req(method, target.empty() ? "/" : target);
     if (given.timeout.count()) req.timeout(given.timeout);
     if (given['d']) {
         auto body = body_of(given);
@@ -135,7 +129,8 @@ http::error once(http::client& api, http::request req, const arguments& given) {
     if (!to) return failed(name);
     auto reply = api.stream(std::move(req));
     if (!reply) return reply.error();
-    std::string head = "HTTP/1.1 " + std::to_string(reply->head.status()) + "\r\n";
+    std::string head = "HTTP/1.1 " + std::to_string(reply->head.status()) + " ";
+    head.append(reply->head.reason()).append("\r\n");
     for (const auto& [field, value] : reply->head.headers())
         head.append(field).append(": ").append(value).append("\r\n");
     std::string_view bytes;
