@@ -16,7 +16,7 @@ PREFIX ?= /usr/local
 EXAMPLES = $(patsubst examples/%.cpp,%,$(wildcard examples/*.cpp))
 TESTS = $(patsubst tests/%.cpp,$(BUILD)/tests/%.o,$(wildcard tests/*_test.cpp) tests/main.cpp)
 # What `make check` and .ci/run do, in this order.
-CHECKS = test asan tsan noexcept compilers lint examples interop
+CHECKS = test asan tsan noexcept compilers lint examples interop syscalls
 export CXX CXXSTD BUILD
 
 help: ## this list
@@ -58,6 +58,9 @@ examples: $(EXAMPLES:%=$(BUILD)/examples/%) ## build, run and check each example
 
 interop: $(BUILD)/examples/hello $(BUILD)/examples/fetch ## other people's clients and servers, from Debian's packages
 	@tests/interop/run.sh
+
+syscalls: $(BUILD)/examples/hello ## one receive, one send, one wait for a batch of requests
+	@tests/syscalls.sh
 
 fuzz: ## libFuzzer targets, FUZZ_SECONDS=60 for all of them
 	@tests/fuzz.sh
@@ -101,5 +104,5 @@ build/doctest:
 -include $(wildcard $(BUILD)/examples/*.d $(BUILD)/tests/*.d)
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check checks asan tsan noexcept compilers lint format examples interop fuzz \
-    differential soak coverage bench install clean
+.PHONY: help run test check checks asan tsan noexcept compilers lint format examples interop syscalls \
+    fuzz differential soak coverage bench install clean

@@ -3128,14 +3128,15 @@ public:
         return found;
     }
 
-    /// The IANA registry of methods: what is in it is "known", so 405 or 404, not 501 (RFC
-    /// 9110 9.1).
+    /// What counts as known, so 405 or 404 and not 501 (RFC 9110 9.1): the IANA registry of
+    /// methods, and those beside it that Node's and aiohttp's parser knows.
     static bool is_known_method(string_view method) noexcept {
         static constexpr string_view names =
             " ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK "
-            "MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH "
-            "PATCH POST PROPFIND PROPPATCH PUT QUERY REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT "
-            "UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL ";
+            "M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE NOTIFY "
+            "OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH "
+            "SOURCE SUBSCRIBE TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UNSUBSCRIBE UPDATE "
+            "UPDATEREDIRECTREF VERSION-CONTROL ";
         for (std::size_t at = names.find(method); at != string_view::npos;
              at = names.find(method, at + 1)) // PATCH is in ORDERPATCH too
             if (names[at - 1] == ' ' && names[at + method.size()] == ' ') return true;

@@ -126,6 +126,8 @@ ROWS = [
     ("HEAD and GET pipelined", get(b"/a", method=b"HEAD") + get(b"/b")),
     ("404 and GET pipelined", get(b"/a/b") + get(b"/b")),
     ("POST with an encoded letter in its path", post(b"abc", target=b"/%65cho")),
+    ("a method outside of the registry", get(b"/world", method=b"PURGE")),
+    ("another one, where nothing is", get(b"/a/b", method=b"M-SEARCH")),
     ("20 pipelined", b"".join(get(b"/%d" % n) for n in range(20))),
     ("an empty line before a request", b"\r\n" + get(b"/world")),
     ("an empty line between requests", get(b"/a") + b"\r\n" + get(b"/b")),
