@@ -3692,6 +3692,10 @@ struct site {
     string_view name_of(std::size_t door) const noexcept { // adopted connections came by none
         return door < doors.size() ? string_view(doors[door]->name) : string_view();
     }
+    void log(std::string line, const uds_http::peer& who) {
+        line.append(" pid=").append(std::to_string(who.pid));
+        log(line.append(" uid=").append(std::to_string(who.uid)));
+    }
     void log(string_view line) {
         if (on_log) guarded([&] { on_log(line); }, [](const char*) {});
     }
@@ -3722,7 +3726,7 @@ inline void run_plain(site& s, route& to, request& req, std::optional<response>&
     call arguments{req, &out, nullptr, nullptr};
     guarded([&] { access::run(access::handler_of(to))(arguments); },
             [&](const char* what) {
-                s.log(access::pattern(to) + ": handler threw: " + what);
+                s.log(access::pattern(to) + ": handler threw: " + what, req.peer());
                 out.reset();
             });
     if (!out) out.emplace(plain_status(500));
@@ -3868,9 +3872,9 @@ public:
             if (!f.in_done || (f.on_piece && !f.arrived.empty())) // pieces lost: not whole
                 f.why_in = why, f.in_done = true, f.in_whole = false, f.arrived.clear();
             why = f.why_in;
-            std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
-            std::swap(piece, f.on_piece), std::swap(drained, f.drained),
-                std::swap(take, f.take_over);
+            closed = std::move(f.closed), done = std::move(f.on_done), head = std::move(f.on_head);
+            piece = std::move(f.on_piece), drained = std::move(f.drained),
+            take = std::move(f.take_over);
             f.changed.notify_all();
         }
         auto log = [&s](const char* what) { s.log(std::string("callback: ") + what); };
@@ -4010,7 +4014,7 @@ private:
         callback<void(result<response>)> act;
         {
             hold lock(f.guard);
-            std::swap(act, f.on_head);
+            act = std::move(f.on_head);
             if (c_.at == phase::raw) f.how = flow::mode::raw;
         }
         guarded([&] { act(std::move(res)); }, [&](const char* what) { fail_user(f, what); });
@@ -4328,7 +4332,9 @@ private:
     void run_with(const std::shared_ptr<flow>& f, route& to, responder& later, body_reader* body) {
         call arguments{f->req, nullptr, &later, body};
         guarded([&] { access::run(access::handler_of(to))(arguments); },
-                [&](const char* what) { s_.log(std::string("handler: ") + what); });
+                [&](const char* what) {
+                    s_.log(access::pattern(to) + ": handler threw: " + what, peer_now());
+                });
         // What the handler did not move away is dropped here: unanswered, that is a 500.
     }
 
@@ -4381,7 +4387,7 @@ private:
         {
             hold lock(f.guard);
             if (f.reader_dropped) return;
-            if (f.on_piece && f.arrived.empty() && !f.paused) std::swap(act, f.on_piece);
+            if (f.on_piece && f.arrived.empty() && !f.paused) act = std::move(f.on_piece);
             else f.arrived.append(piece);
             f.changed.notify_all();
         }
@@ -4392,7 +4398,7 @@ private:
     void call_piece(flow& f, callback<void(string_view)>& act, string_view piece) {
         guarded([&] { act(piece); }, [&](const char* what) { fail_user(f, what); });
         hold lock(f.guard);
-        if (!f.on_piece && !f.reader_dropped) std::swap(f.on_piece, act);
+        if (!f.on_piece && !f.reader_dropped) f.on_piece = std::move(act);
     }
 
     void fail_user(flow& f, const char* what) {
@@ -4520,7 +4526,7 @@ private:
         {
             hold lock(f.guard);
             f.open = false, f.fd = -1;
-            std::swap(drop_drained, f.drained), std::swap(drop_closed, f.closed);
+            drop_drained = std::move(f.drained), drop_closed = std::move(f.closed);
             f.changed.notify_all();
         }
         if (c_.at == phase::stream) c_.persistent = false;
@@ -4558,7 +4564,7 @@ private:
         callback<void(upgraded)> take;
         {
             hold lock(f.guard);
-            std::swap(take, f.take_over);
+            take = std::move(f.take_over);
             f.open = false, f.fd = -1;
         }
         c_.at = phase::raw, c_.more->at_work = raw;
@@ -4578,13 +4584,13 @@ private:
             if (f.reader_dropped && !f.in_done) c_.persistent = false;
             if (!f.on_piece || f.paused) return;
             bytes.swap(f.arrived);
-            std::swap(act, f.on_piece);
-            if (f.in_done && bytes.empty()) std::swap(done, f.on_done);
+            act = std::move(f.on_piece);
+            if (f.in_done && bytes.empty()) done = std::move(f.on_done);
         }
         if (!bytes.empty()) call_piece(f, act, bytes);
         if (done) return call_done(f, done);
         hold lock(f.guard);
-        if (!f.on_piece && !f.reader_dropped) std::swap(f.on_piece, act);
+        if (!f.on_piece && !f.reader_dropped) f.on_piece = std::move(act);
         if (f.in_done && f.on_piece) f.post(); // the end comes next
     }
 
@@ -4598,7 +4604,7 @@ private:
         {
             hold lock(f.guard);
             f.why_in = std::move(why), f.in_done = true;
-            std::swap(done, f.on_done), std::swap(piece, f.on_piece);
+            done = std::move(f.on_done), piece = std::move(f.on_piece);
             f.changed.notify_all();
         }
         if (done) call_done(f, done);
@@ -4610,13 +4616,13 @@ private:
             hold lock(f.guard);
             if (!f.full || !f.queued.empty() || c_.has_output()) return;
             f.full = false;
-            std::swap(act, f.drained);
+            act = std::move(f.drained);
             f.changed.notify_all();
         }
         if (!act) return;
         guarded([&] { act(); }, [&](const char* what) { fail_user(f, what); });
         hold lock(f.guard);
-        if (!f.drained && f.open) std::swap(f.drained, act);
+        if (!f.drained && f.open) f.drained = std::move(act);
     }
 
     void write_head(const response& res, const body_plan& plan) {
@@ -4664,21 +4670,21 @@ private:
         else if (const char* why = framing_fault(access::raw_fields(res), size, res.status()))
             fault = why;
         if (fault.empty()) return true;
-        s_.log("response: " + fault);
+        s_.log("response: " + fault, peer_now());
         res = plain_status(500);
         return false;
     }
 
     int version() const noexcept { return c_.old_version ? 10 : 11; }
 
+    const uds_http::peer& peer_now() {
+        if (!c_.who) c_.who = std::make_shared<card>(c_.fd);
+        return c_.who->who;
+    }
     void note(int status, string_view why) {
         if (!s_.on_log) return;
         std::string line = number_text(static_cast<std::uint64_t>(status));
-        if (!c_.who) c_.who = std::make_shared<card>(c_.fd);
-        const uds_http::peer& who = c_.who->who;
-        line.append(" ").append(why).append(" pid=").append(std::to_string(who.pid));
-        line.append(" uid=").append(std::to_string(who.uid));
-        s_.log(line);
+        s_.log(line.append(" ").append(why), peer_now());
     }
 
     /// Those of a head that is not whole yet wait for it.
@@ -6060,7 +6066,7 @@ struct wire : move_only {
     const std::size_t usual_room; // of `in`; pages that nothing was read into cost nothing
     const std::size_t most_room;  // an answer that comes while its request is still being sent
     std::size_t room = usual_room;
-    std::unique_ptr<char[]> in;
+    own<char[]> in;
     std::size_t begin = 0, end = 0; // of what is unread in it
     buffer out;
     headers fields; // of the last head; views into `in`
@@ -6136,7 +6142,7 @@ struct wire : move_only {
     void make_room() {
         std::size_t more = room * 2 < most_room ? room * 2 : most_room;
         if (more == room) return;
-        std::unique_ptr<char[]> larger(new char[more]);
+        own<char[]> larger(new char[more]);
         std::memcpy(larger.get(), in.get(), end);
         in = std::move(larger), room = more;
     }
@@ -6187,11 +6193,11 @@ struct client_core {
     const std::string name = display(where); // for messages
     mutex guard;
     condition freed;
-    std::vector<std::unique_ptr<wire>> idle;    // the one used last is the first to be used again
-    std::size_t count = 0;                      // idle, in use, or being connected
-    std::atomic<bool> adopted{false};           // then there is no other than that one
-    std::shared_ptr<mailbox> home;              // async_ calls: the server's first loop,
-    std::vector<std::shared_ptr<mailbox>> used; // and all those that have carried any
+    row<own<wire>> idle;                // the one used last is the first to be used again
+    std::size_t count = 0;              // idle, in use, or being connected
+    std::atomic<bool> adopted{false};   // then there is no other than that one
+    std::shared_ptr<mailbox> home;      // async_ calls: the server's first loop,
+    row<std::shared_ptr<mailbox>> used; // and all those that have carried any
 
     client_core(address to, const client_options& how) : where(std::move(to)), options(how) {}
 
@@ -6203,7 +6209,7 @@ struct client_core {
     }
 
     /// The connection that was used last, or none but the place for a new one.
-    error pick(std::unique_ptr<wire>& on, const bounds& within) {
+    error pick(own<wire>& on, const bounds& within) {
         hold lock(guard);
         while (idle.empty() && count > 0 && (adopted || count >= options.max_connections_count)) {
             bool given_up = within.cancel && within.cancel->set.load();
@@ -6219,24 +6225,24 @@ struct client_core {
         return {};
     }
 
-    error take(std::unique_ptr<wire>& on, const bounds& within) {
+    error take(own<wire>& on, const bounds& within) {
         for (;;) {
             if (error e = pick(on, within)) return e;
             if (!on) return connect(on, within);
             if (on->is_quiet()) return {};
-            give(std::exchange(on, nullptr), false);
+            give(std::move(on), false);
         }
     }
 
     /// For a place that is counted already, and given back if it fails. connect(2) has its own
     /// limit: it waits for a place in the backlog (listen(2)).
-    error connect(std::unique_ptr<wire>& on, const bounds& within) {
+    error connect(own<wire>& on, const bounds& within) {
         result<unique_fd> fd = failed(ENOTCONN, name + ": the adopted connection has ended");
         deadline end = deadline::after(options.connect_timeout).sooner(within.end);
         if (!adopted) fd = connect_to(where, end, within.cancel);
         error e = fd ? check_peer(fd->get()) : fd.error();
-        if (e) give(nullptr, false);
-        else on = std::make_unique<wire>(*std::move(fd), options);
+        if (e) give({}, false);
+        else on = make_own<wire>(*std::move(fd), options);
         return e;
     }
 
@@ -6248,7 +6254,7 @@ struct client_core {
 
     /// What isn't kept is closed when the lock is gone. Bytes behind the end of a message belong to
     /// none, and would be taken for the next answer: RFC 9112 6.3.
-    void give(std::unique_ptr<wire> on, bool keep) {
+    void give(own<wire> on, bool keep) {
         hold lock(guard);
         if (keep && on->ended && on->unread().empty()) {
             on->reused = true;
@@ -6264,7 +6270,7 @@ struct client_core {
         if (!is_unix_stream(fd)) return failed(errc::bad_descriptor, name + ": adopt");
         if (error e = check_peer(fd)) return e;
         ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-        auto on = std::make_unique<wire>(std::move(connected), options);
+        auto on = make_own<wire>(std::move(connected), options);
         hold lock(guard);
         if (count > 0) return failed(EISCONN, name + ": adopt"); // `on` closes it
         adopted = true, count = 1;
@@ -6302,8 +6308,8 @@ struct client_exchange {
     client_core& core;
     request_state& req;
     const bool upgrades;
-    const deadline own{deadline::after(req.timeout)}; // a stream's only one
-    std::unique_ptr<wire> on;
+    const deadline request_end{deadline::after(req.timeout)}; // a stream's only one
+    own<wire> on;
     bounds within{};
     body_plan plan{};
     head got{};
@@ -6345,7 +6351,7 @@ struct client_exchange {
         if (this_loop()) return fail(errc::would_block_loop, "blocking call");
         if (error bad = check_sendable(req, upgrades)) return fail(bad);
         plan = plan_request(req);
-        within.end = own.sooner(deadline::after(core.options.total_timeout));
+        within.end = request_end.sooner(deadline::after(core.options.total_timeout));
         within.step = core.options.read_timeout;
         within.cancel = access::state(req.cancel_with);
         if (error e = core.take(on, within)) return e;
@@ -6423,7 +6429,7 @@ struct client_exchange {
     /// waits as sendmsg(2) does.
     error send_pieces() {
         constexpr std::size_t room = 128 << 10;
-        std::unique_ptr<char[]> piece(new char[room]);
+        own<char[]> piece(new char[room]);
         bool chunked = plan.how == framing::chunked;
         std::uint64_t size = chunked ? UINT64_MAX : plan.length;
         for (std::uint64_t done = 0; done < size;) {
@@ -6528,7 +6534,7 @@ struct client_stream final : inflow, outflow {
     const std::shared_ptr<client_core> core;
     const std::string place;
     const canceller cancel; // keeps alive what `on` refers to
-    std::unique_ptr<wire> on;
+    own<wire> on;
     const bool raw, keep;
     bool open; // for writing
     headers trailers_in;
@@ -6537,7 +6543,7 @@ struct client_stream final : inflow, outflow {
     client_stream(std::shared_ptr<client_core> of, client_exchange& from)
         : core(std::move(of)), place(from.place()), cancel(from.req.cancel_with),
           on(std::move(from.on)), raw(from.got.status == 101), keep(from.may_keep()), open(raw) {
-        on->within = {from.own, milliseconds::max(), from.within.cancel};
+        on->within = {from.request_end, milliseconds::max(), from.within.cancel};
         on->watches = false;
         if (raw) on->body.start(framing::until_close, 0), on->ended = false;
         else if (on->ended) finish();
@@ -6639,7 +6645,7 @@ public:
     void lost(std::uint64_t id) override {
         --open_;
         for (std::size_t i = idle_.size(); i-- > 0;)
-            if (idle_[i] == id) idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(i));
+            if (idle_[i] == id) idle_.erase(i);
         serve_soon();
     }
     /// As client_exchange::may_retry(), for a kept connection that was closed meanwhile.
@@ -6649,13 +6655,13 @@ public:
         may = may && (call->bytes_out == 0 || is_idempotent(access::state(call->req).method));
         if (is_shut_ || !may) return false;
         call->reused = call->in_done = false, call->why_in = error();
-        waiting_.insert(waiting_.begin(), call);
+        waiting_.push_back(call);
         serve_soon();
         return true;
     }
     void shut() override {
         is_shut_ = true;
-        std::vector<std::shared_ptr<flow>> left;
+        row<std::shared_ptr<flow>> left;
         left.swap(waiting_);
         for (auto& call : left) loop_.abandon(*call, failed(errc::stopped, "server"));
     }
@@ -6663,7 +6669,7 @@ public:
 private:
     std::shared_ptr<flow> next() {
         std::shared_ptr<flow> call = std::move(waiting_.front());
-        waiting_.erase(waiting_.begin());
+        waiting_.erase(0);
         return call;
     }
 
@@ -6685,7 +6691,7 @@ private:
             }
         }
         if (!is_forgotten_) return;
-        std::vector<std::uint64_t> all;
+        row<std::uint64_t> all;
         all.swap(idle_);
         for (std::uint64_t id : all) loop_.drop(id);
         if (open_ == 0) loop_.forget_pool(core_.get());
@@ -6722,8 +6728,8 @@ private:
 
     loop& loop_;
     const std::shared_ptr<client_core> core_;
-    std::vector<std::uint64_t> idle_;
-    std::vector<std::shared_ptr<flow>> waiting_;
+    row<std::uint64_t> idle_;
+    row<std::shared_ptr<flow>> waiting_;
     std::size_t open_ = 0, dialing_ = 0; // open_: of them, and those that calls are on or may be
     bool is_shut_ = false, is_forgotten_ = false;
 };
@@ -6764,7 +6770,8 @@ struct async_call {
     std::shared_ptr<client_core> core;
     std::weak_ptr<flow> of;
     wants what;
-    std::int64_t own = 0, end = 0; // ms, of the loop's clock; `own` bounds a stream as well
+    std::int64_t request_end = 0,
+                 end = 0; // ms, of the loop's clock; `request_end` bounds a stream as well
 
     /// `told` runs once, with the head (the body in it, if that was wanted) or what kept it away.
     static void start(const std::shared_ptr<client_core>& core, request&& req, wants what,
@@ -6817,7 +6824,7 @@ private:
         if (!l.takes_mail()) bad = failed(errc::stopped, "server"); // posted just before the end
         if (bad) return l.abandon(*f, std::move(bad));
         f->progress = l.now();
-        own = later(l.now(), r.timeout), end = later(l.now(), core->options.total_timeout);
+        request_end = later(l.now(), r.timeout), end = later(l.now(), core->options.total_timeout);
         std::shared_ptr<call_pool>& pool = l.pool_of(core.get());
         if (!pool) pool = std::make_shared<loop_pool>(l, core);
         auto keeps = std::static_pointer_cast<loop_pool>(pool); // the list of pools may move
@@ -6832,8 +6839,8 @@ private:
         if (!f || f->in_done) return;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
         if (f->is_silent_upload()) f->progress = l.now();
-        std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : own;
-        if (awaits && own < due) due = own;
+        std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : request_end;
+        if (awaits && request_end < due) due = request_end;
         if (awaits && end < due) due = end;
         const canceller& cancel = access::state(f->req).cancel_with;
         if (cancel.cancelled()) return l.fail_call(*f, failed(ECANCELED, "async call"));
