@@ -6080,8 +6080,9 @@ struct wire : move_only {
     wire(unique_fd connected, const client_options& options)
         : fd(std::move(connected)),
           usual_room(options.max_head_bytes < (128 << 10) ? 128 << 10 : options.max_head_bytes),
-          most_room(usual_room + options.max_body_bytes), in(new char[usual_room]),
-          spin(options.busy_poll) {}
+          most_room(options.max_body_bytes < SIZE_MAX / 2 ? usual_room + options.max_body_bytes
+                                                          : SIZE_MAX / 2),
+          in(new char[usual_room]), spin(options.busy_poll) {}
 
     string_view unread() const noexcept { return {in.get() + begin, end - begin}; }
 

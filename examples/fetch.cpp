@@ -57,6 +57,7 @@ bool parse(int argc, char** argv, arguments& given) {
     constexpr option flags[] = {{"timeout", 1, nullptr, 't'},   {"repeat", 1, nullptr, 'r'},
                                 {"busy-poll", 1, nullptr, 'b'}, {"version", 0, nullptr, 'v'},
                                 {"help", 0, nullptr, 'h'},      {nullptr, 0, nullptr, 0}};
+    opterr = 0; // one line of our own
     for (int flag; (flag = getopt_long(argc, argv, "X:H:d:io:", flags, nullptr)) != -1;) {
         if (flag == '?') return false;
         if (flag == 'H') given.fields.emplace_back(optarg);
@@ -112,6 +113,12 @@ http::result<http::request> request_of(const arguments& given) {
 
 std::string part; // where -o writes until all is there
 
+// Behind a link, what it leads to: a rename would replace the link.
+std::string followed(const char* name) {
+    char real[PATH_MAX];
+    return ::realpath(name, real) ? real : name;
+}
+
 void drop_part() { part.empty() || ::unlink(part.c_str()); }
 
 std::FILE* open(const char* name) {
@@ -124,8 +131,8 @@ std::FILE* open(const char* name) {
 }
 
 http::error once(http::client& api, http::request req, const arguments& given) {
-    const std::string name = given['o'] ? given['o'] : "standard output";
-    std::FILE* to = given['o'] ? open(given['o']) : stdout;
+    const std::string name = given['o'] ? followed(given['o']) : "standard output";
+    std::FILE* to = given['o'] ? open(name.c_str()) : stdout;
     if (!to) return failed(name);
     auto reply = api.stream(std::move(req));
     if (!reply) return reply.error();
@@ -171,11 +178,13 @@ http::error repeat(http::client& api, http::request req, const arguments& given)
 
 int main(int argc, char** argv) {
     arguments given;
-    if (!parse(argc, argv, given)) return std::fputs(usage, stderr), 1;
+    if (!parse(argc, argv, given))
+        return fail("a flag or URL is missing or wrong; see fetch --help");
     if (given['h']) return std::fputs(usage, stdout) < 0;
     if (given['v'])
         return std::printf("fetch %d.%d.%d\n", UDS_HTTP_VERSION_MAJOR, UDS_HTTP_VERSION_MINOR,
                            UDS_HTTP_VERSION_PATCH) < 0;
+    if (::fcntl(1, F_GETFD) < 0) return fail(failed("standard output").message());
     ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
     for (const int end : {SIGINT, SIGTERM}) ::signal(end, [](int) { drop_part(), ::_exit(1); });
     http::client_options options;
