@@ -3089,6 +3089,8 @@ public:
     error add(route& to) {
         string_view pattern = access::pattern(to);
         if (pattern.empty() || pattern.front() != '/') return bad(pattern, "starts with no /");
+        if (pattern.find_first_of("?#") != string_view::npos)
+            return bad(pattern, "has a query or fragment, which is no part of a path");
         route_node* at = &root_;
         row<std::string> names;
         for (string_view rest = pattern; !rest.empty();) {

@@ -248,11 +248,12 @@ TEST_CASE("router: patterns that can't be are refused, and say why") {
         std::string pattern, why;
     };
     const bad rows[] = {
-        {"", "starts with no /"},  {"a", "starts with no /"}, {"/{", "braces"},
-        {"/}", "braces"},          {"/{}", "braces"},         {"/{a", "braces"},
-        {"/a}", "braces"},         {"/x{a}", "braces"},       {"/{a}x", "braces"},
-        {"/{a b}", "proper name"}, {"/{...}", "proper name"}, {"/{a}/{a}", "twice"},
-        {"/{a...}/b", "after"},    {"/{a...}/", "after"},     {"/{{a}}", "proper name"},
+        {"", "starts with no /"},  {"/a?b", "query"},         {"/a#b", "fragment"},
+        {"a", "starts with no /"}, {"/{", "braces"},          {"/}", "braces"},
+        {"/{}", "braces"},         {"/{a", "braces"},         {"/a}", "braces"},
+        {"/x{a}", "braces"},       {"/{a}x", "braces"},       {"/{a b}", "proper name"},
+        {"/{...}", "proper name"}, {"/{a}/{a}", "twice"},     {"/{a...}/b", "after"},
+        {"/{a...}/", "after"},     {"/{{a}}", "proper name"},
     };
     for (const bad& b : rows) {
         CAPTURE(b.pattern);
