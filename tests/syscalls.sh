@@ -39,12 +39,18 @@ count() { # BATCHES DEPTH: receives sends waits controls
     done | tr '\n' ' '
 }
 
+# Two batches may meet in one wake-up while a run begins, hence the margin of 2 in 1,000.
+about() { # WHAT EXPECTED ACTUAL
+    [ "$3" -ge $(($2 - 2)) ] && [ "$3" -le $(($2 + 2)) ]
+    same "$1: about $2, got $3" 0 $?
+}
+
 for depth in 1 16; do
     read -r receives sends waits controls < <(count 100 $depth)
     read -r more_receives more_sends more_waits more_controls < <(count 1100 $depth)
-    same "$depth at a time: 1000 more batches, receives" 1000 $((more_receives - receives))
-    same "$depth at a time: 1000 more batches, sends" 1000 $((more_sends - sends))
-    same "$depth at a time: 1000 more batches, waits" 1000 $((more_waits - waits))
+    about "$depth at a time: 1000 more batches, receives" 1000 $((more_receives - receives))
+    about "$depth at a time: 1000 more batches, sends" 1000 $((more_sends - sends))
+    about "$depth at a time: 1000 more batches, waits" 1000 $((more_waits - waits))
     same "$depth at a time: 1000 more batches, epoll_ctl" 0 $((more_controls - controls))
 done
 verdict
