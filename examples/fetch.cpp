@@ -113,8 +113,7 @@ http::result<http::request> request_of(const arguments& given) {
 
 std::string part; // where -o writes until all is there
 
-// Behind a link, what it leads to: a rename would replace the link.
-std::string followed(const char* name) {
+std::string followed(const char* name) { // a rename would replace a link
     char real[PATH_MAX];
     return ::realpath(name, real) ? real : name;
 }

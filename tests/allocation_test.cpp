@@ -98,7 +98,7 @@ TEST_CASE("allocation: a connection that comes and goes leaves nothing allocated
     };
     for (int i = 0; i < 10; ++i) REQUIRE(visit());
     const std::size_t before = allocations;
-    ::operator delete(::operator new(1)); // a call, which no compiler may leave out
+    ::operator delete(::operator new(1));         // a call, which no compiler may leave out
     const std::size_t own = allocations - before; // that the count counts
     CHECK(own == 1);
     for (int i = 0; i < 100; ++i) REQUIRE(visit());
