@@ -14,23 +14,20 @@
 
 namespace {
 
-// The request that parsers are usually compared with (a bookmark of 2010, personal parts crossed
-// out).
+// As a browser sends it: long values, short names, a cookie.
 constexpr std::string_view browser_request =
-    "GET /wp-content/uploads/2010/03/hello-kitty-darth-vader-pink.jpg HTTP/1.1\r\n"
-    "Host: www.kittyhell.com\r\n"
-    "User-Agent: Mozilla/5.0 (Macintosh; U; Intel Mac OS X 10.6; ja-JP-mac; rv:1.9.2.3) "
-    "Gecko/20100401 Firefox/3.6.3 Pathtraq/0.9\r\n"
-    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
-    "Accept-Language: ja,en-us;q=0.7,en;q=0.3\r\n"
-    "Accept-Encoding: gzip,deflate\r\n"
-    "Accept-Charset: Shift_JIS,utf-8;q=0.7,*;q=0.7\r\n"
-    "Keep-Alive: 115\r\n"
+    "GET /reports/2026/november/overview.html?range=month&sort=date HTTP/1.1\r\n"
+    "Host: console.example.test\r\n"
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8\r\n"
+    "Accept-Language: de-DE,de;q=0.8,en-US;q=0.5,en;q=0.3\r\n"
+    "Accept-Encoding: gzip, deflate\r\n"
+    "Referer: http://console.example.test/reports/index.html\r\n"
+    "Upgrade-Insecure-Requests: 1\r\n"
     "Connection: keep-alive\r\n"
-    "Cookie: wp_ozh_wsa_visits=2; wp_ozh_wsa_visit_lasttime=xxxxxxxxxx; "
-    "__utma=xxxxxxxxx.xxxxxxxxxx.xxxxxxxxxx.xxxxxxxxxx.xxxxxxxxxx.x; "
-    "__utmz=xxxxxxxxx.xxxxxxxxxx.x.x.utmccn=(referral)|utmcsr=reader.livedoor.com|"
-    "utmcct=/reader/|utmcmd=referral\r\n"
+    "Cookie: theme=dark; columns=name%2Cowner%2Cstate; session=7f3a9c15e80b42d67f3a9c"
+    "15e80b42d67f3a9c15e80b42d67f3a9c15e80b42d67f3a9c15e80b42d67f3a9c15e80b42d67f3a9c"
+    "15e80b42d67f3a9c15e80b42d67f3a9c15e80b42d67f3a9c15e80b42d67f3a9c15e80b42d\r\n"
     "\r\n";
 static_assert(browser_request.size() == 703);
 
