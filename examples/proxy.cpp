@@ -8,6 +8,8 @@
 
 #include "uds_http.hpp"
 
+#include <memory>
+
 #include <charconv>
 #include <getopt.h>
 

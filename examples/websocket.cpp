@@ -3,6 +3,8 @@
 //     $ curl -i --unix-socket /tmp/ws.sock -H 'Connection: Upgrade' -H 'Upgrade: websocket'
 //           -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://localhost/    # 101
 #include "uds_http.hpp"
+
+#include <memory>
 #include "websocket.hpp"
 
 static void serve(uds_http::upgraded peer) {

@@ -76,9 +76,9 @@ request asking(string_view method, std::initializer_list<field> fields = {}) {
 
 /// The bytes that would go out.
 std::string sent(const response& res) {
-    const uds_http::content& body = access::body(res);
-    if (access::kind_of(body) != access::kind::file) return std::string(access::text(body));
-    const source& from = *access::source_of(body);
+    const uds_http::content& body = access::of(res).body;
+    if (access::of(body).kind != access::kind::file) return std::string(bytes_of(body));
+    const source& from = *access::of(body).from;
     std::string bytes(from.length.value(), '\0');
     CHECK(::pread(from.file.get(), &bytes[0], bytes.size(), static_cast<off_t>(from.offset)) ==
           static_cast<ssize_t>(bytes.size()));
@@ -571,7 +571,7 @@ TEST_CASE("files: a whole file, a part of it, none of it") {
     CHECK(whole.header("Last-Modified") == same);
     CHECK(whole.header("Accept-Ranges") == "bytes");
     CHECK_FALSE(whole.headers().contains("Content-Range"));
-    CHECK(access::kind_of(access::body(whole)) == access::kind::file);
+    CHECK(access::of(access::of(whole).body).kind == access::kind::file);
     CHECK(sent(whole) == "0123456789");
     std::string etag(whole.header("ETag"));
     CHECK(etag.substr(0, 3) == "\"a-");
@@ -588,14 +588,14 @@ TEST_CASE("files: a whole file, a part of it, none of it") {
     response beyond = serve_beneath(root.get(), asking("GET", {{"Range", "bytes=10-"}}), "a.txt");
     CHECK(beyond.status() == 416);
     CHECK(beyond.header("Content-Range") == "bytes */10");
-    CHECK(access::kind_of(access::body(beyond)) != access::kind::file);
+    CHECK(access::of(access::of(beyond).body).kind != access::kind::file);
 
     response known = serve_beneath(root.get(), asking("GET", {{"If-None-Match", etag}}), "a.txt");
     CHECK(known.status() == 304);
     CHECK(known.header("ETag") == etag);
     CHECK(sent(known).empty());
     CHECK_FALSE(known.headers().contains("Content-Type"));
-    CHECK(framing_fault(known.headers(), known_size(access::body(known)), 304) == nullptr);
+    CHECK(framing_fault(known.headers(), known_size(access::of(known).body), 304) == nullptr);
 
     request resumed = asking("GET", {{"Range", "bytes=4-5"}, {"If-Range", etag}});
     CHECK(sent(serve_beneath(root.get(), resumed, "a.txt")) == "45");
@@ -604,7 +604,7 @@ TEST_CASE("files: a whole file, a part of it, none of it") {
 
     response head = serve_beneath(root.get(), asking("HEAD", {{"Range", "bytes=4-5"}}), "a.txt");
     CHECK(head.status() == 200);
-    CHECK(known_size(access::body(head)) == 10); // Content-Length as of GET, RFC 9110 9.3.2
+    CHECK(known_size(access::of(head).body) == 10); // Content-Length as of GET, RFC 9110 9.3.2
 }
 
 TEST_CASE("files: an empty file has an empty body") {
@@ -613,8 +613,8 @@ TEST_CASE("files: an empty file has an empty body") {
     unique_fd root = here.root();
     response res = serve_beneath(root.get(), asking("GET"), "empty.json");
     CHECK(res.status() == 200);
-    CHECK(known_size(access::body(res)) == 0);
-    CHECK(access::kind_of(access::body(res)) == access::kind::text);
+    CHECK(known_size(access::of(res).body) == 0);
+    CHECK(access::of(access::of(res).body).kind == access::kind::text);
     CHECK(res.header("Content-Type") == "application/json");
     response part = serve_beneath(root.get(), asking("GET", {{"Range", "bytes=0-"}}), "empty.json");
     CHECK(part.status() == 416);
@@ -628,7 +628,7 @@ TEST_CASE("files: a file beyond 4 GiB") {
     REQUIRE(::truncate(here.at("big").c_str(), size) == 0);
     response res = serve_beneath(here.root().get(), asking("GET", {{"Range", "bytes=-3"}}), "big");
     CHECK(res.header("Content-Range") == "bytes 4294967295-4294967297/4294967298");
-    CHECK(access::source_of(access::body(res))->offset == 4'294'967'295u);
+    CHECK(access::of(access::of(res).body).from->offset == 4'294'967'295u);
     CHECK(sent(res) == "\0\0\0"sv);
 }
 
@@ -639,7 +639,7 @@ TEST_CASE("files: Last-Modified is never later than now, and always a date") {
         here.touch("a", when);
         std::time_t start = ::time(nullptr);
         response res = serve_beneath(here.root().get(), asking("GET"), "a");
-        CHECK(!access::failure(res));
+        CHECK(!extra_of(res).failed);
         auto shown = parse_date(res.header("Last-Modified"), start);
         REQUIRE(shown);
         CHECK(*shown <= ::time(nullptr));
@@ -791,7 +791,7 @@ TEST_CASE("files: nothing leads out of the folder, and nothing but files is serv
         response res = serve_beneath(root.get(), asking("GET"), r.name);
         CHECK(res.status() == (r.bytes ? 200 : 404));
         if (r.bytes) CHECK(sent(res) == r.bytes);
-        else CHECK(access::kind_of(access::body(res)) == access::kind::text);
+        else CHECK(access::of(access::of(res).body).kind == access::kind::text);
     }
 }
 
@@ -935,8 +935,8 @@ template <class F> int without_openat2(unsigned why, F act) {
 /// What a server makes of a target, without a connection.
 response answer(uds_http::server& app, string_view method, string_view target) {
     request req(method, target);
-    server_core& core = *access::core(app);
-    route_match found = core.routes.match(access::state(req));
+    server_core& core = *access::of(app);
+    route_match found = core.routes.match(state_of(req));
     if (!found.to) return response(found.status);
     std::optional<response> answer;
     run_plain(core, *found.to, req, answer);
@@ -1020,7 +1020,7 @@ TEST_CASE("files: routes of a folder") {
         CAPTURE(prefix);
         uds_http::server app;
         app.files(prefix, here.at("in"));
-        CHECK_FALSE(access::core(app)->remembered);
+        CHECK_FALSE(access::of(app)->remembered);
         std::string first(prefix.substr(0, prefix.find_last_not_of('/') + 1));
         for (const row& r : rows) {
             CAPTURE(r.target);

@@ -1,6 +1,8 @@
 // Room [9]: which route a method and a path lead to. Pure: rows.
 #include "uds_http.hpp"
 
+#include <memory>
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -18,25 +20,24 @@ struct known {
 
 /// A router whose routes are known by where they stand in `table`.
 struct routes {
-    std::vector<std::unique_ptr<route>> owned;
+    std::vector<ref<route>> owned;
     router all;
     std::vector<error> errors;
 
     explicit routes(const std::vector<known>& table) {
         for (const known& k : table) {
-            owned.push_back(
-                std::make_unique<route>(access::make_route(k.method, k.pattern, nothing)));
+            owned.emplace_back(access::make_route(k.method, k.pattern, nothing));
             if (error bad = all.add(*owned.back())) errors.push_back(bad);
         }
     }
     /// "GET /pattern a=1 b=2" for a match; "404", "405 GET, HEAD", ... else.
     std::string match(string_view method, string_view target) const {
         request r(method, target);
-        request_state& state = access::state(r);
+        request_state& state = state_of(r);
         route_match found = all.match(state);
         if (!found.to)
             return std::to_string(found.status) + (found.allow.empty() ? "" : " " + found.allow);
-        std::string said = access::method(*found.to) + " " + access::pattern(*found.to);
+        std::string said = access::of(*found.to).method + " " + access::of(*found.to).pattern;
         for (const auto& p : state.params)
             said.append(" ").append(p.name).append("=").append(r.param(p.name));
         return said;
