@@ -76,12 +76,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#elif defined(__aarch64__) && defined(__ARM_NEON)
-#include <arm_neon.h>
-#endif
-
 // [1] CONFIG --------------------------------------------------------------------------------------
 // Run-time values are fields of server_options, listen_options and client_options. The macros left
 // are the version and the check of the caller's own mistakes.
@@ -292,8 +286,9 @@ public:
     template <class F, class = std::enable_if_t<std::is_invocable_r_v<R, F&, A...> &&
                                                 !std::is_same_v<std::decay_t<F>, callback>>>
     callback(F function) {
-        using held = std::conditional_t<(sizeof(F) <= 48 && std::is_nothrow_move_constructible_v<F>),
-                                        F, elsewhere<F>>;
+        using held =
+            std::conditional_t<(sizeof(F) <= 48 && std::is_nothrow_move_constructible_v<F>), F,
+                               elsewhere<F>>;
         new (room_) held(std::move(function));
         invoke_ = [](void* self, A... arguments) -> R {
             return (*static_cast<held*>(self))(std::forward<A>(arguments)...);
@@ -574,6 +569,8 @@ public:
 
 private:
     friend struct detail::access;
+    response(string_view literal_type, content&& body) noexcept
+        : s_{200, literal_type, {}, std::move(body), {}} {}
     struct state {
         int status = 200;
         mutable string_view type{}; // Content-Type, a literal, until headers() is asked for
@@ -1113,7 +1110,7 @@ inline bool list_has(string_view list, string_view token) noexcept {
 }
 
 inline int hex_digit(char c) noexcept {
-    if (c >= '0' && c <= '9') return c - '0';
+    if (is_digit(c)) return c - '0';
     if (lower(c) >= 'a' && lower(c) <= 'f') return lower(c) - 'a' + 10;
     return -1;
 }
@@ -1123,15 +1120,12 @@ inline int hex_digit(char c) noexcept {
 inline std::size_t percent_decode(string_view in, char* out, bool plus) noexcept {
     std::size_t size = 0;
     for (std::size_t i = 0; i < in.size(); ++i) {
-        char c = in[i];
+        char c = plus && in[i] == '+' ? ' ' : in[i];
         if (c == '%') {
-            int high = i + 2 < in.size() ? hex_digit(in[i + 1]) : -1;
-            int low = high >= 0 ? hex_digit(in[i + 2]) : -1;
+            const int high = i + 2 < in.size() ? hex_digit(in[i + 1]) : -1;
+            const int low = high >= 0 ? hex_digit(in[i += 2]) : -1;
             if (low < 0) return string_view::npos;
             c = static_cast<char>(high * 16 + low);
-            i += 2;
-        } else if (plus && c == '+') {
-            c = ' ';
         }
         out[size++] = c;
     }
@@ -1185,7 +1179,7 @@ struct arena {
                 bytes.size()};
     }
     void clear() noexcept {
-        if (newest) keep_only(newest);
+        if (newest && room != newest->size) keep_only(newest);
     }
     void keep_only(block* kept) noexcept {
         for (block* b = newest; b;) {
@@ -1211,6 +1205,9 @@ struct access {
     static request make_request() { return request(); }
     static route* make_route(string_view method, string_view pattern, handler run) {
         return new route(method, pattern, std::move(run));
+    }
+    static response make_response(string_view literal_type, content&& body) noexcept {
+        return response(literal_type, std::move(body));
     }
     using kind = content::kind;
     using shape = handler::shape;
@@ -1334,7 +1331,8 @@ struct request_state : counted {
         body = {}, tag = 0;
         if (access::of(body_memory)) body_memory = {};
     }
-    void set_target(string_view text); // and its parts
+    void split(string_view text) noexcept; // the target
+    void set_target(string_view text);
     void fail(error why) {
         if (!failed) failed = std::move(why);
     }
@@ -1381,53 +1379,39 @@ inline result<sealed_memory> map_sealed(unique_fd fd, std::size_t size) {
 }
 
 inline response typed(content&& body, string_view literal_type) {
-    response made;
-    access::of(made).type = literal_type;
-    access::of(made).body = std::move(body);
-    return made;
+    return access::make_response(literal_type, std::move(body));
 }
 
 // [5] FD ------------------------------------------------------------------------------------------
 // Descriptors: reading, writing, passing them, waiting with a deadline, asking who is at the other
 // end. Nothing here keeps state, and nothing else in the header knows EINTR. All of it reports like
-// the system does, with -1 and errno, because the callers know the name of the socket and we don't.
+// the system does, with -1 and errno: the callers know the name of the socket, and we don't.
 
-using clock = std::chrono::steady_clock;
+using clock = std::chrono::steady_clock; // CLOCK_MONOTONIC in both standard libraries
 
 /// A moment after which something is given up. By default: never.
-class deadline {
-public:
-    /// milliseconds::max(), and whatever the clock can't count to: never. Zero: now.
+struct deadline {
+    clock::time_point at = clock::time_point::max();
+    /// Never for milliseconds::max() and whatever the clock can't count to; now for zero.
     static deadline after(milliseconds wait) noexcept {
-        clock::time_point now = clock::now();
-        deadline made;
-        if (wait <= milliseconds(0)) made.at_ = now;
-        else if (wait < std::chrono::duration_cast<milliseconds>(clock::time_point::max() - now))
-            made.at_ = now + wait;
-        return made;
+        const clock::time_point now = clock::now(), last = clock::time_point::max();
+        if (wait >= std::chrono::duration_cast<milliseconds>(last - now)) return {};
+        return {wait.count() < 0 ? now : now + wait};
     }
-    bool is_never() const noexcept { return at_ == clock::time_point::max(); }
-    bool passed() const noexcept { return !is_never() && clock::now() >= at_; }
-    /// Rounded up, so that it is zero only when the moment has come.
-    milliseconds left() const noexcept {
-        if (is_never()) return milliseconds::max();
-        auto rest = std::chrono::ceil<milliseconds>(at_ - clock::now());
-        return rest.count() < 0 ? milliseconds(0) : rest;
+    bool is_never() const noexcept { return at == clock::time_point::max(); }
+    bool passed() const noexcept { return !is_never() && clock::now() >= at; }
+    milliseconds left() const noexcept { // rounded up: zero only when the moment has come
+        const auto rest = std::chrono::ceil<milliseconds>(at - clock::now());
+        return is_never() ? milliseconds::max() : rest.count() < 0 ? milliseconds(0) : rest;
     }
-    int poll_timeout() const noexcept { // for poll(2) and epoll_wait(2)
-        if (is_never()) return -1;
-        constexpr int longest = 1 << 30; // twelve days; whoever waits looks at the clock again
-        milliseconds rest = left();
-        return rest.count() > longest ? longest : static_cast<int>(rest.count());
+    int poll_timeout() const noexcept { // twelve days at most: whoever waits looks again
+        const auto rest = left().count();
+        return is_never() ? -1 : rest < 1 << 30 ? static_cast<int>(rest) : 1 << 30;
     }
-    deadline sooner(deadline other) const noexcept { return other.at_ < at_ ? other : *this; }
-
-private:
-    clock::time_point at_ = clock::time_point::max();
+    deadline sooner(deadline other) const noexcept { return other.at < at ? other : *this; }
 };
 
-/// What a canceller's copies share. Without an eventfd (descriptors exhausted) waits look at the
-/// flag from time to time instead.
+/// What a canceller's copies share. Without an eventfd (none left) waits look from time to time.
 struct cancel_state : counted {
     std::atomic<bool> set{false};
     unique_fd event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
@@ -1440,8 +1424,7 @@ template <class F> auto uninterrupted(F&& call) noexcept {
     return outcome;
 }
 
-/// recv(2): 0 at the end of the stream, -1 and errno; EAGAIN too, of a non-blocking descriptor.
-/// Descriptors that ride on these bytes are dropped, and the kernel closes them.
+/// recv(2). Descriptors that ride on these bytes are dropped, and the kernel closes them.
 inline ssize_t receive(int fd, char* into, std::size_t room, int flags = 0) noexcept {
     return uninterrupted([&] { return ::recv(fd, into, room, flags); });
 }
@@ -1455,15 +1438,12 @@ inline msghdr message_of(const iovec* parts, int count) noexcept {
 
 /// MSG_NOSIGNAL always: a library must neither die of SIGPIPE nor change its disposition.
 inline ssize_t transmit(int fd, const iovec* parts, int count, int flags = 0) noexcept {
-    msghdr message = message_of(parts, count);
+    const msghdr message = message_of(parts, count);
     return uninterrupted([&] { return ::sendmsg(fd, &message, flags | MSG_NOSIGNAL); });
 }
 
 constexpr std::size_t max_fds_per_message = 253; // the kernel's SCM_MAX_FD, unix(7)
-
-/// For descriptors, and on receiving also for the credentials and labels which an adopted socket
-/// may have asked for; those take at most 256 bytes.
-struct control_data {
+struct control_data { // 256 bytes more: credentials and labels that an adopted socket may ask for
     alignas(cmsghdr) char bytes[CMSG_SPACE(max_fds_per_message * sizeof(int)) + 256] = {};
 };
 
@@ -1486,35 +1466,34 @@ inline ssize_t transmit_fds(int fd, const iovec* parts, int count,
     return uninterrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT); });
 }
 
-/// What recvmsg(2) brought.
 struct received {
-    ssize_t size;   // as recv(2): 0 at the end, -1 and errno
+    ssize_t size;   // as recv(2)
     bool truncated; // descriptors were lost; those that came with them have been closed
 };
 
 /// Adds the descriptors to `fds`, close-on-exec. The kernel glues earlier bytes to a message with
 /// descriptors and stops after it: they belong to the message of the last byte.
 inline received receive_fds(int fd, char* into, std::size_t room, std::vector<unique_fd>& fds) {
-    constexpr int scm_pidfd = 4; // comes unasked where somebody has set SO_PASSPIDFD (Linux 6.5)
-    std::size_t before = fds.size();
-    fds.reserve(before + max_fds_per_message + 1); // now: a bad_alloc later would leak them
+    const std::size_t before = fds.size();
+    fds.reserve(before + max_fds_per_message); // now: a bad_alloc later would leak them
     control_data control;
     iovec part{into, room};
     msghdr message = message_of(&part, 1);
     message.msg_control = control.bytes, message.msg_controllen = sizeof control.bytes;
-    ssize_t size = uninterrupted([&] { return ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC); });
+    const ssize_t size = uninterrupted([&] { return ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC); });
     if (size < 0) return {size, false};
     for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
-        bool is_pid = at->cmsg_type == scm_pidfd;
-        if (at->cmsg_level != SOL_SOCKET || (!is_pid && at->cmsg_type != SCM_RIGHTS)) continue;
+        const bool is_fds = at->cmsg_type == SCM_RIGHTS;
+        // 4: SCM_PIDFD comes unasked where somebody has set SO_PASSPIDFD (Linux 6.5).
+        if (at->cmsg_level != SOL_SOCKET || (!is_fds && at->cmsg_type != 4)) continue;
         for (std::size_t n = CMSG_LEN(0); n < at->cmsg_len; n += sizeof fd) {
             std::memcpy(&fd, reinterpret_cast<char*>(at) + n, sizeof fd);
-            fds.emplace_back(fd);
+            unique_fd came(fd);
+            if (is_fds) fds.push_back(std::move(came));
         }
-        if (is_pid) fds.pop_back();
     }
-    bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
-    if (truncated) fds.erase(fds.begin() + static_cast<std::ptrdiff_t>(before), fds.end());
+    const bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
+    while (truncated && fds.size() > before) fds.pop_back();
     return {size, truncated};
 }
 
@@ -1526,7 +1505,7 @@ inline int wait_ready(int fd, short events, deadline end, const cancel_state* ca
         if (cancel && cancel->set) return ECANCELED;
         int timeout = end.poll_timeout();
         if (cancel && !cancel->event && (timeout < 0 || timeout > 50)) timeout = 50;
-        int count = ::poll(watched, cancel ? 2 : 1, timeout);
+        const int count = ::poll(watched, 2, timeout);
         if (count < 0 && errno != EINTR) return errno;
         if (count > 0 && watched[0].revents) return watched[0].revents & POLLNVAL ? EBADF : 0;
         if (count == 0 && end.passed()) return ETIMEDOUT;
@@ -1536,7 +1515,7 @@ inline int wait_ready(int fd, short events, deadline end, const cancel_state* ca
 /// Bounds blocking calls on `fd` by SO_RCVTIMEO or SO_SNDTIMEO (socket(7)): 0, ETIMEDOUT if it is
 /// too late already (a zero would mean for ever), or errno. A call cut so fails with EAGAIN.
 inline int set_timeout(int fd, int option, deadline end) noexcept {
-    auto left = end.is_never() ? 0 : end.left().count();
+    const auto left = end.is_never() ? 0 : end.left().count();
     if (left == 0 && !end.is_never()) return ETIMEDOUT;
     timeval limit{static_cast<time_t>(left / 1000), static_cast<suseconds_t>(left % 1000 * 1000)};
     return ::setsockopt(fd, SOL_SOCKET, option, &limit, sizeof limit) == 0 ? 0 : errno;
@@ -1552,14 +1531,11 @@ inline int connect_until(int fd, const sockaddr* to, socklen_t size, deadline en
     }
 }
 
-/// An option of type int, or -1.
-inline int socket_option(int fd, int option) noexcept {
+inline int socket_option(int fd, int option) noexcept { // of type int, or -1
     int value = -1;
     socklen_t size = sizeof value;
     return ::getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
 }
-
-/// For descriptors that come from outside: adopted, inherited, received.
 inline bool is_unix_stream(int fd) noexcept {
     return socket_option(fd, SO_DOMAIN) == AF_UNIX && socket_option(fd, SO_TYPE) == SOCK_STREAM;
 }
@@ -1576,15 +1552,15 @@ inline peer peer_of(int fd) {
     size = 0; // too short: ERANGE, and the kernel says how much it is
     (void)::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, nullptr, &size);
     who.groups.resize(size / sizeof(gid_t));
-    if (::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who.groups.data(), &size) != 0)
-        who.groups.clear();
+    bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who.groups.data(), &size) == 0;
+    if (!known) who.groups.clear();
     return who;
 }
 
 /// A handle on the peer's process. Never pidfd_open(peer.pid): that may be another process by now.
 inline result<unique_fd> pidfd_of(int fd, const std::string& place) {
     unique_fd handle(socket_option(fd, 77)); // SO_PEERPIDFD, Linux 6.5; older: ENOPROTOOPT
-    int why = errno;
+    const int why = errno;
     if (!handle) return failed(why, place);
     return handle;
 }
@@ -1593,25 +1569,22 @@ inline result<unique_fd> pidfd_of(int fd, const std::string& place) {
 /// and taken off its queue unless one was waiting there already.
 inline ssize_t transmit_file(int fd, int file, std::uint64_t offset, std::size_t size) noexcept {
     sigset_t pipe, before, waiting;
-    ::sigemptyset(&pipe);
-    ::sigaddset(&pipe, SIGPIPE);
-    ::sigpending(&waiting);
+    ::sigemptyset(&pipe), ::sigaddset(&pipe, SIGPIPE), ::sigpending(&waiting);
     ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
     off_t at = static_cast<off_t>(offset);
-    ssize_t sent = uninterrupted([&] { return ::sendfile(fd, file, &at, size); });
-    int why = errno;
+    const ssize_t sent = uninterrupted([&] { return ::sendfile(fd, file, &at, size); });
+    const int why = errno;
     timespec now{};
     if (sent < static_cast<ssize_t>(size) && !::sigismember(&waiting, SIGPIPE))
         (void)uninterrupted([&] { return ::sigtimedwait(&pipe, nullptr, &now); });
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    errno = why;
-    return sent;
+    return errno = why, sent;
 }
 
 /// Wakes whoever polls an eventfd. Async-signal-safe; errno stays as it was.
 inline void ring(int event) noexcept {
-    int kept = errno;
-    std::uint64_t one = 1;
+    const int kept = errno;
+    const std::uint64_t one = 1;
     if (::write(event, &one, sizeof one) < 0) errno = kept; // full: then it is readable already
 }
 
@@ -1620,45 +1593,33 @@ inline int duplicate(int fd) noexcept { return ::fcntl(fd, F_DUPFD_CLOEXEC, 0); 
 struct mutex : move_only {
     pthread_mutex_t raw = PTHREAD_MUTEX_INITIALIZER;
 };
-
 struct hold { // a mutex for as long as a block runs
-    explicit hold(mutex& m) noexcept : m_(m) { ::pthread_mutex_lock(&m_.raw); }
+    mutex& of;
+    explicit hold(mutex& m) noexcept : of(m) { ::pthread_mutex_lock(&of.raw); }
     hold(const hold&) = delete;
-    ~hold() { ::pthread_mutex_unlock(&m_.raw); }
-
-private:
-    mutex& m_;
+    ~hold() { ::pthread_mutex_unlock(&of.raw); }
 };
 
-/// A condition variable on the monotonic clock.
-class condition {
-public:
+struct condition { // on the monotonic clock
+    pthread_cond_t raw;
     condition() noexcept {
-        pthread_condattr_t attributes;
-        ::pthread_condattr_init(&attributes);
-        ::pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        ::pthread_cond_init(&raw_, &attributes);
-        ::pthread_condattr_destroy(&attributes);
+        pthread_condattr_t monotonic;
+        ::pthread_condattr_init(&monotonic);
+        ::pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        ::pthread_cond_init(&raw, &monotonic), ::pthread_condattr_destroy(&monotonic);
     }
     condition(const condition&) = delete;
-    ~condition() { ::pthread_cond_destroy(&raw_); }
-    void notify_all() noexcept { ::pthread_cond_broadcast(&raw_); }
-    void notify_one() noexcept { ::pthread_cond_signal(&raw_); }
+    ~condition() { ::pthread_cond_destroy(&raw); }
+    void notify_all() noexcept { ::pthread_cond_broadcast(&raw); }
+    void notify_one() noexcept { ::pthread_cond_signal(&raw); }
     /// Gives the mutex up while it sleeps. False: the deadline has passed.
     bool wait(mutex& m, deadline until) noexcept {
-        if (until.passed()) return false;
-        if (until.poll_timeout() < 0) return ::pthread_cond_wait(&raw_, &m.raw), true;
-        timespec at{};
-        ::clock_gettime(CLOCK_MONOTONIC, &at);
-        auto left = until.left().count();
-        at.tv_sec += static_cast<std::time_t>(left / 1000);
-        at.tv_nsec += static_cast<long>(left % 1000) * 1'000'000;
-        if (at.tv_nsec >= 1'000'000'000) ++at.tv_sec, at.tv_nsec -= 1'000'000'000;
-        return ::pthread_cond_timedwait(&raw_, &m.raw, &at) == 0;
+        if (until.is_never()) return ::pthread_cond_wait(&raw, &m.raw) == 0;
+        const auto ns = std::chrono::nanoseconds(until.at.time_since_epoch()).count();
+        const timespec at{static_cast<time_t>(ns / 1'000'000'000),
+                          static_cast<long>(ns % 1'000'000'000)};
+        return ::pthread_cond_timedwait(&raw, &m.raw, &at) == 0;
     }
-
-private:
-    pthread_cond_t raw_;
 };
 
 /// Who is at the other end of a connection. Requests that were moved out share it, and may outlive
@@ -1668,91 +1629,92 @@ struct card : counted {
     mutex guard;
     int fd;
     std::uint64_t tag = 0; // of the exchange that was moved out
-
     explicit card(int connection) : who(peer_of(connection)), fd(connection) {}
 };
+
 // [6] SOCKET FILE ---------------------------------------------------------------------------------
 // What an address means, and the life of a socket's path: lock, probe, bind, connect, unlink.
-//
 // `<path>.lock` is held while the path changes, and only then: a lock held for life could not pass
 // to a successor, and forked children would keep it. Whether a server is alive is for a probe to
-// say. Everything that makes or removes a name goes through a descriptor of the folder, so that
-// neither chdir(2) nor a renamed parent leads it elsewhere. Nothing is ever unlinked but a dead
-// socket or our own; nothing is truncated; the umask, which belongs to the process, stays as it is.
-
-inline std::string display(const address& where) {
-    return (access::of(where).is_abstract ? "@" : "") + printable(access::of(where).name);
-}
+// say. Names are made and removed through a descriptor of their folder, so that neither chdir(2)
+// nor a renamed parent leads us elsewhere. Nothing is unlinked but a dead socket or our own;
+// nothing is truncated; the umask, which belongs to the process, stays as it is.
 
 /// References only, so that nothing runs between the failure and the reading of errno.
-inline error path_failed(const std::string& path, const char* what, int why = errno) {
+[[gnu::cold]] inline error path_failed(const std::string& path, const char* what, int why = errno) {
     return failed(why, printable(path) + ": " + what);
 }
 
-// Addresses.
+inline std::string numbered(const char* before, long number, const char* after = "") {
+    char text[96];
+    return std::snprintf(text, sizeof text, "%s%ld%s", before, number, after), text;
+}
+
+/// proc(5): a name for what a descriptor refers to, always short, and never diverted.
+inline std::string fd_path(const unique_fd& fd) { return numbered("/proc/self/fd/", fd.get()); }
+
+inline std::string spelled(const address& where) {
+    return (access::of(where).is_abstract ? "@" : "") + access::of(where).name;
+}
+inline std::string display(const address& where) { return printable(spelled(where)); }
 
 constexpr std::size_t max_sun_path = sizeof(sockaddr_un::sun_path); // 108; no NUL needs to fit
 
 /// An address that no one can use, and the reason for whoever tries to.
-inline address bad_address(string_view text, const char* why) {
+[[gnu::cold]] inline address bad_address(string_view text, const char* why) {
     error e = failed(errc::bad_address, printable(text) + ": " + why);
     return access::make<address>(access::address_state{{}, {}, std::move(e), false});
 }
 
-inline address abstract_address(string_view exact, std::string target) {
-    if (exact.empty()) return bad_address("@", "an abstract name is not empty");
+/// A path or "@name" without what stood around it in `text`.
+inline address named_address(std::string name, std::string target, string_view text) {
+    const bool is_abstract = !name.empty() && name.front() == '@';
+    if (is_abstract) name.erase(0, 1);
+    if (name.empty()) return bad_address(text, "names no socket");
+    if (!is_abstract && name.find('\0') != name.npos) return bad_address(text, "a path has no NUL");
     error e;
-    if (exact.size() >= max_sun_path) // the leading NUL needs one
-        e = failed(ENAMETOOLONG, "@" + printable(exact) + ": 107 bytes is the longest");
-    return access::make<address>(access::address_state{std::string(exact), std::move(target), std::move(e), true});
+    if (is_abstract && name.size() >= max_sun_path) // the leading NUL needs one
+        e = path_failed("@" + name, "107 bytes is the longest", ENAMETOOLONG);
+    return access::make<address>(
+        access::address_state{std::move(name), std::move(target), std::move(e), is_abstract});
 }
 
-/// A path or "@name" without what stood around it in `text`.
-inline address named_address(string_view name, std::string target, string_view text) {
-    if (name.empty()) return bad_address(text, "names no socket");
-    if (name.front() == '@') return abstract_address(name.substr(1), std::move(target));
-    if (name.find('\0') != string_view::npos) return bad_address(text, "a path has no NUL");
-    return access::make<address>(access::address_state{std::string(name), std::move(target), {}, false});
+inline address abstract_address(string_view exact, std::string target) {
+    return named_address("@" + std::string(exact), std::move(target), "@");
 }
 
 inline bool drop_prefix(string_view& text, string_view prefix) noexcept {
     if (!equal_nocase(text.substr(0, prefix.size()), prefix)) return false; // RFC 3986 3.1
-    text.remove_prefix(prefix.size());
-    return true;
+    return text.remove_prefix(prefix.size()), true;
 }
 
 /// http+unix://: the authority is the name, percent-encoded; never lower-cased, '+' is no space.
 /// http://unix:/path:/target: of nginx and got; nothing in it is encoded.
-inline address url_address(string_view rest, bool is_encoded, string_view text) {
-    std::size_t size = is_encoded ? rest.find_first_of("/?#") : rest.find(':');
-    std::string name(rest.substr(0, size));
+inline address parse_address(string_view text) {
+    string_view rest = text;
+    const bool is_encoded = drop_prefix(rest, "http+unix://");
+    if (!is_encoded && !drop_prefix(rest, "http://unix:")) {
+        const std::size_t scheme = text.find("://");
+        if (!drop_prefix(rest, "unix://") && !drop_prefix(rest, "unix:") && scheme != 0 &&
+            scheme != string_view::npos && scheme + 1 == text.find('/'))
+            return bad_address(text, "neither /path, @name, unix:///path, http+unix://%2Fpath/"
+                                     "target nor http://unix:/path:/target");
+        return named_address(std::string(rest), {}, text);
+    }
+    std::string name(rest.substr(0, rest.find_first_of(is_encoded ? "/?#" : ":")));
     rest.remove_prefix(name.size());
     if (!is_encoded && !rest.empty()) rest.remove_prefix(1);
-    if (!rest.empty() && string_view("/?#").find(rest.front()) == string_view::npos)
-        return bad_address(text, "after the second colon stands /target");
+    // RFC 9112 3.2.1: origin-form; an empty path is "/", a fragment never leaves the client.
+    std::string target(rest.substr(0, rest.find('#')));
+    if (target.empty() || target[0] == '?') target.insert(0, 1, '/');
+    if (target[0] != '/') return bad_address(text, "after the second colon stands /target");
     if (is_encoded) {
-        size = percent_decode(name, name.data(), false);
+        const std::size_t size = percent_decode(name, name.data(), false);
         if (size == string_view::npos) return bad_address(text, "a % without two hex digits");
         name.resize(size);
         if (size > 0 && name[0] == '\0') name[0] = '@';
     }
-    // RFC 9112 3.2.1: origin-form; an empty path is "/", a fragment never leaves the client.
-    rest = rest.substr(0, rest.find('#'));
-    bool is_path = !rest.empty() && rest.front() == '/';
-    return named_address(name, (is_path ? "" : "/") + std::string(rest), text);
-}
-
-inline address parse_address(string_view text) {
-    string_view rest = text;
-    if (drop_prefix(rest, "http+unix://")) return url_address(rest, true, text);
-    if (drop_prefix(rest, "http://unix:")) return url_address(rest, false, text);
-    if (drop_prefix(rest, "unix://") || drop_prefix(rest, "unix:"))
-        return named_address(rest, {}, text);
-    std::size_t scheme = text.find("://");
-    if (scheme != 0 && scheme != string_view::npos && scheme + 1 == text.find('/'))
-        return bad_address(text, "neither /path, @name, unix:///path, http+unix://%2Fpath/target "
-                                 "nor http://unix:/path:/target");
-    return named_address(text, {}, text);
+    return named_address(std::move(name), std::move(target), text);
 }
 
 /// What bind(2) and connect(2) take, and the descriptor that it may lead through.
@@ -1765,48 +1727,41 @@ struct endpoint {
 
 /// The one place that makes a sockaddr_un. Exactly these bytes count: a NUL after them would be
 /// part of an abstract name, and of a path of 108 bytes none may be cut off (unix(7)).
-inline endpoint make_endpoint(string_view name, unique_fd via = unique_fd()) noexcept {
+inline endpoint make_endpoint(string_view name) noexcept {
     UDS_HTTP_ASSERT(name.size() <= max_sun_path);
     endpoint made;
     made.raw.sun_family = AF_UNIX;
     std::memcpy(made.raw.sun_path, name.data(), name.size());
     made.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
-    made.via = std::move(via);
     return made;
 }
 
-/// proc(5): a name for what a descriptor refers to, always short, and never diverted.
-inline std::string descriptor_path(const unique_fd& fd) {
-    return "/proc/self/fd/" + std::to_string(fd.get());
+inline unique_fd stream_socket(int flags) noexcept {
+    return unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
 }
 
-// Connecting.
-
-inline error connect_failed(const address& where, int why) {
-    const char* hint = "";
-    switch (why) {
-    case ENOENT: hint = " (is the server running?)"; break;
-    case ECONNREFUSED: hint = " (nobody is listening: is the server running?)"; break;
-    case EACCES: hint = " (no write permission on it, or no way through its folders)"; break;
-    case EPROTOTYPE: hint = " (not a stream socket)"; break;
-    case EAGAIN:
-    case ETIMEDOUT: hint = " (backlog full, or no time left)"; break;
-    }
-    return failed(why, display(where) + ": connect" + hint);
+[[gnu::cold]] inline error connect_failed(const address& where, int why = errno) {
+    const char* what = "connect";
+    if (why == ENOENT) what = "connect (is the server running?)";
+    if (why == ECONNREFUSED) what = "connect (nobody is listening: is the server running?)";
+    if (why == EACCES) what = "connect (no write permission on it, or no way through its folders)";
+    if (why == EPROTOTYPE) what = "connect (not a stream socket)";
+    if (why == EAGAIN || why == ETIMEDOUT) what = "connect (backlog full, or no time left)";
+    return path_failed(spelled(where), what, why);
 }
 
 /// A path that is too long for a sockaddr_un goes through an O_PATH descriptor of the socket
-/// itself: any length will do then, also of the file's name. Symbolic links are followed, as
-/// connect(2) does.
+/// itself, whatever its length. Symbolic links are followed, as connect(2) does.
 inline result<endpoint> endpoint_of(const address& where) {
     const std::string& name = access::of(where).name;
     if (where.error()) return where.error();
     if (access::of(where).is_abstract) return make_endpoint('\0' + name);
     if (name.size() <= max_sun_path) return make_endpoint(name);
     unique_fd via(::open(name.c_str(), O_PATH | O_CLOEXEC));
-    if (!via) return connect_failed(where, errno);
-    std::string short_name = descriptor_path(via);
-    return make_endpoint(short_name, std::move(via));
+    if (!via) return connect_failed(where);
+    endpoint made = make_endpoint(fd_path(via));
+    made.via = std::move(via);
+    return made;
 }
 
 /// One try; the descriptor is non-blocking. With a full backlog Linux says EAGAIN, and then nothing
@@ -1814,41 +1769,33 @@ inline result<endpoint> endpoint_of(const address& where) {
 inline result<unique_fd> try_connect(const address& where) {
     result<endpoint> to = endpoint_of(where);
     if (!to) return to.error();
-    unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!fd || ::connect(fd.get(), to->get(), to->size) != 0) return connect_failed(where, errno);
+    unique_fd fd = stream_socket(SOCK_NONBLOCK);
+    if (!fd || ::connect(fd.get(), to->get(), to->size) != 0) return connect_failed(where);
     return fd;
 }
 
-/// A connected blocking descriptor. SO_SNDTIMEO is left as the deadline made it: whoever goes on
-/// sets it anew.
+/// A connected blocking descriptor, whose SO_SNDTIMEO is for its user to set. Nothing wakes a
+/// thread inside connect(2) but a signal, so that a call that may be cancelled waits in slices.
 inline result<unique_fd> connect_to(const address& where, deadline end,
                                     const cancel_state* cancel) {
-    // Nothing can wake a thread inside connect(2) but a signal, so a call that may be cancelled
-    // tries again and again. First the look at both, with an old deadline too.
-    for (milliseconds pause(1); cancel; pause = pause < milliseconds(32) ? 2 * pause : pause) {
-        if (end.passed()) return connect_failed(where, ETIMEDOUT);
-        if (cancel->set) return connect_failed(where, ECANCELED);
-        result<unique_fd> fd = try_connect(where);
-        if (fd && ::fcntl(fd->get(), F_SETFL, O_RDWR) != 0) return connect_failed(where, errno);
-        if (fd || !(fd.error() == std::errc::resource_unavailable_try_again)) return fd;
-        (void)wait_ready(-1, 0, deadline::after(pause).sooner(end), cancel);
-    }
     result<endpoint> to = endpoint_of(where);
     if (!to) return to.error();
-    unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    int why = fd ? connect_until(fd.get(), to->get(), to->size, end) : errno;
+    unique_fd fd = stream_socket(0);
+    int why = fd ? ETIMEDOUT : errno;
+    for (bool again = why == ETIMEDOUT; again; again = why == ETIMEDOUT && !end.passed()) {
+        const deadline slice = cancel ? deadline::after(milliseconds(10)).sooner(end) : end;
+        const bool given_up = cancel && cancel->set;
+        why = given_up ? ECANCELED : connect_until(fd.get(), to->get(), to->size, slice);
+    }
     if (why) return connect_failed(where, why);
     return fd;
 }
 
-// Listening.
-
 /// A listening socket and what it takes to remove its path, and no other's.
 struct listener {
     unique_fd fd;
-    address where;
-    std::string path{}; // as given
-    dev_t device = 0;   // with inode: what bind(2) made, whatever stands at the path later
+    std::string path; // as given
+    dev_t device = 0; // with inode: what bind(2) made, whatever stands at the path later
     ino_t inode = 0;
     pid_t owner = 0;      // a forked child's destructors must not unlink
     bool unlinks = false; // not what is abstract, inherited or handed over
@@ -1859,10 +1806,14 @@ struct listener {
 inline const char* base_of(const std::string& path) {
     return path.c_str() + (path.rfind('/') + 1); // npos + 1 is 0
 }
+inline unique_fd look_at(const unique_fd& folder, const std::string& path) {
+    return unique_fd(::openat(folder.get(), base_of(path), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+}
 inline bool is_at(const unique_fd& folder, const std::string& path, dev_t device, ino_t inode) {
     struct stat is;
-    return ::fstatat(folder.get(), base_of(path), &is, AT_SYMLINK_NOFOLLOW) == 0 &&
-           is.st_dev == device && is.st_ino == inode;
+    constexpr int flags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH;
+    return ::fstatat(folder.get(), base_of(path), &is, flags) == 0 && is.st_dev == device &&
+           is.st_ino == inode;
 }
 
 /// The right to change what a path is. Its file stays for ever, so that all mean the same one.
@@ -1871,9 +1822,7 @@ struct path_lock : move_only {
     ino_t inode;
     path_lock(unique_fd held, ino_t number) noexcept : fd(std::move(held)), inode(number) {}
     path_lock(path_lock&&) noexcept = default;
-    ~path_lock() { // closing would not do while a child forked meanwhile has the descriptor too
-        if (fd) ::flock(fd.get(), LOCK_UN);
-    }
+    ~path_lock() { ::flock(fd.get(), LOCK_UN); } // a child forked meanwhile has the descriptor too
 };
 
 /// The file is private, because whoever can open it can hold it for ever; and ours alone, because
@@ -1883,17 +1832,15 @@ struct path_lock : move_only {
 inline result<path_lock> lock_path(const unique_fd& folder, const std::string& path) {
     constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     const std::string lock = path + ".lock";
-    deadline end = deadline::after(milliseconds(2'000));
-    for (milliseconds pause(1);; pause = pause < milliseconds(16) ? 2 * pause : pause) {
+    const deadline end = deadline::after(milliseconds(2'000));
+    for (milliseconds pause(1);; pause *= pause.count() < 16 ? 2 : 1) {
         struct stat is;
         unique_fd fd(::openat(folder.get(), base_of(lock), flags, 0600));
         if (!fd || ::fstat(fd.get(), &is) != 0) return path_failed(lock, "open");
         if (!S_ISREG(is.st_mode) || is.st_uid != ::geteuid() || is.st_nlink > 1)
             return path_failed(lock, "not a plain file of this user's", EPERM);
-        if ((is.st_mode & 07777) != 0600 && ::fchmod(fd.get(), 0600) != 0)
-            return path_failed(lock, "chmod");
-        bool held = ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
-        if (!held && errno != EWOULDBLOCK) return path_failed(lock, "flock");
+        bool held = ::fchmod(fd.get(), 0600) == 0 && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
+        if (!held && errno != EWOULDBLOCK) return path_failed(lock, "lock");
         if (held && is_at(folder, lock, is.st_dev, is.st_ino))
             return path_lock(std::move(fd), is.st_ino);
         if (end.passed()) return path_failed(lock, "held by another process", ETIMEDOUT);
@@ -1901,73 +1848,57 @@ inline result<path_lock> lock_path(const unique_fd& folder, const std::string& p
     }
 }
 
-/// The socket that stands at the path (O_PATH); no descriptor if nothing does.
-/// Errors: not_a_socket for everything else, symbolic links to sockets included.
-inline result<unique_fd> socket_at(const unique_fd& folder, const std::string& path,
-                                   struct stat& is) {
-    unique_fd at(::openat(folder.get(), base_of(path), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    if (!at && errno == ENOENT) return at;
+/// Refuses what is at the path unless it is a socket, and if it `asks`, one that nobody serves.
+/// `removes`: then it goes. The descriptor leads to the very one that was looked at.
+inline error clear_path(const unique_fd& folder, const std::string& path, bool asks, bool removes) {
+    struct stat is;
+    unique_fd at = look_at(folder, path), fd;
+    if (!at && errno == ENOENT) return {};
     if (!at || ::fstat(at.get(), &is) != 0) return path_failed(path, "open");
     if (!S_ISSOCK(is.st_mode)) return path_failed(path, "in the way, left alone", ENOTSOCK);
-    return at;
-}
-
-/// Makes room at the path: takes away a socket that nobody serves; of our own making, at a staging
-/// name, any. The descriptor leads to the very one that was looked at.
-inline error clear_path(const unique_fd& folder, const std::string& path, bool is_staging) {
-    struct stat is;
-    result<unique_fd> at = socket_at(folder, path, is);
-    if (!at || !*at) return at.error();
-    if (!is_staging) {
-        unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-        if (!fd) return path_failed(path, "socket");
-        endpoint to = make_endpoint(descriptor_path(*at));
-        int why = ::connect(fd.get(), to.get(), to.size) == 0 ? EAGAIN : errno;
+    if (asks) {
+        const endpoint to = make_endpoint(fd_path(at));
+        fd = stream_socket(SOCK_NONBLOCK);
+        int why = fd && ::connect(fd.get(), to.get(), to.size) == 0 ? EAGAIN : errno;
         if (why == EAGAIN) return path_failed(path, "a server is alive there", EADDRINUSE);
         if (why == EPROTOTYPE) return path_failed(path, "a socket of another type", EADDRINUSE);
-        if (why != ECONNREFUSED)
-            return path_failed(path, "to ask whether a server is alive there", why);
+        if (why != ECONNREFUSED) return path_failed(path, "asking whether a server is alive", why);
     }
-    if (!is_at(folder, path, is.st_dev, is.st_ino)) return {}; // replaced: bind(2) will say
-    if (::unlinkat(folder.get(), base_of(path), 0) != 0) return path_failed(path, "unlink");
-    return {};
+    if (!removes || !is_at(folder, path, is.st_dev, is.st_ino)) return {}; // replaced: bind(2) says
+    return ::unlinkat(folder.get(), base_of(path), 0) == 0 ? error() : path_failed(path, "unlink");
 }
 
-/// The path itself where it fits, because ss(8) and getsockname(2) show it for ever.
+/// The path itself where it fits: ss(8) and getsockname(2) show it for ever.
 inline std::string bind_name(const unique_fd& folder, const std::string& path) {
-    return path.size() <= max_sun_path ? path : descriptor_path(folder) + "/" + base_of(path);
+    return path.size() <= max_sun_path ? path : fd_path(folder) + "/" + base_of(path);
 }
 
-/// Binds and remembers what the path has become; mode and owner; then listens: until then connect()
-/// is refused, so that nobody slips in before. fchmod(2) before bind(2) gives the file its mode,
-/// less the umask, so that it is private from its first moment on. The calls on /proc/self/fd can't
-/// be diverted; fchmod(2) refuses O_PATH descriptors.
+/// Binds and remembers what the path has become; owner, mode; then listens. Until then connect(2)
+/// is refused, but it looks at the permissions first, and may be slow: so they never are wider than
+/// at the end. fchmod(2) before bind(2): its owner's alone, or nobody's if it is to have another.
 inline error bind_path(listener& made, const std::string& path, const listen_options& options) {
-    mode_t mode = options.mode & 07777;
-    endpoint to = make_endpoint(bind_name(made.folder, path));
-    if (::fchmod(made.fd.get(), mode) != 0) return path_failed(path, "fchmod");
-    if (::bind(made.fd.get(), to.get(), to.size) != 0) return path_failed(path, "bind");
+    const int fd = made.fd.get();
+    const mode_t mode = options.mode & 07777;
+    const endpoint to = make_endpoint(bind_name(made.folder, path));
     struct stat is;
+    if (::fchmod(fd, options.owner ? 0 : mode & 0700) != 0 || ::bind(fd, to.get(), to.size) != 0)
+        return path_failed(path, "bind");
     if (::fstatat(made.folder.get(), base_of(path), &is, AT_SYMLINK_NOFOLLOW) != 0)
         return path_failed(path, "stat after bind");
-    // Whoever may write the folder may have put another one there, to have us chmod that.
-    constexpr const char* replaced = "replaced by somebody else";
-    if (!S_ISSOCK(is.st_mode) || is.st_uid != ::geteuid() || is.st_nlink != 1)
-        return path_failed(path, replaced, EADDRINUSE);
-    made.device = is.st_dev, made.inode = is.st_ino, made.unlinks = true;
-    result<unique_fd> at = socket_at(made.folder, path, is);
-    if (!at) return at.error();
-    if (!*at || is.st_dev != made.device || is.st_ino != made.inode)
-        return path_failed(path, replaced, EADDRINUSE);
-    std::string file = descriptor_path(*at);
-    if ((is.st_mode & 07777) != mode && ::chmod(file.c_str(), mode) != 0)
-        return path_failed(path, "chmod");
-    uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // -1: as it is, chown(2)
-    gid_t group = options.group.value_or(static_cast<gid_t>(-1));
-    if ((options.owner || options.group) && ::chown(file.c_str(), owner, group) != 0)
-        return path_failed(path, "chown");
-    if (::listen(made.fd.get(), options.backlog) != 0) return path_failed(path, "listen");
-    return {};
+    made.device = is.st_dev, made.inode = is.st_ino;
+    made.unlinks = S_ISSOCK(is.st_mode) && is.st_uid == ::geteuid() && is.st_nlink == 1;
+    // Whoever may write the folder may have put another one there, to have us chmod that. The calls
+    // on /proc/self/fd can't be diverted; fchmod(2) refuses O_PATH descriptors.
+    const unique_fd at = look_at(made.folder, path);
+    if (!at) return path_failed(path, "open");
+    if (!made.unlinks || !is_at(at, "", made.device, made.inode))
+        return path_failed(path, "replaced by somebody else", EADDRINUSE);
+    const std::string file = fd_path(at);
+    const uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // as it is, chown(2)
+    const gid_t group = options.group.value_or(static_cast<gid_t>(-1));
+    if (::chown(file.c_str(), owner, group) != 0) return path_failed(path, "chown");
+    if (::chmod(file.c_str(), mode) != 0) return path_failed(path, "chmod");
+    return ::listen(fd, options.backlog) == 0 ? error() : path_failed(path, "listen");
 }
 
 /// The name may be another's by now: of a successor, or of whoever removed ours.
@@ -1977,30 +1908,27 @@ inline void unlink_ours(listener& made, const std::string& path) {
 }
 
 inline error open_path(listener& made, const listen_options& options) {
-    const std::string& path = made.path;
-    const std::string base = base_of(path);
-    const std::string folder = path.substr(0, path.size() - base.size());
+    const std::string &path = made.path, base = base_of(path);
+    const std::string parent = path.substr(0, path.size() - base.size());
     if (base.empty() || base == "." || base == "..")
         return path_failed(path, "names no socket", EISDIR);
-    const char* const in = folder.empty() ? "." : folder.c_str();
-    made.folder = unique_fd(::open(in, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    made.folder = unique_fd(::open((parent + ".").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!made.folder) return path_failed(path, "open its folder");
-    struct stat is;
-    if (error e = socket_at(made.folder, path, is).error()) return e; // leaves no lock beside it
+    const bool asks = !options.take_over;
+    // First without the lock: a refusal neither waits for it nor leaves its file behind.
+    if (error e = clear_path(made.folder, path, asks, false)) return e;
     result<path_lock> lock = lock_path(made.folder, path);
     if (!lock) return lock.error();
     // Bound at `<path>.new`, it replaces what is at the path in one step. A file name too long for
     // bind(2) is staged too, under a short name: the inode number of our lock makes it its own.
     std::string staging = options.take_over ? path + ".new" : path;
     if (bind_name(made.folder, staging).size() > max_sun_path)
-        staging = folder + "." + std::to_string(lock->inode) + ".new";
-    const bool is_staged = staging != path;
-    error e = options.take_over ? socket_at(made.folder, path, is).error()
-                                : clear_path(made.folder, path, false);
-    if (!e && is_staged) e = clear_path(made.folder, staging, true);
+        staging = parent + numbered(".", static_cast<long>(lock->inode), ".new");
+    error e = clear_path(made.folder, path, asks, asks);
+    if (!e && staging != path) e = clear_path(made.folder, staging, false, true);
     if (!e) e = bind_path(made, staging, options);
     const int at = made.folder.get();
-    if (!e && is_staged && ::renameat(at, base_of(staging), at, base.c_str()) != 0)
+    if (!e && staging != path && ::renameat(at, base_of(staging), at, base.c_str()) != 0)
         e = path_failed(path, "rename");
     if (e) unlink_ours(made, staging);
     return e;
@@ -2010,19 +1938,18 @@ inline error open_path(listener& made, const listen_options& options) {
 /// stays), permission_denied, filename_too_long, timed_out (of the lock), ...
 inline result<listener> open_listener(const address& where, const listen_options& options) {
     if (where.error()) return where.error();
-    bool is_abstract = access::of(where).is_abstract;
-    listener made{unique_fd(), where, (is_abstract ? "@" : "") + access::of(where).name};
-    made.fd = unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    listener made{stream_socket(SOCK_NONBLOCK), spelled(where)};
     if (!made.fd) return path_failed(made.path, "socket");
     made.owner = ::getpid();
-    if (!is_abstract) {
-        if (error e = open_path(made, options)) return e;
-        return made;
+    error e;
+    if (!access::of(where).is_abstract) e = open_path(made, options);
+    else { // no lock and no probe: the kernel knows the name, which dies with its server
+        const endpoint to = make_endpoint('\0' + access::of(where).name);
+        const int fd = made.fd.get();
+        if (::bind(fd, to.get(), to.size) != 0 || ::listen(fd, options.backlog) != 0)
+            e = path_failed(made.path, "bind");
     }
-    // No lock and no probe: the kernel knows whether the name is taken; it dies with its server.
-    endpoint to = make_endpoint('\0' + access::of(where).name);
-    if (::bind(made.fd.get(), to.get(), to.size) != 0) return path_failed(made.path, "bind");
-    if (::listen(made.fd.get(), options.backlog) != 0) return path_failed(made.path, "listen");
+    if (e) return e;
     return made;
 }
 
@@ -2034,54 +1961,48 @@ inline void remove_path(listener& ours) {
     ours.unlinks = false; // once is enough: a second call would wait for the lock again
 }
 
-// Inherited listeners, sd_listen_fds(3).
-
-struct inherited {
-    unique_fd fd;
-    std::string name; // from LISTEN_FDNAMES, else empty
-};
+using inherited = named_fd; // by LISTEN_FDNAMES, else ""
 
 /// Reads a variable and removes it, so that no child takes it for its own.
-inline std::optional<std::string> take_variable(const char* name) {
+inline std::string take_variable(const char* name, const char* otherwise) {
     const char* value = ::getenv(name);
-    if (!value) return std::nullopt;
-    std::string text = value;
-    ::unsetenv(name);
-    return text;
+    std::string text = value ? value : otherwise;
+    return ::unsetenv(name), text;
 }
 
-/// Empty if there are none for this process. If one is no listening Unix socket, none is touched.
+/// sd_listen_fds(3). Empty if there are none for this process. If one is no listening Unix socket,
+/// none is touched.
 /// Threads: changes the environment, so before others read it.
 inline result<std::vector<inherited>> inherited_listeners(int backlog = listen_options().backlog) {
-    constexpr int first = 3; // SD_LISTEN_FDS_START
-    auto pid = take_variable("LISTEN_PID"), fds = take_variable("LISTEN_FDS");
-    std::string names = take_variable("LISTEN_FDNAMES").value_or("");
-    std::vector<inherited> taken;
-    if (!pid || !fds || *pid != std::to_string(::getpid())) return taken;
-    string_view rest = *fds;
-    const std::uint64_t stated = take_number(rest).value_or(UINT64_MAX);
-    if (stated >= 1u << 30 || !rest.empty()) return failed(EINVAL, "LISTEN_FDS=" + printable(*fds));
-    const int count = static_cast<int>(stated);
-    for (int fd = first; fd < first + count; ++fd)
+    const std::string pid = take_variable("LISTEN_PID", ""), fds = take_variable("LISTEN_FDS", "0"),
+                      names = take_variable("LISTEN_FDNAMES", "");
+    string_view rest = fds;
+    const std::uint64_t count = take_number(rest).value_or(UINT64_MAX);
+    if (pid != numbered("", ::getpid())) return std::vector<inherited>();
+    if (count >= 1u << 30 || !rest.empty())
+        return path_failed("LISTEN_FDS=" + fds, "not a number of descriptors", EINVAL);
+    int fd = 3; // SD_LISTEN_FDS_START
+    for (const int end = fd + static_cast<int>(count); fd < end; ++fd)
         if (!is_unix_stream(fd) || socket_option(fd, SO_ACCEPTCONN) != 1)
-            return failed(errc::bad_descriptor, "LISTEN_FDS: descriptor " + std::to_string(fd) +
-                                                    " is no listening Unix stream socket");
-    rest = names;
-    for (int fd = first; fd < first + count; ++fd) {
-        std::size_t length = rest.find(':');
-        taken.push_back({unique_fd(fd), std::string(rest.substr(0, length))});
-        rest = length == string_view::npos ? string_view() : rest.substr(length + 1);
+            return failed(errc::bad_descriptor, numbered("LISTEN_FDS: descriptor ", fd,
+                                                         " is no listening Unix stream socket"));
+    std::vector<inherited> taken(count);
+    rest = names, fd = 3;
+    for (inherited& one : taken) {
+        one.fd = unique_fd(fd);
+        one.name = rest.substr(0, rest.find(':'));
+        rest.remove_prefix(one.name.size() + (one.name.size() < rest.size()));
         // O_NONBLOCK belongs to the socket, not to the descriptor: who holds a duplicate sees it.
         // listen() once more shows clients our credentials instead of the service manager's.
         if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || ::listen(fd, backlog) != 0 ||
-            ::fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) != 0)
+            ::fcntl(fd++, F_SETFL, O_RDWR | O_NONBLOCK) != 0)
             return path_failed("LISTEN_FDS", "listen");
     }
     return taken;
 }
+
 // [7] PARSER --------------------------------------------------------------------------------------
-// Bytes to head, bytes to body. Pure: no syscalls, no errno, no clock; nothing is copied or kept
-// but what a body_decoder holds.
+// Bytes to head, bytes to body. Pure: no syscalls, no errno, no clock, and nothing is copied.
 //
 // A head is parsed from its first byte each time more has come, so that the answer can't depend on
 // how the input was cut: bytes are judged in their order, and one that can't stand there is `bad`,
@@ -2091,7 +2012,6 @@ inline result<std::vector<inherited>> inherited_listeners(int backlog = listen_o
 
 enum class parsed : unsigned char { done, more, bad };
 enum class framing : unsigned char { none, length, chunked, until_close };
-
 struct head_limits {
     std::size_t max_head_bytes, max_target_bytes, max_fields_count; // 431, 414, 431
 };
@@ -2119,439 +2039,101 @@ inline string_view view(const char* from, const char* to) {
     return {from, static_cast<std::size_t>(to - from)};
 }
 
-// Sixteen bytes at once: bit n of an answer says that byte n is of the class. To keep it short some
-// that seldom occur are left out; whoever asks has a second look at those. Only what an
-// architecture always has is used, never -m flags, which would break the one-definition rule. The
-// scalar twin serves the others, and the test that compares them.
-inline unsigned usual_bytes_scalar(const char* at, unsigned char wanted) {
-    unsigned usual = 0;
-    for (unsigned n = 0; n < 16; ++n) usual |= static_cast<unsigned>(is(at[n], wanted)) << n;
-    return usual;
-}
-
-using lanes [[gnu::vector_size(16)]] = unsigned char;
-using signed_lanes [[gnu::vector_size(16)]] = signed char; // obs-text is below zero
-
-template <unsigned char wanted> inline signed_lanes usual_lanes(lanes x) {
-    const auto as_signed = [](lanes v) { return reinterpret_cast<signed_lanes>(v); };
-    // One more, and DEL is below zero. Left out of values: tabs, obs-text.
-    if constexpr (wanted == value_byte) return as_signed(x + 1) > 0x20;
-    if constexpr (wanted == target_byte) return (as_signed(x + 1) > 0x21) & (x != '#');
-    // Names and hosts: letters, "a" to "z" becoming 102 to 127, the greatest number, and "-".
-    return (as_signed((x | 0x20) + 5) > 101) | (x == '-');
-}
-
+/// Bit n: at[n] is of the class. Some that seldom occur are left out; whoever asks has a second
+/// look at those. No -m flags, which would break the one-definition rule: every x86-64 has SSE2,
+/// elsewhere the compiler takes what there is.
 template <unsigned char wanted> inline unsigned usual_bytes(const char* at) {
+    using bytes [[gnu::vector_size(16)]] = unsigned char;
+    using signed_bytes [[gnu::vector_size(16)]] = signed char; // obs-text is below zero
+    bytes x;
+    std::memcpy(&x, at, sizeof x);
+    signed_bytes usual;
+    // One more, and DEL is below zero. Left out of values: tabs, obs-text.
+    if constexpr (wanted == value_byte) usual = signed_bytes(x + 1) > 0x20;
+    else if constexpr (wanted == target_byte) usual = (signed_bytes(x + 1) > 0x21) & (x != '#');
+    // Names and hosts: letters, "a" to "z" becoming 102 to 127, the greatest number, and "-".
+    else usual = (signed_bytes((x | 0x20) + 5) > 101) | (x == '-');
 #if defined(__SSE2__)
-    lanes x;
-    std::memcpy(&x, at, sizeof x);
-    return static_cast<unsigned>(
-        _mm_movemask_epi8(reinterpret_cast<__m128i>(usual_lanes<wanted>(x))));
-#elif defined(__aarch64__) && defined(__ARM_NEON)
-    lanes x;
-    std::memcpy(&x, at, sizeof x);
-    const lanes weights = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-    const auto one =
-        reinterpret_cast<uint8x16_t>(reinterpret_cast<lanes>(usual_lanes<wanted>(x)) & weights);
-    return vaddv_u8(vget_low_u8(one)) | static_cast<unsigned>(vaddv_u8(vget_high_u8(one))) << 8;
+    using plain_bytes [[gnu::vector_size(16)]] = char;
+    return static_cast<unsigned>(__builtin_ia32_pmovmskb128(plain_bytes(usual)));
 #else
-    return usual_bytes_scalar(at, wanted);
+    usual &= signed_bytes{1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32, 64, -128};
+    std::uint64_t half[2];
+    std::memcpy(half, &usual, sizeof half);
+    constexpr std::uint64_t ones = 0x0101010101010101; // times this: the sum of all eight, on top
+    return static_cast<unsigned>(half[0] * ones >> 56 | half[1] * ones >> 56 << 8);
 #endif
 }
 
 /// The first byte from `at` that is not of the class, or `end`.
 template <unsigned char wanted> inline const char* first_not(const char* at, const char* end) {
     while (end - at >= 16) {
-        const auto run = static_cast<unsigned>(__builtin_ctz(~usual_bytes<wanted>(at)));
-        at += run;
-        if (run == 16) continue;
-        if (!is(*at, wanted)) return at;
-        ++at;
+        const unsigned odd = usual_bytes<wanted>(at) ^ 0xffff;
+        if (odd == 0) at += 16;
+        else if (at += static_cast<unsigned>(__builtin_ctz(odd)); !is(*at, wanted)) return at;
+        else ++at;
     }
     while (at != end && is(*at, wanted)) ++at;
     return at;
 }
 
-/// Compares a checked name or value, without case, with a literal of lower-case letters, digits and
-/// "-". No other bytes that may stand there become one of those by |0x20, so words are compared.
-template <std::size_t N> inline bool equals(string_view text, const char (&lower)[N]) {
-    using word = std::conditional_t<(N > 8), std::uint64_t, std::uint32_t>;
-    constexpr std::size_t size = N - 1, last = size - sizeof(word);
-    const auto same = [&](std::size_t at) {
-        word a, b;
-        std::memcpy(&a, text.data() + at, sizeof(word));
-        std::memcpy(&b, lower + at, sizeof(word));
-        return (a | static_cast<word>(0x2020202020202020)) == b;
-    };
-    if (text.size() != size || !same(last)) return false;
-    for (std::size_t at = 0; at < last; at += sizeof(word))
-        if (!same(at)) return false;
+/// Compares a checked name or value, without case, with lower-case letters, digits and "-", four at
+/// least. No other bytes that may stand there become one of those by |0x20, so words are compared.
+inline bool equals(string_view text, string_view lower) {
+    std::size_t left = text.size();
+    if (left != lower.size()) return false;
+    for (; left > 0; left = left < 8 && left > 4 ? 4 : left - 4) {
+        std::uint32_t a, b;
+        std::memcpy(&a, text.data() + left - 4, 4);
+        std::memcpy(&b, lower.data() + left - 4, 4);
+        if ((a | 0x20202020) != b) return false;
+    }
     return true;
 }
 
 /// uri-host [":" port] (RFC 9110 7.2). Empty is a valid Host: the target had no authority.
 inline bool is_authority(string_view text) {
-    const char* at = text.data();
-    const char* const end = at + text.size();
+    if (text == "localhost") return true; // what nearly all clients of a Unix socket say
+    const char *at = text.data(), *const end = at + text.size();
     if (at != end && *at == '[') { // IPv6; without a zone, which means nothing to others
         const char* const first = ++at;
         while (at != end && (hex_digit(*at) >= 0 || *at == ':' || *at == '.')) ++at;
         if (at - first < 2 || at == end || *at++ != ']') return false;
     } else {
-        while ((at = first_not<host_byte>(at, end)) != end && *at == '%') {
+        for (; (at = first_not<host_byte>(at, end)) != end && *at == '%'; at += 3)
             if (end - at < 3 || hex_digit(at[1]) < 0 || hex_digit(at[2]) < 0) return false;
-            at += 3;
-        }
     }
-    if (at == end) return true;
-    if (*at != ':' || end - at > 6) return false;
-    while (++at != end)
-        if (!is_digit(*at)) return false;
-    return true;
+    if (at != end && (*at++ != ':' || end - at > 5)) return false;
+    while (at != end && is_digit(*at)) ++at;
+    return at == end;
 }
 
 /// The authority of an absolute-form target, from behind "://"; empty for other forms.
 inline string_view authority_of(string_view target) {
-    const std::size_t scheme = equal_nocase(target.substr(0, 7), "http://")    ? 7
-                               : equal_nocase(target.substr(0, 8), "https://") ? 8
-                                                                               : 0;
-    if (scheme == 0) return {};
-    return target.substr(scheme, target.find_first_of("/?", scheme) - scheme);
+    const string_view scheme = target.substr(0, target.find(':') + 3);
+    if (!equal_nocase(scheme, "http://") && !equal_nocase(scheme, "https://")) return {};
+    target.remove_prefix(scheme.size());
+    return target.substr(0, target.find_first_of("/?"));
 }
 
 /// RFC 9112 3.2: the four forms, each only with its methods.
-inline bool is_target_of(string_view method, string_view target) {
+[[gnu::always_inline]] inline bool is_target_of(string_view method, string_view target) {
     if (target.empty()) return false;
     if (method == "CONNECT") // 3.2.3: host and port, neither empty
         return is_authority(target) && target[0] != ':' && target.find(':') != string_view::npos &&
                is_digit(target.back());
     if (target[0] == '/') return true;
     if (target == "*") return method == "OPTIONS"; // 3.2.4
-    const string_view authority = authority_of(target);
     // RFC 9110 4.2.1: an empty host is invalid; 4.2.4: so is userinfo, whose @ is no host_byte.
+    const string_view authority = authority_of(target);
     return !authority.empty() && authority[0] != ':' && is_authority(authority);
-}
-
-/// Finds the bytes that aren't usual in a value, CR and LF above all. Sixty-four are looked at
-/// ahead of the lines: the search for a line's end that waits for the line before takes twice as
-/// long.
-class odd_finder {
-public:
-    explicit odd_finder(string_view in)
-        : window_(in.data()), end_(window_ + in.size()), odd_(odd_at(0)) {}
-
-    [[gnu::always_inline]] const char* next() {
-        while (odd_ == 0) {
-            if (end_ - window_ <= 64) return end_;
-            window_ += 64;
-            odd_ = odd_at(64);
-        }
-        const char* const found = window_ + static_cast<unsigned>(__builtin_ctzll(odd_));
-        odd_ &= odd_ - 1;
-        return found;
-    }
-
-private:
-    const char* window_;
-    const char* end_;
-    std::uint64_t odd_; // bit n: window_[n] isn't usual, and wasn't told yet
-
-    /// The last part is looked at as the end of 64 bytes, where so many may be read.
-    std::uint64_t odd_at(std::ptrdiff_t before) const {
-        const std::ptrdiff_t left = end_ - window_;
-        if (left >= 64) return odd_in(window_);
-        if (before == 64) return odd_in(end_ - 64) >> (64 - left);
-        char rest[64];
-        std::memset(rest, ' ', 64);
-        std::memcpy(rest, window_, static_cast<std::size_t>(left));
-        return odd_in(rest);
-    }
-
-    static std::uint64_t odd_in(const char* at) {
-        const auto part = [at](int n) {
-            return std::uint64_t(usual_bytes<value_byte>(at + n)) << n;
-        };
-        return ~(part(0) | part(16) | part(32) | part(48));
-    }
-};
-
-/// Where one stands in the lines of a head or of trailers.
-struct line_cursor {
-    const char* at;
-    const char* end;
-    const char* why = nullptr;
-
-    explicit line_cursor(string_view in) : at(in.data()), end(at + in.size()) {}
-
-    parsed refuse(const char* reason) {
-        why = reason;
-        return parsed::bad;
-    }
-
-    /// RFC 9112 2.2 lets a recipient take a bare LF; refused, as is a bare CR.
-    parsed line_end() {
-        if (end - at >= 2 && std::memcmp(at, "\r\n", 2) == 0) {
-            at += 2;
-            return parsed::done;
-        }
-        if (at == end || (*at == '\r' && end - at == 1)) return parsed::more;
-        return refuse(*at == '\r' ? "a bare CR" : "a byte that may not stand there, or a bare LF");
-    }
-
-    /// RFC 9112 5: name ":" OWS value OWS CRLF. No space before the colon (5.1), no folding (5.2).
-    /// `odd` has told those before `at`.
-    [[gnu::always_inline]] parsed field_line(odd_finder& odd, field& out) {
-        const char* stop = odd.next(); // first, since it needn't wait for the name
-        const char* const colon = first_not<token_byte>(at, end);
-        if (colon == end) return parsed::more;
-        if (*colon != ':') return refuse("a field name with a bad byte, a space, or folded");
-        if (colon == at) return refuse("an empty field name");
-        while (stop != end && is(*stop, value_byte)) stop = odd.next(); // tabs, obs-text
-        const char *from = colon + 1, *to = stop;
-        // Of bytes up to the space only blanks are left; backwards they end at the colon, at last.
-        while (static_cast<unsigned char>(to[-1]) <= ' ') --to;
-        while (from < to && static_cast<unsigned char>(*from) <= ' ') ++from;
-        out = {view(at, colon), view(from, to)};
-        at = stop;
-        odd.next(); // the LF
-        return line_end();
-    }
-};
-
-/// One parse of a head. What the fields say is judged when all are known.
-struct head_parser {
-    struct seen { // a field that decides something
-        string_view value;
-        unsigned count;
-    };
-
-    line_cursor line;
-    const head_limits& limits;
-    head& out;
-    seen host{}, length{}, coding{}, expect{}, upgrade{};
-    bool closes = false, keeps = false, upgrades = false;
-    int status = 0; // of a response, so far
-
-    head_parser(string_view in, const head_limits& bounds, head& result)
-        : line(in.substr(0, bounds.max_head_bytes)), limits(bounds), out(result) {
-        out = head{};
-    }
-
-    parsed refuse(int answer, const char* reason) {
-        out.status = answer;
-        return line.refuse(reason);
-    }
-
-    /// RFC 9112 2.2: empty lines before a request are skipped; no client sends more than eight.
-    parsed empty_lines() {
-        for (int count = 0; line.at != line.end && *line.at == '\r'; ++count) {
-            if (count == 8) return refuse(400, "too many empty lines before the request");
-            if (const parsed got = line.line_end(); got != parsed::done) return got;
-        }
-        return line.at == line.end ? parsed::more : parsed::done;
-    }
-
-    /// RFC 9112 2.3. A higher minor version is handled as 1.1 (RFC 9110 6.2), another major is 505.
-    parsed version() {
-        const char* const at = line.at;
-        const bool is_usual = line.end - at >= 8 && std::memcmp(at, "HTTP/1.1", 8) == 0;
-        for (std::size_t n = 0; n < 8 && !is_usual; ++n) {
-            if (at + n == line.end) return parsed::more;
-            if ("HTTP/0.0"[n] == '0' ? !is_digit(at[n]) : at[n] != "HTTP/0.0"[n])
-                return refuse(400, "no HTTP version");
-        }
-        if (at[5] != '1') return refuse(505, "not HTTP/1.0 or HTTP/1.1");
-        out.version = at[7] == '0' ? 10 : 11;
-        line.at += 8;
-        return parsed::done;
-    }
-
-    /// RFC 9112 3: one space each, nothing else.
-    parsed request_line() {
-        // RFC 9112 3: a method longer than any that is implemented is 501. Registered ones have up
-        // to 17 bytes. A first byte that can't begin a method (TLS: 0x16) is refused at once.
-        constexpr std::size_t max_method_bytes = 32;
-        const char *word = line.at, *at = first_not<token_byte>(word, line.end);
-        out.method = view(word, at);
-        if (out.method.size() > max_method_bytes) return refuse(501, "a method too long");
-        if (at == line.end) return parsed::more;
-        if (*at != ' ' || out.method.empty()) return refuse(400, "no method");
-        word = at + 1;
-        at = first_not<target_byte>(word, line.end);
-        out.target = view(word, at);
-        if (out.target.size() > limits.max_target_bytes) return refuse(414, "a target too long");
-        if (at == line.end) return parsed::more;
-        if (*at != ' ' || !is_target_of(out.method, out.target)) return refuse(400, "a bad target");
-        line.at = at + 1;
-        const parsed got = version();
-        return got == parsed::done ? line.line_end() : got;
-    }
-
-    /// RFC 9112 4. The space before an empty reason is missing in practice.
-    parsed status_line() {
-        if (const parsed got = version(); got != parsed::done) return got;
-        for (int n = 0; n < 4; ++n, ++line.at) {
-            if (line.at == line.end) return parsed::more;
-            const char c = *line.at;
-            if (n == 0 ? c != ' ' : !is_digit(c)) return refuse(400, "a bad status line");
-            if (n > 0) status = status * 10 + (c - '0');
-        }
-        if (status < 100) return refuse(400, "a status below 100");
-        if (line.at != line.end && *line.at == ' ') {
-            const char* const reason = line.at + 1;
-            line.at = first_not<value_byte>(reason, line.end);
-            out.reason = view(reason, line.at);
-        }
-        return line.line_end();
-    }
-
-    /// All field lines and the empty line that ends them.
-    parsed field_lines(field* fields) {
-        line_cursor here = line; // copies, so that they stay in registers
-        odd_finder odd(view(here.at, here.end));
-        parsed got = parsed::done;
-        std::size_t count = 0;
-        for (; here.at != here.end && *here.at != '\r'; ++count) {
-            if (count == limits.max_fields_count) return refuse(431, "too many fields");
-            got = here.field_line(odd, fields[count]);
-            if (got != parsed::done) break;
-            if (concerns_us(fields[count].name)) note(fields[count].name, fields[count].value);
-        }
-        line = here;
-        out.fields_count = count;
-        return got == parsed::done ? line.line_end() : got;
-    }
-
-    /// Nearly all other fields are told from those of note() by length and first letter.
-    static bool concerns_us(string_view name) {
-        constexpr char firsts[] = "    h eu  c   c  t";
-        return name.size() < sizeof(firsts) && (name[0] | 0x20) == firsts[name.size()];
-    }
-
-    void note(string_view name, string_view value) {
-        if (equals(name, "connection")) return note_options(value);
-        seen* const which = equals(name, "host")                ? &host
-                            : equals(name, "expect")            ? &expect
-                            : equals(name, "upgrade")           ? &upgrade
-                            : equals(name, "content-length")    ? &length
-                            : equals(name, "transfer-encoding") ? &coding
-                                                                : nullptr;
-        if (which) *which = {value, which->count + 1};
-    }
-
-    /// RFC 9110 7.6.1: options that say nothing to us are passed over.
-    void note_options(string_view list) {
-        if (equals(list, "keep-alive")) list = {}, keeps = true; // what most clients say
-        while (!list.empty()) {
-            const string_view option = next_element(list);
-            closes |= equals(option, "close");
-            keeps |= equals(option, "keep-alive");
-            upgrades |= equals(option, "upgrade");
-        }
-    }
-
-    /// RFC 9112 6.3 lets equal lengths be joined into one; refused: one field, one number.
-    parsed read_length() {
-        if (length.count > 1) return refuse(400, "two Content-Length fields");
-        const auto stated = take_number(length.value);
-        if (!stated || !length.value.empty()) return refuse(400, "a Content-Length of no number");
-        if (*stated > max_length) return refuse(400, "a huge Content-Length");
-        out.length = *stated;
-        out.how = out.length > 0 ? framing::length : framing::none;
-        return parsed::done;
-    }
-
-    /// RFC 9112 6.1: only "chunked" is understood. Other codings are 501 where the end of the body
-    /// would still be known, because chunked comes last and once; else 400 (6.3).
-    parsed read_coding() {
-        if (coding.count > 1) return refuse(400, "two Transfer-Encoding fields");
-        if (length.count > 0) return refuse(400, "both Transfer-Encoding and Content-Length");
-        if (out.version == 10) return refuse(400, "Transfer-Encoding in HTTP/1.0");
-        out.how = framing::chunked;
-        string_view list = coding.value;
-        if (equals(list, "chunked")) return parsed::done;
-        const bool is_whole = !list.empty() && list.back() != ',';
-        string_view last = next_element(list);
-        while (!list.empty() && is_token(last) && !equals(last, "chunked"))
-            last = next_element(list);
-        if (is_whole && list.empty() && equals(last, "chunked"))
-            return refuse(501, "an unknown transfer coding");
-        return refuse(400, "a Transfer-Encoding that doesn't end in chunked, once");
-    }
-
-    /// RFC 9112 6.3 and 9.3, as far as both kinds agree.
-    parsed read_framing() {
-        out.persistent = !closes && (out.version == 11 || keeps);
-        return coding.count > 0 ? read_coding() : length.count > 0 ? read_length() : parsed::done;
-    }
-
-    parsed finish_request() {
-        // RFC 9112 3.2: exactly one, and a valid one.
-        if (host.count > 1) return refuse(400, "two Host fields");
-        if (host.count == 0 && out.version == 11) return refuse(400, "no Host");
-        if (!is_authority(host.value)) return refuse(400, "a bad Host");
-        if (const parsed got = read_framing(); got != parsed::done) return got;
-        if (expect.count > 1 || (expect.count == 1 && !equals(expect.value, "100-continue")))
-            return refuse(417, "an unknown expectation");
-        // RFC 9112 3.2.2: the target's authority counts, not the Host field's.
-        const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
-        out.host = named.empty() ? host.value : named;
-        // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
-        out.expect_continue = expect.count > 0 && out.version == 11 && out.how != framing::none;
-        out.upgrade = !upgrade.value.empty() && upgrades && out.version == 11;
-        return parsed::done;
-    }
-
-    /// RFC 9112 6.3, in its order.
-    parsed finish_response(string_view method) {
-        if (const parsed got = read_framing(); got != parsed::done) return got;
-        out.status = status;
-        out.upgrade = status == 101 || (method == "CONNECT" && status / 100 == 2);
-        if (method == "HEAD" || status < 200 || status == 204 || status == 304 || out.upgrade)
-            out.how = framing::none;
-        else if (coding.count + length.count == 0) out.how = framing::until_close;
-        out.persistent &= out.how != framing::until_close && !out.upgrade;
-        return parsed::done;
-    }
-
-    /// The last word: a head that fills its limit and isn't complete is refused by `over`.
-    parsed finish(parsed got, string_view in, int over) {
-        if (got == parsed::more && in.size() >= limits.max_head_bytes)
-            got = refuse(over, "a head too long");
-        if (got == parsed::bad && out.status == 0) out.status = 400;
-        out.why = line.why;
-        out.size = view(in.data(), line.at).size();
-        return got;
-    }
-};
-
-/// `fields` has room for limits.max_fields_count.
-inline parsed parse_request_head(string_view in, const head_limits& limits, field* fields,
-                                 head& out) {
-    head_parser parser(in, limits, out);
-    parsed got = parser.empty_lines();
-    if (got == parsed::done) got = parser.request_line();
-    const int over = got == parsed::done ? 431 : 414;
-    if (got == parsed::done) got = parser.field_lines(fields);
-    if (got == parsed::done) got = parser.finish_request();
-    return parser.finish(got, in, over);
-}
-
-/// RFC 9112 6.3: a response's framing depends on the method of its request. Interim responses come
-/// out like others. NOLINTNEXTLINE(readability-function-size): five parameters, not four
-inline parsed parse_response_head(string_view in, const head_limits& limits,
-                                  string_view request_method, field* fields, head& out) {
-    head_parser parser(in, limits, out);
-    parsed got = parser.status_line();
-    if (got == parsed::done) got = parser.field_lines(fields);
-    if (got == parsed::done) got = parser.finish_response(request_method);
-    return parser.finish(got, in, 431);
 }
 
 /// The path of a target, as sent; "/" for an absolute-form without one (RFC 9110 4.2.3).
 inline string_view path_of(string_view target) {
-    if (const string_view authority = authority_of(target); !authority.empty()) {
-        target.remove_prefix(view(target.data(), authority.data()).size() + authority.size());
+    const string_view authority = authority_of(target);
+    if (!authority.empty()) {
+        target = view(authority.end(), target.end());
         if (target.empty() || target[0] == '?') return "/";
     }
     return target.substr(0, target.find('?'));
@@ -2561,6 +2143,232 @@ inline string_view path_of(string_view target) {
 inline string_view query_of(string_view target) {
     const std::size_t mark = target.find('?');
     return mark == string_view::npos ? string_view() : target.substr(mark + 1);
+}
+
+/// Reads the lines of heads, trailers and chunked framing. A function takes what it is named after
+/// and returns what is behind it; or null, because of `why`, or without one for want of bytes.
+struct line_reader {
+    const char* end;
+    const char* why = nullptr;
+    int answer = 400; // to what is refused
+    explicit line_reader(string_view in) : end(in.data() + in.size()) {}
+
+    const char* refuse(const char* reason, int status = 400) {
+        why = reason, answer = status;
+        return nullptr;
+    }
+
+    /// RFC 9112 2.2 lets a recipient take a bare LF; refused, as is a bare CR.
+    const char* line_end(const char* at) {
+        if (end - at >= 2 && std::memcmp(at, "\r\n", 2) == 0) return at + 2;
+        if (at == end || (*at == '\r' && end - at == 1)) return nullptr;
+        return refuse("a bare CR or LF, or a byte that may not stand there");
+    }
+
+    /// RFC 9112 5: name ":" OWS value OWS CRLF. No space before the colon (5.1), no folding (5.2).
+    const char* field_line(const char* at, field& out) {
+        // Both from the start, so that neither search waits for the other: names are value bytes.
+        const char* const stop = first_not<value_byte>(at, end);
+        const char* const colon = first_not<token_byte>(at, end);
+        if (colon == end) return nullptr;
+        if (*colon != ':' || colon == at) return refuse("a field name empty, bad or folded");
+        const char *from = colon + 1, *to = stop;
+        // Of bytes up to the space only blanks are left; backwards they end at the colon, at last.
+        while (static_cast<unsigned char>(to[-1]) <= ' ') --to;
+        while (from < to && static_cast<unsigned char>(*from) <= ' ') ++from;
+        out = {view(at, colon), view(from, to)};
+        return line_end(stop);
+    }
+};
+
+/// One parse of a head. What the fields say is judged when all are known.
+struct head_parser : line_reader {
+    enum deciding { host, expect, upgrade, connection, length, coding, deciding_count };
+    const head_limits& limits;
+    head& out;
+    const field* seen[deciding_count] = {}; // the last of each
+    unsigned doubled = 0;                   // bit n: seen[n] wasn't the first
+    bool closes = false, keeps = false, upgrades = false;
+
+    head_parser(string_view in, const head_limits& bounds, head& result)
+        : line_reader(in.substr(0, bounds.max_head_bytes)), limits(bounds), out(result) {
+        static constexpr head blank;
+        out = blank;
+    }
+
+    bool is_doubled(deciding what) const { return (doubled >> what & 1) != 0; }
+    string_view value(deciding what) const {
+        return seen[what] ? seen[what]->value : string_view();
+    }
+
+    /// RFC 9112 2.3. A higher minor version is handled as 1.1 (RFC 9110 6.2), another major is 505.
+    const char* version(const char* at) {
+        if (end - at >= 8 && std::memcmp(at, "HTTP/1.1", 8) == 0) return at + 8;
+        for (int n = 0; n < 8; ++n, ++at) {
+            if (at == end) return nullptr;
+            if (n == 5 || n == 7 ? !is_digit(*at) : *at != "HTTP/ ."[n])
+                return refuse("no HTTP version");
+        }
+        if (at[-3] != '1') return refuse("not HTTP/1.0 or HTTP/1.1", 505);
+        out.version = at[-1] == '0' ? 10 : 11;
+        return at;
+    }
+
+    /// RFC 9112 3: one space each, nothing else.
+    [[gnu::always_inline]] const char* request_line(const char* at) {
+        // RFC 9112 2.2: empty lines before it are skipped; no client sends more than eight.
+        for (int count = 0; at != end && *at == '\r'; ++count) {
+            if (count == 8) return refuse("too many empty lines before the request");
+            if (!(at = line_end(at))) return nullptr;
+        }
+        const bool is_get = end - at >= 4 && std::memcmp(at, "GET ", 4) == 0; // most are
+        const char* stop = is_get ? at + 3 : first_not<token_byte>(at, end);
+        out.method = view(at, stop);
+        // RFC 9112 3: longer than any that is implemented (registered ones have up to 17 bytes) is
+        // 501. A first byte that can't begin a method (TLS: 0x16) is refused at once.
+        if (out.method.size() > 32) return refuse("a method too long", 501);
+        if (stop == end) return nullptr;
+        if (*stop != ' ' || stop == at) return refuse("no method");
+        at = stop + 1;
+        stop = first_not<target_byte>(at, end);
+        out.target = view(at, stop);
+        if (out.target.size() > limits.max_target_bytes) return refuse("a target too long", 414);
+        if (stop == end) return nullptr;
+        if (*stop != ' ' || !is_target_of(out.method, out.target)) return refuse("a bad target");
+        at = version(stop + 1);
+        return at ? line_end(at) : nullptr;
+    }
+
+    /// RFC 9112 4. The space before an empty reason is missing in practice.
+    const char* status_line(const char* at) {
+        if (!(at = version(at))) return nullptr;
+        for (int n = 0; n < 4; ++n, ++at) {
+            if (at == end) return nullptr;
+            if (n == 0 ? *at != ' ' : !is_digit(*at) || (n == 1 && *at == '0'))
+                return refuse("a status that isn't 100 to 999");
+            out.status = out.status * 10 + (*at & 15); // a space counts as a zero
+        }
+        if (at == end || *at != ' ') return line_end(at);
+        const char* const stop = first_not<value_byte>(at, end);
+        out.reason = view(at + 1, stop);
+        return line_end(stop);
+    }
+
+    /// All field lines and the empty line that ends them.
+    [[gnu::always_inline]] const char* field_lines(const char* at, field* fields) {
+        std::size_t count = 0;
+        for (; at != end && *at != '\r'; ++count) {
+            if (count == limits.max_fields_count) return refuse("too many fields", 431);
+            if (!(at = field_line(at, fields[count]))) return nullptr;
+            note(fields[count]);
+        }
+        out.fields_count = count;
+        out.persistent = !closes && (out.version == 11 || keeps); // RFC 9112 9.3
+        return line_end(at);
+    }
+
+    /// The length of a name says which of the deciding ones it may be.
+    [[gnu::always_inline]] void note(const field& f) {
+        static constexpr string_view by_size = "----0-12--3---4--5";
+        static constexpr string_view names[] = {
+            "host", "expect", "upgrade", "connection", "content-length", "transfer-encoding"};
+        const std::size_t size = f.name.size();
+        if (size >= by_size.size() || by_size[size] == '-') return;
+        const int which = by_size[size] - '0';
+        if (!equals(f.name, names[which])) return;
+        if (seen[which]) doubled |= 1u << which;
+        seen[which] = &f;
+        string_view list = which == connection ? f.value : string_view();
+        while (!list.empty()) { // RFC 9110 7.6.1: options that say nothing to us are passed over
+            const string_view option = next_element(list);
+            closes |= equals(option, "close");
+            keeps |= equals(option, "keep-alive");
+            upgrades |= equals(option, "upgrade");
+        }
+    }
+
+    /// RFC 9112 6.3, as far as both kinds agree. It lets equal lengths be joined into one; refused:
+    /// one field, one number.
+    bool read_framing() {
+        if (seen[length]) {
+            string_view digits = value(length);
+            const auto stated = take_number(digits);
+            if (is_doubled(length) || !stated || !digits.empty() || *stated > max_length)
+                return refuse("a Content-Length that isn't one number below 2^63");
+            out.length = *stated;
+            out.how = out.length > 0 ? framing::length : framing::none;
+        }
+        string_view list = value(coding), item;
+        if (!seen[coding]) return true;
+        if (is_doubled(coding) || seen[length] || out.version == 10)
+            return refuse("Transfer-Encoding twice, with Content-Length or in HTTP/1.0");
+        out.how = framing::chunked;
+        if (equals(list, "chunked")) return true;
+        // 6.1: only that is understood. Other codings are 501 where the end of the body would still
+        // be known, because chunked comes last and once; else 400 (6.3).
+        bool is_last = !list.empty() && list.back() == ','; // an empty one is behind it
+        while (!list.empty() && !is_last && is_token(item = next_element(list)))
+            is_last = equals(item, "chunked");
+        if (is_last && list.empty()) return refuse("an unknown transfer coding", 501);
+        return refuse("a Transfer-Encoding that doesn't end in chunked, once");
+    }
+
+    [[gnu::always_inline]] bool finish_request() {
+        // RFC 9112 3.2: exactly one, and a valid one.
+        if (is_doubled(host) || (!seen[host] && out.version == 11))
+            return refuse("no Host, or two of them");
+        out.host = value(host);
+        if (!is_authority(out.host)) return refuse("a bad Host");
+        if ((seen[length] || seen[coding]) && !read_framing()) return false;
+        if (seen[expect] && (is_doubled(expect) || !equals(value(expect), "100-continue")))
+            return refuse("an unknown expectation", 417);
+        // RFC 9112 3.2.2: the target's authority counts, not the Host field's.
+        const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
+        if (!named.empty()) out.host = named;
+        // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
+        out.expect_continue = seen[expect] && out.version == 11 && out.how != framing::none;
+        out.upgrade = upgrades && out.version == 11 && !value(upgrade).empty();
+        return true;
+    }
+
+    /// RFC 9112 6.3, in its order: framing depends on the method of the request.
+    bool finish_response(string_view method) {
+        if (!read_framing()) return false;
+        const int status = out.status;
+        out.upgrade = status == 101 || (method == "CONNECT" && status / 100 == 2);
+        if (method == "HEAD" || status < 200 || status == 204 || status == 304 || out.upgrade)
+            out.how = framing::none;
+        else if (!seen[coding] && !seen[length]) out.how = framing::until_close;
+        out.persistent &= out.how != framing::until_close && !out.upgrade;
+        return true;
+    }
+
+    /// The last word: a head that fills its limit and isn't complete is refused by `over`.
+    parsed finish(string_view in, const char* at, int over) {
+        if (!at && !why && in.size() >= limits.max_head_bytes) refuse("a head too long", over);
+        if (at) out.size = view(in.data(), at).size();
+        else out.status = answer, out.why = why;
+        return at ? parsed::done : why ? parsed::bad : parsed::more;
+    }
+};
+
+/// `fields` has room for limits.max_fields_count.
+inline parsed parse_request_head(string_view in, const head_limits& limits, field* fields,
+                                 head& out) {
+    head_parser parser(in, limits, out);
+    const char* const line = parser.request_line(in.data());
+    const char* const at = line ? parser.field_lines(line, fields) : nullptr;
+    return parser.finish(in, at && parser.finish_request() ? at : nullptr, line ? 431 : 414);
+}
+
+/// Interim responses come out like others.
+/// NOLINTNEXTLINE(readability-function-size): five parameters, not four
+inline parsed parse_response_head(string_view in, const head_limits& limits,
+                                  string_view request_method, field* fields, head& out) {
+    head_parser parser(in, limits, out);
+    const char* const line = parser.status_line(in.data());
+    const char* const at = line ? parser.field_lines(line, fields) : nullptr;
+    return parser.finish(in, at && parser.finish_response(request_method) ? at : nullptr, 431);
 }
 
 /// RFC 9110 6.5.1: what a trailer may not say, because framing, routing or rights were decided by
@@ -2573,8 +2381,23 @@ inline bool may_trail(string_view name) {
                      name);
 }
 
-/// Bytes to the body's bytes, in whatever pieces they come. Holds nothing but a line of chunked
-/// framing that isn't complete, and trailers.
+/// RFC 9112 7.1.2: a line like a head's.
+inline const char* trailer_line(line_reader& line, const char* at, field& out) {
+    at = line.field_line(at, out);
+    return !at || may_trail(out.name) ? at : line.refuse("a forbidden trailer");
+}
+
+/// The fields of body_decoder::trailers().
+inline bool parse_trailers(string_view raw, headers& out) {
+    line_reader line(raw);
+    field got;
+    for (const char* at = raw.data(); at != line.end;)
+        if (!(at = trailer_line(line, at, got)) || out.add(got.name, got.value)) return false;
+    return true;
+}
+
+/// Bytes to the body's bytes. Holds nothing but a line of chunked framing that isn't complete, and
+/// trailers.
 class body_decoder {
 public:
     void start(framing how, std::uint64_t length) {
@@ -2593,11 +2416,9 @@ public:
         return step_ == step::end ? parsed::done : step_ == step::bad ? parsed::bad : parsed::more;
     }
 
-    /// The end of the stream is the end of the body; else it is a cut.
-    bool ends_at_eof() const { return how_ == framing::until_close; }
-    const char* why() const { return why_; } // bad: a literal
-    /// Done: the lines of the trailer section, checked, for parse_trailers.
-    string_view trailers() const { return lines_; }
+    bool ends_at_eof() const { return how_ == framing::until_close; } // else it is a cut
+    const char* why() const { return why_; }                          // bad: a literal
+    string_view trailers() const { return lines_; } // done: the lines, checked, for parse_trailers
 
 private:
     enum class step { data, data_end, size, trailer, end, bad };
@@ -2620,15 +2441,17 @@ private:
         const std::size_t lf = in.find('\n');
         const string_view part = in.substr(0, lf == string_view::npos ? lf : lf + 1);
         in.remove_prefix(part.size());
-        if (lines_.size() + part.size() > max_lines_bytes) return refuse("trailers too long");
-        lines_.append(part);
-        line_cursor line(string_view(lines_).substr(line_));
-        const bool is_field = step_ == step::trailer && *line.at != '\r';
-        const parsed got = step_ == step::size ? size_line(line)
-                           : is_field          ? trailer_line(line)
-                                               : line.line_end();
-        if (got == parsed::more) return step_;
-        if (got == parsed::bad) return refuse(line.why);
+        if (lines_.size() + part.size() > max_lines_bytes)
+            return why_ = "chunk extensions or trailers too long", step::bad;
+        line_reader line(lines_.append(part));
+        const char* const at = lines_.data() + line_;
+        const bool is_field = step_ == step::trailer && *at != '\r';
+        field got;
+        const char* const end = step_ == step::size ? size_line(line, at)
+                                : is_field          ? trailer_line(line, at, got)
+                                                    : line.line_end(at);
+        why_ = line.why;
+        if (!end) return why_ ? step::bad : step_;
         if (is_field) line_ = lines_.size();
         lines_.resize(line_);
         if (step_ == step::data_end) return step::size;
@@ -2636,56 +2459,36 @@ private:
         return is_field ? step::trailer : step::end;
     }
 
-    step refuse(const char* reason) {
-        why_ = reason;
-        return step::bad;
-    }
-
-    parsed size_line(line_cursor& line) {
-        const char* const digits = line.at;
-        for (left_ = 0; line.at != line.end && hex_digit(*line.at) >= 0; ++line.at) {
-            if (line.at - digits == 16 || left_ > max_length >> 4)
-                return line.refuse("a huge chunk size");
-            left_ = left_ << 4 | static_cast<unsigned>(hex_digit(*line.at));
+    const char* size_line(line_reader& line, const char* at) {
+        const char* const digits = at;
+        for (left_ = 0; at != line.end && hex_digit(*at) >= 0; ++at) {
+            if (at - digits == 16 || left_ > max_length >> 4) return line.refuse("a huge chunk");
+            left_ = left_ << 4 | static_cast<unsigned>(hex_digit(*at));
         }
-        const char* const extension = line.at;
-        if (extension == digits) return line.refuse("no chunk size");
-        if (!skip_extension(line)) return line.refuse("a bad chunk size or extension");
-        const std::uint64_t spent = view(extension, line.at).size();
-        if (spent > extension_left_) return line.refuse("chunk extensions too long");
-        const parsed got = line.line_end();
-        if (got != parsed::done) return got;
+        const char* const extension = at;
+        at = at == digits ? nullptr : extension_end(at, line.end);
+        const std::uint64_t spent = at ? view(extension, at).size() : UINT64_MAX;
+        if (spent > extension_left_) return line.refuse("a bad chunk size or extension");
+        if (!(at = line.line_end(at))) return nullptr;
         const std::uint64_t saved = extension_left_ - spent + left_; // left_ is below 2^63
         extension_left_ = saved < max_extension_bytes ? unsigned(saved) : max_extension_bytes;
-        return got;
+        return at;
     }
 
     /// RFC 9112 7.1.1: BWS ";" and names, with tokens or quoted strings as values. Up to the CR, or
-    /// to the end of what has come; false where it can't become one.
-    static bool skip_extension(line_cursor& line) {
-        if (line.at != line.end && *line.at == '\r') return true;
-        while (line.at != line.end && is_blank(*line.at)) ++line.at;
-        if (line.at != line.end && *line.at != ';') return false;
+    /// to the end of what has come; null where it can't become one.
+    static const char* extension_end(const char* at, const char* end) {
+        if (at != end && *at == '\r') return at;
+        while (at != end && is_blank(*at)) ++at;
+        if (at != end && *at != ';') return nullptr;
         bool is_quoted = false, is_escaped = false;
-        for (; line.at != line.end; ++line.at) {
-            const char c = *line.at;
-            if (c == '\r' && !is_quoted) return true;
-            const bool is_mark = string_view("=;\" \t").find(c) != string_view::npos;
-            if (is_quoted ? !is(c, value_byte) : !is(c, token_byte) && !is_mark) return false;
-            if (c == '"' && !is_escaped) is_quoted = !is_quoted;
-            is_escaped = is_quoted && !is_escaped && c == '\\';
+        for (; at != end && (*at != '\r' || is_quoted); ++at) {
+            const bool is_mark = string_view("=;\" \t").find(*at) != string_view::npos;
+            if (is_quoted ? !is(*at, value_byte) : !is(*at, token_byte) && !is_mark) return nullptr;
+            if (*at == '"' && !is_escaped) is_quoted = !is_quoted;
+            is_escaped = is_quoted && !is_escaped && *at == '\\';
         }
-        return true;
-    }
-
-    /// RFC 9112 7.1.2: a line like a head's.
-    parsed trailer_line(line_cursor& line) {
-        odd_finder odd(view(line.at, line.end));
-        field got;
-        const parsed answer = line.field_line(odd, got);
-        if (answer == parsed::done && !may_trail(got.name))
-            return line.refuse("a forbidden trailer");
-        return answer;
+        return at;
     }
 
     std::uint64_t left_ = 0;
@@ -2697,19 +2500,16 @@ private:
     step step_ = step::end;
 };
 
-/// The fields of body_decoder::trailers().
-inline bool parse_trailers(string_view raw, headers& out) {
-    line_cursor line(raw);
-    odd_finder odd(raw);
-    while (line.at != line.end) {
-        field got;
-        if (line.field_line(odd, got) != parsed::done || out.add(got.name, got.value)) return false;
-    }
-    return true;
+inline void request_state::split(string_view text) noexcept {
+    target = text;
+    const void* mark = text.empty() ? nullptr : std::memchr(text.data(), '?', text.size());
+    const std::size_t size =
+        mark ? view(text.data(), static_cast<const char*>(mark)).size() : text.size();
+    path = !text.empty() && text[0] == '/' ? text.substr(0, size) : path_of(text);
+    query = mark ? text.substr(size + 1) : string_view();
 }
-
 inline void request_state::set_target(string_view text) {
-    target = text, path = path_of(text), query = query_of(text);
+    split(text);
     if (!is_target(text)) fail(detail::failed(errc::bad_target, "target " + printable(text)));
 }
 
@@ -2856,8 +2656,7 @@ inline body_plan plan_response(const response& res, std::optional<std::uint64_t>
                                bool head_only, int version) noexcept {
     body_plan plan;
     if (res.status() == 204 || res.status() == 304) return plan;
-    const std::uint64_t length =
-        size ? *size : stated_length(access::of(res).fields, UINT64_MAX);
+    const std::uint64_t length = size ? *size : stated_length(access::of(res).fields, UINT64_MAX);
     plan.states_length = length != UINT64_MAX;
     plan.length = plan.states_length ? length : 0;
     plan.how = plan.states_length ? framing::length
@@ -2902,7 +2701,7 @@ struct head_writer {
         char* at = put_status(first, r.status);
         bool is_dated = false;
         for (const field& f : r.fields) at = put_if_ours(at, f, r.status, is_dated);
-        if (!is_dated) at = put(at, date);
+        if (!is_dated) at = put(at, date.size() == 37 ? date.substr(0, 37) : date);
         if (!r.type.empty()) at = put_field(at, "Content-Type", r.type);
         if (!persistent) at = put(at, "Connection: close\r\n");
         else if (version == 10) at = put(at, "Connection: keep-alive\r\n");
@@ -2933,8 +2732,8 @@ private:
 /// 400s from many servers, and an empty one is refused by nginx. `more` are whole field lines.
 inline void write_request_head(buffer& out, const request_state& req, const body_plan& plan,
                                string_view more = {}) {
-    char* const first = out.room(128 + req.method.size() + req.target.size() + size_of(req.fields) +
-                                 more.size());
+    char* const first =
+        out.room(128 + req.method.size() + req.target.size() + size_of(req.fields) + more.size());
     char* at = put(put(put(put(first, req.method), " "), req.target), " HTTP/1.1\r\n");
     if (!req.fields.contains("Host")) at = put(at, "Host: localhost\r\n");
     for (const field& f : req.fields)
@@ -2969,152 +2768,99 @@ inline void add_last_chunk(buffer& out, const headers& trailers) {
 }
 
 // [9] ROUTER --------------------------------------------------------------------------------------
-// A method and a path lead to a route. A tree of segments: literals in a hash table, one {x}, one
-// {x...}. Split first, then decode, so that %2F never makes a segment. Pure; constant once running.
+// A method and a path lead to a route, by one walk through a tree of segments: literals (all in one
+// hash table), {x}, {x...}. Split first, then decode, so that %2F never makes a segment. Why there
+// is no route is asked separately: a hit pays nothing for it. Pure; constant once running.
 
-/// Strings to nodes, by open addressing: FNV-1a, since keys are short and set by the program.
-template <class T> class literal_table {
-public:
-    T* find(string_view text) const noexcept {
-        if (slots_.empty()) return nullptr;
-        for (std::size_t at = hash(text);; ++at) {
-            std::uint32_t found = slots_[at & (size_ - 1)];
-            if (!found) return nullptr;
-            if (entries_[found - 1].text == text) return entries_[found - 1].to.get();
-        }
-    }
-    T& add(string_view text) {
-        if (T* known = find(text)) return *known;
-        entries_.push_back({std::string(text), new T});
-        if (entries_.size() * 2 > size_) {
-            size_ = size_ ? size_ * 4 : 8; // a power of two
-            slots_.reserve(size_), slots_.assume(size_);
-            for (std::uint32_t& slot : slots_) slot = 0;
-            for (std::size_t i = 0; i < entries_.size(); ++i) place(i);
-        } else {
-            place(entries_.size() - 1);
-        }
-        return *entries_.back().to;
-    }
-    bool empty() const noexcept { return slots_.empty(); }
-
-private:
-    struct entry {
-        std::string text;
-        ref<T> to;
-    };
-    static std::size_t hash(string_view text) noexcept {
-        std::uint64_t h = 14695981039346656037u;
-        for (char c : text) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211u;
-        return static_cast<std::size_t>(h ^ (h >> 32));
-    }
-    void place(std::size_t index) noexcept {
-        std::size_t at = hash(entries_[index].text);
-        while (slots_[at & (size_ - 1)]) ++at;
-        slots_[at & (size_ - 1)] = static_cast<std::uint32_t>(index + 1);
-    }
-    row<entry> entries_;
-    row<std::uint32_t> slots_; // index + 1 into entries_
-    std::size_t size_ = 0;
-};
+/// Passes over a segment; its hash goes on from that of what stood before it. FNV-1a: segments are
+/// short, and which ones are in the table is up to the program, not to a peer.
+inline std::uint32_t pass_segment(const char*& at, const char* end, std::uint32_t hash) noexcept {
+    for (; at != end && *at != '/'; ++at)
+        hash = (hash ^ static_cast<unsigned char>(*at)) * 16777619;
+    return hash;
+}
 
 struct route_node : counted {
     struct entry {
-        std::string method; // "*": any
+        string_view method; // "*": any
         route* to;
-        row<std::string> names; // of the parameters, from the left
+        row<string_view> names; // of the parameters, from the left
     };
-    literal_table<route_node> literals;
-    ref<route_node> param, tail;
+    route_node* parent = nullptr;
+    std::uint32_t hash = 2166136261;
+    std::string text;
+    ref<route_node> next, open[2]; // the same bucket's; {x}, {x...}
     row<entry> entries;
-};
-
-/// Where a request goes; without a route, `status` says why: 404, 405 (with `allow`), 400, 501.
-struct route_match {
-    route* to = nullptr;
-    int status = 404;
-    std::string allow;
 };
 
 class router {
 public:
-    /// Errors: bad_pattern, naming the pattern and what is wrong with it.
+    /// `to` stays where it is. Errors: bad_pattern, naming the pattern and what is wrong with it.
     error add(route& to) {
-        string_view pattern = access::of(to).pattern;
-        if (pattern.empty() || pattern.front() != '/') return bad(pattern, "starts with no /");
-        if (pattern.find_first_of("?#") != string_view::npos)
-            return bad(pattern, "has a query or fragment, which is no part of a path");
+        const string_view pattern = access::of(to).pattern, method = access::of(to).method;
+        const char* fault = nullptr;
+        if (pattern.empty() || pattern.front() != '/') fault = "starts with no /";
+        else if (pattern.find_first_of("?#") != string_view::npos)
+            fault = "has a query or fragment";
+        else if (!is_decodable(pattern)) fault = "has a % without two hexadecimal digits";
         route_node* at = &root_;
-        row<std::string> names;
-        for (string_view rest = pattern; !rest.empty();) {
+        row<string_view> names;
+        for (string_view rest = pattern; !fault && !rest.empty();) {
             rest.remove_prefix(1);
             string_view segment = rest.substr(0, rest.find('/'));
             rest.remove_prefix(segment.size());
-            const char* fault = descend(at, segment, rest.empty(), names);
-            if (fault) return bad(pattern, fault);
+            fault = descend(at, segment, rest.empty(), names);
         }
         for (const route_node::entry& e : at->entries)
-            if (e.method == access::of(to).method) return bad(pattern, "stands twice for one method");
-        at->entries.push_back({access::of(to).method, &to, std::move(names)});
-        if (at->entries.back().names.empty()) whole_.add(as_sent(pattern)).to = at;
-        if (!list_has(methods_, access::of(to).method)) note_method(access::of(to).method);
+            if (!fault && e.method == method) fault = "stands twice for one method";
+        if (fault)
+            return failed(errc::bad_pattern, std::string("route ").append(pattern) + " " + fault);
+        at->entries.push_back({method, &to, std::move(names)});
+        for (string_view served : {method, method == "GET" ? "HEAD" : method})
+            if (served != "*" && !list_has(methods_, served)) list(served, methods_);
         return {};
     }
 
-    /// Fills req.params. The views in it are the target's and the pattern's.
-    route_match match(request_state& req) const {
-        route_match found;
+    /// Fills req.params with views of target and pattern. nullptr: refuse() says why.
+    route* match(request_state& req) const {
         req.params.clear();
-        if (req.target == "*") { // RFC 9110 9.3.7: about the server as a whole
-            found.status = 204, found.allow = methods_;
-            return found;
-        }
-        // A path that is literal throughout beats every other, so it needs no walk.
-        if (const whole* known = whole_.find(req.path); known && arrive(*known->to, req, found))
-            return found.allow.clear(), found;
-        if (!is_decodable(req.path)) return found.status = 400, found;
-        if (walk(root_, req.path, req, found)) return found;
-        if (found.allow.empty()) {
-            found.status = is_known_method(req.method) ? 404 : 501;
-        } else {
-            found.allow += ", OPTIONS";
-            found.status = req.method == "OPTIONS" ? 204 : is_known_method(req.method) ? 405 : 501;
-        }
-        return found;
+        if (req.path.front() != '/') return nullptr; // asterisk-form
+        route* to = branch(root_, req.path.data() + 1, req);
+        if (req.params.empty() || is_decodable(req.path)) return to;
+        return req.params.clear(), nullptr;
     }
 
-    /// What counts as known, so 405 or 404 and not 501 (RFC 9110 9.1): the IANA registry of
-    /// methods, and those beside it that Node's and aiohttp's parser knows.
-    static bool is_known_method(string_view method) noexcept {
+    /// The status where there is no route: 400, 404, 501; 405 and, for OPTIONS, 204 with `allow`.
+    int refuse(request_state& req, std::string& allow) const {
+        if (req.path == "*") return allow = methods_, 204; // RFC 9110 9.3.7: the server as a whole
+        if (!is_decodable(req.path)) return 400;
+        const string_view asked = req.method;
+        for (string_view rest = methods_; !rest.empty();) {
+            req.method = next_element(rest);
+            if (match(req)) list(req.method, allow);
+        }
+        req.method = asked, req.params.clear();
+        if (!allow.empty() && !list_has(allow, "OPTIONS")) list("OPTIONS", allow);
+        if (!is_known_method(asked)) return 501;
+        return allow.empty() ? 404 : asked == "OPTIONS" ? 204 : 405;
+    }
+
+    /// Known: 404 or 405, not 501 (RFC 9110 9.1). IANA's registry, and what Node's parser adds.
+    static bool is_known_method(string_view method) {
         static constexpr string_view names =
             " ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK "
             "M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE NOTIFY "
             "OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH "
             "SOURCE SUBSCRIBE TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UNSUBSCRIBE UPDATE "
             "UPDATEREDIRECTREF VERSION-CONTROL ";
-        for (std::size_t at = names.find(method); at != string_view::npos;
-             at = names.find(method, at + 1)) // PATCH is in ORDERPATCH too
-            if (names[at - 1] == ' ' && names[at + method.size()] == ' ') return true;
-        return false;
+        std::string word(" ");
+        return names.find(word.append(method) += ' ') != string_view::npos;
     }
 
 private:
-    static error bad(string_view pattern, const char* fault) {
-        return failed(errc::bad_pattern, "route " + std::string(pattern) + " " + fault);
+    static void list(string_view method, std::string& in) {
+        in.append(in.empty() ? "" : ", ").append(method);
     }
-
-    /// A literal as clients write it: what may not stand in a target as %XX (RFC 3986 2.1).
-    /// Literals are compared as sent, like aiohttp's: /%65cho is not /echo, for routes and for
-    /// whoever filters paths in front of them.
-    static std::string as_sent(string_view literal) {
-        std::string out;
-        for (char c : literal) {
-            if (is_target({&c, 1})) out += c;
-            else out += percent_encode({&c, 1});
-        }
-        return out;
-    }
-
     static bool is_decodable(string_view path) noexcept {
         for (std::size_t at = path.find('%'); at != string_view::npos; at = path.find('%', at + 1))
             if (at + 2 >= path.size() || hex_digit(path[at + 1]) < 0 || hex_digit(path[at + 2]) < 0)
@@ -3123,90 +2869,79 @@ private:
     }
 
     /// One segment of a pattern: finds or makes its node. Returns what is wrong with it.
-    static const char* descend(route_node*& at, string_view segment, bool last,
-                               row<std::string>& names) {
-        if (segment.find_first_of("{}") == string_view::npos) {
-            at = &at->literals.add(as_sent(segment));
-            return nullptr;
+    const char* descend(route_node*& at, string_view segment, bool last, row<string_view>& names) {
+        const bool is_literal = segment.find_first_of("{}") == string_view::npos;
+        const bool is_tail = segment.size() > 4 && segment.substr(segment.size() - 4) == "...}";
+        if (!is_literal) {
+            if (segment.size() < 3 || segment.front() != '{' || segment.back() != '}')
+                return "has braces that are no whole {segment}";
+            const string_view name = segment.substr(1, segment.size() - (is_tail ? 5 : 2));
+            if (!is_token(name) || name.find('.') != string_view::npos)
+                return "has a parameter without a proper name";
+            for (string_view known : names)
+                if (known == name) return "names a parameter twice";
+            if (is_tail && !last) return "goes on after a {tail...}";
+            names.push_back(name);
         }
-        if (segment.size() < 3 || segment.front() != '{' || segment.back() != '}')
-            return "has braces that are no whole {segment}";
-        string_view name = segment.substr(1, segment.size() - 2);
-        bool is_tail = name.size() >= 3 && name.substr(name.size() - 3) == "...";
-        if (is_tail) name.remove_suffix(3);
-        if (!is_token(name) || name.find('.') != string_view::npos)
-            return "has a parameter without a proper name";
-        for (const std::string& known : names)
-            if (known == name) return "names a parameter twice";
-        if (is_tail && !last) return "goes on after a {tail...}";
-        names.push_back(std::string(name));
-        ref<route_node>& next = is_tail ? at->tail : at->param;
-        if (!next) next = new route_node;
-        at = next.get();
+        // Literals are compared as clients send them, like aiohttp's: /%65cho is not /echo, for
+        // routes and for whoever filters paths in front. What no target may hold is %XX there.
+        std::string sent;
+        for (char c : segment)
+            sent += is(c, target_byte) ? std::string(1, c) : percent_encode({&c, 1});
+        const char* text = sent.data();
+        const std::uint32_t hash = pass_segment(text, text + sent.size(), at->hash);
+        ref<route_node>& to = is_literal ? literal(*at, sent, hash) : at->open[is_tail];
+        if (!to) {
+            to = new route_node;
+            to->parent = at, to->hash = hash, to->text = std::move(sent);
+        }
+        at = to.get();
         return nullptr;
     }
 
-    void note_method(const std::string& method) {
-        if (method == "*") return;
-        if (!methods_.empty()) methods_ += ", ";
-        methods_ += method == "GET" ? "GET, HEAD" : method;
+    /// Where the node of a literal is, or would be.
+    ref<route_node>& literal(const route_node& parent, string_view text, std::uint32_t hash) const {
+        ref<route_node>* at = &buckets_[hash % std::size(buckets_)];
+        while (*at && ((*at)->hash != hash || (*at)->parent != &parent || (*at)->text != text))
+            at = &(*at)->next;
+        return *at;
     }
 
-    /// `rest` is empty at the end of the path, else it starts with '/'. Backtracks: a literal that
-    /// leads nowhere gives way to {x}, that to {x...}; no node is entered twice by one path.
-    static bool walk(const route_node& at, string_view rest, request_state& req,
-                     route_match& found) {
-        if (rest.empty()) return arrive(at, req, found);
-        rest.remove_prefix(1);
-        string_view segment = rest.substr(0, rest.find('/'));
-        string_view after = rest.substr(segment.size());
-        if (const route_node* next = at.literals.find(segment))
-            if (walk(*next, after, req, found)) return true;
-        std::size_t depth = req.params.size();
-        if (at.param && !segment.empty()) {
-            req.params.push_back({{}, segment});
-            if (walk(*at.param, after, req, found)) return true;
-            req.params.shrink(depth);
+    /// A literal that leads nowhere gives way to {x}, that to {x...}; no path enters a node twice.
+    route* branch(const route_node& at, const char* first, request_state& req) const {
+        const char *const end = req.path.data() + req.path.size(), *next = first;
+        auto go_on = [&](const route_node& to) {
+            return next == end ? arrive(to, req) : branch(to, next + 1, req);
+        };
+        const std::uint32_t hash = pass_segment(next, end, at.hash);
+        if (const route_node* to = literal(at, view(first, next), hash).get())
+            if (route* found = go_on(*to)) return found;
+        for (bool is_tail : {false, true}) {
+            if (!at.open[is_tail] || (!is_tail && next == first)) continue; // {x} is not empty
+            if (is_tail) next = end;
+            req.params.push_back({{}, view(first, next)});
+            if (route* found = go_on(*at.open[is_tail])) return found;
+            req.params.shrink(req.params.size() - 1);
         }
-        if (!at.tail) return false;
-        req.params.push_back({{}, rest});
-        if (arrive(*at.tail, req, found)) return true;
-        req.params.shrink(depth);
-        return false;
+        return nullptr;
     }
 
-    /// The path fits: is there a route for the method? Else it is noted for Allow.
-    static bool arrive(const route_node& at, request_state& req, route_match& found) {
-        const route_node::entry *exact = nullptr, *get = nullptr, *any = nullptr;
+    /// The path fits; does a route take the method? HEAD is served by GET (RFC 9110 9.3.2).
+    static route* arrive(const route_node& at, request_state& req) {
+        const route_node::entry* found = nullptr;
+        int rank = 0, fits = 0;
         for (const route_node::entry& e : at.entries) {
-            if (e.method == req.method) exact = &e;
-            else if (e.method == "GET") get = &e;
-            else if (e.method == "*") any = &e;
+            if (e.method == req.method) fits = 3;
+            else fits = e.method == "*" ? 1 : e.method == "GET" && req.method == "HEAD" ? 2 : 0;
+            if (fits > rank) found = &e, rank = fits;
         }
-        if (!exact && req.method == "HEAD") exact = get;
-        if (!exact) exact = any;
-        if (!exact) {
-            for (const route_node::entry& e : at.entries) note_allowed(e.method, found.allow);
-            return false;
-        }
-        found.to = exact->to;
-        for (std::size_t i = 0; i < exact->names.size(); ++i) req.params[i].name = exact->names[i];
-        return true;
+        if (!found) return nullptr;
+        for (std::size_t i = 0; i < found->names.size(); ++i) req.params[i].name = found->names[i];
+        return found->to;
     }
 
-    static void note_allowed(const std::string& method, std::string& allow) {
-        for (string_view name : {string_view(method), string_view(method == "GET" ? "HEAD" : "")}) {
-            if (name.empty() || list_has(allow, name)) continue;
-            if (!allow.empty()) allow += ", ";
-            allow += name;
-        }
-    }
-
-    struct whole : counted {
-        const route_node* to = nullptr;
-    };
     route_node root_;
-    literal_table<whole> whole_; // patterns without parameters
+    mutable ref<route_node> buckets_[1024]; // of literals; chains of one among a thousand
     std::string methods_;
 };
 
@@ -3262,7 +2997,8 @@ struct fd_claim {
 
 private:
     error take_body(string_view value, unique_fd came) {
-        if (value.substr(0, 7) != "length=") return failed(errc::bad_descriptor, "Body-Fd: no length");
+        if (value.substr(0, 7) != "length=")
+            return failed(errc::bad_descriptor, "Body-Fd: no length");
         value.remove_prefix(7);
         auto length = take_number(value);
         if (!length || !value.empty()) return failed(errc::bad_descriptor, "Body-Fd: no length");
@@ -3505,10 +3241,10 @@ inline bool mailbox::post(ref<flow> from, callback<void()> task) {
 
 /// Where a client's connections of one loop come from and go back to.
 struct call_pool : counted {
-    virtual void freed(std::uint64_t id) = 0;          // kept for the next call
-    virtual void lost(std::uint64_t id) = 0;           // closed
-    virtual bool retries(const ref<flow>& call) = 0;   // sends it again elsewhere
-    virtual void shut() = 0;                           // the loop ends
+    virtual void freed(std::uint64_t id) = 0;        // kept for the next call
+    virtual void lost(std::uint64_t id) = 0;         // closed
+    virtual bool retries(const ref<flow>& call) = 0; // sends it again elsewhere
+    virtual void shut() = 0;                         // the loop ends
 };
 
 /// What a connection needs for longer than one turn of its loop.
@@ -3519,8 +3255,8 @@ struct box : counted {
     std::uint64_t tail_at = 0, tail_size = 0;
     framing tail_how = framing::none;
     bool has_tail = false, tail_ended = false;
-    std::vector<unique_fd> fds; // to pass on,
-    std::size_t fds_at = 0;     // with this byte of `out` or of the batch
+    std::vector<unique_fd> fds;    // to pass on,
+    std::size_t fds_at = 0;        // with this byte of `out` or of the batch
     std::vector<unique_fd> fds_in; // came with the head that begins `in`
     body_decoder decoder;
     request req = access::make_request(); // whose body is being collected
@@ -3731,7 +3467,8 @@ public:
     bool take(string_view in) {
         d_.in = in;
         bool goes_on = true;
-        while (goes_on && !c_.ends && d_.out.size() < max_batch_bytes) goes_on = step();
+        while (goes_on && !c_.ends && d_.out.size() < max_batch_bytes)
+            goes_on = c_.at == phase::head ? step_head() : step();
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {};
         if (!d_.fds.empty() && !keep_fds()) refuse(400, "descriptors that no message asked for");
@@ -3859,7 +3596,6 @@ public:
 private:
     bool step() {
         switch (c_.at) {
-        case phase::head: return step_head();
         case phase::body:
             d_.started = c_.more->started;
             return collect(c_.more->req, c_.more->decoder, c_.more->to);
@@ -3910,7 +3646,8 @@ private:
             hold lock(f.guard);
             std::swap(act, f.on_head);
             if (h.status == 101) f.how = flow::mode::raw;
-            if (h.status == 101) f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
+            if (h.status == 101)
+                f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
         }
         if (h.status == 101) c_.more->plan = {framing::until_close, 0, false, true};
         else c_.more->decoder.start(h.how, h.length);
@@ -3964,9 +3701,10 @@ private:
         const head& h = d_.parsed;
         ++d_.requests;
         req.reset();
-        req.method = h.method, req.target = h.target, req.version = h.version;
-        req.path = path_of(h.target), req.query = query_of(h.target);
-        req.borrowed = true, req.fd = c_.fd, req.from = c_.who;
+        req.method = h.method, req.version = h.version;
+        req.split(h.target);
+        req.borrowed = true, req.fd = c_.fd;
+        if (!(req.from == c_.who)) req.from = c_.who;
         req.listener = s_.name_of(c_.door);
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
         c_.persistent = h.persistent && !(s_.stopping() && d_.in.size() <= h.length);
@@ -3977,19 +3715,18 @@ private:
         if (h.method == "CONNECT") return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
         if (s_.takes_fds() && !claim_fds(req, first)) return;
-        route_match found = s_.routes.match(req);
-        const bool is_early = screen(found);
-        if (req.from) c_.who = req.from;
+        route* const to = s_.routes.match(req);
+        const bool is_early = screen(to);
+        if (!(c_.who == req.from)) c_.who = req.from;
         if (is_early) {
             if (!skip_body()) c_.persistent = false;
             return answer_plain();
         }
-        const bool is_streamed =
-            access::of(access::of(*found.to).run).shape == access::shape::streamed;
-        if (h.how == framing::none && !is_streamed) return dispatch(d_.req, *found.to);
+        const bool is_streamed = access::of(access::of(*to).run).shape == access::shape::streamed;
+        if (h.how == framing::none && !is_streamed) return dispatch(d_.req, *to);
         d_.decoder.start(h.how, h.length);
-        if (is_streamed) return start_stream(*found.to);
-        collect(d_.req, d_.decoder, found.to);
+        if (is_streamed) return start_stream(*to);
+        collect(d_.req, d_.decoder, to);
     }
 
     void answer_plain() {
@@ -3998,19 +3735,18 @@ private:
     }
 
     /// Everything that can answer before a body is read. True: d_.res is the answer.
-    bool screen(route_match& found) {
+    bool screen(route* to) {
         if (c_.forbidden) {
             c_.persistent = false;
             return refuse_early(403, "not on the listener's list");
         }
         for (hook& h : s_.hooks)
             if (h.before && run_before(h)) return true;
-        if (!found.to) return answer_no_route(found);
-        const auto& r = access::of(*found.to);
+        if (!to) return answer_no_route();
+        const auto& r = access::of(*to);
         if (r.allow && !r.allow->admits(d_.req.peer()))
             return refuse_early(403, "not on the route's list");
-        if (d_.parsed.how != framing::length || d_.parsed.length <= limit_of(*found.to))
-            return false;
+        if (d_.parsed.how != framing::length || d_.parsed.length <= limit_of(*to)) return false;
         return refuse_early(413, "body over the limit");
     }
     std::uint64_t limit_of(route& to) const noexcept {
@@ -4031,10 +3767,11 @@ private:
         note(status, why);
         return d_.res = plain_status(status), true;
     }
-    bool answer_no_route(const route_match& found) {
-        d_.res = found.status == 204 ? response(204) : plain_status(found.status);
-        if (found.status == 204 || found.status == 405) // RFC 9110 15.5.6
-            d_.res->header("Allow", found.allow);
+    bool answer_no_route() {
+        std::string allow;
+        const int status = s_.routes.refuse(state_of(d_.req), allow);
+        d_.res = status == 204 ? response(204) : plain_status(status);
+        if (status == 204 || status == 405) d_.res->header("Allow", allow); // RFC 9110 15.5.6
         return true;
     }
 
@@ -4125,7 +3862,7 @@ private:
         if (access::of(r.run).shape != access::shape::plain) return start_later(req, to);
         if (s_.to_worker && !r.on_loop) return give_to_worker(req, to);
         run_plain(s_, to, req, d_.res);
-        if (!c_.who) c_.who = state_of(req).from;     // asked for once
+        if (!(c_.who == state_of(req).from)) c_.who = state_of(req).from; // asked for once
         if (&req != &d_.req) d_.req = std::move(req); // for the log; frees a collected body
         answer_plain();
         if (c_.more) release_body();
@@ -4163,7 +3900,7 @@ private:
         ref<flow> f = make_flow(d_.req);
         c_.more->decoder = d_.decoder;
         c_.at = phase::stream;
-        if (f->log) f->log->bytes_in = 0;              // counted as it comes
+        if (f->log) f->log->bytes_in = 0;                 // counted as it comes
         f->arrived = state_of(f->req).body_memory.view(); // Body-Fd, to who reads a stream
         if (d_.parsed.how == framing::none) finish_body({});
         body_reader body = access::make<body_reader>(ref<stream_base>(f.get()));
@@ -4369,14 +4106,15 @@ private:
     /// A head onto the wire, and how its body will be delimited. What would break framing, or was
     /// remembered as wrong, becomes a whole 500: false.
     bool open_answer(response& res, bool is_streamed, body_plan& plan) {
-        run_after(res);
-        attach_fds(res);
-        const int status = res.status();
+        if (s_.has_after) run_after(res);
+        const auto& r = access::of(res);
+        if (r.extra || c_.wants_body_fd) attach_fds(res);
         std::optional<std::uint64_t> size;
-        if (!is_streamed) size = known_size(access::of(res).body);
-        else if (status == 204 || status == 205 || status == 304) size = 0;
-        const bool is_good = check(res, size);
-        if (!is_good) size = known_size(access::of(res).body);
+        if (!is_streamed) size = known_size(r.body);
+        else if (r.status == 204 || r.status == 205 || r.status == 304) size = 0;
+        const bool is_plain = r.status == 200 && !access::of(r.fields) && !r.extra;
+        const bool is_good = is_plain || check(res, size);
+        if (!is_good) size = known_size(r.body);
         plan = plan_response(res, size, c_.head_only, version());
         if (plan.how == framing::until_close) c_.persistent = false;
         head_writer{d_.date, c_.persistent, version()}.write(d_.out, res, plan);
@@ -4533,25 +4271,24 @@ private:
     int version() const noexcept { return c_.old_version ? 10 : 11; }
 
     /// Calls `with` with the exchange that is being answered.
-    template <class F> void describe(int status, std::uint64_t bytes_out, const error& why, F with) {
+    template <class F>
+    void describe(int status, std::uint64_t bytes_out, const error& why, F with) {
         const about* a = c_.work() ? c_.work()->log.get() : nullptr;
         const request_state& r = state_of(c_.at == phase::body ? c_.more->req : d_.req);
-        const uds_http::exchange now{
-            a ? string_view(a->method) : r.method,
-            a ? string_view(a->target) : r.target,
-            s_.name_of(c_.door),
-            who().who,
-            status,
-            a ? a->bytes_in : d_.bytes_in,
-            bytes_out,
-            a ? c_.who->tag : r.tag,
-            microseconds(d_.micros() - (a ? a->started : d_.started)),
-            why};
+        const uds_http::exchange now{a ? string_view(a->method) : r.method,
+                                     a ? string_view(a->target) : r.target,
+                                     s_.name_of(c_.door),
+                                     who().who,
+                                     status,
+                                     a ? a->bytes_in : d_.bytes_in,
+                                     bytes_out,
+                                     a ? c_.who->tag : r.tag,
+                                     microseconds(d_.micros() - (a ? a->started : d_.started)),
+                                     why};
         UDS_HTTP_TRY { with(now); }
         UDS_HTTP_CATCH { s_.log_thrown("hook"); }
     }
     void run_after(response& res) {
-        if (!s_.has_after) return;
         for (hook& h : s_.hooks)
             if (h.after)
                 describe(res.status(), 0, error(),
@@ -4654,6 +4391,7 @@ public:
         if (c.clock == kind && due - c.due <= l.length / 64) return;
         clear(index);
         if (kind == timer::none) return;
+        is_sooner |= l.first == slab::none;
         c.clock = kind, c.due = due, c.prev = l.last, c.next = slab::none;
         (l.last == slab::none ? l.first : conns_.at(l.last)->next) = index;
         l.last = index;
@@ -4679,6 +4417,7 @@ public:
                 soonest = conns_.at(l.first)->due;
         return soonest;
     }
+    bool is_sooner = false; // than what next() said before, perhaps
 
 private:
     struct list {
@@ -4787,7 +4526,7 @@ public:
         for (int i = 0; i < count; ++i) on_event(events[i]);
         if (!again_.empty()) revisit();
         if (mail_->full.load(std::memory_order_acquire)) read_mail();
-        expire();
+        if (deadlines_.is_sooner || d_.now >= alarm_at_) expire();
         return {};
     }
     bool has_rest() const noexcept {
@@ -4806,7 +4545,10 @@ public:
     }
 
     /// Runs `task` at `when` (ms, of now()).
-    void at(std::int64_t when, callback<void()> task) { tasks_.add(when, std::move(task)); }
+    void at(std::int64_t when, callback<void()> task) {
+        tasks_.add(when, std::move(task));
+        deadlines_.is_sooner = true;
+    }
 
     /// Takes a connected socket in. False: no memory for it in the kernel; it is closed.
     bool adopt(unique_fd fd, std::uint16_t door, bool forbidden) {
@@ -4964,7 +4706,7 @@ private:
     void on_event(const epoll_event& e) {
         const std::uint64_t id = e.data.u64;
         if ((id & door_id) && id <= UINT32_MAX) {
-            if (id == alarm_id) alarm_at_ = INT64_MAX;
+            if (id == alarm_id) alarm_at_ = INT64_MAX, deadlines_.is_sooner = true;
             else if (id != wake_id) on_special(id);
             return;
         }
@@ -4999,7 +4741,8 @@ private:
                 break;
             }
             const std::size_t kept = c.more ? c.more->in.size() : 0;
-            if (kept == in_size_) break; // its reader stops and starts, and has posted: see resume()
+            if (kept == in_size_)
+                break; // its reader stops and starts, and has posted: see resume()
             if (kept) std::memcpy(in_, c.more->in.data(), kept);
             bool passed = false; // descriptors: recv stops behind them, whatever else is there
             ssize_t got = s_.fds_blocked ? receive(c.fd, in_ + kept, in_size_ - kept)
@@ -5386,6 +5129,7 @@ private:
     /// A timerfd, so that pollable_fd() shows deadlines too; set only when the next one gets
     /// earlier.
     void set_alarm() noexcept {
+        if (!std::exchange(deadlines_.is_sooner, false)) return;
         std::int64_t next = deadlines_.next();
         if (tasks_.next() < next) next = tasks_.next();
         if (next >= alarm_at_) return;
@@ -5466,7 +5210,8 @@ public:
     bool add(ref<flow> f, route& to) {
         hold lock(guard_);
         if (jobs_.size() - taken_ >= s_.options.max_queued_count) return false;
-        if (taken_ == jobs_.size() || taken_ > s_.options.max_queued_count) { // never the whole past
+        if (taken_ == jobs_.size() ||
+            taken_ > s_.options.max_queued_count) { // never the whole past
             row<job> left;
             while (taken_ < jobs_.size()) left.push_back(std::move(jobs_[taken_++]));
             jobs_ = std::move(left), taken_ = 0;
@@ -5541,7 +5286,8 @@ struct server_core final : site {
         server_loop(server_core& core, bool is_first) : loop(core), core_(core), first_(is_first) {}
 
         error begin() {
-            if (watch(core_.stop_event.get(), EPOLLIN | EPOLLET, stop_id) && watch_doors()) return {};
+            if (watch(core_.stop_event.get(), EPOLLIN | EPOLLET, stop_id) && watch_doors())
+                return {};
             return failed(errno, "epoll_ctl");
         }
         /// Serves until drained.
@@ -5575,7 +5321,8 @@ struct server_core final : site {
         bool watch_doors() {
             std::uint32_t events = EPOLLIN | (core_.loops.size() > 1 ? EPOLLEXCLUSIVE : 0u);
             for (std::size_t i = 0; i < core_.doors.size(); ++i)
-                if (core_.doors[i]->at.fd && !watch(core_.doors[i]->at.fd.get(), events, door_id | i))
+                if (core_.doors[i]->at.fd &&
+                    !watch(core_.doors[i]->at.fd.get(), events, door_id | i))
                     return false;
             doors_open_ = first_ && !core_.doors.empty();
             return true;
@@ -5983,7 +5730,8 @@ struct wire : counted {
     /// ours unread, and all of its own came before. After EINTR it must not wait again: where a
     /// timer interrupts it more often than SO_RCVTIMEO ends it, that would be for ever.
     int receive_some(int flags) {
-        ssize_t n = takes_fds ? receive_with_fds(flags) : ::recv(fd.get(), in + end, room - end, flags);
+        ssize_t n =
+            takes_fds ? receive_with_fds(flags) : ::recv(fd.get(), in + end, room - end, flags);
         if (n > 0) return end += static_cast<std::size_t>(n), 0;
         return n == 0 || errno == ECONNRESET ? cut_short : errno;
     }
@@ -6075,11 +5823,11 @@ struct client_core : counted {
     const std::string name = display(where); // for messages
     mutex guard;
     condition freed;
-    row<ref<wire>> idle;             // the one used last is the first to be used again
-    std::size_t count = 0;           // idle, in use, or being connected
+    row<ref<wire>> idle;              // the one used last is the first to be used again
+    std::size_t count = 0;            // idle, in use, or being connected
     std::atomic<bool> adopted{false}; // then there is no other than that one
-    ref<mailbox> home;               // async_ calls: the server's first loop,
-    row<ref<mailbox>> used;          // and all those that have carried any
+    ref<mailbox> home;                // async_ calls: the server's first loop,
+    row<ref<mailbox>> used;           // and all those that have carried any
 
     client_core(address to, const client_options& how) : where(std::move(to)), options(how) {}
 
@@ -6794,69 +6542,59 @@ private:
 // [14] FILES --------------------------------------------------------------------------------------
 // A regular file as a response: what the conditions make of it, which part was asked for, and how
 // not to leave a folder. The kernel resolves names (openat2(2), RESOLVE_BENEATH): checking a path
-// first and opening it later is a race that whoever may rename in the folder wins. Nothing is kept
-// in memory: the body is the descriptor. Several ranges at once are not served.
+// first and opening it later is a race that whoever may rename in the folder wins. The body is the
+// descriptor. Several ranges at once are not served.
 
 /// No charset where the type has none to state (JSON: RFC 8259 11) or the bytes say it (XML).
 inline string_view media_type_of(string_view name) noexcept {
-    static constexpr string_view known = // sorted; cut at '|'
-        "css text/css; charset=utf-8|csv text/csv; charset=utf-8|gif image/gif|gz application/gzip|"
-        "html text/html; charset=utf-8|ico image/vnd.microsoft.icon|jpeg image/jpeg|jpg image/jpeg|"
-        "js text/javascript; charset=utf-8|json application/json|md text/markdown; charset=utf-8|"
-        "mjs text/javascript; charset=utf-8|mp3 audio/mpeg|mp4 video/mp4|pdf application/pdf|"
-        "png image/png|svg image/svg+xml|tar application/x-tar|txt text/plain; charset=utf-8|"
-        "wasm application/wasm|webm video/webm|webp image/webp|woff2 font/woff2|"
-        "xml application/xml|zip application/zip|";
-    std::size_t dot = name.rfind('.');
-    string_view ending = dot == string_view::npos ? string_view() : name.substr(dot + 1);
-    for (string_view rest = known; !rest.empty(); rest.remove_prefix(rest.find('|') + 1)) {
-        std::size_t blank = rest.find(' ');
-        if (equal_nocase(rest.substr(0, blank), ending))
-            return rest.substr(blank + 1, rest.find('|') - blank - 1);
+    static constexpr string_view known = // sorted
+        "css text/css; charset=utf-8,csv text/csv; charset=utf-8,gif image/gif,gz application/gzip,"
+        "html text/html; charset=utf-8,ico image/vnd.microsoft.icon,jpeg image/jpeg,jpg image/jpeg,"
+        "js text/javascript; charset=utf-8,json application/json,md text/markdown; charset=utf-8,"
+        "mjs text/javascript; charset=utf-8,mp3 audio/mpeg,mp4 video/mp4,pdf application/pdf,"
+        "png image/png,svg image/svg+xml,tar application/x-tar,txt text/plain; charset=utf-8,"
+        "wasm application/wasm,webm video/webm,webp image/webp,woff2 font/woff2,"
+        "xml application/xml,zip application/zip";
+    const std::size_t dot = name.rfind('.');
+    for (string_view rest = dot == string_view::npos ? "" : known; !rest.empty();) {
+        const string_view type = next_element(rest), ending = type.substr(0, type.find(' '));
+        if (equal_nocase(ending, name.substr(dot + 1))) return type.substr(ending.size() + 1);
     }
     return "application/octet-stream";
 }
 
 /// The three forms of RFC 9110 5.6.7. A date is one if it would be written like this again: that
-/// settles widths, names, weekdays and 31 February, without a locale. (Leap seconds are lost.)
+/// settles widths, names, weekdays and 31 February. (Leap seconds are lost.)
 inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) noexcept {
-    struct form {
-        std::size_t day, month, year, digits, time; // where they begin, in bytes from the end
-    };
-    static constexpr const char* days[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
-                                           "Thursday", "Friday", "Saturday"};
-    static constexpr form forms[] = {{16, 20, 4, 4, 13}, {24, 21, 17, 4, 12}, {22, 19, 15, 2, 12}};
-    const std::size_t size = text.size();
-    if (size != 24 && (size < 29 || size > 33)) return {};
-    const form& f = forms[(size > 24) + (size > 29)]; // asctime, IMF-fixdate, rfc850
-    auto number = [&](std::size_t from_end, std::size_t count) {
-        string_view digits = text.substr(size - from_end, count);
-        if (digits.front() == ' ') digits.remove_prefix(1);
-        return static_cast<int>(take_number(digits).value_or(0));
-    };
+    if (text.size() < 24) return {};
+    const bool is_rfc850 = text.size() > 29, is_asctime = text.size() < 29;
+    const char* form = is_rfc850 ? "%A, %d-%b-%y %T GMT" : "%a, %d %b %Y %T GMT";
+    if (is_asctime) form = text[8] == ' ' ? "%a %b %e %T %Y" : "%a %b %d %T %Y"; // has either
+    string_view rest = text;
+    int numbers[5]; // day, year, time; in asctime's form the year is the last
+    for (int& n : numbers) {
+        rest.remove_prefix(std::min(rest.find_first_of("0123456789"), rest.size()));
+        n = static_cast<int>(take_number(rest).value_or(0) % 10'000);
+    }
+    const int* const time = numbers + (is_asctime ? 1 : 2);
+    int year = numbers[is_asctime ? 4 : 1];
     std::tm t{};
     ::gmtime_r(&now, &t);
-    int this_year = t.tm_year + 1900, year = number(f.year, f.digits);
-    if (f.digits == 2) year += this_year - this_year % 100;
-    if (f.digits == 2 && year > this_year + 50) year -= 100; // it was the last such year
+    // Two digits: at most 50 years ahead, else the last such year.
+    if (is_rfc850) year += (t.tm_year + 1950 - year) / 100 * 100;
     t = std::tm();
-    t.tm_year = year - 1900, t.tm_mday = number(f.day, 2);
-    t.tm_hour = number(f.time, 2), t.tm_min = number(f.time - 3, 2);
-    t.tm_sec = number(f.time - 6, 2);
-    constexpr string_view months = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    t.tm_mon = static_cast<int>(months.find(text.substr(size - f.month, 3)) / 3 % 12);
-    std::time_t when = ::timegm(&t);
-    char imf[30] = {}, old[40];
-    put_date(imf, when);
-    const char *day = imf + 5, *month = imf + 8, *shown = imf + 12, *time = imf + 17;
-    if (size > 29)
-        std::snprintf(old, sizeof old, "%s, %.2s-%.3s-%.2s %s", days[t.tm_wday], day, month,
-                      shown + 2, time);
-    if (size == 24) {
-        if (text[8] == ' ' && imf[5] == '0') imf[5] = ' '; // both are allowed
-        std::snprintf(old, sizeof old, "%.3s %.3s %.2s %.8s %.4s", imf, month, day, time, shown);
-    }
-    if (text != (size == 29 ? imf : old)) return {};
+    t.tm_year = year - 1900, t.tm_mday = numbers[0];
+    t.tm_hour = time[0], t.tm_min = time[1], t.tm_sec = time[2];
+    constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    while (t.tm_mon < 11 && text.find(months + 3 * t.tm_mon, 0, 3) == string_view::npos) ++t.tm_mon;
+    const std::time_t when = ::timegm(&t); // fills in the weekday
+    char again[64];
+    const locale_t plain = ::newlocale(LC_ALL_MASK, "C", nullptr); // static in glibc and musl
+    if (!plain) return {};
+    const std::size_t size = ::strftime_l(again, sizeof again, form, &t, plain);
+    ::freelocale(plain);
+    if (text != string_view(again, size) || t.tm_year < 0)
+        return {}; // before 1900: no date of ours
     return when;
 }
 
@@ -6866,15 +6604,13 @@ struct validators {
     std::time_t modified, now;
 };
 
-/// The value of a field that is no list; "" where it stands twice: then it says nothing.
+/// The value of a field that is no list; "" where it stands twice.
 inline string_view sole(const headers& fields, string_view name) noexcept {
-    const field* found = nullptr;
-    for (const field& f : fields) {
-        if (!equal_nocase(f.name, name)) continue;
-        if (found) return {};
-        found = &f;
-    }
-    return found ? found->value : string_view();
+    string_view value;
+    int count = 0;
+    for (const field& f : fields)
+        if (equal_nocase(f.name, name)) value = f.value, ++count;
+    return count == 1 ? value : string_view();
 }
 
 /// If-Match (strongly) and If-None-Match. Cutting at commas is right although tags may hold some:
@@ -6915,29 +6651,28 @@ struct byte_range {
 
 /// RFC 9110 14.1.2, 14.2: what is malformed, of another unit or several ranges, is as if not there.
 inline byte_range parse_range(string_view value, std::uint64_t size) noexcept {
-    byte_range all{200, 0, size};
+    const byte_range all{200, 0, size};
     if (!drop_prefix(value, "bytes=")) return all;
-    auto first = take_number(value);
+    const auto first = take_number(value);
     if (!drop_prefix(value, "-")) return all;
-    auto last = take_number(value);
+    const auto last = take_number(value);
     if (!value.empty() || (!first && !last) || (first && last && *last < *first)) return all;
-    if (!first && *last == 0) return {416, 0, 0};
-    if (!first && size == 0) return all; // satisfiable, but a 206 of no bytes can't be written down
-    if (!first) return {206, *last < size ? size - *last : 0, *last < size ? *last : size};
-    if (*first >= size) return {416, 0, 0};
-    std::uint64_t end = last && *last < size ? *last + 1 : size;
-    return {206, *first, end - *first};
+    if (!first && *last > 0 && size == 0) return all; // of no bytes no Content-Range can tell
+    const std::uint64_t from = first ? *first : size - std::min(*last, size);
+    if (from >= size) return {416, 0, 0};
+    return {206, from, (first && last && *last < size ? *last + 1 : size) - from};
 }
 
 inline byte_range range_of(const request& req, const validators& v, std::uint64_t size) noexcept {
     const headers& fields = req.headers();
-    byte_range all{200, 0, size};
-    if (req.method() != "GET") return all; // RFC 9110 14.2
+    string_view range = req.method() == "GET" ? sole(fields, "Range") : ""; // RFC 9110 14.2
     if (fields.contains("If-Range")) {
-        string_view known = sole(fields, "If-Range"); // 13.1.5: a strong tag, or exactly the date
-        if (known != v.etag && parse_date(known, v.now) != v.modified) return all;
+        // 13.1.5: a strong tag, or exactly the date, which is strong once its second is over.
+        const string_view known = sole(fields, "If-Range");
+        const bool is_date = parse_date(known, v.now) == v.modified && v.modified < v.now;
+        if (known != v.etag && !is_date) range = {};
     }
-    return parse_range(sole(fields, "Range"), size);
+    return parse_range(range, size);
 }
 
 /// O_NONBLOCK: a FIFO would wait for its writer. O_NOCTTY: a terminal would become ours.
@@ -6977,9 +6712,8 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     if (!S_ISREG(info.st_mode)) return plain_status(404);
     // Strong, although nobody reads the bytes: size and time in nanoseconds change with every
     // write, the inode where a file is replaced. Two writes in place that leave the size, within
-    // one tick of the kernel's clock (at most 10 ms), may share a tag: who cares for that uses
-    // rename(2).
-    char tag[64], date[29];
+    // one tick of the kernel's clock (10 ms at most), share a tag: against that, rename(2).
+    char tag[64], range[72], date[29];
     std::snprintf(tag, sizeof tag, "\"%jx-%jx%08jx-%jx\"", std::uintmax_t(info.st_size),
                   std::uintmax_t(info.st_mtim.tv_sec), std::uintmax_t(info.st_mtim.tv_nsec),
                   std::uintmax_t(info.st_ino));
@@ -6987,51 +6721,45 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     int status = judge(req.method(), req.headers(), v);
     if (status == 412) return plain_status(412);
     if (status == 304) return response(304).header("ETag", tag);
-    std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
-    byte_range part = range_of(req, v, size);
+    const std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
+    const byte_range part = range_of(req, v, size);
     if (part.status == 416)
         return plain_status(416).header("Content-Range", "bytes */" + number_text(size));
-    response res(part.status);
-    res.header("Accept-Ranges", "bytes").header("ETag", tag);
+    std::snprintf(range, sizeof range, "bytes %ju-%ju/%ju", std::uintmax_t(part.first),
+                  std::uintmax_t(part.first + part.length - 1), std::uintmax_t(size));
     // RFC 9110 8.8.2.1: never later than Date. Before 1970 lie years that the form can't hold.
     put_date(date, v.modified < 0 ? 0 : v.modified < v.now ? v.modified : v.now);
+    response res(part.status);
+    res.header("Accept-Ranges", "bytes").header("ETag", tag);
     res.header("Last-Modified", {date, sizeof date});
-    if (std::uint64_t last = part.first + part.length - 1; part.status == 206)
-        res.header("Content-Range", "bytes " + number_text(part.first) + "-" + number_text(last) +
-                                        "/" + number_text(size));
+    if (part.status == 206) res.header("Content-Range", range);
     if (part.length > 0)
         access::of(res).body = content::file(std::move(file), part.first, part.length);
     access::of(res).type = media_type_of(name);
     return res;
 }
 
-/// Names with "", "." or ".." in them are other spellings: nobody needs them who asks in good
-/// faith. One slash at the end is a folder's; the kernel refuses it after a file (ENOTDIR).
-inline bool is_plain_name(string_view name) noexcept {
-    if (name.find('\0') != string_view::npos) return false;
-    while (!name.empty()) {
-        string_view segment = name.substr(0, name.find('/'));
-        if (segment.empty() || segment == "." || segment == "..") return false;
-        name.remove_prefix(segment.size());
-        drop_prefix(name, "/");
-    }
-    return true;
-}
-
 /// `name` is decoded, without a first slash. A folder is its index.html.
 inline response serve_beneath(int folder, const request& req, string_view name) {
-    if (!is_plain_name(name)) return plain_status(404);
-    std::string path(name.empty() ? "." : name);
+    std::string path = "./" + std::string(name), below = path.back() == '/' ? path : path + '/';
+    // Other spellings: nobody needs them who asks in good faith. One slash at the end is a
+    // folder's; the kernel refuses it after a file (ENOTDIR).
+    for (string_view odd : std::initializer_list<string_view>{"//", "/./", "/../", {"\0", 1}})
+        if (below.find(odd) != std::string::npos) return plain_status(404);
     unique_fd file(open_beneath(folder, path.c_str(), read_flags));
     struct stat info {};
     if (file && ::fstat(file.get(), &info) == 0 && S_ISDIR(info.st_mode)) {
-        path += path.back() == '/' ? "index.html" : "/index.html";
+        path = below + "index.html";
         file = unique_fd(open_beneath(folder, path.c_str(), read_flags));
     }
     return serve_opened(std::move(file), req, path);
 }
 
 } // namespace detail
+
+// [15] MEMBERS ------------------------------------------------------------------------------------
+// What Part I declares, on top of the rooms above.
+
 // Members: errors and small values.
 
 inline std::error_code make_error_code(errc code) noexcept {
@@ -7331,10 +7059,16 @@ inline response& response::fd(string_view name, unique_fd passed) & {
     return *this;
 }
 
-inline response text(content body) { return detail::typed(std::move(body), "text/plain; charset=utf-8"); }
-inline response html(content body) { return detail::typed(std::move(body), "text/html; charset=utf-8"); }
+inline response text(content body) {
+    return detail::typed(std::move(body), "text/plain; charset=utf-8");
+}
+inline response html(content body) {
+    return detail::typed(std::move(body), "text/html; charset=utf-8");
+}
 inline response json(content body) { return detail::typed(std::move(body), "application/json"); }
-inline response bytes(content body) { return detail::typed(std::move(body), "application/octet-stream"); }
+inline response bytes(content body) {
+    return detail::typed(std::move(body), "application/octet-stream");
+}
 inline response redirect(string_view to, int status) {
     return response(status).header("Location", to);
 }

@@ -31,8 +31,7 @@ struct driver {
         this_loop() = home.get(); // as in a turn: no wake-ups are written
     }
     ~driver() {
-        if (c.work())
-            dialog::abandon(shared, *c.work(), failed(errc::stopped, "test"));
+        if (c.work()) dialog::abandon(shared, *c.work(), failed(errc::stopped, "test"));
         row<ref<flow>> flows; // they own their mailbox, and it them
         detail::row<callback<void()>> tasks;
         home->open = false;

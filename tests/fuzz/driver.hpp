@@ -33,8 +33,7 @@ struct driver {
         this_loop() = home.get(); // as in a turn: no wake-ups are written
     }
     ~driver() {
-        if (c.work())
-            dialog::abandon(shared, *c.work(), failed(errc::stopped, "fuzz"));
+        if (c.work()) dialog::abandon(shared, *c.work(), failed(errc::stopped, "fuzz"));
         settle();
         if (c.more && c.more->counted) shared.buffered.fetch_sub(c.more->counted);
         claim(shared.buffered == 0, "no byte stays counted");

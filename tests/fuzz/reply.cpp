@@ -111,9 +111,7 @@ heard run(string_view bytes, const char* method, std::size_t most) {
     auto f = ref<flow>(new flow(loop.home, 0, std::size_t{1} << 20));
     f->req = request(method, "/");
     f->may_upgrade = method[0] == 'G', f->max_head_bytes = 512;
-    f->on_head = [&me, at = f.get()](result<response> res) {
-        hear(me, at, std::move(res));
-    };
+    f->on_head = [&me, at = f.get()](result<response> res) { hear(me, at, std::move(res)); };
     auto body = ref<canned>(new canned);
     if (method[0] == 'P') {
         body_reader source;
