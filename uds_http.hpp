@@ -58,6 +58,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/sockios.h>
+#include <locale.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -142,13 +143,18 @@ public:
     any_ref(any_ref&& other) noexcept : at_(std::exchange(other.at_, nullptr)) {}
     any_ref& operator=(any_ref other) noexcept { return std::swap(at_, other.at_), *this; }
     ~any_ref() {
-        if (at_ && at_->owners.fetch_sub(1, std::memory_order_acq_rel) == 1) delete at_;
+        if (at_) drop();
     }
     explicit operator bool() const noexcept { return at_ != nullptr; }
     friend bool operator==(const any_ref& a, const any_ref& b) noexcept { return a.at_ == b.at_; }
 
 protected:
     counted* at_;
+
+private:
+    [[gnu::noinline]] void drop() noexcept {
+        if (at_->owners.fetch_sub(1, std::memory_order_acq_rel) == 1) delete at_;
+    }
 };
 
 template <class T> class ref : public any_ref {
@@ -1009,10 +1015,10 @@ public:
     }
 };
 
-inline error failed(int errno_value, std::string place) {
+[[gnu::noinline]] inline error failed(int errno_value, std::string place) {
     return error(std::error_code(errno_value, std::system_category()), std::move(place));
 }
-inline error failed(errc code, std::string place) {
+[[gnu::noinline]] inline error failed(errc code, std::string place) {
     return error(make_error_code(code), std::move(place));
 }
 
@@ -2598,7 +2604,7 @@ inline char* put_date(char* at, std::time_t when) noexcept {
     };
     at = put(put(at, {days + 3 * t.tm_wday, 3}), ", ");
     at = put(put(put(two(at, t.tm_mday), " "), {months + 3 * t.tm_mon, 3}), " ");
-    at = put(two(two(at, (t.tm_year + 1900) / 100), t.tm_year % 100), " ");
+    at = put(two(two(at, (t.tm_year + 1900) / 100), (t.tm_year + 1900) % 100), " ");
     return put(two(put(two(put(two(at, t.tm_hour), ":"), t.tm_min), ":"), t.tm_sec), " GMT");
 }
 
@@ -6593,8 +6599,7 @@ inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) 
     if (!plain) return {};
     const std::size_t size = ::strftime_l(again, sizeof again, form, &t, plain);
     ::freelocale(plain);
-    if (text != string_view(again, size) || t.tm_year < 0)
-        return {}; // before 1900: no date of ours
+    if (t.tm_year < 0 || text != string_view(again, size)) return {}; // 1900 on, as put_date
     return when;
 }
 
