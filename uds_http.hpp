@@ -3268,11 +3268,12 @@ struct box : counted {
     request req = access::make_request(); // whose body is being collected
     route* to = nullptr;
     ref<flow> at_work;
-    ref<call_pool> pool;      // the client's role
-    body_plan plan;           // of at_work's answer
-    std::size_t counted = 0;  // in site::buffered
-    int unread = 0;           // by the peer, when that was looked at last
-    std::int64_t started = 0; // us, of req
+    ref<call_pool> pool;          // the client's role
+    body_plan plan;               // of at_work's answer
+    std::size_t parsed_bytes = 0; // of `in`, when that was half a head
+    std::size_t counted = 0;      // in site::buffered
+    int unread = 0;               // by the peer, when that was looked at last
+    std::int64_t started = 0;     // us, of req
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
     bool is_empty() const noexcept {
@@ -3588,7 +3589,7 @@ public:
         body_plan plan;
         open_answer(res, false, plan);
         if (!c_.persistent) c_.ends = true;
-        tell(res.status(), plan.sends ? plan.length : 0, error());
+        if (s_.on_exchange) tell(res.status(), plan.sends ? plan.length : 0, error());
         if (plan.sends) send_body(access::of(res).body, plan);
     }
 
@@ -3681,12 +3682,13 @@ private:
     // -- requests
 
     bool step_head() {
-        if (d_.in.empty() || c_.has_output()) return false;
+        if (d_.in.empty() || c_.has_output() || is_dripping()) return false;
         request_state& req = state_of(d_.req);
         field* fields = open_fields(req.fields, s_.limits.max_fields_count);
         switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
         case parsed::more:
             if (d_.in == "\r\n") d_.in = {}; // behind a body, of old clients: no head has begun
+            else c_.kept().parsed_bytes = d_.in.size();
             return false;
         case parsed::bad:
             c_.head_only = c_.old_version = false;
@@ -3701,6 +3703,17 @@ private:
         close_fields(req.fields, d_.parsed.fields_count);
         begin(req, first);
         return !c_.ends;
+    }
+
+    /// A head that comes byte by byte would be parsed as often. Again only where a line has ended,
+    /// or there is twice as much, or too much.
+    bool is_dripping() noexcept {
+        if (!c_.more) return false;
+        const std::size_t before = std::exchange(c_.more->parsed_bytes, 0), now = d_.in.size();
+        if (before == 0 || now >= before * 2 || now >= s_.limits.max_head_bytes) return false;
+        if (d_.in.find('\n', before) != string_view::npos) return false;
+        c_.more->parsed_bytes = before;
+        return true;
     }
 
     void begin(request_state& req, const char* first) {

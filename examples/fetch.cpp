@@ -25,6 +25,7 @@ constexpr const char* usage =
     "  --timeout MS     for everything together\n"
     "  --repeat N       N times on one connection; prints figures only\n"
     "  --busy-poll US   spin so many microseconds for an answer before sleeping\n"
+    "  --body-fd        take the body as a descriptor, without a copy, where it is offered\n"
     "  --version, --help\n";
 
 struct arguments {
@@ -32,13 +33,11 @@ struct arguments {
     std::vector<std::string> fields;
     const char* url = nullptr;
     http::milliseconds timeout{0};
-    http::microseconds busy_poll{0};
     unsigned repeat = 0;
     const char* operator[](int letter) const { return flags[letter]; }
 };
 
 int fail(const std::string& why) { return std::fprintf(stderr, "fetch: %s\n", why.c_str()), 1; }
-
 http::error failed(const std::string& place) {
     return {std::error_code(errno, std::generic_category()), place};
 }
@@ -56,7 +55,8 @@ unsigned number(const char* text, unsigned low, unsigned high) {
 bool parse(int argc, char** argv, arguments& given) {
     constexpr option flags[] = {{"timeout", 1, nullptr, 't'},   {"repeat", 1, nullptr, 'r'},
                                 {"busy-poll", 1, nullptr, 'b'}, {"version", 0, nullptr, 'v'},
-                                {"help", 0, nullptr, 'h'},      {nullptr, 0, nullptr, 0}};
+                                {"help", 0, nullptr, 'h'},      {"body-fd", 0, nullptr, 'f'},
+                                {nullptr, 0, nullptr, 0}};
     opterr = 0; // one line of our own
     for (int flag; (flag = getopt_long(argc, argv, "X:H:d:io:", flags, nullptr)) != -1;) {
         if (flag == '?') return false;
@@ -66,7 +66,6 @@ bool parse(int argc, char** argv, arguments& given) {
     given.url = argv[optind]; // argv[argc] is a null pointer
     given.timeout = http::milliseconds(number(given['t'], 1, INT_MAX));
     given.repeat = number(given['r'], 1, 100'000'000);
-    given.busy_poll = http::microseconds(number(given['b'], 0, 1'000'000));
     return given['v'] || given['h'] || argc - optind == 1;
 }
 
@@ -84,8 +83,7 @@ http::result<http::content> body_of(const arguments& given) {
     std::string whole;
     for (char piece[65536];;) {
         const ssize_t got = ::read(fd.get(), piece, sizeof piece);
-        if (got < 0) return failed(name);
-        if (got == 0) return http::content(std::move(whole));
+        if (got <= 0) return got ? http::result<http::content>(failed(name)) : std::move(whole);
         whole.append(piece, static_cast<std::size_t>(got));
     }
 }
@@ -98,7 +96,7 @@ http::result<http::request> request_of(const arguments& given) {
     if (given['d']) {
         auto body = body_of(given);
         if (!body) return body.error();
-        req.body(*std::move(body), "application/x-www-form-urlencoded");
+        req.body(*std::move(body), "application/x-www-form-urlencoded"); // as curl
     }
     for (const auto& text : given.fields) req.headers().remove(text.substr(0, text.find(':')));
     for (const auto& text : given.fields) {
@@ -111,22 +109,19 @@ http::result<http::request> request_of(const arguments& given) {
     return req;
 }
 
-std::string part; // where -o writes until all is there
-
+std::string part;                        // where -o writes until all is there
 std::string followed(const char* name) { // a rename would replace a link
     char real[PATH_MAX];
     return ::realpath(name, real) ? real : name;
 }
 
 void drop_part() { part.empty() || ::unlink(part.c_str()); }
-
 std::FILE* open(const char* name) {
     struct stat is = {};
     if (::stat(name, &is) == 0 && !S_ISREG(is.st_mode)) return std::fopen(name, "we"); // a device
     part = std::string(name) + "." + std::to_string(::getpid());
     std::FILE* made = std::fopen(part.c_str(), "wxe");
-    if (!made) part.clear();
-    return made;
+    return made ? made : (part.clear(), made);
 }
 
 http::error once(http::client& api, http::request req, const arguments& given) {
@@ -136,18 +131,24 @@ http::error once(http::client& api, http::request req, const arguments& given) {
     auto reply = api.stream(std::move(req));
     if (!reply) return reply.error();
     std::string head = "HTTP/1.1 " + std::to_string(reply->head.status()) + " ";
-    head.append(reply->head.reason()).append("\r\n");
+    head.append(reply->head.reason()) += "\r\n";
     for (const auto& [field, value] : reply->head.headers())
         head.append(field).append(": ").append(value).append("\r\n");
     std::string_view bytes;
     if (given['i']) bytes = head.append("\r\n");
+    const double size = std::atof(std::string(reply->head.header("Content-Length")).c_str());
+    const bool is_watched = ::isatty(2) && !::isatty(::fileno(to)) && size > 1 << 20;
+    double done = 0;
     for (static char piece[1 << 18];;) {
         if (std::fwrite(bytes.data(), 1, bytes.size(), to) != bytes.size() || std::fflush(to))
             return failed(name);
         const auto got = reply->body.read(piece, sizeof piece);
         if (!got) return got.error();
         if (*got == 0) break;
-        bytes = {piece, *got};
+        bytes = {piece, *got}, done += double(*got);
+        if (is_watched)
+            std::fprintf(stderr, "\r%3.0f %% of %.1f MiB%s", done / size * 100, size / (1 << 20),
+                         done < size ? "" : "\n");
     }
     const bool whole = !std::fclose(to) && (part.empty() || !::rename(part.c_str(), name.c_str()));
     return whole ? part.clear(), http::error() : failed(name);
@@ -155,14 +156,13 @@ http::error once(http::client& api, http::request req, const arguments& given) {
 
 http::error repeat(http::client& api, http::request req, const arguments& given) {
     http::error last;
-    http::response res;
+    http::response res;           // reused
     std::vector<std::int64_t> us; // how long each took
     for (auto left = given.repeat; left > 0; --left) {
         const auto start = std::chrono::steady_clock::now();
         auto error = api.send(req, res);
-        const auto took = std::chrono::steady_clock::now() - start;
         if (error) last = std::move(error);
-        else us.push_back(took / http::microseconds(1));
+        else us.push_back((std::chrono::steady_clock::now() - start) / http::microseconds(1));
     }
     std::sort(us.begin(), us.end());
     const auto at = [&us](std::size_t percent) -> long { // nearest rank
@@ -180,15 +180,16 @@ int main(int argc, char** argv) {
     if (!parse(argc, argv, given))
         return fail("a flag or URL is missing or wrong; see fetch --help");
     if (given['h']) return std::fputs(usage, stdout) < 0;
-    if (given['v'])
-        return std::printf("fetch %d.%d.%d\n", UDS_HTTP_VERSION_MAJOR, UDS_HTTP_VERSION_MINOR,
-                           UDS_HTTP_VERSION_PATCH) < 0;
+    constexpr int version[] = {UDS_HTTP_VERSION_MAJOR, UDS_HTTP_VERSION_MINOR,
+                               UDS_HTTP_VERSION_PATCH};
+    if (given['v']) return std::printf("fetch %d.%d.%d\n", version[0], version[1], version[2]) < 0;
     if (::fcntl(1, F_GETFD) < 0) return fail(failed("standard output").message());
     ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
     for (const int end : {SIGINT, SIGTERM}) ::signal(end, [](int) { drop_part(), ::_exit(1); });
     http::client_options options;
-    options.busy_poll = given.busy_poll;
+    options.busy_poll = http::microseconds(number(given['b'], 0, 1'000'000));
     options.max_body_bytes = SIZE_MAX; // the user of a tool knows what is too much
+    if (given['f']) options.max_body_fd_bytes = INT64_MAX;
     if (given.timeout.count()) options.connect_timeout = options.read_timeout = given.timeout;
     http::client api(given.url, options);
     auto req = request_of(given);
