@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <climits>
 #include <getopt.h>
 
 namespace http = uds_http;
@@ -42,7 +41,7 @@ http::error failed(const std::string& place) {
     return {std::error_code(errno, std::generic_category()), place};
 }
 
-// The whole text has to be a number between `low` and `high`; without a text it is 0.
+// All of the text, between `low` and `high`; without a text 0.
 unsigned number(const char* text, unsigned low, unsigned high) {
     unsigned value = 0;
     const char* end = text ? text + std::strlen(text) : text;
@@ -83,7 +82,8 @@ http::result<http::content> body_of(const arguments& given) {
     std::string whole;
     for (char piece[65536];;) {
         const ssize_t got = ::read(fd.get(), piece, sizeof piece);
-        if (got <= 0) return got ? http::result<http::content>(failed(name)) : std::move(whole);
+        if (got < 0) return failed(name);
+        if (got == 0) return http::content(std::move(whole));
         whole.append(piece, static_cast<std::size_t>(got));
     }
 }
@@ -134,8 +134,7 @@ http::error once(http::client& api, http::request req, const arguments& given) {
     head.append(reply->head.reason()) += "\r\n";
     for (const auto& [field, value] : reply->head.headers())
         head.append(field).append(": ").append(value).append("\r\n");
-    std::string_view bytes;
-    if (given['i']) bytes = head.append("\r\n");
+    std::string_view bytes = given['i'] ? std::string_view(head += "\r\n") : "";
     const double size = std::atof(std::string(reply->head.header("Content-Length")).c_str());
     const bool is_watched = ::isatty(2) && !::isatty(::fileno(to)) && size > 1 << 20;
     double done = 0;
