@@ -174,6 +174,12 @@ ends_well proxy
 serve proxy "$folder/upload.sock" --uid 12345
 same 'proxy --uid' 403 "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/bytes/1)"
 ends_well proxy
+# proxy, between a client and an upstream that play foul
+mkdir "$folder/peers"
+timeout 120 /usr/bin/python3 tests/proxy_peer.py "$build/proxy" "$folder/peers" >"$folder/peers.log" 2>&1
+sed '$d' "$folder/peers.log"
+read -r good bad < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$folder/peers.log")
+passed=$((passed + ${good:-0})) failed=$((failed + ${bad:-1}))
 
 # every program: an unknown flag is 1 and says so, and curl's line stands in its head
 for source in examples/*.cpp; do
