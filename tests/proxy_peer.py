@@ -1,8 +1,9 @@
 """proxy_peer.py PROXY FOLDER [GROUP]...: both neighbours of examples/proxy, by hand: a client that sends
 what it likes, an upstream that answers by the path it is asked for and keeps what it was sent.
-GROUP is one of `messages hostile cuts` (all of them without one), or `streams` with a thousand at a time.
+GROUP is one of `messages hostile cuts` (all of them without one), or `slow` with a side that stops, or
+`streams` with a thousand at a time.
 Last line `N passed, N failed`."""
-import os, re, socket, subprocess, sys, threading, time, zlib
+import atexit, os, re, signal, socket, subprocess, sys, threading, time, zlib
 
 passed = failed = 0
 
@@ -29,6 +30,7 @@ class Upstream:
 
     def __init__(self, path):
         self.path, self.seen, self.open, self.lock = path, [], 0, threading.Lock()
+        self.sent, self.goes_on = 0, threading.Event()  # of /endless; for /waits
         self.listen()
 
     def listen(self):
@@ -205,13 +207,20 @@ class Upstream:
 
     def do_endless(self, peer, stream, record):  # until nobody listens
         peer.sendall(CHUNKED)
+        self.sent = 0
         while True:
-            peer.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
+            peer.sendall(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+            self.sent += 4096
 
     def do_slow(self, peer, stream, record):  # the head, then nothing until the peer leaves
         peer.sendall(CHUNKED)
         stream.read(1)
         return False
+
+    def do_waits(self, peer, stream, record):  # reads its body when it is told to
+        self.goes_on.wait(60)
+        self.read_body(stream, record)
+        return send(peer, b"%d %08x" % (len(record["body"]), zlib.crc32(record["body"])))
 
     def do_silent(self, peer, stream, record):  # not even a head
         stream.read(1)
@@ -327,6 +336,7 @@ class Proxy:
     def __init__(self, program, folder, name, upstream, *flags):
         self.path = f"{folder}/{name}.sock"
         self.process = subprocess.Popen([program, self.path, upstream, *flags])
+        atexit.register(self.process.kill)
         until(self.accepts)
         self.rest = self.fds()
 
@@ -596,6 +606,48 @@ def cuts(proxy, policy, upstream):
     same("all descriptors are closed", proxy.rest, proxy.fds())
 
 
+# A slow side ------------------------------------------------------------------------------------------
+IN_FLIGHT = 8 << 20  # two sockets' buffers and what the proxy may hold of one stream, generously
+
+
+def comes_to_rest(count):
+    """Waits until the count stays what it is for half a second; that count."""
+    last, since = count(), time.monotonic()
+
+    def rests():
+        nonlocal last, since
+        if count() != last:
+            last, since = count(), time.monotonic()
+        return time.monotonic() - since > 0.5
+    return last if until(rests, 30) else None
+
+
+def slow(proxy, policy, upstream):
+    client = Client(proxy.path).send(get("/endless"))
+    client.head()
+    client.take(1 << 20)
+    sent = comes_to_rest(lambda: upstream.sent)
+    same("a slow reader stops a fast sender", True, sent is not None and sent < (1 << 20) + IN_FLIGHT or sent)
+    client.take(20 << 20)
+    same("and lets it go on", True, until(lambda: upstream.sent > sent))
+    client.close()
+
+    body, count = os.urandom(1 << 20) * 64, 0
+    client = Client(proxy.path).send(get("/waits", f"Content-Length: {len(body)}", method="PUT"))
+
+    def write():
+        nonlocal count
+        while count < len(body):
+            count += client.socket.send(body[count:count + 65536])
+    threading.Thread(target=write, daemon=True).start()
+    sent = comes_to_rest(lambda: count)
+    same("a slow upstream stops a fast client", True, sent is not None and sent < IN_FLIGHT or sent)
+    upstream.goes_on.set()
+    same("and gets it all", b"%d %08x" % (len(body), zlib.crc32(body)), client.answer()[2])
+    client.close()
+    same("memory stays below 32 MiB", True, proxy.memory() < 32 * 1024 or proxy.memory())
+
+
 # A thousand at a time -------------------------------------------------------------------------------------
 def streams(proxy, policy, upstream, count=1000, rounds=5):
     clients = [Client(proxy.path) for _ in range(count)]
@@ -625,12 +677,13 @@ def streams(proxy, policy, upstream, count=1000, rounds=5):
 
 def main():
     program, folder, *groups = sys.argv[1:]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     upstream = Upstream(folder + "/upstream.sock")
     proxy = Proxy(program, folder, "open", upstream.path)
     policy = Proxy(program, folder, "policy", upstream.path, "--allow", "GET /ok/**", "--allow", "PUT /put")
     for group in groups or ("messages", "hostile", "cuts"):
         try:
-            {"messages": messages, "hostile": hostile, "cuts": cuts, "streams": streams}[group](proxy, policy, upstream)
+            {"messages": messages, "hostile": hostile, "cuts": cuts, "slow": slow, "streams": streams}[group](proxy, policy, upstream)
         except Exception as why: # a check that breaks off is a failed one; the others go on
             same(f"{group} comes to its end", "", repr(why))
     same("the proxy ends", 0, proxy.end())
