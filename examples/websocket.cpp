@@ -1,8 +1,7 @@
 // websocket: an RFC 6455 echo on top of upgrade(); browsers come through nginx (nginx.conf).
 //     $ build/examples/websocket /tmp/ws.sock &
-//     $ curl -i --unix-socket /tmp/ws.sock -H 'Connection: Upgrade' -H 'Upgrade: websocket'
-//           -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='
-//           http://localhost/    # 101
+//     $ curl -i --unix-socket /tmp/ws.sock -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H
+//         'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: eHg=' http://localhost/   # 101
 #include "uds_http.hpp"
 #include "websocket.hpp"
 
@@ -16,7 +15,9 @@ static void serve(uds_http::upgraded peer) {
         while (one[0] != '\x88' && !(one = echo(rest)).empty()) echoes += one;
         unread.erase(0, unread.size() - rest.size());
         if (wire.out.write(echoes) == uds_http::written::full) wire.in.pause();
-        if (one[0] == '\x88') wire.out.end(), wire.in = {}; // closed: nothing more is read
+        if (one[0] != '\x88') return;
+        wire.out.end(); // RFC 6455 7.1.1: what still comes is read and not kept
+        wire.in.on_data([ws](std::string_view) {}, [](const uds_http::error&) {});
     };
     ws->first.in.on_data(take, [ws](const uds_http::error&) { ws->first.out.end(); });
 }

@@ -128,6 +128,7 @@ serve websocket
 same 'websocket: key' 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' "$(get "$socket" -i --max-time 1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
     -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://localhost/ 2>/dev/null | tr -d '\r' | sed -n 's/^Sec-WebSocket-Accept: //p')"
 same 'websocket: frames' 'echoes: ok' "$(/usr/bin/python3 tests/websocket_peer.py "$socket")"
+same 'websocket: keeps nothing' yes "$(awk '/^VmHWM/ { print ($2 < 32768 ? "yes" : $0) }' "/proc/$pid/status")"
 ends_well websocket
 
 # docker_ps, with a service that answers as Docker's
