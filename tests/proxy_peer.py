@@ -1,6 +1,6 @@
 """proxy_peer.py PROXY FOLDER [GROUP]...: both neighbours of examples/proxy, by hand: a client that sends
 what it likes, an upstream that answers by the path it is asked for and keeps what it was sent.
-GROUP is one of `messages hostile cuts` (all of them without one), or `slow` with a side that stops, or
+GROUP is one of `messages hostile patterns cuts` (all of them without one), or `slow` with a side that stops, or
 `streams` with a thousand at a time.
 Last line `N passed, N failed`."""
 import atexit, os, re, signal, socket, subprocess, sys, threading, time, zlib
@@ -553,6 +553,32 @@ def hostile(proxy, policy, upstream):
         one.close()
 
 
+# What --allow lets through ------------------------------------------------------------------------------
+PATTERNS = ["GET /exact", "GET /one/*", "GET /in/a*b", "GET /mid/*/end", "GET /two/*x*y", "GET /rest/**", "GET /stars/**/end",
+            "GET /v*/containers/*/json", "HEAD /head", "PUT /put/*", "GET /", "ANY /any"]
+ROWS = """GET /exact 200, GET /exact/ 403, GET /exac 403, GET /exactly 403, GET /Exact 403, HEAD /exact 200, PUT /exact 403,
+    GET /one/a 200, GET /one/abc 200, GET /one/ 403, GET /one/a/ 403, GET /one/a/b 403, GET /one/* 200, GET /one/a?b=c/d 200,
+    GET /in/ab 403, GET /in/axb 200, GET /in/axxbxb 200, GET /in/axbx 403, GET /in/a/b 403, GET /in/abb 200,
+    GET /mid/a/end 200, GET /mid//end 403, GET /mid/a/b/end 403, GET /mid/end 403,
+    GET /two/axby 200, GET /two/xy 403, GET /two/axy 403, GET /two/axxy 200, GET /two/axbyyz 403,
+    GET /rest/ 200, GET /rest/a 200, GET /rest/a/b/c 200, GET /rest 403, GET /rest/a//b 403, GET /rest/%61 403, GET /rest/./a 403,
+    GET /stars/ab/end 200, GET /stars/a/b/end 403, GET /v1.41/containers/a/json 200, GET /containers/a/json 403,
+    GET /v1/containers/a/b/json 403, HEAD /head 200, GET /head 403, PUT /put/a 200, POST /put/a 403, GET /put/a 403, GET / 200,
+    ANY /any 200, GET /any 403"""
+
+
+def patterns(proxy, policy, upstream):
+    flags = [flag for pattern in PATTERNS for flag in ("--allow", pattern)]
+    strict = Proxy(sys.argv[1], sys.argv[2], "strict", upstream.path, *flags)
+    client = Client(strict.path)
+    for row in ROWS.split(","):
+        method, path, status = row.split()
+        client.send(get(path, method=method))
+        same(f"pattern: {method} {path}", int(status), client.answer(method != "HEAD")[0])
+    client.close()
+    same("the strict proxy ends", 0, strict.end())
+
+
 # Streams that end early ---------------------------------------------------------------------------------
 def cuts(proxy, policy, upstream):
     for path in ("/cut-chunks", "/cut-between", "/cut-length", "/bad-chunk"):
@@ -675,15 +701,18 @@ def streams(proxy, policy, upstream, count=1000, rounds=5):
     same("their descriptors are closed", True, proxy.fds() <= proxy.rest + upstream.open)
 
 
+GROUPS = {"messages": messages, "hostile": hostile, "patterns": patterns, "cuts": cuts, "slow": slow, "streams": streams}
+
+
 def main():
     program, folder, *groups = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     upstream = Upstream(folder + "/upstream.sock")
     proxy = Proxy(program, folder, "open", upstream.path)
     policy = Proxy(program, folder, "policy", upstream.path, "--allow", "GET /ok/**", "--allow", "PUT /put")
-    for group in groups or ("messages", "hostile", "cuts"):
+    for group in groups or ("messages", "hostile", "patterns", "cuts"):
         try:
-            {"messages": messages, "hostile": hostile, "cuts": cuts, "slow": slow, "streams": streams}[group](proxy, policy, upstream)
+            GROUPS[group](proxy, policy, upstream)
         except Exception as why: # a check that breaks off is a failed one; the others go on
             same(f"{group} comes to its end", "", repr(why))
     same("the proxy ends", 0, proxy.end())
