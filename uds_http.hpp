@@ -23,7 +23,7 @@
 //
 // PART I, what you use: [1] CONFIG [2] ERRORS [3] MESSAGES [4a] STREAMS [4b] SERVER [4c] CLIENT
 // PART II, how it works: [5] FD [6] SOCKET FILE [7] PARSER [8] SERIALIZER [9] ROUTER
-//     [10] CONNECTION [11] LOOP [12] SERVER [13] CLIENT [14] FILES [15] MEMBERS [16] LICENSE
+//     [10] CONNECTION [11] LOOP [12] SERVER [13] CLIENT [14] FILES [15] LICENSE
 //
 // Words used throughout. "Loop": a thread inside run() or run_once(). An object is used by one
 // thread at a time; where several may use it at once, its comment says "concurrently". A function
@@ -44,7 +44,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
-#include <memory>
 #include <new>
 #include <optional>
 #include <string>
@@ -77,12 +76,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#elif defined(__aarch64__) && defined(__ARM_NEON)
-#include <arm_neon.h>
-#endif
-
 // [1] CONFIG --------------------------------------------------------------------------------------
 // Run-time values are fields of server_options, listen_options and client_options. The macros left
 // are the version and the check of the caller's own mistakes.
@@ -104,7 +97,6 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
 class body_reader;
-class body_writer;
 class request;
 class responder;
 class response;
@@ -113,20 +105,20 @@ class server;
 // What the classes of Part I are made of; nothing in here is for users.
 namespace detail {
 
-struct access; // the one friend: how Part II reaches private members
+struct access; // the one friend: `access::of(object)` is what a class keeps private
+struct arena;
 struct call;
-struct cancel_state;
 struct card;
+struct cancel_state;
 struct client_core;
+struct field_block;
 struct flow;
-struct inflow;
 struct mapping;
-struct outflow;
 struct request_state;
+struct response_extra;
 struct server_core;
 struct source;
-
-struct named_fd;
+struct stream_base;
 
 struct move_only {
     move_only() = default;
@@ -134,36 +126,42 @@ struct move_only {
     move_only& operator=(move_only&&) = default;
 };
 
-/// One owner of an object, and a growing array. std::unique_ptr and std::vector do the same;
-/// parsing and instantiating them for some thirty types made half of this header's compile time.
-template <class T> class own {
-public:
-    using type = std::remove_extent_t<T>;
-    own() noexcept = default;
-    explicit own(type* made) noexcept : at_(made) {}
-    own(own&& other) noexcept : at_(other.release()) {}
-    own& operator=(own&& other) noexcept { return reset(other.release()), *this; }
-    ~own() { reset(nullptr); }
-    type* get() const noexcept { return at_; }
-    type& operator*() const noexcept { return *at_; }
-    type* operator->() const noexcept { return at_; }
-    type& operator[](std::size_t index) const noexcept { return at_[index]; }
-    explicit operator bool() const noexcept { return at_ != nullptr; }
-    type* release() noexcept { return std::exchange(at_, nullptr); }
-    void reset(type* made = nullptr) noexcept {
-        type* old = std::exchange(at_, made);
-        if constexpr (std::is_array_v<T>) delete[] old;
-        else delete old;
-    }
-
-private:
-    type* at_ = nullptr;
+/// Whatever is owned through a `ref`. std::shared_ptr does the same; for a dozen types it takes
+/// longer to compile than all of this header.
+struct counted {
+    std::atomic<unsigned> owners{0};
+    virtual ~counted() = default;
 };
 
-template <class T, class... A> own<T> make_own(A&&... arguments) {
-    return own<T>(new T(std::forward<A>(arguments)...));
-}
+class any_ref {
+public:
+    any_ref(counted* at = nullptr) noexcept : at_(at) {
+        if (at_) at_->owners.fetch_add(1, std::memory_order_relaxed);
+    }
+    any_ref(const any_ref& other) noexcept : any_ref(other.at_) {}
+    any_ref(any_ref&& other) noexcept : at_(std::exchange(other.at_, nullptr)) {}
+    any_ref& operator=(any_ref other) noexcept { return std::swap(at_, other.at_), *this; }
+    ~any_ref() {
+        if (at_ && at_->owners.fetch_sub(1, std::memory_order_acq_rel) == 1) delete at_;
+    }
+    explicit operator bool() const noexcept { return at_ != nullptr; }
+    friend bool operator==(const any_ref& a, const any_ref& b) noexcept { return a.at_ == b.at_; }
 
+protected:
+    counted* at_;
+};
+
+template <class T> class ref : public any_ref {
+public:
+    ref() noexcept = default;
+    ref(T* made) noexcept : any_ref(made) {}
+    template <class U> ref(const ref<U>& derived) noexcept : ref(static_cast<T*>(derived.get())) {}
+    T* get() const noexcept { return static_cast<T*>(at_); }
+    T& operator*() const noexcept { return *get(); }
+    T* operator->() const noexcept { return get(); }
+};
+
+/// A growing array: std::vector, for the same reason.
 template <class T> class row {
 public:
     row() noexcept = default;
@@ -172,80 +170,44 @@ public:
         row old(std::move(*this)); // ends here
         return swap(other), *this;
     }
-    ~row() {
-        clear();
-        ::operator delete(static_cast<void*>(at_));
-    }
+    ~row() { clear(), ::operator delete(static_cast<void*>(at_)); }
     T* begin() const noexcept { return at_; }
     T* end() const noexcept { return at_ + size_; }
     T& operator[](std::size_t index) const noexcept { return at_[index]; }
-    T& front() const noexcept { return at_[0]; }
     T& back() const noexcept { return at_[size_ - 1]; }
     std::size_t size() const noexcept { return size_; }
     bool empty() const noexcept { return size_ == 0; }
     void push_back(T value) {
-        if (size_ == room_) grow();
+        if (size_ == room_) reserve(room_ ? room_ * 2 : 4);
         new (static_cast<void*>(at_ + size_++)) T(std::move(value));
     }
-    void pop_back() noexcept { at_[--size_].~T(); }
     void clear() noexcept { shrink(0); }
     void shrink(std::size_t size) noexcept {
-        while (size_ > size) pop_back();
+        while (size_ > size) at_[--size_].~T();
     }
     void erase(std::size_t index) noexcept { // keeps the order
         for (; index + 1 < size_; ++index) at_[index] = std::move(at_[index + 1]);
-        pop_back();
+        shrink(size_ - 1);
     }
     void swap(row& other) noexcept {
         std::swap(at_, other.at_), std::swap(size_, other.size_), std::swap(room_, other.room_);
     }
-
-private:
-    void grow() {
-        std::size_t room = room_ ? room_ * 2 : 4;
+    /// Room for so many; what is not there yet has no value.
+    T* reserve(std::size_t room) {
+        if (room <= room_) return at_;
         T* to = static_cast<T*>(::operator new(room * sizeof(T)));
         for (std::size_t i = 0; i < size_; ++i) {
             new (static_cast<void*>(to + i)) T(std::move(at_[i]));
             at_[i].~T();
         }
-        ::operator delete(static_cast<void*>(at_));
-        at_ = to, room_ = room;
+        ::operator delete(static_cast<void*>(std::exchange(at_, to)));
+        return room_ = room, at_;
     }
-    T* at_ = nullptr;
-    std::size_t size_ = 0, room_ = 0;
-};
-
-/// Bytes that keep their address until clear(), also when the arena moves.
-class arena : move_only {
-public:
-    arena() noexcept = default;
-    arena(arena&& other) noexcept { swap(other); }
-    arena& operator=(arena&& other) noexcept {
-        if (this != &other) free_from(nullptr), swap(other);
-        return *this;
-    }
-    ~arena() { free_from(nullptr); }
-    char* take(std::size_t size) {
-        if (room_ < size) grow(size);
-        room_ -= size;
-        return std::exchange(at_, at_ + size);
-    }
-    string_view keep(string_view bytes);
-    void clear() noexcept; // keeps the largest block, so that a reused arena doesn't allocate
+    void assume(std::size_t size) noexcept { size_ = size; } // written through reserve()'s pointer
 
 private:
-    struct block {
-        block* older;
-        std::size_t size;
-    };
-    void grow(std::size_t size);
-    void free_from(block* kept) noexcept;
-    void swap(arena& other) noexcept {
-        std::swap(newest_, other.newest_), std::swap(at_, other.at_), std::swap(room_, other.room_);
-    }
-    block* newest_ = nullptr;
-    char* at_ = nullptr;
-    std::size_t room_ = 0;
+    T* at_ = nullptr;
+    std::size_t size_ = 0, room_ = 0;
 };
 
 } // namespace detail
@@ -274,23 +236,25 @@ std::error_code make_error_code(errc) noexcept;
 class [[nodiscard]] error {
 public:
     error() noexcept = default;
-    error(std::error_code code, std::string place) : code_(code), place_(std::move(place)) {}
-    explicit operator bool() const noexcept { return static_cast<bool>(code_); }
-    const std::error_code& code() const noexcept { return code_; }
+    error(std::error_code code, std::string place) : s_{code, std::move(place), false} {}
+    explicit operator bool() const noexcept { return static_cast<bool>(s_.code); }
+    const std::error_code& code() const noexcept { return s_.code; }
     /// "/run/a.sock: connect: Connection refused": the socket, what was tried, the cause.
     std::string message() const;
     /// Client: the server may have seen (part of) the request.
-    bool sent() const noexcept { return sent_; }
-    friend bool operator==(const error& e, std::errc c) noexcept { return e.code_ == c; }
+    bool sent() const noexcept { return s_.sent; }
+    friend bool operator==(const error& e, std::errc c) noexcept { return e.s_.code == c; }
     friend bool operator==(const error& e, errc c) noexcept {
-        return e.code_ == make_error_code(c);
+        return e.s_.code == make_error_code(c);
     }
 
 private:
     friend struct detail::access;
-    std::error_code code_;
-    std::string place_;
-    bool sent_ = false;
+    struct state {
+        std::error_code code{};
+        std::string place{};
+        bool sent = false;
+    } s_;
 };
 
 /// A value, or the error that kept it from being. Reading a value that isn't there aborts, with
@@ -322,52 +286,41 @@ public:
     template <class F, class = std::enable_if_t<std::is_invocable_r_v<R, F&, A...> &&
                                                 !std::is_same_v<std::decay_t<F>, callback>>>
     callback(F function) {
-        if constexpr (fits<F>) new (room_) F(std::move(function));
-        else *reinterpret_cast<F**>(room_) = new F(std::move(function));
-        act_ = [](action what, void* self, void* other) { manage<F>(what, self, other); };
-        invoke_ = [](void* self, A... args) -> R {
-            return (*held<F>(self))(std::forward<A>(args)...);
+        using held =
+            std::conditional_t<(sizeof(F) <= 48 && std::is_nothrow_move_constructible_v<F>), F,
+                               elsewhere<F>>;
+        new (room_) held(std::move(function));
+        invoke_ = [](void* self, A... arguments) -> R {
+            return (*static_cast<held*>(self))(std::forward<A>(arguments)...);
+        };
+        move_ = [](void* self, void* to) noexcept { // to nowhere: ends
+            if (to) new (to) held(std::move(*static_cast<held*>(self)));
+            static_cast<held*>(self)->~held();
         };
     }
-    callback(callback&& other) noexcept { take(other); }
+    callback(callback&& other) noexcept { *this = std::move(other); }
     callback& operator=(callback&& other) noexcept {
-        if (this != &other) reset(), take(other);
+        if (this == &other) return *this;
+        if (auto end = std::exchange(move_, other.move_)) end(room_, nullptr);
+        if (move_) move_(other.room_, room_);
+        invoke_ = other.invoke_, other.move_ = nullptr;
         return *this;
     }
-    ~callback() { reset(); }
-    R operator()(A... args) { return invoke_(room_, std::forward<A>(args)...); }
-    explicit operator bool() const noexcept { return act_ != nullptr; }
+    ~callback() {
+        if (move_) move_(room_, nullptr);
+    }
+    R operator()(A... arguments) { return invoke_(room_, std::forward<A>(arguments)...); }
+    explicit operator bool() const noexcept { return move_ != nullptr; }
 
 private:
-    enum class action { move, destroy };
-    template <class F>
-    static constexpr bool
-        fits = sizeof(F) <= 48 &&
-               alignof(F) <= alignof(std::max_align_t) && std::is_nothrow_move_constructible_v<F>;
-    template <class F> static F* held(void* self) noexcept {
-        if constexpr (fits<F>) return static_cast<F*>(self);
-        else return *static_cast<F**>(self);
-    }
-    template <class F> static void manage(action what, void* self, void* other) noexcept {
-        if constexpr (fits<F>) {
-            if (what == action::move) new (other) F(std::move(*held<F>(self)));
-            held<F>(self)->~F();
-        } else {
-            if (what == action::move) *static_cast<F**>(other) = held<F>(self);
-            else delete held<F>(self);
-        }
-    }
-    void reset() noexcept {
-        if (act_) act_(action::destroy, room_, nullptr);
-        act_ = nullptr;
-    }
-    void take(callback& other) noexcept {
-        if (other.act_) other.act_(action::move, other.room_, room_);
-        act_ = std::exchange(other.act_, nullptr);
-        invoke_ = other.invoke_;
-    }
-
-    void (*act_)(action, void*, void*) = nullptr;
+    template <class F> struct elsewhere {
+        F* at;
+        explicit elsewhere(F&& f) : at(new F(std::move(f))) {}
+        elsewhere(elsewhere&& other) noexcept : at(std::exchange(other.at, nullptr)) {}
+        ~elsewhere() { delete at; }
+        R operator()(A... arguments) { return (*at)(std::forward<A>(arguments)...); }
+    };
+    void (*move_)(void*, void*) noexcept = nullptr;
     R (*invoke_)(void*, A...) = nullptr;
     alignas(std::max_align_t) unsigned char room_[48];
 };
@@ -387,11 +340,6 @@ private:
     int fd_;
 };
 
-struct detail::named_fd {
-    std::string name;
-    unique_fd fd;
-};
-
 /// Where a socket is: "/run/a.sock", "./relative", "@abstract" (as on Linux everywhere; a file of
 /// that name is "./@abstract"), "unix:///run/a.sock", "http+unix://%2Frun%2Fa.sock" (a first %00 or
 /// %40 is abstract) or "http://unix:/run/a.sock:/path".
@@ -408,16 +356,18 @@ public:
     /// The http+unix:// URL of `target` at this address.
     std::string url(string_view target = "/") const;
     /// What a URL names besides the socket: path and query, "/" without them; "" for no URL.
-    string_view target() const noexcept { return target_; }
-    const uds_http::error& error() const noexcept { return error_; }
+    string_view target() const noexcept { return s_.target; }
+    const uds_http::error& error() const noexcept { return s_.failed; }
 
 private:
     friend struct detail::access;
     address() = default;
-    std::string name_; // path, or abstract name without its leading NUL
-    bool abstract_ = false;
-    std::string target_; // what a URL named besides the socket; else empty
-    uds_http::error error_;
+    struct state {
+        std::string name{}; // path, or abstract name without its leading NUL
+        std::string target{};
+        uds_http::error failed{};
+        bool is_abstract = false;
+    } s_;
 };
 
 /// A process at the other end, as it was at connect() (SO_PEERCRED, unix(7)). Trust uid, gid and
@@ -448,9 +398,7 @@ public:
 
 private:
     friend struct detail::access;
-    friend struct detail::request_state;
-    explicit canceller(std::shared_ptr<detail::cancel_state> none) : state_(std::move(none)) {}
-    std::shared_ptr<detail::cancel_state> state_;
+    detail::ref<detail::cancel_state> s_;
 };
 
 // [3] MESSAGES ------------------------------------------------------------------------------------
@@ -466,14 +414,12 @@ public:
     headers(std::initializer_list<field> fields = {});
     headers(const headers& other);
     headers(headers&& other);
-    headers& operator=(const headers& other);
-    headers& operator=(headers&& other);
-    ~headers() = default;
+    headers& operator=(headers other) noexcept;
     /// The first field of that name; "" if there is none.
     string_view get(string_view name) const noexcept;
     bool contains(string_view name) const noexcept;
-    const field* begin() const noexcept { return fields_.get(); }
-    const field* end() const noexcept { return fields_.get() + count_; }
+    const field* begin() const noexcept;
+    const field* end() const noexcept;
     /// Replaces all fields of that name by one; adds another one.
     /// Errors: bad_field (name is no token, or value has CR, LF, NUL or another control).
     error set(string_view name, string_view value);
@@ -484,10 +430,7 @@ public:
 
 private:
     friend struct detail::access;
-    detail::own<field[]> fields_;
-    std::size_t count_ = 0, room_ = 0;
-    detail::arena bytes_;
-    bool borrowed_ = false; // the views point into somebody else's buffer
+    detail::ref<detail::field_block> s_; // none: no fields
 };
 
 /// Read-only bytes in a sealed memfd, which cross to another process without a copy.
@@ -499,7 +442,7 @@ public:
 
 private:
     friend struct detail::access;
-    std::shared_ptr<detail::mapping> map_;
+    detail::ref<detail::mapping> s_;
 };
 
 /// Memory to fill and then seal (memfd_create(2), F_SEAL_WRITE).
@@ -510,7 +453,7 @@ public:
     result<sealed_memory> seal() &&;
 
 private:
-    std::shared_ptr<detail::mapping> map_;
+    detail::ref<detail::mapping> s_;
 };
 
 /// What a message carries. Everything but `literal` and `borrowed` owns its bytes.
@@ -519,13 +462,14 @@ public:
     /// Fills `into` with up to `room` bytes; 0: the end; an error: the message is cut.
     using fill = callback<result<std::size_t>(char* into, std::size_t room)>;
 
-    content() noexcept;
-    content(std::string bytes) noexcept;
-    content(string_view copied);
-    content(const char* copied);
+    content() noexcept = default;
+    content(std::string bytes) noexcept : s_{std::move(bytes), {}, {}, kind::text} {}
+    content(string_view copied) : content(std::string(copied)) {}
+    content(const char* copied) : content(std::string(copied)) {}
     content(sealed_memory bytes);
-    content(body_reader source);                 // passed on as it comes; a cut stays a cut
-    static content literal(string_view forever); // bytes as old as the process
+    content(body_reader source); // passed on as it comes; a cut stays a cut
+    /// Bytes as old as the process.
+    static content literal(string_view forever) noexcept;
     /// `released` runs once, when the bytes were sent or dropped, on whatever thread that happens.
     static content borrowed(string_view bytes, callback<void()> released);
     /// `length` bytes of a regular file from `offset`, by sendfile(2).
@@ -533,17 +477,16 @@ public:
     /// Asks for bytes when there is room for them, on the loop: never block in it. Without a length
     /// it goes out chunked.
     static content pulled(fill, std::optional<std::uint64_t> length = {});
-    content(content&&) noexcept;
-    content& operator=(content&&) noexcept;
-    ~content();
 
 private:
     friend struct detail::access;
     enum class kind : unsigned char { text, view, file, pulled, reader };
-    std::string text_;
-    string_view view_;
-    detail::own<detail::source> source_;
-    kind kind_ = kind::text;
+    struct state {
+        std::string text{};
+        string_view view{};
+        detail::ref<detail::source> from{};
+        content::kind kind = content::kind::text;
+    } s_;
 };
 
 /// A request: received by a handler, or built for a client.
@@ -555,7 +498,6 @@ public:
     request(string_view method, string_view target);
     request(request&&);
     request& operator=(request&&);
-    ~request();
 
     // As on the wire, not decoded:
     string_view method() const noexcept, target() const noexcept, path() const noexcept,
@@ -583,27 +525,24 @@ public:
 
     request& header(string_view name, string_view value);
     request& body(content, string_view type);
-    request& fd(string_view name, unique_fd);
+    request& fd(string_view name, unique_fd); // goes along, as README's "Descriptors" says
     request& timeout(milliseconds total);
     request& cancel_with(canceller);
 
 private:
     friend struct detail::access;
-    request() noexcept;
-    detail::own<detail::request_state> state_;
+    request();
+    detail::ref<detail::request_state> s_;
 };
 
 /// A response: returned by a handler, or received by a client.
 /// Errors: a bad field or status is remembered: a server answers 500 instead and logs it.
 class response : detail::move_only {
 public:
-    explicit response(int status = 200) noexcept : status_(status) {}
-    response(response&&) noexcept = default;
-    response& operator=(response&&) noexcept = default;
+    explicit response(int status = 200) noexcept { s_.status = status; }
 
-    int status() const noexcept { return status_; }
-    string_view
-    reason() const noexcept; // the usual one of the status; the wire's says nothing more
+    int status() const noexcept { return s_.status; }
+    string_view reason() const noexcept; // the usual one of the status; the wire's is not kept
     string_view header(string_view name) const noexcept;
     string_view body() const noexcept;
     std::string take_body();
@@ -612,25 +551,33 @@ public:
     int fd(string_view name) const noexcept;
     unique_fd take_fd(string_view name);
 
-    response& status(int) &;
+    response& status(int status) & { return s_.status = status, *this; }
     response& header(string_view name, string_view value) &; // replaces; headers().add() adds
     response& body(content, string_view type) &;
     response& fd(string_view name, unique_fd) &;
-    response status(int) &&; // by value: nothing dangles in `auto r = text("x").status(201)`
-    response header(string_view name, string_view value) &&;
-    response body(content, string_view type) &&;
-    response fd(string_view name, unique_fd) &&;
+    // By value: nothing dangles in `auto r = text("x").status(201)`.
+    response status(int status) && { return std::move(this->status(status)); }
+    response header(string_view name, string_view value) && {
+        return std::move(this->header(name, value));
+    }
+    response body(content body, string_view type) && {
+        return std::move(this->body(std::move(body), type));
+    }
+    response fd(string_view name, unique_fd fd) && {
+        return std::move(this->fd(name, std::move(fd)));
+    }
 
 private:
     friend struct detail::access;
-    response(content&& body, string_view literal_type) noexcept
-        : type_(literal_type), content_(std::move(body)) {}
-    int status_ = 200;
-    mutable string_view type_; // Content-Type of a literal, until headers() is asked for
-    mutable uds_http::headers fields_;
-    content content_;
-    detail::row<detail::named_fd> fds_;
-    detail::own<uds_http::error> failed_;
+    response(string_view literal_type, content&& body) noexcept
+        : s_{200, literal_type, {}, std::move(body), {}} {}
+    struct state {
+        int status = 200;
+        mutable string_view type{}; // Content-Type, a literal, until headers() is asked for
+        mutable uds_http::headers fields{};
+        content body{};
+        detail::ref<detail::response_extra> extra{}; // descriptors, a remembered error
+    } s_;
 };
 
 response text(content), html(content), bytes(content);
@@ -645,7 +592,7 @@ std::string percent_encode(string_view segment);
 // [4a] STREAMS ------------------------------------------------------------------------------------
 // Callbacks run on the loop, never inside your call, never twice at once for one object, and never
 // after its on_close or done. An object may be destroyed inside its own callback. Destroying it
-// from another thread can meet one that is running: capture values or a shared_ptr, never `this`.
+// from another thread can meet one that is running: capture values or a `ref`, never `this`.
 
 /// full: taken, but wait for on_drain; one more write in spite of it cuts the stream.
 enum class written { ok, full, closed };
@@ -654,9 +601,8 @@ struct raw_stream {
     std::string already_read;
 };
 
-/// What a body_writer stands on: a connection of a loop, or a blocking client's.
-struct detail::outflow {
-    virtual ~outflow() = default;
+/// What the handles below stand on: an exchange on a loop, or a blocking client's connection.
+struct detail::stream_base : detail::counted {
     virtual written write(string_view) = 0;
     virtual written wait(milliseconds) = 0;
     virtual void on_drain(callback<void()>) = 0;
@@ -664,11 +610,6 @@ struct detail::outflow {
     virtual bool end(headers) = 0;
     virtual void cut() = 0;
     virtual bool is_open() = 0;
-};
-
-/// What a body_reader stands on.
-struct detail::inflow {
-    virtual ~inflow() = default;
     virtual void on_data(callback<void(string_view)>, callback<void(const error&)>) = 0;
     virtual void pause(bool) = 0;
     virtual const headers& trailers() = 0;
@@ -684,25 +625,24 @@ public:
     body_writer() = default;
     body_writer(body_writer&&) noexcept = default;
     body_writer& operator=(body_writer&& other) noexcept {
-        std::shared_ptr<detail::outflow> gone = std::exchange(flow_, std::move(other.flow_));
-        if (gone) gone->cut();
-        return *this;
+        body_writer gone(std::move(*this));
+        return s_ = std::move(other.s_), *this;
     }
     ~body_writer() { cut(); }
-    written write(string_view copied) { return flow_ ? flow_->write(copied) : written::closed; }
+    written write(string_view copied) { return s_ ? s_->write(copied) : written::closed; }
     /// `released` runs once, when the bytes are needed no more.
     written write(string_view bytes, callback<void()> released);
     /// Blocks until there is room; on a loop it is `closed` at once.
-    written wait(milliseconds timeout) { return flow_ ? flow_->wait(timeout) : written::closed; }
-    void on_drain(callback<void()> act) { flow_ ? flow_->on_drain(std::move(act)) : void(); }
-    void on_close(callback<void()> act) { flow_ ? flow_->on_close(std::move(act)) : void(); }
-    bool end(headers trailers = {}) { return flow_ && flow_->end(std::move(trailers)); }
-    void cut() { flow_ ? flow_->cut() : void(); }
-    bool is_open() const { return flow_ && flow_->is_open(); }
+    written wait(milliseconds timeout) { return s_ ? s_->wait(timeout) : written::closed; }
+    void on_drain(callback<void()> act) { s_ ? s_->on_drain(std::move(act)) : void(); }
+    void on_close(callback<void()> act) { s_ ? s_->on_close(std::move(act)) : void(); }
+    bool end(headers trailers = {}) { return s_ && s_->end(std::move(trailers)); }
+    void cut() { s_ ? s_->cut() : void(); }
+    bool is_open() const { return s_ && s_->is_open(); }
 
 private:
     friend struct detail::access;
-    std::shared_ptr<detail::outflow> flow_;
+    detail::ref<detail::stream_base> s_;
 };
 
 /// Bytes on their way in. Dropped early: the connection is closed, not reused.
@@ -712,24 +652,23 @@ public:
     body_reader() = default;
     body_reader(body_reader&&) noexcept = default;
     body_reader& operator=(body_reader&& other) noexcept {
-        std::shared_ptr<detail::inflow> gone = std::exchange(flow_, std::move(other.flow_));
-        if (gone) gone->drop_reader();
-        return *this;
+        body_reader gone(std::move(*this));
+        return s_ = std::move(other.s_), *this;
     }
-    ~body_reader() { flow_ ? flow_->drop_reader() : void(); }
+    ~body_reader() { s_ ? s_->drop_reader() : void(); }
     /// Pieces as they come, then `done` once: no error (whole), cut_off, timed_out, too_large.
     void on_data(callback<void(string_view)> piece, callback<void(const error&)> done) {
-        flow_ ? flow_->on_data(std::move(piece), std::move(done)) : void();
+        s_ ? s_->on_data(std::move(piece), std::move(done)) : void();
     }
-    void pause() { flow_ ? flow_->pause(true) : void(); } // the sender is stopped: bounded memory
-    void resume() { flow_ ? flow_->pause(false) : void(); }
+    void pause() { s_ ? s_->pause(true) : void(); } // the sender is stopped: bounded memory
+    void resume() { s_ ? s_->pause(false) : void(); }
     const headers& trailers() const;
     /// Blocks for the next bytes. 0: whole. Errors: cut_off and as above; would_block_loop.
     result<std::size_t> read(char* into, std::size_t room);
 
 private:
     friend struct detail::access;
-    std::shared_ptr<detail::inflow> flow_;
+    detail::ref<detail::stream_base> s_;
 };
 
 /// Passes everything on; a cut stays a cut, trailers stay trailers, a slow side stops the fast one.
@@ -752,13 +691,13 @@ struct event {
 class event_writer : detail::move_only {
 public:
     written send(const event&);
-    void on_close(callback<void()> act) { out_.on_close(std::move(act)); }
-    bool is_open() const { return out_.is_open(); }
-    void end() { out_.end(); }
+    void on_close(callback<void()> act) { s_.on_close(std::move(act)); }
+    bool is_open() const { return s_.is_open(); }
+    void end() { s_.end(); }
 
 private:
     friend struct detail::access;
-    body_writer out_;
+    body_writer s_;
 };
 
 /// The right to answer one request, once, later. Dropped unanswered: 500.
@@ -780,7 +719,7 @@ public:
 
 private:
     friend struct detail::access;
-    std::shared_ptr<detail::flow> flow_;
+    detail::ref<detail::flow> s_;
 };
 
 // [4b] SERVER -------------------------------------------------------------------------------------
@@ -847,27 +786,33 @@ public:
 private:
     friend struct detail::access;
     enum class shape : unsigned char { plain, later, streamed };
-    callback<void(detail::call&)> run_;
-    shape shape_ = shape::plain;
+    struct state {
+        callback<void(detail::call&)> run{};
+        handler::shape shape = handler::shape::plain;
+    } s_;
 };
 
 /// What a route may have besides its handler. Set before run().
-class route {
+class route : public detail::counted {
 public:
     /// Narrows what the listener allows: 403.
-    route& allow(peer_rule rule) { return allow_ = std::move(rule), *this; }
+    route& allow(peer_rule rule) { return s_.allow = std::move(rule), *this; }
     /// Instead of the server's; streamed ones have none: 413.
-    route& max_body_bytes(std::size_t limit) { return max_body_bytes_ = limit, *this; }
+    route& max_body_bytes(std::size_t limit) { return s_.max_body_bytes = limit, *this; }
     /// A plain handler that doesn't block: not on a worker.
-    route& on_loop() { return on_loop_ = true, *this; }
+    route& on_loop() { return s_.on_loop = true, *this; }
 
 private:
     friend struct detail::access;
-    std::string method_, pattern_;
-    std::optional<uds_http::handler> handler_;
-    std::optional<peer_rule> allow_;
-    std::optional<std::size_t> max_body_bytes_;
-    bool on_loop_ = false;
+    route(string_view method, string_view pattern, handler run)
+        : s_{std::string(method), std::string(pattern), std::move(run)} {}
+    struct state {
+        std::string method, pattern;
+        handler run;
+        std::optional<peer_rule> allow{};
+        std::optional<std::size_t> max_body_bytes{};
+        bool on_loop = false;
+    } s_;
 };
 
 /// An HTTP server on Unix sockets. One life: routes, listen, run, stop.
@@ -938,7 +883,7 @@ public:
 private:
     friend struct detail::access;
     route& add(string_view method, string_view pattern, handler);
-    detail::own<detail::server_core> core_;
+    detail::ref<detail::server_core> s_;
 };
 
 // [4c] CLIENT -------------------------------------------------------------------------------------
@@ -952,6 +897,8 @@ struct client_options {
     std::size_t max_connections_count = 16; // then callers wait
     std::optional<uid_t> expect_uid{};      // who must have called listen(); else wrong_peer
     microseconds busy_poll{0};              // spin this long for an answer before sleeping
+    std::uint64_t max_body_fd_bytes = 0;    // ask for bodies by descriptor, up to this; 0: don't
+    std::size_t max_fds_count = 0;          // ask for descriptors, so many per response; 0: don't
 };
 
 struct reply {
@@ -977,16 +924,22 @@ public:
     client& operator=(const client&) = delete;
 
     /// Errors: connection_refused, no_such_file_or_directory, permission_denied, timed_out,
-    ///         operation_canceled, cut_off, bad_message, too_large, bad_field, wrong_peer. Any
-    ///         complete response is a success, whatever its status.
-    result<response> get(string_view target);
-    result<response> head(string_view target);
-    result<response> del(string_view target);
-    result<response> post(string_view target, content, string_view type);
-    result<response> put(string_view target, content, string_view type);
-    result<response> patch(string_view target, content, string_view type);
+    ///         operation_canceled, cut_off, bad_message, too_large, bad_field, wrong_peer,
+    ///         bad_descriptor. Any complete response is a success, whatever its status.
+    result<response> get(string_view target) { return send(request("GET", target)); }
+    result<response> head(string_view target) { return send(request("HEAD", target)); }
+    result<response> del(string_view target) { return send(request("DELETE", target)); }
+    result<response> post(string_view target, content body, string_view type) {
+        return send(std::move(request("POST", target).body(std::move(body), type)));
+    }
+    result<response> put(string_view target, content body, string_view type) {
+        return send(std::move(request("PUT", target).body(std::move(body), type)));
+    }
+    result<response> patch(string_view target, content body, string_view type) {
+        return send(std::move(request("PATCH", target).body(std::move(body), type)));
+    }
     result<response> send(request&);
-    result<response> send(request&&);
+    result<response> send(request&& req) { return send(req); }
     error send(request&, response& reuse); // keeps its capacity: no allocation per call
     /// The head now, the body as it comes. read_timeout holds for the head only.
     result<reply> stream(request&&);
@@ -994,14 +947,16 @@ public:
     error adopt(unique_fd connected); // talk over a connected stream, e.g. of socketpair(2)
 
     // Complete once, on the loop they were called on (else the server's first), never inside:
-    void async_get(string_view target, callback<void(result<response>)>);
+    void async_get(string_view target, callback<void(result<response>)> done) {
+        async_send(request("GET", target), std::move(done));
+    }
     void async_send(request&&, callback<void(result<response>)>);
     void async_stream(request&&, callback<void(result<reply>)>);
     void async_upgrade(request&&, callback<void(result<upgraded>)>);
 
 private:
     friend struct detail::access;
-    std::shared_ptr<detail::client_core> core_;
+    detail::ref<detail::client_core> s_;
 };
 
 /// One shot over an http+unix:// URL.
@@ -1019,59 +974,59 @@ result<response> send(string_view url, request&&);
 // A room uses only rooms above it, and there are no forward declarations below this line. Rooms 7
 // to 10 are pure: no syscall, no errno, no clock; time comes in as an argument.
 
+// What belongs to the user may throw: across a loop that would end every connection.
+#ifdef __cpp_exceptions
+#define UDS_HTTP_TRY try
+#define UDS_HTTP_CATCH catch (...)
+#else
+#define UDS_HTTP_TRY if (true)
+#define UDS_HTTP_CATCH else
+#endif
+
 namespace detail {
 
 // [2] [3] VALUES ----------------------------------------------------------------------------------
-// What errors, headers and contents are made of.
+// What errors, headers, contents and messages are made of, and the members of their classes.
 
 class error_names final : public std::error_category {
 public:
     const char* name() const noexcept override { return "uds_http"; }
     std::string message(int value) const override {
-        switch (static_cast<errc>(value)) {
-        case errc::bad_address: return "not a socket path, @name or http+unix:// URL";
-        case errc::bad_pattern: return "bad route pattern";
-        case errc::bad_field: return "bad header field or status";
-        case errc::bad_target: return "bad request target";
-        case errc::bad_message: return "the peer sent bytes that are no HTTP/1.1";
-        case errc::too_large: return "message too large";
-        case errc::cut_off: return "connection ended inside a message";
-        case errc::wrong_peer: return "another user serves this socket";
-        case errc::bad_descriptor: return "file descriptors missing, unsealed or not asked for";
-        case errc::stopped: return "the server has stopped";
-        case errc::would_block_loop: return "a blocking call on a loop would stop all connections";
-        }
-        return "unknown error";
+        static constexpr const char* texts[] = {
+            "unknown error",
+            "not a socket path, @name or http+unix:// URL",
+            "bad route pattern",
+            "bad header field or status",
+            "bad request target",
+            "the peer sent bytes that are no HTTP/1.1",
+            "message too large",
+            "connection ended inside a message",
+            "another user serves this socket",
+            "file descriptors missing, unsealed or not asked for",
+            "the server has stopped",
+            "a blocking call on a loop would stop all connections"};
+        return texts[value > 0 && value <= static_cast<int>(errc::would_block_loop) ? value : 0];
     }
 };
-
-inline const std::error_category& names() noexcept {
-    static const error_names category;
-    return category;
-}
 
 inline error failed(int errno_value, std::string place) {
     return error(std::error_code(errno_value, std::system_category()), std::move(place));
 }
-
 inline error failed(errc code, std::string place) {
     return error(make_error_code(code), std::move(place));
 }
 
-/// Runs what belongs to the user. A throw ends here: across a loop it would end every connection.
-template <class F, class G> void guarded(F&& act, G&& on_throw) {
+/// Inside of UDS_HTTP_CATCH: what was thrown.
+inline std::string thrown() {
 #ifdef __cpp_exceptions
     try {
-        act();
+        throw;
     } catch (const std::exception& e) {
-        on_throw(e.what());
+        return e.what();
     } catch (...) {
-        on_throw("unknown exception");
     }
-#else
-    (void)on_throw;
-    act();
 #endif
+    return "unknown exception";
 }
 
 constexpr char lower(char c) noexcept {
@@ -1155,7 +1110,7 @@ inline bool list_has(string_view list, string_view token) noexcept {
 }
 
 inline int hex_digit(char c) noexcept {
-    if (c >= '0' && c <= '9') return c - '0';
+    if (is_digit(c)) return c - '0';
     if (lower(c) >= 'a' && lower(c) <= 'f') return lower(c) - 'a' + 10;
     return -1;
 }
@@ -1165,185 +1120,20 @@ inline int hex_digit(char c) noexcept {
 inline std::size_t percent_decode(string_view in, char* out, bool plus) noexcept {
     std::size_t size = 0;
     for (std::size_t i = 0; i < in.size(); ++i) {
-        char c = in[i];
+        char c = plus && in[i] == '+' ? ' ' : in[i];
         if (c == '%') {
-            int high = i + 2 < in.size() ? hex_digit(in[i + 1]) : -1;
-            int low = high >= 0 ? hex_digit(in[i + 2]) : -1;
+            const int high = i + 2 < in.size() ? hex_digit(in[i + 1]) : -1;
+            const int low = high >= 0 ? hex_digit(in[i += 2]) : -1;
             if (low < 0) return string_view::npos;
             c = static_cast<char>(high * 16 + low);
-            i += 2;
-        } else if (plus && c == '+') {
-            c = ' ';
         }
         out[size++] = c;
     }
     return size;
 }
 
-/// A sealed memfd and its bytes, unmapped with the last view of them.
-struct mapping : move_only {
-    unique_fd fd;
-    char* data = nullptr;
-    std::size_t size = 0;
-
-    mapping(unique_fd memory, char* bytes, std::size_t count)
-        : fd(std::move(memory)), data(bytes), size(count) {}
-    ~mapping() {
-        if (data) ::munmap(data, size);
-    }
-};
-
-/// The parts of a content that are no plain bytes.
-struct source : move_only {
-    sealed_memory memory{};
-    callback<void()> released{};
-    unique_fd file{};
-    std::uint64_t offset = 0;
-    std::optional<std::uint64_t> length{};
-    content::fill fill{};
-    body_reader reader{};
-
-    source() = default;
-    source(const source&) = delete;
-    ~source() {
-        if (released) guarded([&] { released(); }, [](const char*) {});
-    }
-};
-
-/// What a request is made of. The loop keeps one and lends its buffer's bytes to it (`borrowed`);
-/// moving a request out copies them into `bytes`.
-struct request_state {
-    struct param {
-        string_view name, raw;
-    };
-    string_view method, target, path, query, body, listener;
-    uds_http::headers fields;
-    row<param> params;
-    content sent;          // for a client to send
-    std::string body_text; // a received body that is ours
-    sealed_memory body_memory;
-    mutable arena bytes;
-    row<named_fd> fds;
-    uds_http::error failed;
-    std::shared_ptr<card> from; // one for all requests of a connection, made when it is asked for
-    std::uint64_t tag = 0;
-    std::uint64_t* tag_slot = &tag;
-    milliseconds timeout = milliseconds::max();
-    canceller cancel_with{std::shared_ptr<cancel_state>()};
-    int fd = -1; // borrowed: the connection's
-    int version = 11;
-    bool borrowed = false;
-
-    void reset() {
-        params.clear(), fds.clear(), bytes.clear(), body_text.clear();
-        body = {}, tag = 0;
-        if (!body_memory.view().empty()) body_memory = {};
-    }
-};
-
-/// How Part II reaches what the classes of Part I keep private.
-struct access {
-    using kind = content::kind;
-
-    static void mark_sent(error& e) noexcept { e.sent_ = true; }
-    static const std::string& place(const error& e) noexcept { return e.place_; }
-
-    static const std::string& name(const address& a) noexcept { return a.name_; }
-    static const std::string& target(const address& a) noexcept { return a.target_; }
-    static bool is_abstract(const address& a) noexcept { return a.abstract_; }
-    static address make_address(std::string name, bool is_abstract, std::string target, error e) {
-        address made;
-        made.name_ = std::move(name), made.target_ = std::move(target);
-        made.abstract_ = is_abstract, made.error_ = std::move(e);
-        return made;
-    }
-
-    static cancel_state* state(const canceller& c) noexcept { return c.state_.get(); }
-
-    /// Empties `h` and gives room for the parser to write fields into.
-    static field* open(headers& h, std::size_t room) {
-        if (h.room_ < room) h.fields_.reset(new field[room]), h.room_ = room;
-        h.count_ = 0;
-        h.bytes_.clear();
-        return h.fields_.get();
-    }
-    static arena& bytes(headers& h) noexcept { return h.bytes_; }
-    static void close(headers& h, std::size_t count, bool borrowed) noexcept {
-        h.count_ = count, h.borrowed_ = borrowed;
-    }
-
-    static string_view text(const content& c) noexcept {
-        return c.kind_ == kind::text ? string_view(c.text_) : c.view_;
-    }
-    static std::string& owned_text(content& c) noexcept { return c.text_; }
-    static kind kind_of(const content& c) noexcept { return c.kind_; }
-    static source* source_of(const content& c) noexcept { return c.source_.get(); }
-    static content make(kind what, string_view view, own<source> from) {
-        content made;
-        made.kind_ = what, made.view_ = view, made.source_ = std::move(from);
-        return made;
-    }
-    static const std::shared_ptr<mapping>& map(const sealed_memory& m) noexcept { return m.map_; }
-    static sealed_memory make_memory(std::shared_ptr<mapping> map) {
-        sealed_memory made;
-        made.map_ = std::move(map);
-        return made;
-    }
-
-    static request make_request() noexcept { return request(); }
-    static request_state& state(request& r) noexcept { return *r.state_; }
-    static const request_state& state(const request& r) noexcept { return *r.state_; }
-
-    static content& body(response& r) noexcept { return r.content_; }
-    static const content& body(const response& r) noexcept { return r.content_; }
-    static string_view literal_type(const response& r) noexcept { return r.type_; }
-    static response typed(content body, string_view literal_type) {
-        return response(std::move(body), literal_type);
-    }
-    static void set_type(response& r, string_view literal) noexcept { r.type_ = literal; }
-    static headers& raw_fields(response& r) noexcept { return r.fields_; }
-    static const headers& raw_fields(const response& r) noexcept { return r.fields_; }
-    static own<error>& failure(response& r) noexcept { return r.failed_; }
-    static row<named_fd>& fds(response& r) noexcept { return r.fds_; }
-    static void set_status(response& r, int status) noexcept { r.status_ = status; }
-
-    template <class T> static auto& flow_of(T& stream) noexcept { return stream.flow_; }
-    template <class T> static T make_stream(const std::shared_ptr<flow>& from) {
-        T made;
-        made.flow_ = from;
-        return made;
-    }
-    static body_writer& writer(event_writer& e) noexcept { return e.out_; }
-
-    static callback<void(call&)>& run(handler& h) noexcept { return h.run_; }
-    static bool is_plain(const handler& h) noexcept { return h.shape_ == handler::shape::plain; }
-    static bool is_streamed(const handler& h) noexcept {
-        return h.shape_ == handler::shape::streamed;
-    }
-    static void set_shape(handler& h, bool plain, bool streamed) noexcept {
-        h.shape_ = plain      ? handler::shape::plain
-                   : streamed ? handler::shape::streamed
-                              : handler::shape::later;
-    }
-    static route make_route(string_view method, string_view pattern, handler h) {
-        route made;
-        made.method_ = method, made.pattern_ = pattern;
-        made.handler_.emplace(std::move(h));
-        return made;
-    }
-    static const std::string& method(const route& r) noexcept { return r.method_; }
-    static const std::string& pattern(const route& r) noexcept { return r.pattern_; }
-    static handler& handler_of(route& r) noexcept { return *r.handler_; }
-    static const std::optional<peer_rule>& allow(const route& r) noexcept { return r.allow_; }
-    static std::optional<std::size_t> body_limit(const route& r) noexcept {
-        return r.max_body_bytes_;
-    }
-    static bool on_loop(const route& r) noexcept { return r.on_loop_; }
-    static own<server_core>& core(server& s) noexcept { return s.core_; }
-};
-
 inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
-    return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'z') || c == '-' || c == '.' ||
+    return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z') || c == '-' || c == '.' ||
            c == '_' || c == '~';
 }
 
@@ -1359,89 +1149,270 @@ inline std::string printable(string_view text) {
     return out;
 }
 
-/// The view itself where there is nothing to decode; "" for a broken escape.
-inline string_view decoded(string_view raw, bool plus, arena& bytes) {
-    if (raw.find('%') == string_view::npos && (!plus || raw.find('+') == string_view::npos))
-        return raw;
-    char* to = bytes.take(raw.size());
-    std::size_t size = percent_decode(raw, to, plus);
-    return size == string_view::npos ? string_view() : string_view(to, size);
+/// Bytes that keep their address until clear(), which keeps the largest block: a reused arena
+/// doesn't allocate.
+struct arena {
+    struct block {
+        block* older;
+        std::size_t size;
+    };
+    block* newest = nullptr;
+    char* at = nullptr;
+    std::size_t room = 0;
+
+    arena() noexcept = default;
+    arena(const arena&) = delete;
+    ~arena() { keep_only(nullptr); }
+    char* take(std::size_t size) {
+        if (room < size) {
+            room = newest && newest->size * 2 > size ? newest->size * 2 : size + 512;
+            block* made = static_cast<block*>(::operator new(sizeof(block) + room));
+            *made = {newest, room};
+            newest = made, at = reinterpret_cast<char*>(made + 1);
+        }
+        room -= size;
+        return std::exchange(at, at + size);
+    }
+    string_view keep(string_view bytes) {
+        if (bytes.empty()) return ""; // memcpy() takes no null pointer
+        return {static_cast<char*>(std::memcpy(take(bytes.size()), bytes.data(), bytes.size())),
+                bytes.size()};
+    }
+    void clear() noexcept {
+        if (newest && room != newest->size) keep_only(newest);
+    }
+    void keep_only(block* kept) noexcept {
+        for (block* b = newest; b;) {
+            block* older = b->older;
+            if (b != kept) ::operator delete(static_cast<void*>(b));
+            b = older;
+        }
+        newest = kept, at = kept ? reinterpret_cast<char*>(kept + 1) : nullptr;
+        room = kept ? kept->size : 0;
+        if (kept) kept->older = nullptr;
+    }
+};
+
+/// How Part II reaches what the classes of Part I keep private.
+struct access {
+    template <class T> static auto& of(T& object) noexcept { return object.s_; }
+    template <class T> static const auto& of(const T& object) noexcept { return object.s_; }
+    template <class T, class S> static T make(S state) {
+        T made;
+        made.s_ = std::move(state);
+        return made;
+    }
+    static request make_request() { return request(); }
+    static route* make_route(string_view method, string_view pattern, handler run) {
+        return new route(method, pattern, std::move(run));
+    }
+    static response make_response(string_view literal_type, content&& body) noexcept {
+        return response(literal_type, std::move(body));
+    }
+    using kind = content::kind;
+    using shape = handler::shape;
+    using address_state = address::state;
+};
+
+struct field_block : counted {
+    row<field> list;
+    arena bytes;
+    bool borrowed = false; // the views point into somebody else's buffer
+};
+
+/// Empties `h` and gives room for the parser to write fields into.
+inline field* open_fields(headers& h, std::size_t room) {
+    ref<field_block>& block = access::of(h);
+    if (!block) block = new field_block;
+    block->bytes.clear(), block->list.assume(0);
+    return block->list.reserve(room);
+}
+inline void close_fields(headers& h, std::size_t count) noexcept {
+    access::of(h)->list.assume(count), access::of(h)->borrowed = true;
+}
+/// A copy into what `to` has already: without an allocation once it is large enough.
+inline void copy_fields(const headers& from, headers& to) {
+    field_block& block = (open_fields(to, 0), *access::of(to));
+    block.borrowed = false;
+    for (const field& f : from)
+        block.list.push_back({block.bytes.keep(f.name), block.bytes.keep(f.value)});
 }
 
-/// What a loop lent becomes the new owner's: every view is copied or moved along with its bytes.
-inline void copy_borrowed(request_state& from, request_state& to) {
-    to.bytes.clear();
-    to.method = to.bytes.keep(from.method), to.target = to.bytes.keep(from.target);
-    auto moved = [&](string_view part) { // into the copy of the target
-        if (part.data() < from.target.data() ||
-            part.data() > from.target.data() + from.target.size())
-            return part; // a literal
-        return to.target.substr(static_cast<std::size_t>(part.data() - from.target.data()),
-                                part.size());
-    };
-    to.path = moved(from.path), to.query = moved(from.query);
-    to.params.clear();
-    for (const auto& p : from.params) to.params.push_back({p.name, moved(p.raw)});
-    to.fields = from.fields;
-    to.body_memory = std::move(from.body_memory), to.fds = std::move(from.fds);
-    if (from.body.data() == from.body_text.data())
-        to.body_text.swap(from.body_text), from.body = {};
-    else to.body_text.assign(from.body);
-    to.body = to.body_memory.view().empty() ? string_view(to.body_text) : to.body_memory.view();
-    to.listener = from.listener, to.version = from.version, to.from = from.from, to.tag = from.tag;
-    to.tag_slot = &to.tag, to.fd = -1, to.borrowed = false;
+struct named_fd {
+    std::string name;
+    unique_fd fd;
+};
+inline unique_fd* find_fd(const row<named_fd>& fds, string_view name) noexcept {
+    for (named_fd& f : fds)
+        if (f.name == name) return &f.fd;
+    return nullptr;
 }
+
+struct response_extra : counted {
+    row<named_fd> fds;
+    error failed;
+};
+inline response_extra& extra_of(response& res) {
+    ref<response_extra>& extra = access::of(res).extra;
+    if (!extra) extra = new response_extra;
+    return *extra;
+}
+
+/// A sealed memfd and its bytes, unmapped with the last view of them.
+struct mapping : counted {
+    unique_fd fd;
+    char* data;
+    std::size_t size;
+
+    mapping(unique_fd memory, void* bytes, std::size_t count) noexcept
+        : fd(std::move(memory)), data(static_cast<char*>(bytes)), size(count) {}
+    ~mapping() override {
+        if (data) ::munmap(data, size);
+    }
+};
+
+/// The parts of a content that are no plain bytes.
+struct source : counted {
+    sealed_memory memory{};
+    callback<void()> released{};
+    unique_fd file{};
+    std::uint64_t offset = 0;
+    std::optional<std::uint64_t> length{};
+    content::fill fill{};
+    body_reader reader{};
+
+    ~source() override {
+        if (!released) return;
+        UDS_HTTP_TRY { released(); }
+        UDS_HTTP_CATCH {}
+    }
+};
+
+inline bool is_in_memory(const content& body) noexcept {
+    return access::of(body).kind <= access::kind::view;
+}
+inline string_view bytes_of(const content& body) noexcept {
+    const auto& s = access::of(body);
+    return s.kind == access::kind::text ? string_view(s.text) : s.view;
+}
+/// Where the bytes lie in a sealed memfd.
+inline mapping* memory_of(const content& body) noexcept {
+    source* from = access::of(body).from.get();
+    return from ? access::of(from->memory).get() : nullptr;
+}
+
+/// What a request is made of. The loop keeps one and lends its buffer's bytes to it (`borrowed`);
+/// moving a request out copies them into `bytes`.
+struct request_state : counted {
+    struct param {
+        string_view name, raw;
+    };
+    string_view method, target, path, query, body, listener;
+    uds_http::headers fields;
+    row<param> params;
+    content sent;          // for a client to send
+    std::string body_text; // a received body that is ours
+    sealed_memory body_memory;
+    arena bytes;
+    row<named_fd> fds;
+    uds_http::error failed;
+    ref<card> from; // one for all requests of a connection, made when it is asked for
+    ref<cancel_state> cancel;
+    std::uint64_t tag = 0;
+    std::uint64_t* tag_slot = &tag;
+    milliseconds timeout = milliseconds::max();
+    int fd = -1; // borrowed: the connection's
+    int version = 11;
+    bool borrowed = false;
+
+    /// For the next request on the loop.
+    void reset() {
+        params.clear(), fds.clear(), bytes.clear(), body_text.clear();
+        body = {}, tag = 0;
+        if (access::of(body_memory)) body_memory = {};
+    }
+    void split(string_view text) noexcept; // the target
+    void set_target(string_view text);
+    void fail(error why) {
+        if (!failed) failed = std::move(why);
+    }
+    /// What a loop lent becomes the new owner's: every view is copied or moved along.
+    void take_copy_of(request_state& lent) {
+        bytes.clear();
+        method = bytes.keep(lent.method), target = bytes.keep(lent.target);
+        auto moved = [&](string_view part) { // into the copy of the target
+            if (part.data() < lent.target.data() ||
+                part.data() > lent.target.data() + lent.target.size())
+                return part; // a literal
+            return target.substr(static_cast<std::size_t>(part.data() - lent.target.data()),
+                                 part.size());
+        };
+        path = moved(lent.path), query = moved(lent.query);
+        params.clear();
+        for (const param& p : lent.params) params.push_back({p.name, moved(p.raw)});
+        fields = lent.fields;
+        body_memory = std::move(lent.body_memory), fds = std::move(lent.fds);
+        if (lent.body.data() == lent.body_text.data()) body_text.swap(lent.body_text);
+        else body_text.assign(lent.body);
+        lent.body = {};
+        body = access::of(body_memory) ? body_memory.view() : string_view(body_text);
+        listener = lent.listener, version = lent.version, from = lent.from, tag = lent.tag;
+        tag_slot = &tag, fd = -1, borrowed = false;
+    }
+    /// The view itself where there is nothing to decode; "" for a broken escape.
+    string_view decoded(string_view raw, bool plus) {
+        if (raw.find('%') == string_view::npos && (!plus || raw.find('+') == string_view::npos))
+            return raw;
+        char* to = bytes.take(raw.size());
+        std::size_t size = percent_decode(raw, to, plus);
+        return size == string_view::npos ? string_view() : string_view(to, size);
+    }
+};
+inline request_state& state_of(const request& req) noexcept { return *access::of(req); }
 
 /// Maps a sealed memfd for reading. MAP_PRIVATE: before Linux 6.7 a shared mapping of a
 /// write-sealed memfd is EPERM.
 inline result<sealed_memory> map_sealed(unique_fd fd, std::size_t size) {
     void* at = size ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0) : nullptr;
     if (at == MAP_FAILED) return failed(errno, "mmap");
-    return access::make_memory(
-        std::make_shared<mapping>(std::move(fd), static_cast<char*>(at), size));
+    return access::make<sealed_memory>(ref<mapping>(new mapping(std::move(fd), at, size)));
 }
+
+inline response typed(content&& body, string_view literal_type) {
+    return access::make_response(literal_type, std::move(body));
+}
+
 // [5] FD ------------------------------------------------------------------------------------------
 // Descriptors: reading, writing, passing them, waiting with a deadline, asking who is at the other
 // end. Nothing here keeps state, and nothing else in the header knows EINTR. All of it reports like
-// the system does, with -1 and errno, because the callers know the name of the socket and we don't.
+// the system does, with -1 and errno: the callers know the name of the socket, and we don't.
 
-using clock = std::chrono::steady_clock;
+using clock = std::chrono::steady_clock; // CLOCK_MONOTONIC in both standard libraries
 
 /// A moment after which something is given up. By default: never.
-class deadline {
-public:
-    /// milliseconds::max(), and whatever the clock can't count to: never. Zero: now.
+struct deadline {
+    clock::time_point at = clock::time_point::max();
+    /// Never for milliseconds::max() and whatever the clock can't count to; now for zero.
     static deadline after(milliseconds wait) noexcept {
-        clock::time_point now = clock::now();
-        deadline made;
-        if (wait <= milliseconds(0)) made.at_ = now;
-        else if (wait < std::chrono::duration_cast<milliseconds>(clock::time_point::max() - now))
-            made.at_ = now + wait;
-        return made;
+        const clock::time_point now = clock::now(), last = clock::time_point::max();
+        if (wait >= std::chrono::duration_cast<milliseconds>(last - now)) return {};
+        return {wait.count() < 0 ? now : now + wait};
     }
-    bool is_never() const noexcept { return at_ == clock::time_point::max(); }
-    bool passed() const noexcept { return !is_never() && clock::now() >= at_; }
-    /// Rounded up, so that it is zero only when the moment has come.
-    milliseconds left() const noexcept {
-        if (is_never()) return milliseconds::max();
-        auto rest = std::chrono::ceil<milliseconds>(at_ - clock::now());
-        return rest.count() < 0 ? milliseconds(0) : rest;
+    bool is_never() const noexcept { return at == clock::time_point::max(); }
+    bool passed() const noexcept { return !is_never() && clock::now() >= at; }
+    milliseconds left() const noexcept { // rounded up: zero only when the moment has come
+        const auto rest = std::chrono::ceil<milliseconds>(at - clock::now());
+        return is_never() ? milliseconds::max() : rest.count() < 0 ? milliseconds(0) : rest;
     }
-    int poll_timeout() const noexcept { // for poll(2) and epoll_wait(2)
-        if (is_never()) return -1;
-        constexpr int longest = 1 << 30; // twelve days; whoever waits looks at the clock again
-        milliseconds rest = left();
-        return rest.count() > longest ? longest : static_cast<int>(rest.count());
+    int poll_timeout() const noexcept { // twelve days at most: whoever waits looks again
+        const auto rest = left().count();
+        return is_never() ? -1 : rest < 1 << 30 ? static_cast<int>(rest) : 1 << 30;
     }
-    deadline sooner(deadline other) const noexcept { return other.at_ < at_ ? other : *this; }
-
-private:
-    clock::time_point at_ = clock::time_point::max();
+    deadline sooner(deadline other) const noexcept { return other.at < at ? other : *this; }
 };
 
-/// What a canceller's copies share. Without an eventfd (descriptors exhausted) waits look at the
-/// flag from time to time instead.
-struct cancel_state {
+/// What a canceller's copies share. Without an eventfd (none left) waits look from time to time.
+struct cancel_state : counted {
     std::atomic<bool> set{false};
     unique_fd event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 };
@@ -1453,8 +1424,7 @@ template <class F> auto uninterrupted(F&& call) noexcept {
     return outcome;
 }
 
-/// recv(2): 0 at the end of the stream, -1 and errno; EAGAIN too, of a non-blocking descriptor.
-/// Descriptors that ride on these bytes are dropped, and the kernel closes them.
+/// recv(2). Descriptors that ride on these bytes are dropped, and the kernel closes them.
 inline ssize_t receive(int fd, char* into, std::size_t room, int flags = 0) noexcept {
     return uninterrupted([&] { return ::recv(fd, into, room, flags); });
 }
@@ -1468,15 +1438,12 @@ inline msghdr message_of(const iovec* parts, int count) noexcept {
 
 /// MSG_NOSIGNAL always: a library must neither die of SIGPIPE nor change its disposition.
 inline ssize_t transmit(int fd, const iovec* parts, int count, int flags = 0) noexcept {
-    msghdr message = message_of(parts, count);
+    const msghdr message = message_of(parts, count);
     return uninterrupted([&] { return ::sendmsg(fd, &message, flags | MSG_NOSIGNAL); });
 }
 
 constexpr std::size_t max_fds_per_message = 253; // the kernel's SCM_MAX_FD, unix(7)
-
-/// For descriptors, and on receiving also for the credentials and labels which an adopted socket
-/// may have asked for; those take at most 256 bytes.
-struct control_data {
+struct control_data { // 256 bytes more: credentials and labels that an adopted socket may ask for
     alignas(cmsghdr) char bytes[CMSG_SPACE(max_fds_per_message * sizeof(int)) + 256] = {};
 };
 
@@ -1496,38 +1463,37 @@ inline ssize_t transmit_fds(int fd, const iovec* parts, int count,
     header->cmsg_level = SOL_SOCKET, header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(size);
     std::memcpy(CMSG_DATA(header), fds.data(), size);
-    return uninterrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL); });
+    return uninterrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT); });
 }
 
-/// What recvmsg(2) brought.
 struct received {
-    ssize_t size;   // as recv(2): 0 at the end, -1 and errno
+    ssize_t size;   // as recv(2)
     bool truncated; // descriptors were lost; those that came with them have been closed
 };
 
 /// Adds the descriptors to `fds`, close-on-exec. The kernel glues earlier bytes to a message with
 /// descriptors and stops after it: they belong to the message of the last byte.
 inline received receive_fds(int fd, char* into, std::size_t room, std::vector<unique_fd>& fds) {
-    constexpr int scm_pidfd = 4; // comes unasked where somebody has set SO_PASSPIDFD (Linux 6.5)
-    std::size_t before = fds.size();
-    fds.reserve(before + max_fds_per_message + 1); // now: a bad_alloc later would leak them
+    const std::size_t before = fds.size();
+    fds.reserve(before + max_fds_per_message); // now: a bad_alloc later would leak them
     control_data control;
     iovec part{into, room};
     msghdr message = message_of(&part, 1);
     message.msg_control = control.bytes, message.msg_controllen = sizeof control.bytes;
-    ssize_t size = uninterrupted([&] { return ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC); });
+    const ssize_t size = uninterrupted([&] { return ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC); });
     if (size < 0) return {size, false};
     for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
-        bool is_pid = at->cmsg_type == scm_pidfd;
-        if (at->cmsg_level != SOL_SOCKET || (!is_pid && at->cmsg_type != SCM_RIGHTS)) continue;
+        const bool is_fds = at->cmsg_type == SCM_RIGHTS;
+        // 4: SCM_PIDFD comes unasked where somebody has set SO_PASSPIDFD (Linux 6.5).
+        if (at->cmsg_level != SOL_SOCKET || (!is_fds && at->cmsg_type != 4)) continue;
         for (std::size_t n = CMSG_LEN(0); n < at->cmsg_len; n += sizeof fd) {
             std::memcpy(&fd, reinterpret_cast<char*>(at) + n, sizeof fd);
-            fds.emplace_back(fd);
+            unique_fd came(fd);
+            if (is_fds) fds.push_back(std::move(came));
         }
-        if (is_pid) fds.pop_back();
     }
-    bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
-    if (truncated) fds.erase(fds.begin() + static_cast<std::ptrdiff_t>(before), fds.end());
+    const bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
+    while (truncated && fds.size() > before) fds.pop_back();
     return {size, truncated};
 }
 
@@ -1539,7 +1505,7 @@ inline int wait_ready(int fd, short events, deadline end, const cancel_state* ca
         if (cancel && cancel->set) return ECANCELED;
         int timeout = end.poll_timeout();
         if (cancel && !cancel->event && (timeout < 0 || timeout > 50)) timeout = 50;
-        int count = ::poll(watched, cancel ? 2 : 1, timeout);
+        const int count = ::poll(watched, 2, timeout);
         if (count < 0 && errno != EINTR) return errno;
         if (count > 0 && watched[0].revents) return watched[0].revents & POLLNVAL ? EBADF : 0;
         if (count == 0 && end.passed()) return ETIMEDOUT;
@@ -1549,7 +1515,7 @@ inline int wait_ready(int fd, short events, deadline end, const cancel_state* ca
 /// Bounds blocking calls on `fd` by SO_RCVTIMEO or SO_SNDTIMEO (socket(7)): 0, ETIMEDOUT if it is
 /// too late already (a zero would mean for ever), or errno. A call cut so fails with EAGAIN.
 inline int set_timeout(int fd, int option, deadline end) noexcept {
-    auto left = end.is_never() ? 0 : end.left().count();
+    const auto left = end.is_never() ? 0 : end.left().count();
     if (left == 0 && !end.is_never()) return ETIMEDOUT;
     timeval limit{static_cast<time_t>(left / 1000), static_cast<suseconds_t>(left % 1000 * 1000)};
     return ::setsockopt(fd, SOL_SOCKET, option, &limit, sizeof limit) == 0 ? 0 : errno;
@@ -1565,14 +1531,11 @@ inline int connect_until(int fd, const sockaddr* to, socklen_t size, deadline en
     }
 }
 
-/// An option of type int, or -1.
-inline int socket_option(int fd, int option) noexcept {
+inline int socket_option(int fd, int option) noexcept { // of type int, or -1
     int value = -1;
     socklen_t size = sizeof value;
     return ::getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
 }
-
-/// For descriptors that come from outside: adopted, inherited, received.
 inline bool is_unix_stream(int fd) noexcept {
     return socket_option(fd, SO_DOMAIN) == AF_UNIX && socket_option(fd, SO_TYPE) == SOCK_STREAM;
 }
@@ -1589,15 +1552,15 @@ inline peer peer_of(int fd) {
     size = 0; // too short: ERANGE, and the kernel says how much it is
     (void)::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, nullptr, &size);
     who.groups.resize(size / sizeof(gid_t));
-    if (::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who.groups.data(), &size) != 0)
-        who.groups.clear();
+    bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who.groups.data(), &size) == 0;
+    if (!known) who.groups.clear();
     return who;
 }
 
 /// A handle on the peer's process. Never pidfd_open(peer.pid): that may be another process by now.
 inline result<unique_fd> pidfd_of(int fd, const std::string& place) {
     unique_fd handle(socket_option(fd, 77)); // SO_PEERPIDFD, Linux 6.5; older: ENOPROTOOPT
-    int why = errno;
+    const int why = errno;
     if (!handle) return failed(why, place);
     return handle;
 }
@@ -1606,25 +1569,22 @@ inline result<unique_fd> pidfd_of(int fd, const std::string& place) {
 /// and taken off its queue unless one was waiting there already.
 inline ssize_t transmit_file(int fd, int file, std::uint64_t offset, std::size_t size) noexcept {
     sigset_t pipe, before, waiting;
-    ::sigemptyset(&pipe);
-    ::sigaddset(&pipe, SIGPIPE);
-    ::sigpending(&waiting);
+    ::sigemptyset(&pipe), ::sigaddset(&pipe, SIGPIPE), ::sigpending(&waiting);
     ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
     off_t at = static_cast<off_t>(offset);
-    ssize_t sent = uninterrupted([&] { return ::sendfile(fd, file, &at, size); });
-    int why = errno;
+    const ssize_t sent = uninterrupted([&] { return ::sendfile(fd, file, &at, size); });
+    const int why = errno;
     timespec now{};
     if (sent < static_cast<ssize_t>(size) && !::sigismember(&waiting, SIGPIPE))
         (void)uninterrupted([&] { return ::sigtimedwait(&pipe, nullptr, &now); });
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    errno = why;
-    return sent;
+    return errno = why, sent;
 }
 
 /// Wakes whoever polls an eventfd. Async-signal-safe; errno stays as it was.
 inline void ring(int event) noexcept {
-    int kept = errno;
-    std::uint64_t one = 1;
+    const int kept = errno;
+    const std::uint64_t one = 1;
     if (::write(event, &one, sizeof one) < 0) errno = kept; // full: then it is readable already
 }
 
@@ -1633,139 +1593,128 @@ inline int duplicate(int fd) noexcept { return ::fcntl(fd, F_DUPFD_CLOEXEC, 0); 
 struct mutex : move_only {
     pthread_mutex_t raw = PTHREAD_MUTEX_INITIALIZER;
 };
-
 struct hold { // a mutex for as long as a block runs
-    explicit hold(mutex& m) noexcept : m_(m) { ::pthread_mutex_lock(&m_.raw); }
+    mutex& of;
+    explicit hold(mutex& m) noexcept : of(m) { ::pthread_mutex_lock(&of.raw); }
     hold(const hold&) = delete;
-    ~hold() { ::pthread_mutex_unlock(&m_.raw); }
-
-private:
-    mutex& m_;
+    ~hold() { ::pthread_mutex_unlock(&of.raw); }
 };
 
-/// A condition variable on the monotonic clock.
-class condition {
-public:
+struct condition { // on the monotonic clock
+    pthread_cond_t raw;
     condition() noexcept {
-        pthread_condattr_t attributes;
-        ::pthread_condattr_init(&attributes);
-        ::pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        ::pthread_cond_init(&raw_, &attributes);
-        ::pthread_condattr_destroy(&attributes);
+        pthread_condattr_t monotonic;
+        ::pthread_condattr_init(&monotonic);
+        ::pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        ::pthread_cond_init(&raw, &monotonic), ::pthread_condattr_destroy(&monotonic);
     }
     condition(const condition&) = delete;
-    ~condition() { ::pthread_cond_destroy(&raw_); }
-    void notify_all() noexcept { ::pthread_cond_broadcast(&raw_); }
-    void notify_one() noexcept { ::pthread_cond_signal(&raw_); }
+    ~condition() { ::pthread_cond_destroy(&raw); }
+    void notify_all() noexcept { ::pthread_cond_broadcast(&raw); }
+    void notify_one() noexcept { ::pthread_cond_signal(&raw); }
     /// Gives the mutex up while it sleeps. False: the deadline has passed.
     bool wait(mutex& m, deadline until) noexcept {
-        if (until.passed()) return false;
-        if (until.poll_timeout() < 0) return ::pthread_cond_wait(&raw_, &m.raw), true;
-        timespec at{};
-        ::clock_gettime(CLOCK_MONOTONIC, &at);
-        auto left = until.left().count();
-        at.tv_sec += static_cast<std::time_t>(left / 1000);
-        at.tv_nsec += static_cast<long>(left % 1000) * 1'000'000;
-        if (at.tv_nsec >= 1'000'000'000) ++at.tv_sec, at.tv_nsec -= 1'000'000'000;
-        return ::pthread_cond_timedwait(&raw_, &m.raw, &at) == 0;
+        if (until.is_never()) return ::pthread_cond_wait(&raw, &m.raw) == 0;
+        const auto ns = std::chrono::nanoseconds(until.at.time_since_epoch()).count();
+        const timespec at{static_cast<time_t>(ns / 1'000'000'000),
+                          static_cast<long>(ns % 1'000'000'000)};
+        return ::pthread_cond_timedwait(&raw, &m.raw, &at) == 0;
     }
-
-private:
-    pthread_cond_t raw_;
 };
 
 /// Who is at the other end of a connection. Requests that were moved out share it, and may outlive
 /// the connection: its descriptor is taken out, under the guard, before it is closed.
-struct card {
+struct card : counted {
     uds_http::peer who;
     mutex guard;
     int fd;
     std::uint64_t tag = 0; // of the exchange that was moved out
-
     explicit card(int connection) : who(peer_of(connection)), fd(connection) {}
 };
+
 // [6] SOCKET FILE ---------------------------------------------------------------------------------
 // What an address means, and the life of a socket's path: lock, probe, bind, connect, unlink.
-//
 // `<path>.lock` is held while the path changes, and only then: a lock held for life could not pass
 // to a successor, and forked children would keep it. Whether a server is alive is for a probe to
-// say. Everything that makes or removes a name goes through a descriptor of the folder, so that
-// neither chdir(2) nor a renamed parent leads it elsewhere. Nothing is ever unlinked but a dead
-// socket or our own; nothing is truncated; the umask, which belongs to the process, stays as it is.
-
-inline std::string display(const address& where) {
-    return (access::is_abstract(where) ? "@" : "") + printable(access::name(where));
-}
+// say. Names are made and removed through a descriptor of their folder, so that neither chdir(2)
+// nor a renamed parent leads us elsewhere. Nothing is unlinked but a dead socket or our own;
+// nothing is truncated; the umask, which belongs to the process, stays as it is.
 
 /// References only, so that nothing runs between the failure and the reading of errno.
-inline error path_failed(const std::string& path, const char* what, int why = errno) {
+[[gnu::cold]] inline error path_failed(const std::string& path, const char* what, int why = errno) {
     return failed(why, printable(path) + ": " + what);
 }
 
-// Addresses.
+inline std::string numbered(const char* before, long number, const char* after = "") {
+    char text[96];
+    return std::snprintf(text, sizeof text, "%s%ld%s", before, number, after), text;
+}
+
+/// proc(5): a name for what a descriptor refers to, always short, and never diverted.
+inline std::string fd_path(const unique_fd& fd) { return numbered("/proc/self/fd/", fd.get()); }
+
+inline std::string spelled(const address& where) {
+    return (access::of(where).is_abstract ? "@" : "") + access::of(where).name;
+}
+inline std::string display(const address& where) { return printable(spelled(where)); }
 
 constexpr std::size_t max_sun_path = sizeof(sockaddr_un::sun_path); // 108; no NUL needs to fit
 
 /// An address that no one can use, and the reason for whoever tries to.
-inline address bad_address(string_view text, const char* why) {
+[[gnu::cold]] inline address bad_address(string_view text, const char* why) {
     error e = failed(errc::bad_address, printable(text) + ": " + why);
-    return access::make_address({}, false, {}, std::move(e));
-}
-
-inline address abstract_address(string_view exact, std::string target) {
-    if (exact.empty()) return bad_address("@", "an abstract name is not empty");
-    error e;
-    if (exact.size() >= max_sun_path) // the leading NUL needs one
-        e = failed(ENAMETOOLONG, "@" + printable(exact) + ": 107 bytes is the longest");
-    return access::make_address(std::string(exact), true, std::move(target), std::move(e));
+    return access::make<address>(access::address_state{{}, {}, std::move(e), false});
 }
 
 /// A path or "@name" without what stood around it in `text`.
-inline address named_address(string_view name, std::string target, string_view text) {
+inline address named_address(std::string name, std::string target, string_view text) {
+    const bool is_abstract = !name.empty() && name.front() == '@';
+    if (is_abstract) name.erase(0, 1);
     if (name.empty()) return bad_address(text, "names no socket");
-    if (name.front() == '@') return abstract_address(name.substr(1), std::move(target));
-    if (name.find('\0') != string_view::npos) return bad_address(text, "a path has no NUL");
-    return access::make_address(std::string(name), false, std::move(target), {});
+    if (!is_abstract && name.find('\0') != name.npos) return bad_address(text, "a path has no NUL");
+    error e;
+    if (is_abstract && name.size() >= max_sun_path) // the leading NUL needs one
+        e = path_failed("@" + name, "107 bytes is the longest", ENAMETOOLONG);
+    return access::make<address>(
+        access::address_state{std::move(name), std::move(target), std::move(e), is_abstract});
+}
+
+inline address abstract_address(string_view exact, std::string target) {
+    return named_address("@" + std::string(exact), std::move(target), "@");
 }
 
 inline bool drop_prefix(string_view& text, string_view prefix) noexcept {
     if (!equal_nocase(text.substr(0, prefix.size()), prefix)) return false; // RFC 3986 3.1
-    text.remove_prefix(prefix.size());
-    return true;
+    return text.remove_prefix(prefix.size()), true;
 }
 
 /// http+unix://: the authority is the name, percent-encoded; never lower-cased, '+' is no space.
 /// http://unix:/path:/target: of nginx and got; nothing in it is encoded.
-inline address url_address(string_view rest, bool is_encoded, string_view text) {
-    std::size_t size = is_encoded ? rest.find_first_of("/?#") : rest.find(':');
-    std::string name(rest.substr(0, size));
+inline address parse_address(string_view text) {
+    string_view rest = text;
+    const bool is_encoded = drop_prefix(rest, "http+unix://");
+    if (!is_encoded && !drop_prefix(rest, "http://unix:")) {
+        const std::size_t scheme = text.find("://");
+        if (!drop_prefix(rest, "unix://") && !drop_prefix(rest, "unix:") && scheme != 0 &&
+            scheme != string_view::npos && scheme + 1 == text.find('/'))
+            return bad_address(text, "neither /path, @name, unix:///path, http+unix://%2Fpath/"
+                                     "target nor http://unix:/path:/target");
+        return named_address(std::string(rest), {}, text);
+    }
+    std::string name(rest.substr(0, rest.find_first_of(is_encoded ? "/?#" : ":")));
     rest.remove_prefix(name.size());
     if (!is_encoded && !rest.empty()) rest.remove_prefix(1);
-    if (!rest.empty() && string_view("/?#").find(rest.front()) == string_view::npos)
-        return bad_address(text, "after the second colon stands /target");
+    // RFC 9112 3.2.1: origin-form; an empty path is "/", a fragment never leaves the client.
+    std::string target(rest.substr(0, rest.find('#')));
+    if (target.empty() || target[0] == '?') target.insert(0, 1, '/');
+    if (target[0] != '/') return bad_address(text, "after the second colon stands /target");
     if (is_encoded) {
-        size = percent_decode(name, name.data(), false);
+        const std::size_t size = percent_decode(name, name.data(), false);
         if (size == string_view::npos) return bad_address(text, "a % without two hex digits");
         name.resize(size);
         if (size > 0 && name[0] == '\0') name[0] = '@';
     }
-    // RFC 9112 3.2.1: origin-form; an empty path is "/", a fragment never leaves the client.
-    rest = rest.substr(0, rest.find('#'));
-    bool is_path = !rest.empty() && rest.front() == '/';
-    return named_address(name, (is_path ? "" : "/") + std::string(rest), text);
-}
-
-inline address parse_address(string_view text) {
-    string_view rest = text;
-    if (drop_prefix(rest, "http+unix://")) return url_address(rest, true, text);
-    if (drop_prefix(rest, "http://unix:")) return url_address(rest, false, text);
-    if (drop_prefix(rest, "unix://") || drop_prefix(rest, "unix:"))
-        return named_address(rest, {}, text);
-    std::size_t scheme = text.find("://");
-    if (scheme != 0 && scheme != string_view::npos && scheme + 1 == text.find('/'))
-        return bad_address(text, "neither /path, @name, unix:///path, http+unix://%2Fpath/target "
-                                 "nor http://unix:/path:/target");
-    return named_address(text, {}, text);
+    return named_address(std::move(name), std::move(target), text);
 }
 
 /// What bind(2) and connect(2) take, and the descriptor that it may lead through.
@@ -1778,48 +1727,41 @@ struct endpoint {
 
 /// The one place that makes a sockaddr_un. Exactly these bytes count: a NUL after them would be
 /// part of an abstract name, and of a path of 108 bytes none may be cut off (unix(7)).
-inline endpoint make_endpoint(string_view name, unique_fd via = unique_fd()) noexcept {
+inline endpoint make_endpoint(string_view name) noexcept {
     UDS_HTTP_ASSERT(name.size() <= max_sun_path);
     endpoint made;
     made.raw.sun_family = AF_UNIX;
     std::memcpy(made.raw.sun_path, name.data(), name.size());
     made.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
-    made.via = std::move(via);
     return made;
 }
 
-/// proc(5): a name for what a descriptor refers to, always short, and never diverted.
-inline std::string descriptor_path(const unique_fd& fd) {
-    return "/proc/self/fd/" + std::to_string(fd.get());
+inline unique_fd stream_socket(int flags) noexcept {
+    return unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
 }
 
-// Connecting.
-
-inline error connect_failed(const address& where, int why) {
-    const char* hint = "";
-    switch (why) {
-    case ENOENT: hint = " (is the server running?)"; break;
-    case ECONNREFUSED: hint = " (nobody is listening: is the server running?)"; break;
-    case EACCES: hint = " (no write permission on it, or no way through its folders)"; break;
-    case EPROTOTYPE: hint = " (not a stream socket)"; break;
-    case EAGAIN:
-    case ETIMEDOUT: hint = " (backlog full, or no time left)"; break;
-    }
-    return failed(why, display(where) + ": connect" + hint);
+[[gnu::cold]] inline error connect_failed(const address& where, int why = errno) {
+    const char* what = "connect";
+    if (why == ENOENT) what = "connect (is the server running?)";
+    if (why == ECONNREFUSED) what = "connect (nobody is listening: is the server running?)";
+    if (why == EACCES) what = "connect (no write permission on it, or no way through its folders)";
+    if (why == EPROTOTYPE) what = "connect (not a stream socket)";
+    if (why == EAGAIN || why == ETIMEDOUT) what = "connect (backlog full, or no time left)";
+    return path_failed(spelled(where), what, why);
 }
 
 /// A path that is too long for a sockaddr_un goes through an O_PATH descriptor of the socket
-/// itself: any length will do then, also of the file's name. Symbolic links are followed, as
-/// connect(2) does.
+/// itself, whatever its length. Symbolic links are followed, as connect(2) does.
 inline result<endpoint> endpoint_of(const address& where) {
-    const std::string& name = access::name(where);
+    const std::string& name = access::of(where).name;
     if (where.error()) return where.error();
-    if (access::is_abstract(where)) return make_endpoint('\0' + name);
+    if (access::of(where).is_abstract) return make_endpoint('\0' + name);
     if (name.size() <= max_sun_path) return make_endpoint(name);
     unique_fd via(::open(name.c_str(), O_PATH | O_CLOEXEC));
-    if (!via) return connect_failed(where, errno);
-    std::string short_name = descriptor_path(via);
-    return make_endpoint(short_name, std::move(via));
+    if (!via) return connect_failed(where);
+    endpoint made = make_endpoint(fd_path(via));
+    made.via = std::move(via);
+    return made;
 }
 
 /// One try; the descriptor is non-blocking. With a full backlog Linux says EAGAIN, and then nothing
@@ -1827,41 +1769,33 @@ inline result<endpoint> endpoint_of(const address& where) {
 inline result<unique_fd> try_connect(const address& where) {
     result<endpoint> to = endpoint_of(where);
     if (!to) return to.error();
-    unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!fd || ::connect(fd.get(), to->get(), to->size) != 0) return connect_failed(where, errno);
+    unique_fd fd = stream_socket(SOCK_NONBLOCK);
+    if (!fd || ::connect(fd.get(), to->get(), to->size) != 0) return connect_failed(where);
     return fd;
 }
 
-/// A connected blocking descriptor. SO_SNDTIMEO is left as the deadline made it: whoever goes on
-/// sets it anew.
+/// A connected blocking descriptor, whose SO_SNDTIMEO is for its user to set. Nothing wakes a
+/// thread inside connect(2) but a signal, so that a call that may be cancelled waits in slices.
 inline result<unique_fd> connect_to(const address& where, deadline end,
                                     const cancel_state* cancel) {
-    // Nothing can wake a thread inside connect(2) but a signal, so a call that may be cancelled
-    // tries again and again. First the look at both, with an old deadline too.
-    for (milliseconds pause(1); cancel; pause = pause < milliseconds(32) ? 2 * pause : pause) {
-        if (end.passed()) return connect_failed(where, ETIMEDOUT);
-        if (cancel->set) return connect_failed(where, ECANCELED);
-        result<unique_fd> fd = try_connect(where);
-        if (fd && ::fcntl(fd->get(), F_SETFL, O_RDWR) != 0) return connect_failed(where, errno);
-        if (fd || !(fd.error() == std::errc::resource_unavailable_try_again)) return fd;
-        (void)wait_ready(-1, 0, deadline::after(pause).sooner(end), cancel);
-    }
     result<endpoint> to = endpoint_of(where);
     if (!to) return to.error();
-    unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    int why = fd ? connect_until(fd.get(), to->get(), to->size, end) : errno;
+    unique_fd fd = stream_socket(0);
+    int why = fd ? ETIMEDOUT : errno;
+    for (bool again = why == ETIMEDOUT; again; again = why == ETIMEDOUT && !end.passed()) {
+        const deadline slice = cancel ? deadline::after(milliseconds(10)).sooner(end) : end;
+        const bool given_up = cancel && cancel->set;
+        why = given_up ? ECANCELED : connect_until(fd.get(), to->get(), to->size, slice);
+    }
     if (why) return connect_failed(where, why);
     return fd;
 }
 
-// Listening.
-
 /// A listening socket and what it takes to remove its path, and no other's.
 struct listener {
     unique_fd fd;
-    address where;
-    std::string path{}; // as given
-    dev_t device = 0;   // with inode: what bind(2) made, whatever stands at the path later
+    std::string path; // as given
+    dev_t device = 0; // with inode: what bind(2) made, whatever stands at the path later
     ino_t inode = 0;
     pid_t owner = 0;      // a forked child's destructors must not unlink
     bool unlinks = false; // not what is abstract, inherited or handed over
@@ -1872,10 +1806,14 @@ struct listener {
 inline const char* base_of(const std::string& path) {
     return path.c_str() + (path.rfind('/') + 1); // npos + 1 is 0
 }
+inline unique_fd look_at(const unique_fd& folder, const std::string& path) {
+    return unique_fd(::openat(folder.get(), base_of(path), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+}
 inline bool is_at(const unique_fd& folder, const std::string& path, dev_t device, ino_t inode) {
     struct stat is;
-    return ::fstatat(folder.get(), base_of(path), &is, AT_SYMLINK_NOFOLLOW) == 0 &&
-           is.st_dev == device && is.st_ino == inode;
+    constexpr int flags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH;
+    return ::fstatat(folder.get(), base_of(path), &is, flags) == 0 && is.st_dev == device &&
+           is.st_ino == inode;
 }
 
 /// The right to change what a path is. Its file stays for ever, so that all mean the same one.
@@ -1884,9 +1822,7 @@ struct path_lock : move_only {
     ino_t inode;
     path_lock(unique_fd held, ino_t number) noexcept : fd(std::move(held)), inode(number) {}
     path_lock(path_lock&&) noexcept = default;
-    ~path_lock() { // closing would not do while a child forked meanwhile has the descriptor too
-        if (fd) ::flock(fd.get(), LOCK_UN);
-    }
+    ~path_lock() { ::flock(fd.get(), LOCK_UN); } // a child forked meanwhile has the descriptor too
 };
 
 /// The file is private, because whoever can open it can hold it for ever; and ours alone, because
@@ -1896,17 +1832,15 @@ struct path_lock : move_only {
 inline result<path_lock> lock_path(const unique_fd& folder, const std::string& path) {
     constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     const std::string lock = path + ".lock";
-    deadline end = deadline::after(milliseconds(2'000));
-    for (milliseconds pause(1);; pause = pause < milliseconds(16) ? 2 * pause : pause) {
+    const deadline end = deadline::after(milliseconds(2'000));
+    for (milliseconds pause(1);; pause *= pause.count() < 16 ? 2 : 1) {
         struct stat is;
         unique_fd fd(::openat(folder.get(), base_of(lock), flags, 0600));
         if (!fd || ::fstat(fd.get(), &is) != 0) return path_failed(lock, "open");
         if (!S_ISREG(is.st_mode) || is.st_uid != ::geteuid() || is.st_nlink > 1)
             return path_failed(lock, "not a plain file of this user's", EPERM);
-        if ((is.st_mode & 07777) != 0600 && ::fchmod(fd.get(), 0600) != 0)
-            return path_failed(lock, "chmod");
-        bool held = ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
-        if (!held && errno != EWOULDBLOCK) return path_failed(lock, "flock");
+        bool held = ::fchmod(fd.get(), 0600) == 0 && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
+        if (!held && errno != EWOULDBLOCK) return path_failed(lock, "lock");
         if (held && is_at(folder, lock, is.st_dev, is.st_ino))
             return path_lock(std::move(fd), is.st_ino);
         if (end.passed()) return path_failed(lock, "held by another process", ETIMEDOUT);
@@ -1914,73 +1848,57 @@ inline result<path_lock> lock_path(const unique_fd& folder, const std::string& p
     }
 }
 
-/// The socket that stands at the path (O_PATH); no descriptor if nothing does.
-/// Errors: not_a_socket for everything else, symbolic links to sockets included.
-inline result<unique_fd> socket_at(const unique_fd& folder, const std::string& path,
-                                   struct stat& is) {
-    unique_fd at(::openat(folder.get(), base_of(path), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    if (!at && errno == ENOENT) return at;
+/// Refuses what is at the path unless it is a socket, and if it `asks`, one that nobody serves.
+/// `removes`: then it goes. The descriptor leads to the very one that was looked at.
+inline error clear_path(const unique_fd& folder, const std::string& path, bool asks, bool removes) {
+    struct stat is;
+    unique_fd at = look_at(folder, path), fd;
+    if (!at && errno == ENOENT) return {};
     if (!at || ::fstat(at.get(), &is) != 0) return path_failed(path, "open");
     if (!S_ISSOCK(is.st_mode)) return path_failed(path, "in the way, left alone", ENOTSOCK);
-    return at;
-}
-
-/// Makes room at the path: takes away a socket that nobody serves; of our own making, at a staging
-/// name, any. The descriptor leads to the very one that was looked at.
-inline error clear_path(const unique_fd& folder, const std::string& path, bool is_staging) {
-    struct stat is;
-    result<unique_fd> at = socket_at(folder, path, is);
-    if (!at || !*at) return at.error();
-    if (!is_staging) {
-        unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-        if (!fd) return path_failed(path, "socket");
-        endpoint to = make_endpoint(descriptor_path(*at));
-        int why = ::connect(fd.get(), to.get(), to.size) == 0 ? EAGAIN : errno;
+    if (asks) {
+        const endpoint to = make_endpoint(fd_path(at));
+        fd = stream_socket(SOCK_NONBLOCK);
+        int why = fd && ::connect(fd.get(), to.get(), to.size) == 0 ? EAGAIN : errno;
         if (why == EAGAIN) return path_failed(path, "a server is alive there", EADDRINUSE);
         if (why == EPROTOTYPE) return path_failed(path, "a socket of another type", EADDRINUSE);
-        if (why != ECONNREFUSED)
-            return path_failed(path, "to ask whether a server is alive there", why);
+        if (why != ECONNREFUSED) return path_failed(path, "asking whether a server is alive", why);
     }
-    if (!is_at(folder, path, is.st_dev, is.st_ino)) return {}; // replaced: bind(2) will say
-    if (::unlinkat(folder.get(), base_of(path), 0) != 0) return path_failed(path, "unlink");
-    return {};
+    if (!removes || !is_at(folder, path, is.st_dev, is.st_ino)) return {}; // replaced: bind(2) says
+    return ::unlinkat(folder.get(), base_of(path), 0) == 0 ? error() : path_failed(path, "unlink");
 }
 
-/// The path itself where it fits, because ss(8) and getsockname(2) show it for ever.
+/// The path itself where it fits: ss(8) and getsockname(2) show it for ever.
 inline std::string bind_name(const unique_fd& folder, const std::string& path) {
-    return path.size() <= max_sun_path ? path : descriptor_path(folder) + "/" + base_of(path);
+    return path.size() <= max_sun_path ? path : fd_path(folder) + "/" + base_of(path);
 }
 
-/// Binds and remembers what the path has become; mode and owner; then listens: until then connect()
-/// is refused, so that nobody slips in before. fchmod(2) before bind(2) gives the file its mode,
-/// less the umask, so that it is private from its first moment on. The calls on /proc/self/fd can't
-/// be diverted; fchmod(2) refuses O_PATH descriptors.
+/// Binds and remembers what the path has become; owner, mode; then listens. Until then connect(2)
+/// is refused, but it looks at the permissions first, and may be slow: so they never are wider than
+/// at the end. fchmod(2) before bind(2): its owner's alone, or nobody's if it is to have another.
 inline error bind_path(listener& made, const std::string& path, const listen_options& options) {
-    mode_t mode = options.mode & 07777;
-    endpoint to = make_endpoint(bind_name(made.folder, path));
-    if (::fchmod(made.fd.get(), mode) != 0) return path_failed(path, "fchmod");
-    if (::bind(made.fd.get(), to.get(), to.size) != 0) return path_failed(path, "bind");
+    const int fd = made.fd.get();
+    const mode_t mode = options.mode & 07777;
+    const endpoint to = make_endpoint(bind_name(made.folder, path));
     struct stat is;
+    if (::fchmod(fd, options.owner ? 0 : mode & 0700) != 0 || ::bind(fd, to.get(), to.size) != 0)
+        return path_failed(path, "bind");
     if (::fstatat(made.folder.get(), base_of(path), &is, AT_SYMLINK_NOFOLLOW) != 0)
         return path_failed(path, "stat after bind");
-    // Whoever may write the folder may have put another one there, to have us chmod that.
-    constexpr const char* replaced = "replaced by somebody else";
-    if (!S_ISSOCK(is.st_mode) || is.st_uid != ::geteuid() || is.st_nlink != 1)
-        return path_failed(path, replaced, EADDRINUSE);
-    made.device = is.st_dev, made.inode = is.st_ino, made.unlinks = true;
-    result<unique_fd> at = socket_at(made.folder, path, is);
-    if (!at) return at.error();
-    if (!*at || is.st_dev != made.device || is.st_ino != made.inode)
-        return path_failed(path, replaced, EADDRINUSE);
-    std::string file = descriptor_path(*at);
-    if ((is.st_mode & 07777) != mode && ::chmod(file.c_str(), mode) != 0)
-        return path_failed(path, "chmod");
-    uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // -1: as it is, chown(2)
-    gid_t group = options.group.value_or(static_cast<gid_t>(-1));
-    if ((options.owner || options.group) && ::chown(file.c_str(), owner, group) != 0)
-        return path_failed(path, "chown");
-    if (::listen(made.fd.get(), options.backlog) != 0) return path_failed(path, "listen");
-    return {};
+    made.device = is.st_dev, made.inode = is.st_ino;
+    made.unlinks = S_ISSOCK(is.st_mode) && is.st_uid == ::geteuid() && is.st_nlink == 1;
+    // Whoever may write the folder may have put another one there, to have us chmod that. The calls
+    // on /proc/self/fd can't be diverted; fchmod(2) refuses O_PATH descriptors.
+    const unique_fd at = look_at(made.folder, path);
+    if (!at) return path_failed(path, "open");
+    if (!made.unlinks || !is_at(at, "", made.device, made.inode))
+        return path_failed(path, "replaced by somebody else", EADDRINUSE);
+    const std::string file = fd_path(at);
+    const uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // as it is, chown(2)
+    const gid_t group = options.group.value_or(static_cast<gid_t>(-1));
+    if (::chown(file.c_str(), owner, group) != 0) return path_failed(path, "chown");
+    if (::chmod(file.c_str(), mode) != 0) return path_failed(path, "chmod");
+    return ::listen(fd, options.backlog) == 0 ? error() : path_failed(path, "listen");
 }
 
 /// The name may be another's by now: of a successor, or of whoever removed ours.
@@ -1990,30 +1908,27 @@ inline void unlink_ours(listener& made, const std::string& path) {
 }
 
 inline error open_path(listener& made, const listen_options& options) {
-    const std::string& path = made.path;
-    const std::string base = base_of(path);
-    const std::string folder = path.substr(0, path.size() - base.size());
+    const std::string &path = made.path, base = base_of(path);
+    const std::string parent = path.substr(0, path.size() - base.size());
     if (base.empty() || base == "." || base == "..")
         return path_failed(path, "names no socket", EISDIR);
-    const char* const in = folder.empty() ? "." : folder.c_str();
-    made.folder = unique_fd(::open(in, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    made.folder = unique_fd(::open((parent + ".").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!made.folder) return path_failed(path, "open its folder");
-    struct stat is;
-    if (error e = socket_at(made.folder, path, is).error()) return e; // leaves no lock beside it
+    const bool asks = !options.take_over;
+    // First without the lock: a refusal neither waits for it nor leaves its file behind.
+    if (error e = clear_path(made.folder, path, asks, false)) return e;
     result<path_lock> lock = lock_path(made.folder, path);
     if (!lock) return lock.error();
     // Bound at `<path>.new`, it replaces what is at the path in one step. A file name too long for
     // bind(2) is staged too, under a short name: the inode number of our lock makes it its own.
     std::string staging = options.take_over ? path + ".new" : path;
     if (bind_name(made.folder, staging).size() > max_sun_path)
-        staging = folder + "." + std::to_string(lock->inode) + ".new";
-    const bool is_staged = staging != path;
-    error e = options.take_over ? socket_at(made.folder, path, is).error()
-                                : clear_path(made.folder, path, false);
-    if (!e && is_staged) e = clear_path(made.folder, staging, true);
+        staging = parent + numbered(".", static_cast<long>(lock->inode), ".new");
+    error e = clear_path(made.folder, path, asks, asks);
+    if (!e && staging != path) e = clear_path(made.folder, staging, false, true);
     if (!e) e = bind_path(made, staging, options);
     const int at = made.folder.get();
-    if (!e && is_staged && ::renameat(at, base_of(staging), at, base.c_str()) != 0)
+    if (!e && staging != path && ::renameat(at, base_of(staging), at, base.c_str()) != 0)
         e = path_failed(path, "rename");
     if (e) unlink_ours(made, staging);
     return e;
@@ -2023,19 +1938,18 @@ inline error open_path(listener& made, const listen_options& options) {
 /// stays), permission_denied, filename_too_long, timed_out (of the lock), ...
 inline result<listener> open_listener(const address& where, const listen_options& options) {
     if (where.error()) return where.error();
-    bool is_abstract = access::is_abstract(where);
-    listener made{unique_fd(), where, (is_abstract ? "@" : "") + access::name(where)};
-    made.fd = unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    listener made{stream_socket(SOCK_NONBLOCK), spelled(where)};
     if (!made.fd) return path_failed(made.path, "socket");
     made.owner = ::getpid();
-    if (!is_abstract) {
-        if (error e = open_path(made, options)) return e;
-        return made;
+    error e;
+    if (!access::of(where).is_abstract) e = open_path(made, options);
+    else { // no lock and no probe: the kernel knows the name, which dies with its server
+        const endpoint to = make_endpoint('\0' + access::of(where).name);
+        const int fd = made.fd.get();
+        if (::bind(fd, to.get(), to.size) != 0 || ::listen(fd, options.backlog) != 0)
+            e = path_failed(made.path, "bind");
     }
-    // No lock and no probe: the kernel knows whether the name is taken; it dies with its server.
-    endpoint to = make_endpoint('\0' + access::name(where));
-    if (::bind(made.fd.get(), to.get(), to.size) != 0) return path_failed(made.path, "bind");
-    if (::listen(made.fd.get(), options.backlog) != 0) return path_failed(made.path, "listen");
+    if (e) return e;
     return made;
 }
 
@@ -2047,54 +1961,48 @@ inline void remove_path(listener& ours) {
     ours.unlinks = false; // once is enough: a second call would wait for the lock again
 }
 
-// Inherited listeners, sd_listen_fds(3).
-
-struct inherited {
-    unique_fd fd;
-    std::string name; // from LISTEN_FDNAMES, else empty
-};
+using inherited = named_fd; // by LISTEN_FDNAMES, else ""
 
 /// Reads a variable and removes it, so that no child takes it for its own.
-inline std::optional<std::string> take_variable(const char* name) {
+inline std::string take_variable(const char* name, const char* otherwise) {
     const char* value = ::getenv(name);
-    if (!value) return std::nullopt;
-    std::string text = value;
-    ::unsetenv(name);
-    return text;
+    std::string text = value ? value : otherwise;
+    return ::unsetenv(name), text;
 }
 
-/// Empty if there are none for this process. If one is no listening Unix socket, none is touched.
+/// sd_listen_fds(3). Empty if there are none for this process. If one is no listening Unix socket,
+/// none is touched.
 /// Threads: changes the environment, so before others read it.
 inline result<std::vector<inherited>> inherited_listeners(int backlog = listen_options().backlog) {
-    constexpr int first = 3; // SD_LISTEN_FDS_START
-    auto pid = take_variable("LISTEN_PID"), fds = take_variable("LISTEN_FDS");
-    std::string names = take_variable("LISTEN_FDNAMES").value_or("");
-    std::vector<inherited> taken;
-    if (!pid || !fds || *pid != std::to_string(::getpid())) return taken;
-    string_view rest = *fds;
-    const std::uint64_t stated = take_number(rest).value_or(UINT64_MAX);
-    if (stated >= 1u << 30 || !rest.empty()) return failed(EINVAL, "LISTEN_FDS=" + printable(*fds));
-    const int count = static_cast<int>(stated);
-    for (int fd = first; fd < first + count; ++fd)
+    const std::string pid = take_variable("LISTEN_PID", ""), fds = take_variable("LISTEN_FDS", "0"),
+                      names = take_variable("LISTEN_FDNAMES", "");
+    string_view rest = fds;
+    const std::uint64_t count = take_number(rest).value_or(UINT64_MAX);
+    if (pid != numbered("", ::getpid())) return std::vector<inherited>();
+    if (count >= 1u << 30 || !rest.empty())
+        return path_failed("LISTEN_FDS=" + fds, "not a number of descriptors", EINVAL);
+    int fd = 3; // SD_LISTEN_FDS_START
+    for (const int end = fd + static_cast<int>(count); fd < end; ++fd)
         if (!is_unix_stream(fd) || socket_option(fd, SO_ACCEPTCONN) != 1)
-            return failed(errc::bad_descriptor, "LISTEN_FDS: descriptor " + std::to_string(fd) +
-                                                    " is no listening Unix stream socket");
-    rest = names;
-    for (int fd = first; fd < first + count; ++fd) {
-        std::size_t length = rest.find(':');
-        taken.push_back({unique_fd(fd), std::string(rest.substr(0, length))});
-        rest = length == string_view::npos ? string_view() : rest.substr(length + 1);
+            return failed(errc::bad_descriptor, numbered("LISTEN_FDS: descriptor ", fd,
+                                                         " is no listening Unix stream socket"));
+    std::vector<inherited> taken(count);
+    rest = names, fd = 3;
+    for (inherited& one : taken) {
+        one.fd = unique_fd(fd);
+        one.name = rest.substr(0, rest.find(':'));
+        rest.remove_prefix(one.name.size() + (one.name.size() < rest.size()));
         // O_NONBLOCK belongs to the socket, not to the descriptor: who holds a duplicate sees it.
         // listen() once more shows clients our credentials instead of the service manager's.
         if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || ::listen(fd, backlog) != 0 ||
-            ::fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) != 0)
+            ::fcntl(fd++, F_SETFL, O_RDWR | O_NONBLOCK) != 0)
             return path_failed("LISTEN_FDS", "listen");
     }
     return taken;
 }
+
 // [7] PARSER --------------------------------------------------------------------------------------
-// Bytes to head, bytes to body. Pure: no syscalls, no errno, no clock; nothing is copied or kept
-// but what a body_decoder holds.
+// Bytes to head, bytes to body. Pure: no syscalls, no errno, no clock, and nothing is copied.
 //
 // A head is parsed from its first byte each time more has come, so that the answer can't depend on
 // how the input was cut: bytes are judged in their order, and one that can't stand there is `bad`,
@@ -2104,7 +2012,6 @@ inline result<std::vector<inherited>> inherited_listeners(int backlog = listen_o
 
 enum class parsed : unsigned char { done, more, bad };
 enum class framing : unsigned char { none, length, chunked, until_close };
-
 struct head_limits {
     std::size_t max_head_bytes, max_target_bytes, max_fields_count; // 431, 414, 431
 };
@@ -2132,439 +2039,101 @@ inline string_view view(const char* from, const char* to) {
     return {from, static_cast<std::size_t>(to - from)};
 }
 
-// Sixteen bytes at once: bit n of an answer says that byte n is of the class. To keep it short some
-// that seldom occur are left out; whoever asks has a second look at those. Only what an
-// architecture always has is used, never -m flags, which would break the one-definition rule. The
-// scalar twin serves the others, and the test that compares them.
-inline unsigned usual_bytes_scalar(const char* at, unsigned char wanted) {
-    unsigned usual = 0;
-    for (unsigned n = 0; n < 16; ++n) usual |= static_cast<unsigned>(is(at[n], wanted)) << n;
-    return usual;
-}
-
-using lanes [[gnu::vector_size(16)]] = unsigned char;
-using signed_lanes [[gnu::vector_size(16)]] = signed char; // obs-text is below zero
-
-template <unsigned char wanted> inline signed_lanes usual_lanes(lanes x) {
-    const auto as_signed = [](lanes v) { return reinterpret_cast<signed_lanes>(v); };
-    // One more, and DEL is below zero. Left out of values: tabs, obs-text.
-    if constexpr (wanted == value_byte) return as_signed(x + 1) > 0x20;
-    if constexpr (wanted == target_byte) return (as_signed(x + 1) > 0x21) & (x != '#');
-    // Names and hosts: letters, "a" to "z" becoming 102 to 127, the greatest number, and "-".
-    return (as_signed((x | 0x20) + 5) > 101) | (x == '-');
-}
-
+/// Bit n: at[n] is of the class. Some that seldom occur are left out; whoever asks has a second
+/// look at those. No -m flags, which would break the one-definition rule: every x86-64 has SSE2,
+/// elsewhere the compiler takes what there is.
 template <unsigned char wanted> inline unsigned usual_bytes(const char* at) {
+    using bytes [[gnu::vector_size(16)]] = unsigned char;
+    using signed_bytes [[gnu::vector_size(16)]] = signed char; // obs-text is below zero
+    bytes x;
+    std::memcpy(&x, at, sizeof x);
+    signed_bytes usual;
+    // One more, and DEL is below zero. Left out of values: tabs, obs-text.
+    if constexpr (wanted == value_byte) usual = signed_bytes(x + 1) > 0x20;
+    else if constexpr (wanted == target_byte) usual = (signed_bytes(x + 1) > 0x21) & (x != '#');
+    // Names and hosts: letters, "a" to "z" becoming 102 to 127, the greatest number, and "-".
+    else usual = (signed_bytes((x | 0x20) + 5) > 101) | (x == '-');
 #if defined(__SSE2__)
-    lanes x;
-    std::memcpy(&x, at, sizeof x);
-    return static_cast<unsigned>(
-        _mm_movemask_epi8(reinterpret_cast<__m128i>(usual_lanes<wanted>(x))));
-#elif defined(__aarch64__) && defined(__ARM_NEON)
-    lanes x;
-    std::memcpy(&x, at, sizeof x);
-    const lanes weights = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-    const auto one =
-        reinterpret_cast<uint8x16_t>(reinterpret_cast<lanes>(usual_lanes<wanted>(x)) & weights);
-    return vaddv_u8(vget_low_u8(one)) | static_cast<unsigned>(vaddv_u8(vget_high_u8(one))) << 8;
+    using plain_bytes [[gnu::vector_size(16)]] = char;
+    return static_cast<unsigned>(__builtin_ia32_pmovmskb128(plain_bytes(usual)));
 #else
-    return usual_bytes_scalar(at, wanted);
+    usual &= signed_bytes{1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32, 64, -128};
+    std::uint64_t half[2];
+    std::memcpy(half, &usual, sizeof half);
+    constexpr std::uint64_t ones = 0x0101010101010101; // times this: the sum of all eight, on top
+    return static_cast<unsigned>(half[0] * ones >> 56 | half[1] * ones >> 56 << 8);
 #endif
 }
 
 /// The first byte from `at` that is not of the class, or `end`.
 template <unsigned char wanted> inline const char* first_not(const char* at, const char* end) {
     while (end - at >= 16) {
-        const auto run = static_cast<unsigned>(__builtin_ctz(~usual_bytes<wanted>(at)));
-        at += run;
-        if (run == 16) continue;
-        if (!is(*at, wanted)) return at;
-        ++at;
+        const unsigned odd = usual_bytes<wanted>(at) ^ 0xffff;
+        if (odd == 0) at += 16;
+        else if (at += static_cast<unsigned>(__builtin_ctz(odd)); !is(*at, wanted)) return at;
+        else ++at;
     }
     while (at != end && is(*at, wanted)) ++at;
     return at;
 }
 
-/// Compares a checked name or value, without case, with a literal of lower-case letters, digits and
-/// "-". No other bytes that may stand there become one of those by |0x20, so words are compared.
-template <std::size_t N> inline bool equals(string_view text, const char (&lower)[N]) {
-    using word = std::conditional_t<(N > 8), std::uint64_t, std::uint32_t>;
-    constexpr std::size_t size = N - 1, last = size - sizeof(word);
-    const auto same = [&](std::size_t at) {
-        word a, b;
-        std::memcpy(&a, text.data() + at, sizeof(word));
-        std::memcpy(&b, lower + at, sizeof(word));
-        return (a | static_cast<word>(0x2020202020202020)) == b;
-    };
-    if (text.size() != size || !same(last)) return false;
-    for (std::size_t at = 0; at < last; at += sizeof(word))
-        if (!same(at)) return false;
+/// Compares a checked name or value, without case, with lower-case letters, digits and "-", four at
+/// least. No other bytes that may stand there become one of those by |0x20, so words are compared.
+inline bool equals(string_view text, string_view lower) {
+    std::size_t left = text.size();
+    if (left != lower.size()) return false;
+    for (; left > 0; left = left < 8 && left > 4 ? 4 : left - 4) {
+        std::uint32_t a, b;
+        std::memcpy(&a, text.data() + left - 4, 4);
+        std::memcpy(&b, lower.data() + left - 4, 4);
+        if ((a | 0x20202020) != b) return false;
+    }
     return true;
 }
 
 /// uri-host [":" port] (RFC 9110 7.2). Empty is a valid Host: the target had no authority.
 inline bool is_authority(string_view text) {
-    const char* at = text.data();
-    const char* const end = at + text.size();
+    if (text == "localhost") return true; // what nearly all clients of a Unix socket say
+    const char *at = text.data(), *const end = at + text.size();
     if (at != end && *at == '[') { // IPv6; without a zone, which means nothing to others
         const char* const first = ++at;
         while (at != end && (hex_digit(*at) >= 0 || *at == ':' || *at == '.')) ++at;
         if (at - first < 2 || at == end || *at++ != ']') return false;
     } else {
-        while ((at = first_not<host_byte>(at, end)) != end && *at == '%') {
+        for (; (at = first_not<host_byte>(at, end)) != end && *at == '%'; at += 3)
             if (end - at < 3 || hex_digit(at[1]) < 0 || hex_digit(at[2]) < 0) return false;
-            at += 3;
-        }
     }
-    if (at == end) return true;
-    if (*at != ':' || end - at > 6) return false;
-    while (++at != end)
-        if (!is_digit(*at)) return false;
-    return true;
+    if (at != end && (*at++ != ':' || end - at > 5)) return false;
+    while (at != end && is_digit(*at)) ++at;
+    return at == end;
 }
 
 /// The authority of an absolute-form target, from behind "://"; empty for other forms.
 inline string_view authority_of(string_view target) {
-    const std::size_t scheme = equal_nocase(target.substr(0, 7), "http://")    ? 7
-                               : equal_nocase(target.substr(0, 8), "https://") ? 8
-                                                                               : 0;
-    if (scheme == 0) return {};
-    return target.substr(scheme, target.find_first_of("/?", scheme) - scheme);
+    const string_view scheme = target.substr(0, target.find(':') + 3);
+    if (!equal_nocase(scheme, "http://") && !equal_nocase(scheme, "https://")) return {};
+    target.remove_prefix(scheme.size());
+    return target.substr(0, target.find_first_of("/?"));
 }
 
 /// RFC 9112 3.2: the four forms, each only with its methods.
-inline bool is_target_of(string_view method, string_view target) {
+[[gnu::always_inline]] inline bool is_target_of(string_view method, string_view target) {
     if (target.empty()) return false;
     if (method == "CONNECT") // 3.2.3: host and port, neither empty
         return is_authority(target) && target[0] != ':' && target.find(':') != string_view::npos &&
                is_digit(target.back());
     if (target[0] == '/') return true;
     if (target == "*") return method == "OPTIONS"; // 3.2.4
-    const string_view authority = authority_of(target);
     // RFC 9110 4.2.1: an empty host is invalid; 4.2.4: so is userinfo, whose @ is no host_byte.
+    const string_view authority = authority_of(target);
     return !authority.empty() && authority[0] != ':' && is_authority(authority);
-}
-
-/// Finds the bytes that aren't usual in a value, CR and LF above all. Sixty-four are looked at
-/// ahead of the lines: the search for a line's end that waits for the line before takes twice as
-/// long.
-class odd_finder {
-public:
-    explicit odd_finder(string_view in)
-        : window_(in.data()), end_(window_ + in.size()), odd_(odd_at(0)) {}
-
-    [[gnu::always_inline]] const char* next() {
-        while (odd_ == 0) {
-            if (end_ - window_ <= 64) return end_;
-            window_ += 64;
-            odd_ = odd_at(64);
-        }
-        const char* const found = window_ + static_cast<unsigned>(__builtin_ctzll(odd_));
-        odd_ &= odd_ - 1;
-        return found;
-    }
-
-private:
-    const char* window_;
-    const char* end_;
-    std::uint64_t odd_; // bit n: window_[n] isn't usual, and wasn't told yet
-
-    /// The last part is looked at as the end of 64 bytes, where so many may be read.
-    std::uint64_t odd_at(std::ptrdiff_t before) const {
-        const std::ptrdiff_t left = end_ - window_;
-        if (left >= 64) return odd_in(window_);
-        if (before == 64) return odd_in(end_ - 64) >> (64 - left);
-        char rest[64];
-        std::memset(rest, ' ', 64);
-        std::memcpy(rest, window_, static_cast<std::size_t>(left));
-        return odd_in(rest);
-    }
-
-    static std::uint64_t odd_in(const char* at) {
-        const auto part = [at](int n) {
-            return std::uint64_t(usual_bytes<value_byte>(at + n)) << n;
-        };
-        return ~(part(0) | part(16) | part(32) | part(48));
-    }
-};
-
-/// Where one stands in the lines of a head or of trailers.
-struct line_cursor {
-    const char* at;
-    const char* end;
-    const char* why = nullptr;
-
-    explicit line_cursor(string_view in) : at(in.data()), end(at + in.size()) {}
-
-    parsed refuse(const char* reason) {
-        why = reason;
-        return parsed::bad;
-    }
-
-    /// RFC 9112 2.2 lets a recipient take a bare LF; refused, as is a bare CR.
-    parsed line_end() {
-        if (end - at >= 2 && std::memcmp(at, "\r\n", 2) == 0) {
-            at += 2;
-            return parsed::done;
-        }
-        if (at == end || (*at == '\r' && end - at == 1)) return parsed::more;
-        return refuse(*at == '\r' ? "a bare CR" : "a byte that may not stand there, or a bare LF");
-    }
-
-    /// RFC 9112 5: name ":" OWS value OWS CRLF. No space before the colon (5.1), no folding (5.2).
-    /// `odd` has told those before `at`.
-    [[gnu::always_inline]] parsed field_line(odd_finder& odd, field& out) {
-        const char* stop = odd.next(); // first, since it needn't wait for the name
-        const char* const colon = first_not<token_byte>(at, end);
-        if (colon == end) return parsed::more;
-        if (*colon != ':') return refuse("a field name with a bad byte, a space, or folded");
-        if (colon == at) return refuse("an empty field name");
-        while (stop != end && is(*stop, value_byte)) stop = odd.next(); // tabs, obs-text
-        const char *from = colon + 1, *to = stop;
-        // Of bytes up to the space only blanks are left; backwards they end at the colon, at last.
-        while (static_cast<unsigned char>(to[-1]) <= ' ') --to;
-        while (from < to && static_cast<unsigned char>(*from) <= ' ') ++from;
-        out = {view(at, colon), view(from, to)};
-        at = stop;
-        odd.next(); // the LF
-        return line_end();
-    }
-};
-
-/// One parse of a head. What the fields say is judged when all are known.
-struct head_parser {
-    struct seen { // a field that decides something
-        string_view value;
-        unsigned count;
-    };
-
-    line_cursor line;
-    const head_limits& limits;
-    head& out;
-    seen host{}, length{}, coding{}, expect{}, upgrade{};
-    bool closes = false, keeps = false, upgrades = false;
-    int status = 0; // of a response, so far
-
-    head_parser(string_view in, const head_limits& bounds, head& result)
-        : line(in.substr(0, bounds.max_head_bytes)), limits(bounds), out(result) {
-        out = head{};
-    }
-
-    parsed refuse(int answer, const char* reason) {
-        out.status = answer;
-        return line.refuse(reason);
-    }
-
-    /// RFC 9112 2.2: empty lines before a request are skipped; no client sends more than eight.
-    parsed empty_lines() {
-        for (int count = 0; line.at != line.end && *line.at == '\r'; ++count) {
-            if (count == 8) return refuse(400, "too many empty lines before the request");
-            if (const parsed got = line.line_end(); got != parsed::done) return got;
-        }
-        return line.at == line.end ? parsed::more : parsed::done;
-    }
-
-    /// RFC 9112 2.3. A higher minor version is handled as 1.1 (RFC 9110 6.2), another major is 505.
-    parsed version() {
-        const char* const at = line.at;
-        const bool is_usual = line.end - at >= 8 && std::memcmp(at, "HTTP/1.1", 8) == 0;
-        for (std::size_t n = 0; n < 8 && !is_usual; ++n) {
-            if (at + n == line.end) return parsed::more;
-            if ("HTTP/0.0"[n] == '0' ? !is_digit(at[n]) : at[n] != "HTTP/0.0"[n])
-                return refuse(400, "no HTTP version");
-        }
-        if (at[5] != '1') return refuse(505, "not HTTP/1.0 or HTTP/1.1");
-        out.version = at[7] == '0' ? 10 : 11;
-        line.at += 8;
-        return parsed::done;
-    }
-
-    /// RFC 9112 3: one space each, nothing else.
-    parsed request_line() {
-        // RFC 9112 3: a method longer than any that is implemented is 501. Registered ones have up
-        // to 17 bytes. A first byte that can't begin a method (TLS: 0x16) is refused at once.
-        constexpr std::size_t max_method_bytes = 32;
-        const char *word = line.at, *at = first_not<token_byte>(word, line.end);
-        out.method = view(word, at);
-        if (out.method.size() > max_method_bytes) return refuse(501, "a method too long");
-        if (at == line.end) return parsed::more;
-        if (*at != ' ' || out.method.empty()) return refuse(400, "no method");
-        word = at + 1;
-        at = first_not<target_byte>(word, line.end);
-        out.target = view(word, at);
-        if (out.target.size() > limits.max_target_bytes) return refuse(414, "a target too long");
-        if (at == line.end) return parsed::more;
-        if (*at != ' ' || !is_target_of(out.method, out.target)) return refuse(400, "a bad target");
-        line.at = at + 1;
-        const parsed got = version();
-        return got == parsed::done ? line.line_end() : got;
-    }
-
-    /// RFC 9112 4. The space before an empty reason is missing in practice.
-    parsed status_line() {
-        if (const parsed got = version(); got != parsed::done) return got;
-        for (int n = 0; n < 4; ++n, ++line.at) {
-            if (line.at == line.end) return parsed::more;
-            const char c = *line.at;
-            if (n == 0 ? c != ' ' : !is_digit(c)) return refuse(400, "a bad status line");
-            if (n > 0) status = status * 10 + (c - '0');
-        }
-        if (status < 100) return refuse(400, "a status below 100");
-        if (line.at != line.end && *line.at == ' ') {
-            const char* const reason = line.at + 1;
-            line.at = first_not<value_byte>(reason, line.end);
-            out.reason = view(reason, line.at);
-        }
-        return line.line_end();
-    }
-
-    /// All field lines and the empty line that ends them.
-    parsed field_lines(field* fields) {
-        line_cursor here = line; // copies, so that they stay in registers
-        odd_finder odd(view(here.at, here.end));
-        parsed got = parsed::done;
-        std::size_t count = 0;
-        for (; here.at != here.end && *here.at != '\r'; ++count) {
-            if (count == limits.max_fields_count) return refuse(431, "too many fields");
-            got = here.field_line(odd, fields[count]);
-            if (got != parsed::done) break;
-            if (concerns_us(fields[count].name)) note(fields[count].name, fields[count].value);
-        }
-        line = here;
-        out.fields_count = count;
-        return got == parsed::done ? line.line_end() : got;
-    }
-
-    /// Nearly all other fields are told from those of note() by length and first letter.
-    static bool concerns_us(string_view name) {
-        constexpr char firsts[] = "    h eu  c   c  t";
-        return name.size() < sizeof(firsts) && (name[0] | 0x20) == firsts[name.size()];
-    }
-
-    void note(string_view name, string_view value) {
-        if (equals(name, "connection")) return note_options(value);
-        seen* const which = equals(name, "host")                ? &host
-                            : equals(name, "expect")            ? &expect
-                            : equals(name, "upgrade")           ? &upgrade
-                            : equals(name, "content-length")    ? &length
-                            : equals(name, "transfer-encoding") ? &coding
-                                                                : nullptr;
-        if (which) *which = {value, which->count + 1};
-    }
-
-    /// RFC 9110 7.6.1: options that say nothing to us are passed over.
-    void note_options(string_view list) {
-        if (equals(list, "keep-alive")) list = {}, keeps = true; // what most clients say
-        while (!list.empty()) {
-            const string_view option = next_element(list);
-            closes |= equals(option, "close");
-            keeps |= equals(option, "keep-alive");
-            upgrades |= equals(option, "upgrade");
-        }
-    }
-
-    /// RFC 9112 6.3 lets equal lengths be joined into one; refused: one field, one number.
-    parsed read_length() {
-        if (length.count > 1) return refuse(400, "two Content-Length fields");
-        const auto stated = take_number(length.value);
-        if (!stated || !length.value.empty()) return refuse(400, "a Content-Length of no number");
-        if (*stated > max_length) return refuse(400, "a huge Content-Length");
-        out.length = *stated;
-        out.how = out.length > 0 ? framing::length : framing::none;
-        return parsed::done;
-    }
-
-    /// RFC 9112 6.1: only "chunked" is understood. Other codings are 501 where the end of the body
-    /// would still be known, because chunked comes last and once; else 400 (6.3).
-    parsed read_coding() {
-        if (coding.count > 1) return refuse(400, "two Transfer-Encoding fields");
-        if (length.count > 0) return refuse(400, "both Transfer-Encoding and Content-Length");
-        if (out.version == 10) return refuse(400, "Transfer-Encoding in HTTP/1.0");
-        out.how = framing::chunked;
-        string_view list = coding.value;
-        if (equals(list, "chunked")) return parsed::done;
-        const bool is_whole = !list.empty() && list.back() != ',';
-        string_view last = next_element(list);
-        while (!list.empty() && is_token(last) && !equals(last, "chunked"))
-            last = next_element(list);
-        if (is_whole && list.empty() && equals(last, "chunked"))
-            return refuse(501, "an unknown transfer coding");
-        return refuse(400, "a Transfer-Encoding that doesn't end in chunked, once");
-    }
-
-    /// RFC 9112 6.3 and 9.3, as far as both kinds agree.
-    parsed read_framing() {
-        out.persistent = !closes && (out.version == 11 || keeps);
-        return coding.count > 0 ? read_coding() : length.count > 0 ? read_length() : parsed::done;
-    }
-
-    parsed finish_request() {
-        // RFC 9112 3.2: exactly one, and a valid one.
-        if (host.count > 1) return refuse(400, "two Host fields");
-        if (host.count == 0 && out.version == 11) return refuse(400, "no Host");
-        if (!is_authority(host.value)) return refuse(400, "a bad Host");
-        if (const parsed got = read_framing(); got != parsed::done) return got;
-        if (expect.count > 1 || (expect.count == 1 && !equals(expect.value, "100-continue")))
-            return refuse(417, "an unknown expectation");
-        // RFC 9112 3.2.2: the target's authority counts, not the Host field's.
-        const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
-        out.host = named.empty() ? host.value : named;
-        // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
-        out.expect_continue = expect.count > 0 && out.version == 11 && out.how != framing::none;
-        out.upgrade = !upgrade.value.empty() && upgrades && out.version == 11;
-        return parsed::done;
-    }
-
-    /// RFC 9112 6.3, in its order.
-    parsed finish_response(string_view method) {
-        if (const parsed got = read_framing(); got != parsed::done) return got;
-        out.status = status;
-        out.upgrade = status == 101 || (method == "CONNECT" && status / 100 == 2);
-        if (method == "HEAD" || status < 200 || status == 204 || status == 304 || out.upgrade)
-            out.how = framing::none;
-        else if (coding.count + length.count == 0) out.how = framing::until_close;
-        out.persistent &= out.how != framing::until_close && !out.upgrade;
-        return parsed::done;
-    }
-
-    /// The last word: a head that fills its limit and isn't complete is refused by `over`.
-    parsed finish(parsed got, string_view in, int over) {
-        if (got == parsed::more && in.size() >= limits.max_head_bytes)
-            got = refuse(over, "a head too long");
-        if (got == parsed::bad && out.status == 0) out.status = 400;
-        out.why = line.why;
-        out.size = view(in.data(), line.at).size();
-        return got;
-    }
-};
-
-/// `fields` has room for limits.max_fields_count.
-inline parsed parse_request_head(string_view in, const head_limits& limits, field* fields,
-                                 head& out) {
-    head_parser parser(in, limits, out);
-    parsed got = parser.empty_lines();
-    if (got == parsed::done) got = parser.request_line();
-    const int over = got == parsed::done ? 431 : 414;
-    if (got == parsed::done) got = parser.field_lines(fields);
-    if (got == parsed::done) got = parser.finish_request();
-    return parser.finish(got, in, over);
-}
-
-/// RFC 9112 6.3: a response's framing depends on the method of its request. Interim responses come
-/// out like others. NOLINTNEXTLINE(readability-function-size): five parameters, not four
-inline parsed parse_response_head(string_view in, const head_limits& limits,
-                                  string_view request_method, field* fields, head& out) {
-    head_parser parser(in, limits, out);
-    parsed got = parser.status_line();
-    if (got == parsed::done) got = parser.field_lines(fields);
-    if (got == parsed::done) got = parser.finish_response(request_method);
-    return parser.finish(got, in, 431);
 }
 
 /// The path of a target, as sent; "/" for an absolute-form without one (RFC 9110 4.2.3).
 inline string_view path_of(string_view target) {
-    if (const string_view authority = authority_of(target); !authority.empty()) {
-        target.remove_prefix(view(target.data(), authority.data()).size() + authority.size());
+    const string_view authority = authority_of(target);
+    if (!authority.empty()) {
+        target = view(authority.end(), target.end());
         if (target.empty() || target[0] == '?') return "/";
     }
     return target.substr(0, target.find('?'));
@@ -2574,6 +2143,232 @@ inline string_view path_of(string_view target) {
 inline string_view query_of(string_view target) {
     const std::size_t mark = target.find('?');
     return mark == string_view::npos ? string_view() : target.substr(mark + 1);
+}
+
+/// Reads the lines of heads, trailers and chunked framing. A function takes what it is named after
+/// and returns what is behind it; or null, because of `why`, or without one for want of bytes.
+struct line_reader {
+    const char* end;
+    const char* why = nullptr;
+    int answer = 400; // to what is refused
+    explicit line_reader(string_view in) : end(in.data() + in.size()) {}
+
+    const char* refuse(const char* reason, int status = 400) {
+        why = reason, answer = status;
+        return nullptr;
+    }
+
+    /// RFC 9112 2.2 lets a recipient take a bare LF; refused, as is a bare CR.
+    const char* line_end(const char* at) {
+        if (end - at >= 2 && std::memcmp(at, "\r\n", 2) == 0) return at + 2;
+        if (at == end || (*at == '\r' && end - at == 1)) return nullptr;
+        return refuse("a bare CR or LF, or a byte that may not stand there");
+    }
+
+    /// RFC 9112 5: name ":" OWS value OWS CRLF. No space before the colon (5.1), no folding (5.2).
+    const char* field_line(const char* at, field& out) {
+        // Both from the start, so that neither search waits for the other: names are value bytes.
+        const char* const stop = first_not<value_byte>(at, end);
+        const char* const colon = first_not<token_byte>(at, end);
+        if (colon == end) return nullptr;
+        if (*colon != ':' || colon == at) return refuse("a field name empty, bad or folded");
+        const char *from = colon + 1, *to = stop;
+        // Of bytes up to the space only blanks are left; backwards they end at the colon, at last.
+        while (static_cast<unsigned char>(to[-1]) <= ' ') --to;
+        while (from < to && static_cast<unsigned char>(*from) <= ' ') ++from;
+        out = {view(at, colon), view(from, to)};
+        return line_end(stop);
+    }
+};
+
+/// One parse of a head. What the fields say is judged when all are known.
+struct head_parser : line_reader {
+    enum deciding { host, expect, upgrade, connection, length, coding, deciding_count };
+    const head_limits& limits;
+    head& out;
+    const field* seen[deciding_count] = {}; // the last of each
+    unsigned doubled = 0;                   // bit n: seen[n] wasn't the first
+    bool closes = false, keeps = false, upgrades = false;
+
+    head_parser(string_view in, const head_limits& bounds, head& result)
+        : line_reader(in.substr(0, bounds.max_head_bytes)), limits(bounds), out(result) {
+        static constexpr head blank;
+        out = blank;
+    }
+
+    bool is_doubled(deciding what) const { return (doubled >> what & 1) != 0; }
+    string_view value(deciding what) const {
+        return seen[what] ? seen[what]->value : string_view();
+    }
+
+    /// RFC 9112 2.3. A higher minor version is handled as 1.1 (RFC 9110 6.2), another major is 505.
+    const char* version(const char* at) {
+        if (end - at >= 8 && std::memcmp(at, "HTTP/1.1", 8) == 0) return at + 8;
+        for (int n = 0; n < 8; ++n, ++at) {
+            if (at == end) return nullptr;
+            if (n == 5 || n == 7 ? !is_digit(*at) : *at != "HTTP/ ."[n])
+                return refuse("no HTTP version");
+        }
+        if (at[-3] != '1') return refuse("not HTTP/1.0 or HTTP/1.1", 505);
+        out.version = at[-1] == '0' ? 10 : 11;
+        return at;
+    }
+
+    /// RFC 9112 3: one space each, nothing else.
+    [[gnu::always_inline]] const char* request_line(const char* at) {
+        // RFC 9112 2.2: empty lines before it are skipped; no client sends more than eight.
+        for (int count = 0; at != end && *at == '\r'; ++count) {
+            if (count == 8) return refuse("too many empty lines before the request");
+            if (!(at = line_end(at))) return nullptr;
+        }
+        const bool is_get = end - at >= 4 && std::memcmp(at, "GET ", 4) == 0; // most are
+        const char* stop = is_get ? at + 3 : first_not<token_byte>(at, end);
+        out.method = view(at, stop);
+        // RFC 9112 3: longer than any that is implemented (registered ones have up to 17 bytes) is
+        // 501. A first byte that can't begin a method (TLS: 0x16) is refused at once.
+        if (out.method.size() > 32) return refuse("a method too long", 501);
+        if (stop == end) return nullptr;
+        if (*stop != ' ' || stop == at) return refuse("no method");
+        at = stop + 1;
+        stop = first_not<target_byte>(at, end);
+        out.target = view(at, stop);
+        if (out.target.size() > limits.max_target_bytes) return refuse("a target too long", 414);
+        if (stop == end) return nullptr;
+        if (*stop != ' ' || !is_target_of(out.method, out.target)) return refuse("a bad target");
+        at = version(stop + 1);
+        return at ? line_end(at) : nullptr;
+    }
+
+    /// RFC 9112 4. The space before an empty reason is missing in practice.
+    const char* status_line(const char* at) {
+        if (!(at = version(at))) return nullptr;
+        for (int n = 0; n < 4; ++n, ++at) {
+            if (at == end) return nullptr;
+            if (n == 0 ? *at != ' ' : !is_digit(*at) || (n == 1 && *at == '0'))
+                return refuse("a status that isn't 100 to 999");
+            out.status = out.status * 10 + (*at & 15); // a space counts as a zero
+        }
+        if (at == end || *at != ' ') return line_end(at);
+        const char* const stop = first_not<value_byte>(at, end);
+        out.reason = view(at + 1, stop);
+        return line_end(stop);
+    }
+
+    /// All field lines and the empty line that ends them.
+    [[gnu::always_inline]] const char* field_lines(const char* at, field* fields) {
+        std::size_t count = 0;
+        for (; at != end && *at != '\r'; ++count) {
+            if (count == limits.max_fields_count) return refuse("too many fields", 431);
+            if (!(at = field_line(at, fields[count]))) return nullptr;
+            note(fields[count]);
+        }
+        out.fields_count = count;
+        out.persistent = !closes && (out.version == 11 || keeps); // RFC 9112 9.3
+        return line_end(at);
+    }
+
+    /// The length of a name says which of the deciding ones it may be.
+    [[gnu::always_inline]] void note(const field& f) {
+        static constexpr string_view by_size = "----0-12--3---4--5";
+        static constexpr string_view names[] = {
+            "host", "expect", "upgrade", "connection", "content-length", "transfer-encoding"};
+        const std::size_t size = f.name.size();
+        if (size >= by_size.size() || by_size[size] == '-') return;
+        const int which = by_size[size] - '0';
+        if (!equals(f.name, names[which])) return;
+        if (seen[which]) doubled |= 1u << which;
+        seen[which] = &f;
+        string_view list = which == connection ? f.value : string_view();
+        while (!list.empty()) { // RFC 9110 7.6.1: options that say nothing to us are passed over
+            const string_view option = next_element(list);
+            closes |= equals(option, "close");
+            keeps |= equals(option, "keep-alive");
+            upgrades |= equals(option, "upgrade");
+        }
+    }
+
+    /// RFC 9112 6.3, as far as both kinds agree. It lets equal lengths be joined into one; refused:
+    /// one field, one number.
+    bool read_framing() {
+        if (seen[length]) {
+            string_view digits = value(length);
+            const auto stated = take_number(digits);
+            if (is_doubled(length) || !stated || !digits.empty() || *stated > max_length)
+                return refuse("a Content-Length that isn't one number below 2^63");
+            out.length = *stated;
+            out.how = out.length > 0 ? framing::length : framing::none;
+        }
+        string_view list = value(coding), item;
+        if (!seen[coding]) return true;
+        if (is_doubled(coding) || seen[length] || out.version == 10)
+            return refuse("Transfer-Encoding twice, with Content-Length or in HTTP/1.0");
+        out.how = framing::chunked;
+        if (equals(list, "chunked")) return true;
+        // 6.1: only that is understood. Other codings are 501 where the end of the body would still
+        // be known, because chunked comes last and once; else 400 (6.3).
+        bool is_last = !list.empty() && list.back() == ','; // an empty one is behind it
+        while (!list.empty() && !is_last && is_token(item = next_element(list)))
+            is_last = equals(item, "chunked");
+        if (is_last && list.empty()) return refuse("an unknown transfer coding", 501);
+        return refuse("a Transfer-Encoding that doesn't end in chunked, once");
+    }
+
+    [[gnu::always_inline]] bool finish_request() {
+        // RFC 9112 3.2: exactly one, and a valid one.
+        if (is_doubled(host) || (!seen[host] && out.version == 11))
+            return refuse("no Host, or two of them");
+        out.host = value(host);
+        if (!is_authority(out.host)) return refuse("a bad Host");
+        if ((seen[length] || seen[coding]) && !read_framing()) return false;
+        if (seen[expect] && (is_doubled(expect) || !equals(value(expect), "100-continue")))
+            return refuse("an unknown expectation", 417);
+        // RFC 9112 3.2.2: the target's authority counts, not the Host field's.
+        const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
+        if (!named.empty()) out.host = named;
+        // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
+        out.expect_continue = seen[expect] && out.version == 11 && out.how != framing::none;
+        out.upgrade = upgrades && out.version == 11 && !value(upgrade).empty();
+        return true;
+    }
+
+    /// RFC 9112 6.3, in its order: framing depends on the method of the request.
+    bool finish_response(string_view method) {
+        if (!read_framing()) return false;
+        const int status = out.status;
+        out.upgrade = status == 101 || (method == "CONNECT" && status / 100 == 2);
+        if (method == "HEAD" || status < 200 || status == 204 || status == 304 || out.upgrade)
+            out.how = framing::none;
+        else if (!seen[coding] && !seen[length]) out.how = framing::until_close;
+        out.persistent &= out.how != framing::until_close && !out.upgrade;
+        return true;
+    }
+
+    /// The last word: a head that fills its limit and isn't complete is refused by `over`.
+    parsed finish(string_view in, const char* at, int over) {
+        if (!at && !why && in.size() >= limits.max_head_bytes) refuse("a head too long", over);
+        if (at) out.size = view(in.data(), at).size();
+        else out.status = answer, out.why = why;
+        return at ? parsed::done : why ? parsed::bad : parsed::more;
+    }
+};
+
+/// `fields` has room for limits.max_fields_count.
+inline parsed parse_request_head(string_view in, const head_limits& limits, field* fields,
+                                 head& out) {
+    head_parser parser(in, limits, out);
+    const char* const line = parser.request_line(in.data());
+    const char* const at = line ? parser.field_lines(line, fields) : nullptr;
+    return parser.finish(in, at && parser.finish_request() ? at : nullptr, line ? 431 : 414);
+}
+
+/// Interim responses come out like others.
+/// NOLINTNEXTLINE(readability-function-size): five parameters, not four
+inline parsed parse_response_head(string_view in, const head_limits& limits,
+                                  string_view request_method, field* fields, head& out) {
+    head_parser parser(in, limits, out);
+    const char* const line = parser.status_line(in.data());
+    const char* const at = line ? parser.field_lines(line, fields) : nullptr;
+    return parser.finish(in, at && parser.finish_response(request_method) ? at : nullptr, 431);
 }
 
 /// RFC 9110 6.5.1: what a trailer may not say, because framing, routing or rights were decided by
@@ -2586,8 +2381,23 @@ inline bool may_trail(string_view name) {
                      name);
 }
 
-/// Bytes to the body's bytes, in whatever pieces they come. Holds nothing but a line of chunked
-/// framing that isn't complete, and trailers.
+/// RFC 9112 7.1.2: a line like a head's.
+inline const char* trailer_line(line_reader& line, const char* at, field& out) {
+    at = line.field_line(at, out);
+    return !at || may_trail(out.name) ? at : line.refuse("a forbidden trailer");
+}
+
+/// The fields of body_decoder::trailers().
+inline bool parse_trailers(string_view raw, headers& out) {
+    line_reader line(raw);
+    field got;
+    for (const char* at = raw.data(); at != line.end;)
+        if (!(at = trailer_line(line, at, got)) || out.add(got.name, got.value)) return false;
+    return true;
+}
+
+/// Bytes to the body's bytes. Holds nothing but a line of chunked framing that isn't complete, and
+/// trailers.
 class body_decoder {
 public:
     void start(framing how, std::uint64_t length) {
@@ -2606,11 +2416,9 @@ public:
         return step_ == step::end ? parsed::done : step_ == step::bad ? parsed::bad : parsed::more;
     }
 
-    /// The end of the stream is the end of the body; else it is a cut.
-    bool ends_at_eof() const { return how_ == framing::until_close; }
-    const char* why() const { return why_; } // bad: a literal
-    /// Done: the lines of the trailer section, checked, for parse_trailers.
-    string_view trailers() const { return lines_; }
+    bool ends_at_eof() const { return how_ == framing::until_close; } // else it is a cut
+    const char* why() const { return why_; }                          // bad: a literal
+    string_view trailers() const { return lines_; } // done: the lines, checked, for parse_trailers
 
 private:
     enum class step { data, data_end, size, trailer, end, bad };
@@ -2633,15 +2441,17 @@ private:
         const std::size_t lf = in.find('\n');
         const string_view part = in.substr(0, lf == string_view::npos ? lf : lf + 1);
         in.remove_prefix(part.size());
-        if (lines_.size() + part.size() > max_lines_bytes) return refuse("trailers too long");
-        lines_.append(part);
-        line_cursor line(string_view(lines_).substr(line_));
-        const bool is_field = step_ == step::trailer && *line.at != '\r';
-        const parsed got = step_ == step::size ? size_line(line)
-                           : is_field          ? trailer_line(line)
-                                               : line.line_end();
-        if (got == parsed::more) return step_;
-        if (got == parsed::bad) return refuse(line.why);
+        if (lines_.size() + part.size() > max_lines_bytes)
+            return why_ = "chunk extensions or trailers too long", step::bad;
+        line_reader line(lines_.append(part));
+        const char* const at = lines_.data() + line_;
+        const bool is_field = step_ == step::trailer && *at != '\r';
+        field got;
+        const char* const end = step_ == step::size ? size_line(line, at)
+                                : is_field          ? trailer_line(line, at, got)
+                                                    : line.line_end(at);
+        why_ = line.why;
+        if (!end) return why_ ? step::bad : step_;
         if (is_field) line_ = lines_.size();
         lines_.resize(line_);
         if (step_ == step::data_end) return step::size;
@@ -2649,56 +2459,36 @@ private:
         return is_field ? step::trailer : step::end;
     }
 
-    step refuse(const char* reason) {
-        why_ = reason;
-        return step::bad;
-    }
-
-    parsed size_line(line_cursor& line) {
-        const char* const digits = line.at;
-        for (left_ = 0; line.at != line.end && hex_digit(*line.at) >= 0; ++line.at) {
-            if (line.at - digits == 16 || left_ > max_length >> 4)
-                return line.refuse("a huge chunk size");
-            left_ = left_ << 4 | static_cast<unsigned>(hex_digit(*line.at));
+    const char* size_line(line_reader& line, const char* at) {
+        const char* const digits = at;
+        for (left_ = 0; at != line.end && hex_digit(*at) >= 0; ++at) {
+            if (at - digits == 16 || left_ > max_length >> 4) return line.refuse("a huge chunk");
+            left_ = left_ << 4 | static_cast<unsigned>(hex_digit(*at));
         }
-        const char* const extension = line.at;
-        if (extension == digits) return line.refuse("no chunk size");
-        if (!skip_extension(line)) return line.refuse("a bad chunk size or extension");
-        const std::uint64_t spent = view(extension, line.at).size();
-        if (spent > extension_left_) return line.refuse("chunk extensions too long");
-        const parsed got = line.line_end();
-        if (got != parsed::done) return got;
+        const char* const extension = at;
+        at = at == digits ? nullptr : extension_end(at, line.end);
+        const std::uint64_t spent = at ? view(extension, at).size() : UINT64_MAX;
+        if (spent > extension_left_) return line.refuse("a bad chunk size or extension");
+        if (!(at = line.line_end(at))) return nullptr;
         const std::uint64_t saved = extension_left_ - spent + left_; // left_ is below 2^63
         extension_left_ = saved < max_extension_bytes ? unsigned(saved) : max_extension_bytes;
-        return got;
+        return at;
     }
 
     /// RFC 9112 7.1.1: BWS ";" and names, with tokens or quoted strings as values. Up to the CR, or
-    /// to the end of what has come; false where it can't become one.
-    static bool skip_extension(line_cursor& line) {
-        if (line.at != line.end && *line.at == '\r') return true;
-        while (line.at != line.end && is_blank(*line.at)) ++line.at;
-        if (line.at != line.end && *line.at != ';') return false;
+    /// to the end of what has come; null where it can't become one.
+    static const char* extension_end(const char* at, const char* end) {
+        if (at != end && *at == '\r') return at;
+        while (at != end && is_blank(*at)) ++at;
+        if (at != end && *at != ';') return nullptr;
         bool is_quoted = false, is_escaped = false;
-        for (; line.at != line.end; ++line.at) {
-            const char c = *line.at;
-            if (c == '\r' && !is_quoted) return true;
-            const bool is_mark = string_view("=;\" \t").find(c) != string_view::npos;
-            if (is_quoted ? !is(c, value_byte) : !is(c, token_byte) && !is_mark) return false;
-            if (c == '"' && !is_escaped) is_quoted = !is_quoted;
-            is_escaped = is_quoted && !is_escaped && c == '\\';
+        for (; at != end && (*at != '\r' || is_quoted); ++at) {
+            const bool is_mark = string_view("=;\" \t").find(*at) != string_view::npos;
+            if (is_quoted ? !is(*at, value_byte) : !is(*at, token_byte) && !is_mark) return nullptr;
+            if (*at == '"' && !is_escaped) is_quoted = !is_quoted;
+            is_escaped = is_quoted && !is_escaped && *at == '\\';
         }
-        return true;
-    }
-
-    /// RFC 9112 7.1.2: a line like a head's.
-    parsed trailer_line(line_cursor& line) {
-        odd_finder odd(view(line.at, line.end));
-        field got;
-        const parsed answer = line.field_line(odd, got);
-        if (answer == parsed::done && !may_trail(got.name))
-            return line.refuse("a forbidden trailer");
-        return answer;
+        return at;
     }
 
     std::uint64_t left_ = 0;
@@ -2710,15 +2500,17 @@ private:
     step step_ = step::end;
 };
 
-/// The fields of body_decoder::trailers().
-inline bool parse_trailers(string_view raw, headers& out) {
-    line_cursor line(raw);
-    odd_finder odd(raw);
-    while (line.at != line.end) {
-        field got;
-        if (line.field_line(odd, got) != parsed::done || out.add(got.name, got.value)) return false;
-    }
-    return true;
+inline void request_state::split(string_view text) noexcept {
+    target = text;
+    const void* mark = text.empty() ? nullptr : std::memchr(text.data(), '?', text.size());
+    const std::size_t size =
+        mark ? view(text.data(), static_cast<const char*>(mark)).size() : text.size();
+    path = !text.empty() && text[0] == '/' ? text.substr(0, size) : path_of(text);
+    query = mark ? text.substr(size + 1) : string_view();
+}
+inline void request_state::set_target(string_view text) {
+    split(text);
+    if (!is_target(text)) fail(detail::failed(errc::bad_target, "target " + printable(text)));
 }
 
 // [8] SERIALIZER ----------------------------------------------------------------------------------
@@ -2728,80 +2520,51 @@ inline bool parse_trailers(string_view raw, headers& out) {
 /// Bytes on their way out; grows, never shrinks by itself.
 class buffer {
 public:
-    const char* data() const noexcept { return bytes_.get(); }
+    const char* data() const noexcept { return bytes_.begin(); }
     std::size_t size() const noexcept { return size_; }
     std::size_t capacity() const noexcept { return room_; }
-    string_view view() const noexcept { return {bytes_.get(), size_}; }
+    string_view view() const noexcept { return {bytes_.begin(), size_}; }
     void clear() noexcept { size_ = 0; }
     /// Room for `count` more bytes; commit() says how many were written.
     char* room(std::size_t count) {
-        if (room_ - size_ < count) grow(count);
-        return bytes_.get() + size_;
+        if (room_ - size_ < count) {
+            std::size_t wanted = room_ ? room_ * 2 : 4096;
+            while (wanted - size_ < count) wanted *= 2;
+            bytes_.assume(size_);
+            bytes_.reserve(wanted);
+            room_ = wanted;
+        }
+        return bytes_.begin() + size_;
     }
     void commit(std::size_t count) noexcept { size_ += count; }
     void add(string_view text) {
-        if (text.empty()) return;
         if (text.empty()) return; // memcpy takes no nullptr
         std::memcpy(room(text.size()), text.data(), text.size());
         size_ += text.size();
     }
 
 private:
-    void grow(std::size_t count) {
-        std::size_t wanted = room_ ? room_ * 2 : 4096;
-        while (wanted - size_ < count) wanted *= 2;
-        own<char[]> bigger(new char[wanted]);
-        if (size_) std::memcpy(bigger.get(), bytes_.get(), size_);
-        bytes_ = std::move(bigger), room_ = wanted;
-    }
-
-    own<char[]> bytes_;
+    row<char> bytes_;
     std::size_t size_ = 0, room_ = 0;
 };
 
 /// RFC 9110 15; the reason phrase is for people, an empty one is valid.
 inline string_view reason_of(int status) noexcept {
-    switch (status) {
-    case 100: return "Continue";
-    case 101: return "Switching Protocols";
-    case 200: return "OK";
-    case 201: return "Created";
-    case 202: return "Accepted";
-    case 204: return "No Content";
-    case 205: return "Reset Content";
-    case 206: return "Partial Content";
-    case 301: return "Moved Permanently";
-    case 302: return "Found";
-    case 303: return "See Other";
-    case 304: return "Not Modified";
-    case 307: return "Temporary Redirect";
-    case 308: return "Permanent Redirect";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 409: return "Conflict";
-    case 411: return "Length Required";
-    case 412: return "Precondition Failed";
-    case 413: return "Content Too Large";
-    case 414: return "URI Too Long";
-    case 415: return "Unsupported Media Type";
-    case 416: return "Range Not Satisfiable";
-    case 417: return "Expectation Failed";
-    case 422: return "Unprocessable Content";
-    case 426: return "Upgrade Required";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 502: return "Bad Gateway";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 505: return "HTTP Version Not Supported";
-    default: return "";
-    }
+    static constexpr string_view known =
+        "100 Continue|101 Switching Protocols|200 OK|201 Created|202 Accepted|204 No Content|"
+        "205 Reset Content|206 Partial Content|301 Moved Permanently|302 Found|303 See Other|"
+        "304 Not Modified|307 Temporary Redirect|308 Permanent Redirect|400 Bad Request|"
+        "401 Unauthorized|403 Forbidden|404 Not Found|405 Method Not Allowed|408 Request Timeout|"
+        "409 Conflict|410 Gone|411 Length Required|412 Precondition Failed|413 Content Too Large|"
+        "414 URI Too Long|415 Unsupported Media Type|416 Range Not Satisfiable|"
+        "417 Expectation Failed|422 Unprocessable Content|426 Upgrade Required|"
+        "428 Precondition Required|429 Too Many Requests|431 Request Header Fields Too Large|"
+        "500 Internal Server Error|501 Not Implemented|502 Bad Gateway|503 Service Unavailable|"
+        "504 Gateway Timeout|505 HTTP Version Not Supported|";
+    for (string_view rest = known; !rest.empty(); rest.remove_prefix(rest.find('|') + 1))
+        if (status == (rest[0] - '0') * 100 + (rest[1] - '0') * 10 + (rest[2] - '0'))
+            return rest.substr(4, rest.find('|') - 4);
+    return "";
 }
 
 inline char* put(char* at, string_view text) noexcept {
@@ -2847,48 +2610,44 @@ struct body_plan {
     bool sends = false;         // the body itself goes out: not for HEAD, 204, 304
 };
 
-/// Content-Length as somebody's code set it; `absent` without one, npos where it is no number.
+inline bool is_named(const field& f, string_view name) noexcept {
+    return f.name.size() == name.size() && equal_nocase(f.name, name);
+}
+
+/// Content-Length as somebody's code set it; `absent` without one, UINT64_MAX where it is no
+/// number.
 inline std::uint64_t stated_length(const headers& fields, std::uint64_t absent) noexcept {
-    const field* stated = nullptr;
+    bool is_there = false;
     for (const field& f : fields) {
-        if (f.name.size() != 14 || !equal_nocase(f.name, "Content-Length")) continue;
-        if (stated) return UINT64_MAX;
-        stated = &f;
+        if (!is_named(f, "Content-Length")) continue;
+        string_view digits = f.value;
+        auto value = take_number(digits);
+        if (std::exchange(is_there, true) || !value || !digits.empty() || *value > max_length)
+            return UINT64_MAX;
+        absent = *value;
     }
-    if (!stated) return absent;
-    std::uint64_t value = 0;
-    if (stated->value.empty() || stated->value.size() > 18) return UINT64_MAX;
-    for (char c : stated->value) {
-        if (c < '0' || c > '9') return UINT64_MAX;
-        value = value * 10 + static_cast<std::uint64_t>(c - '0');
-    }
-    return value;
+    return absent;
 }
 
 /// The size of a content, where it is known before it is sent.
 inline std::optional<std::uint64_t> known_size(const content& body) noexcept {
-    source* from = access::source_of(body);
-    switch (access::kind_of(body)) {
-    case access::kind::text:
-    case access::kind::view: return access::text(body).size();
-    case access::kind::file: return from->length;
-    case access::kind::pulled: return from->length;
-    case access::kind::reader: return {};
-    }
-    return {};
+    if (is_in_memory(body)) return bytes_of(body).size();
+    return access::of(body).from->length;
 }
 
 /// What would make a message ambiguous, as a literal; nullptr where nothing does.
 inline const char* framing_fault(const headers& fields, std::optional<std::uint64_t> size,
                                  int status) noexcept {
-    if (fields.contains("Transfer-Encoding")) return "Transfer-Encoding is the library's to set";
-    std::uint64_t stated = stated_length(fields, UINT64_MAX - 1);
-    if (stated == UINT64_MAX) return "Content-Length is not one number";
+    constexpr std::uint64_t absent = UINT64_MAX - 1;
     if ((status == 204 || status == 205 || status == 304) && size.value_or(1) > 0)
         return "a body on 204, 205 or 304"; // RFC 9110 15.3.5, 15.3.6, 15.4.5
-    if (status == 204 && stated != UINT64_MAX - 1) return "Content-Length on 204";
-    if (stated == UINT64_MAX - 1 || status == 304) return nullptr;
-    if (size && *size != stated) return "Content-Length disagrees with the body";
+    if (fields.begin() == fields.end()) return nullptr;
+    if (fields.contains("Transfer-Encoding")) return "Transfer-Encoding is the library's to set";
+    const std::uint64_t stated = stated_length(fields, absent);
+    if (stated == UINT64_MAX) return "Content-Length is not one number";
+    if (status == 204 && stated != absent) return "Content-Length on 204";
+    if (stated != absent && status != 304 && size && *size != stated)
+        return "Content-Length disagrees with the body";
     return nullptr;
 }
 
@@ -2897,15 +2656,37 @@ inline body_plan plan_response(const response& res, std::optional<std::uint64_t>
                                bool head_only, int version) noexcept {
     body_plan plan;
     if (res.status() == 204 || res.status() == 304) return plan;
-    if (!size) {
-        std::uint64_t stated = stated_length(access::raw_fields(res), UINT64_MAX);
-        if (stated != UINT64_MAX) size = stated;
-    }
-    plan.how = size ? framing::length : version == 10 ? framing::until_close : framing::chunked;
-    plan.states_length = size.has_value();
-    plan.length = size.value_or(0);
+    const std::uint64_t length = size ? *size : stated_length(access::of(res).fields, UINT64_MAX);
+    plan.states_length = length != UINT64_MAX;
+    plan.length = plan.states_length ? length : 0;
+    plan.how = plan.states_length ? framing::length
+               : version == 10    ? framing::until_close
+                                  : framing::chunked;
     plan.sends = !head_only;
     return plan;
+}
+
+/// A request without a body says so only where its method expects one (RFC 9110 8.6).
+inline body_plan plan_request(const request_state& req) noexcept {
+    body_plan plan;
+    const auto size = known_size(req.sent);
+    const std::uint64_t length = size ? *size : stated_length(req.fields, UINT64_MAX);
+    const bool is_known = length != UINT64_MAX;
+    plan.length = is_known ? length : 0;
+    plan.how = !is_known ? framing::chunked : length > 0 ? framing::length : framing::none;
+    plan.states_length = is_known && (length > 0 || req.method == "POST" || req.method == "PUT" ||
+                                      req.method == "PATCH");
+    plan.sends = plan.how != framing::none;
+    return plan;
+}
+
+inline char* put_field(char* at, string_view name, string_view value) noexcept {
+    return put(put(put(put(at, name), ": "), value), "\r\n");
+}
+inline std::size_t size_of(const headers& fields) noexcept {
+    std::size_t size = 0;
+    for (const field& f : fields) size += f.name.size() + f.value.size() + 4;
+    return size;
 }
 
 /// All of a response before its body. Date is a whole line, made once a second by the loop.
@@ -2915,11 +2696,13 @@ struct head_writer {
     int version;
 
     void write(buffer& out, const response& res, const body_plan& plan) const {
-        std::size_t size = 256 + access::literal_type(res).size();
-        for (const field& f : access::raw_fields(res)) size += f.name.size() + f.value.size() + 4;
-        char* first = out.room(size);
-        char* at = put_status(first, res.status());
-        at = put_fields(at, res);
+        const auto& r = access::of(res);
+        char* const first = out.room(256 + r.type.size() + size_of(r.fields));
+        char* at = put_status(first, r.status);
+        bool is_dated = false;
+        for (const field& f : r.fields) at = put_if_ours(at, f, r.status, is_dated);
+        if (!is_dated) at = put(at, date.size() == 37 ? date.substr(0, 37) : date);
+        if (!r.type.empty()) at = put_field(at, "Content-Type", r.type);
         if (!persistent) at = put(at, "Connection: close\r\n");
         else if (version == 10) at = put(at, "Connection: keep-alive\r\n");
         if (plan.how == framing::chunked) at = put(at, "Transfer-Encoding: chunked\r\n");
@@ -2935,34 +2718,37 @@ private:
         at = put_number(put(at, "HTTP/1.1 "), static_cast<std::uint64_t>(status));
         return put(put(put(at, " "), reason_of(status)), "\r\n");
     }
-    /// Content-Length and Connection are what the plan says, whatever the fields say.
-    char* put_fields(char* at, const response& res) const noexcept {
-        bool dated = false;
-        for (const field& f : access::raw_fields(res)) {
-            if (f.name.size() == 14 && equal_nocase(f.name, "Content-Length")) {
-                if (res.status() != 304) continue;
-            } else if (f.name.size() == 10 && equal_nocase(f.name, "Connection")) {
-                if (!list_has(f.value, "upgrade")) continue; // RFC 9110 7.8: goes with Upgrade
-            } else if (f.name.size() == 4 && equal_nocase(f.name, "Date")) {
-                dated = true;
-            }
-            at = put(put(put(put(at, f.name), ": "), f.value), "\r\n");
-        }
-        if (!dated) at = put(at, date);
-        if (string_view type = access::literal_type(res); !type.empty())
-            at = put(put(put(at, "Content-Type: "), type), "\r\n");
-        return at;
+    /// Content-Length and Connection are what the plan says, whatever the fields say; but a 304 may
+    /// state the length, and Upgrade needs its Connection (RFC 9110 7.8).
+    static char* put_if_ours(char* at, const field& f, int status, bool& is_dated) noexcept {
+        if (status != 304 && is_named(f, "Content-Length")) return at;
+        if (is_named(f, "Connection") && !list_has(f.value, "upgrade")) return at;
+        is_dated |= is_named(f, "Date");
+        return put_field(at, f.name, f.value);
     }
 };
+
+/// The head of a client's request. Host is "localhost" unless the caller set one: a path in it gets
+/// 400s from many servers, and an empty one is refused by nginx. `more` are whole field lines.
+inline void write_request_head(buffer& out, const request_state& req, const body_plan& plan,
+                               string_view more = {}) {
+    char* const first =
+        out.room(128 + req.method.size() + req.target.size() + size_of(req.fields) + more.size());
+    char* at = put(put(put(put(first, req.method), " "), req.target), " HTTP/1.1\r\n");
+    if (!req.fields.contains("Host")) at = put(at, "Host: localhost\r\n");
+    for (const field& f : req.fields)
+        if (!is_named(f, "Content-Length")) at = put_field(at, f.name, f.value);
+    if (plan.how == framing::chunked) at = put(at, "Transfer-Encoding: chunked\r\n");
+    if (plan.states_length) at = put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
+    out.commit(static_cast<std::size_t>(put(put(at, more), "\r\n") - first));
+}
 
 /// The line before a chunk's data (RFC 9112 7.1); its CRLF goes before the next one.
 inline std::size_t put_chunk_size(char* at, std::uint64_t size) noexcept {
     static constexpr char hex[] = "0123456789abcdef";
-    char digits[16];
-    std::size_t count = 0;
-    do digits[count++] = hex[size & 15];
-    while (size >>= 4);
-    for (std::size_t i = 0; i < count; ++i) at[i] = digits[count - 1 - i];
+    std::size_t count = 1;
+    while (count < 16 && size >> 4 * count) ++count;
+    for (std::size_t n = count; n-- > 0; size >>= 4) at[n] = hex[size & 15];
     at[count] = '\r', at[count + 1] = '\n';
     return count + 2;
 }
@@ -2975,193 +2761,106 @@ inline void add_chunk(buffer& out, string_view data) {
 }
 
 inline void add_last_chunk(buffer& out, const headers& trailers) {
-    out.add("0\r\n");
-    for (const field& f : trailers)
-        out.add(f.name), out.add(": "), out.add(f.value), out.add("\r\n");
-    out.add("\r\n");
-}
-
-/// The head of a client's request. Host is "localhost" unless the caller set one: a path in it gets
-/// 400s from many servers, and an empty one is refused by nginx.
-inline void write_request_head(buffer& out, const request_state& req, const body_plan& plan) {
-    out.add(req.method), out.add(" "), out.add(req.target), out.add(" HTTP/1.1\r\n");
-    if (!req.fields.contains("Host")) out.add("Host: localhost\r\n");
-    for (const field& f : req.fields) {
-        if (f.name.size() == 14 && equal_nocase(f.name, "Content-Length")) continue;
-        out.add(f.name), out.add(": "), out.add(f.value), out.add("\r\n");
-    }
-    if (plan.how == framing::chunked) out.add("Transfer-Encoding: chunked\r\n");
-    if (plan.states_length) {
-        char digits[20];
-        out.add("Content-Length: ");
-        out.add({digits, static_cast<std::size_t>(put_number(digits, plan.length) - digits)});
-        out.add("\r\n");
-    }
-    out.add("\r\n");
-}
-
-/// A request without a body says so only where its method expects one (RFC 9110 8.6).
-inline body_plan plan_request(const request_state& req) noexcept {
-    body_plan plan;
-    std::optional<std::uint64_t> size = known_size(req.sent);
-    if (!size) {
-        std::uint64_t stated = stated_length(req.fields, UINT64_MAX);
-        if (stated != UINT64_MAX) size = stated;
-    }
-    bool expects_one = req.method == "POST" || req.method == "PUT" || req.method == "PATCH";
-    plan.how = !size ? framing::chunked : *size ? framing::length : framing::none;
-    plan.length = size.value_or(0);
-    plan.states_length = size && (*size || expects_one);
-    plan.sends = plan.how != framing::none;
-    return plan;
+    char* const first = out.room(5 + size_of(trailers));
+    char* at = put(first, "0\r\n");
+    for (const field& f : trailers) at = put_field(at, f.name, f.value);
+    out.commit(static_cast<std::size_t>(put(at, "\r\n") - first));
 }
 
 // [9] ROUTER --------------------------------------------------------------------------------------
-// A method and a path lead to a route. A tree of segments: literals in a hash table, one {x}, one
-// {x...}. Split first, then decode, so that %2F never makes a segment. Pure; constant once running.
+// A method and a path lead to a route, by one walk through a tree of segments: literals (all in one
+// hash table), {x}, {x...}. Split first, then decode, so that %2F never makes a segment. Why there
+// is no route is asked separately: a hit pays nothing for it. Pure; constant once running.
 
-/// Strings to nodes, by open addressing: FNV-1a, since keys are short and set by the program.
-template <class T> class literal_table {
-public:
-    T* find(string_view text) const noexcept {
-        if (!slots_) return nullptr;
-        for (std::size_t at = hash(text);; ++at) {
-            std::uint32_t found = slots_[at & (size_ - 1)];
-            if (!found) return nullptr;
-            if (entries_[found - 1].text == text) return entries_[found - 1].to.get();
-        }
-    }
-    T& add(string_view text) {
-        if (T* known = find(text)) return *known;
-        entries_.push_back({std::string(text), make_own<T>()});
-        if (entries_.size() * 2 > size_) {
-            size_ = size_ ? size_ * 4 : 8; // a power of two
-            slots_.reset(new std::uint32_t[size_]());
-            for (std::size_t i = 0; i < entries_.size(); ++i) place(i);
-        } else {
-            place(entries_.size() - 1);
-        }
-        return *entries_.back().to;
-    }
-    bool empty() const noexcept { return !slots_; }
+/// Passes over a segment; its hash goes on from that of what stood before it. FNV-1a: segments are
+/// short, and which ones are in the table is up to the program, not to a peer.
+inline std::uint32_t pass_segment(const char*& at, const char* end, std::uint32_t hash) noexcept {
+    for (; at != end && *at != '/'; ++at)
+        hash = (hash ^ static_cast<unsigned char>(*at)) * 16777619;
+    return hash;
+}
 
-private:
+struct route_node : counted {
     struct entry {
-        std::string text;
-        own<T> to;
-    };
-    static std::size_t hash(string_view text) noexcept {
-        std::uint64_t h = 14695981039346656037u;
-        for (char c : text) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211u;
-        return static_cast<std::size_t>(h ^ (h >> 32));
-    }
-    void place(std::size_t index) noexcept {
-        std::size_t at = hash(entries_[index].text);
-        while (slots_[at & (size_ - 1)]) ++at;
-        slots_[at & (size_ - 1)] = static_cast<std::uint32_t>(index + 1);
-    }
-    row<entry> entries_;
-    own<std::uint32_t[]> slots_; // index + 1 into entries_
-    std::size_t size_ = 0;
-};
-
-struct route_node {
-    struct entry {
-        std::string method; // "*": any
+        string_view method; // "*": any
         route* to;
-        row<std::string> names; // of the parameters, from the left
+        row<string_view> names; // of the parameters, from the left
     };
-    literal_table<route_node> literals;
-    own<route_node> param, tail;
+    route_node* parent = nullptr;
+    std::uint32_t hash = 2166136261;
+    std::string text;
+    ref<route_node> next, open[2]; // the same bucket's; {x}, {x...}
     row<entry> entries;
-};
-
-/// Where a request goes; without a route, `status` says why: 404, 405 (with `allow`), 400, 501.
-struct route_match {
-    route* to = nullptr;
-    int status = 404;
-    std::string allow;
 };
 
 class router {
 public:
-    /// Errors: bad_pattern, naming the pattern and what is wrong with it.
+    /// `to` stays where it is. Errors: bad_pattern, naming the pattern and what is wrong with it.
     error add(route& to) {
-        string_view pattern = access::pattern(to);
-        if (pattern.empty() || pattern.front() != '/') return bad(pattern, "starts with no /");
-        if (pattern.find_first_of("?#") != string_view::npos)
-            return bad(pattern, "has a query or fragment, which is no part of a path");
+        const string_view pattern = access::of(to).pattern, method = access::of(to).method;
+        const char* fault = nullptr;
+        if (pattern.empty() || pattern.front() != '/') fault = "starts with no /";
+        else if (pattern.find_first_of("?#") != string_view::npos)
+            fault = "has a query or fragment";
+        else if (!is_decodable(pattern)) fault = "has a % without two hexadecimal digits";
         route_node* at = &root_;
-        row<std::string> names;
-        for (string_view rest = pattern; !rest.empty();) {
+        row<string_view> names;
+        for (string_view rest = pattern; !fault && !rest.empty();) {
             rest.remove_prefix(1);
             string_view segment = rest.substr(0, rest.find('/'));
             rest.remove_prefix(segment.size());
-            const char* fault = descend(at, segment, rest.empty(), names);
-            if (fault) return bad(pattern, fault);
+            fault = descend(at, segment, rest.empty(), names);
         }
         for (const route_node::entry& e : at->entries)
-            if (e.method == access::method(to)) return bad(pattern, "stands twice for one method");
-        at->entries.push_back({access::method(to), &to, std::move(names)});
-        if (at->entries.back().names.empty()) whole_.add(as_sent(pattern)).to = at;
-        if (!list_has(methods_, access::method(to))) note_method(access::method(to));
+            if (!fault && e.method == method) fault = "stands twice for one method";
+        if (fault)
+            return failed(errc::bad_pattern, std::string("route ").append(pattern) + " " + fault);
+        at->entries.push_back({method, &to, std::move(names)});
+        for (string_view served : {method, method == "GET" ? "HEAD" : method})
+            if (served != "*" && !list_has(methods_, served)) list(served, methods_);
         return {};
     }
 
-    /// Fills req.params. The views in it are the target's and the pattern's.
-    route_match match(request_state& req) const {
-        route_match found;
+    /// Fills req.params with views of target and pattern. nullptr: refuse() says why.
+    route* match(request_state& req) const {
         req.params.clear();
-        if (req.target == "*") { // RFC 9110 9.3.7: about the server as a whole
-            found.status = 204, found.allow = methods_;
-            return found;
-        }
-        // A path that is literal throughout beats every other, so it needs no walk.
-        if (const whole* known = whole_.find(req.path); known && arrive(*known->to, req, found))
-            return found.allow.clear(), found;
-        if (!is_decodable(req.path)) return found.status = 400, found;
-        if (walk(root_, req.path, req, found)) return found;
-        if (found.allow.empty()) {
-            found.status = is_known_method(req.method) ? 404 : 501;
-        } else {
-            found.allow += ", OPTIONS";
-            found.status = req.method == "OPTIONS" ? 204 : is_known_method(req.method) ? 405 : 501;
-        }
-        return found;
+        if (req.path.front() != '/') return nullptr; // asterisk-form
+        route* to = branch(root_, req.path.data() + 1, req);
+        if (req.params.empty() || is_decodable(req.path)) return to;
+        return req.params.clear(), nullptr;
     }
 
-    /// What counts as known, so 405 or 404 and not 501 (RFC 9110 9.1): the IANA registry of
-    /// methods, and those beside it that Node's and aiohttp's parser knows.
-    static bool is_known_method(string_view method) noexcept {
+    /// The status where there is no route: 400, 404, 501; 405 and, for OPTIONS, 204 with `allow`.
+    int refuse(request_state& req, std::string& allow) const {
+        if (req.path == "*") return allow = methods_, 204; // RFC 9110 9.3.7: the server as a whole
+        if (!is_decodable(req.path)) return 400;
+        const string_view asked = req.method;
+        for (string_view rest = methods_; !rest.empty();) {
+            req.method = next_element(rest);
+            if (match(req)) list(req.method, allow);
+        }
+        req.method = asked, req.params.clear();
+        if (!allow.empty() && !list_has(allow, "OPTIONS")) list("OPTIONS", allow);
+        if (!is_known_method(asked)) return 501;
+        return allow.empty() ? 404 : asked == "OPTIONS" ? 204 : 405;
+    }
+
+    /// Known: 404 or 405, not 501 (RFC 9110 9.1). IANA's registry, and what Node's parser adds.
+    static bool is_known_method(string_view method) {
         static constexpr string_view names =
             " ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK "
             "M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE NOTIFY "
             "OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH "
             "SOURCE SUBSCRIBE TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UNSUBSCRIBE UPDATE "
             "UPDATEREDIRECTREF VERSION-CONTROL ";
-        for (std::size_t at = names.find(method); at != string_view::npos;
-             at = names.find(method, at + 1)) // PATCH is in ORDERPATCH too
-            if (names[at - 1] == ' ' && names[at + method.size()] == ' ') return true;
-        return false;
+        std::string word(" ");
+        return names.find(word.append(method) += ' ') != string_view::npos;
     }
 
 private:
-    static error bad(string_view pattern, const char* fault) {
-        return failed(errc::bad_pattern, "route " + std::string(pattern) + " " + fault);
+    static void list(string_view method, std::string& in) {
+        in.append(in.empty() ? "" : ", ").append(method);
     }
-
-    /// A literal as clients write it: what may not stand in a target as %XX (RFC 3986 2.1).
-    /// Literals are compared as sent, like aiohttp's: /%65cho is not /echo, for routes and for
-    /// whoever filters paths in front of them.
-    static std::string as_sent(string_view literal) {
-        std::string out;
-        for (char c : literal) {
-            if (is_target({&c, 1})) out += c;
-            else out += percent_encode({&c, 1});
-        }
-        return out;
-    }
-
     static bool is_decodable(string_view path) noexcept {
         for (std::size_t at = path.find('%'); at != string_view::npos; at = path.find('%', at + 1))
             if (at + 2 >= path.size() || hex_digit(path[at + 1]) < 0 || hex_digit(path[at + 2]) < 0)
@@ -3170,108 +2869,85 @@ private:
     }
 
     /// One segment of a pattern: finds or makes its node. Returns what is wrong with it.
-    static const char* descend(route_node*& at, string_view segment, bool last,
-                               row<std::string>& names) {
-        if (segment.find_first_of("{}") == string_view::npos) {
-            at = &at->literals.add(as_sent(segment));
-            return nullptr;
+    const char* descend(route_node*& at, string_view segment, bool last, row<string_view>& names) {
+        const bool is_literal = segment.find_first_of("{}") == string_view::npos;
+        const bool is_tail = segment.size() > 4 && segment.substr(segment.size() - 4) == "...}";
+        if (!is_literal) {
+            if (segment.size() < 3 || segment.front() != '{' || segment.back() != '}')
+                return "has braces that are no whole {segment}";
+            const string_view name = segment.substr(1, segment.size() - (is_tail ? 5 : 2));
+            if (!is_token(name) || name.find('.') != string_view::npos)
+                return "has a parameter without a proper name";
+            for (string_view known : names)
+                if (known == name) return "names a parameter twice";
+            if (is_tail && !last) return "goes on after a {tail...}";
+            names.push_back(name);
         }
-        if (segment.size() < 3 || segment.front() != '{' || segment.back() != '}')
-            return "has braces that are no whole {segment}";
-        string_view name = segment.substr(1, segment.size() - 2);
-        bool is_tail = name.size() >= 3 && name.substr(name.size() - 3) == "...";
-        if (is_tail) name.remove_suffix(3);
-        if (!is_token(name) || name.find('.') != string_view::npos)
-            return "has a parameter without a proper name";
-        for (const std::string& known : names)
-            if (known == name) return "names a parameter twice";
-        if (is_tail && !last) return "goes on after a {tail...}";
-        names.push_back(std::string(name));
-        own<route_node>& next = is_tail ? at->tail : at->param;
-        if (!next) next = make_own<route_node>();
-        at = next.get();
+        // Literals are compared as clients send them, like aiohttp's: /%65cho is not /echo, for
+        // routes and for whoever filters paths in front. What no target may hold is %XX there.
+        std::string sent;
+        for (char c : segment)
+            sent += is(c, target_byte) ? std::string(1, c) : percent_encode({&c, 1});
+        const char* text = sent.data();
+        const std::uint32_t hash = pass_segment(text, text + sent.size(), at->hash);
+        ref<route_node>& to = is_literal ? literal(*at, sent, hash) : at->open[is_tail];
+        if (!to) {
+            to = new route_node;
+            to->parent = at, to->hash = hash, to->text = std::move(sent);
+        }
+        at = to.get();
         return nullptr;
     }
 
-    void note_method(const std::string& method) {
-        if (method == "*") return;
-        if (!methods_.empty()) methods_ += ", ";
-        methods_ += method == "GET" ? "GET, HEAD" : method;
+    /// Where the node of a literal is, or would be.
+    ref<route_node>& literal(const route_node& parent, string_view text, std::uint32_t hash) const {
+        ref<route_node>* at = &buckets_[hash % std::size(buckets_)];
+        while (*at && ((*at)->hash != hash || (*at)->parent != &parent || (*at)->text != text))
+            at = &(*at)->next;
+        return *at;
     }
 
-    /// `rest` is empty at the end of the path, else it starts with '/'. Backtracks: a literal that
-    /// leads nowhere gives way to {x}, that to {x...}; no node is entered twice by one path.
-    static bool walk(const route_node& at, string_view rest, request_state& req,
-                     route_match& found) {
-        if (rest.empty()) return arrive(at, req, found);
-        rest.remove_prefix(1);
-        string_view segment = rest.substr(0, rest.find('/'));
-        string_view after = rest.substr(segment.size());
-        if (const route_node* next = at.literals.find(segment))
-            if (walk(*next, after, req, found)) return true;
-        std::size_t depth = req.params.size();
-        if (at.param && !segment.empty()) {
-            req.params.push_back({{}, segment});
-            if (walk(*at.param, after, req, found)) return true;
-            req.params.shrink(depth);
+    /// A literal that leads nowhere gives way to {x}, that to {x...}; no path enters a node twice.
+    route* branch(const route_node& at, const char* first, request_state& req) const {
+        const char *const end = req.path.data() + req.path.size(), *next = first;
+        auto go_on = [&](const route_node& to) {
+            return next == end ? arrive(to, req) : branch(to, next + 1, req);
+        };
+        const std::uint32_t hash = pass_segment(next, end, at.hash);
+        if (const route_node* to = literal(at, view(first, next), hash).get())
+            if (route* found = go_on(*to)) return found;
+        for (bool is_tail : {false, true}) {
+            if (!at.open[is_tail] || (!is_tail && next == first)) continue; // {x} is not empty
+            if (is_tail) next = end;
+            req.params.push_back({{}, view(first, next)});
+            if (route* found = go_on(*at.open[is_tail])) return found;
+            req.params.shrink(req.params.size() - 1);
         }
-        if (!at.tail) return false;
-        req.params.push_back({{}, rest});
-        if (arrive(*at.tail, req, found)) return true;
-        req.params.shrink(depth);
-        return false;
+        return nullptr;
     }
 
-    /// The path fits: is there a route for the method? Else it is noted for Allow.
-    static bool arrive(const route_node& at, request_state& req, route_match& found) {
-        const route_node::entry *exact = nullptr, *get = nullptr, *any = nullptr;
+    /// The path fits; does a route take the method? HEAD is served by GET (RFC 9110 9.3.2).
+    static route* arrive(const route_node& at, request_state& req) {
+        const route_node::entry* found = nullptr;
+        int rank = 0, fits = 0;
         for (const route_node::entry& e : at.entries) {
-            if (e.method == req.method) exact = &e;
-            else if (e.method == "GET") get = &e;
-            else if (e.method == "*") any = &e;
+            if (e.method == req.method) fits = 3;
+            else fits = e.method == "*" ? 1 : e.method == "GET" && req.method == "HEAD" ? 2 : 0;
+            if (fits > rank) found = &e, rank = fits;
         }
-        if (!exact && req.method == "HEAD") exact = get;
-        if (!exact) exact = any;
-        if (!exact) {
-            for (const route_node::entry& e : at.entries) note_allowed(e.method, found.allow);
-            return false;
-        }
-        found.to = exact->to;
-        for (std::size_t i = 0; i < exact->names.size(); ++i) req.params[i].name = exact->names[i];
-        return true;
+        if (!found) return nullptr;
+        for (std::size_t i = 0; i < found->names.size(); ++i) req.params[i].name = found->names[i];
+        return found->to;
     }
 
-    static void note_allowed(const std::string& method, std::string& allow) {
-        for (string_view name : {string_view(method), string_view(method == "GET" ? "HEAD" : "")}) {
-            if (name.empty() || list_has(allow, name)) continue;
-            if (!allow.empty()) allow += ", ";
-            allow += name;
-        }
-    }
-
-    struct whole {
-        const route_node* to = nullptr;
-    };
     route_node root_;
-    literal_table<whole> whole_; // patterns without parameters
+    mutable ref<route_node> buckets_[1024]; // of literals; chains of one among a thousand
     std::string methods_;
 };
 
 // Descriptors that ride on a message: a body as one sealed memfd (`Body-Fd: length=N`, with
 // Content-Length: 0), then those that `Fds` names, in its order. The count must be exact. The
 // README has the wire format.
-
-/// "length=N" of a Body-Fd field.
-inline std::optional<std::uint64_t> body_fd_length(string_view value) noexcept {
-    static constexpr string_view key = "length=";
-    if (value.substr(0, key.size()) != key || value.size() == key.size()) return {};
-    std::uint64_t length = 0;
-    for (char c : value.substr(key.size())) {
-        if (!is_digit(c) || length > max_length / 10 - 1) return {};
-        length = length * 10 + static_cast<std::uint64_t>(c - '0');
-    }
-    return length;
-}
 
 /// Maps what a peer passed, if it can neither shrink nor change under us: a truncated file would be
 /// a SIGBUS, and a memfd sealed with FUTURE_WRITE stays writable by its sender (fcntl(2)).
@@ -3287,43 +2963,49 @@ inline result<sealed_memory> map_received(unique_fd fd, std::uint64_t length) {
 
 /// What a message announces against what came with it.
 struct fd_claim {
-    const headers& fields;
     std::uint64_t max_body_bytes;
     std::size_t max_count;
     sealed_memory body{};
     bool has_body = false;
     row<named_fd> named{};
 
-    static bool announces(const headers& fields) noexcept {
-        for (const field& f : fields)
-            if ((f.name.size() == 3 && equal_nocase(f.name, "Fds")) ||
-                (f.name.size() == 7 && equal_nocase(f.name, "Body-Fd")))
-                return true;
-        return false;
+    static std::size_t announced(const headers& fields) noexcept {
+        std::size_t count = 0;
+        for (const field& f : fields) {
+            if (is_named(f, "Body-Fd")) ++count;
+            if (!is_named(f, "Fds")) continue;
+            for (string_view rest = f.value; !rest.empty(); ++count) next_element(rest);
+        }
+        return count;
     }
 
     /// Takes all of `came`. Errors: bad_descriptor, too_large; then everything is closed.
-    error take(std::vector<unique_fd> came) {
-        string_view names = fields.get("Fds");
-        for (string_view rest = names; !rest.empty();) {
+    error take(const headers& fields, std::vector<unique_fd> came) {
+        for (string_view rest = fields.get("Fds"); !rest.empty();) {
             string_view name = next_element(rest);
-            for (const named_fd& known : named)
-                if (known.name == name) name = {};
-            if (!is_token(name)) return failed(errc::bad_descriptor, "Fds: a bad name");
+            if (!is_token(name) || find_fd(named, name))
+                return failed(errc::bad_descriptor, "Fds: a bad name");
             named.push_back({std::string(name), unique_fd()});
         }
         has_body = fields.contains("Body-Fd");
-        if (came.size() != named.size() + has_body || named.size() > max_count)
+        if (came.size() != named.size() + has_body || announced(fields) != came.size() ||
+            named.size() > max_count)
             return failed(errc::bad_descriptor, "descriptors: not as many as announced or allowed");
         for (std::size_t i = 0; i < named.size(); ++i) named[i].fd = std::move(came[i + has_body]);
-        if (!has_body) return {};
-        std::optional<std::uint64_t> length = body_fd_length(fields.get("Body-Fd"));
-        if (!length) return failed(errc::bad_descriptor, "Body-Fd: no length");
+        return has_body ? take_body(fields.get("Body-Fd"), std::move(came[0])) : error();
+    }
+
+private:
+    error take_body(string_view value, unique_fd came) {
+        if (value.substr(0, 7) != "length=")
+            return failed(errc::bad_descriptor, "Body-Fd: no length");
+        value.remove_prefix(7);
+        auto length = take_number(value);
+        if (!length || !value.empty()) return failed(errc::bad_descriptor, "Body-Fd: no length");
         if (*length > max_body_bytes) return failed(errc::too_large, "Body-Fd");
-        result<sealed_memory> mapped = map_received(std::move(came[0]), *length);
+        result<sealed_memory> mapped = map_received(std::move(came), *length);
         if (!mapped) return mapped.error();
-        body = *std::move(mapped);
-        return {};
+        return body = *std::move(mapped), error();
     }
 };
 
@@ -3344,18 +3026,18 @@ inline std::string fd_names(const row<named_fd>& fds) {
 // order.
 
 /// How other threads reach a loop. Outlives it, so that posting is always harmless.
-struct mailbox : std::enable_shared_from_this<mailbox> {
+struct mailbox : counted {
     void* at = nullptr;       // the loop; for tasks that run on it
     const void* of = nullptr; // its server
     mutex guard;
-    row<std::shared_ptr<flow>> restless; // exchanges that have something for the loop
+    row<ref<flow>> restless; // exchanges that have something for the loop
     row<callback<void()>> tasks;
     unique_fd wake;                // eventfd, in the loop's epoll
     std::atomic<bool> full{false}; // so that a loop at work needs no lock to see that nothing came
     bool open = true;
 
-    bool post(std::shared_ptr<flow> from, callback<void()> task);
-    void take(row<std::shared_ptr<flow>>& flows, row<callback<void()>>& work) {
+    bool post(ref<flow> from, callback<void()> task);
+    void take(row<ref<flow>>& flows, row<callback<void()>>& work) {
         hold lock(guard);
         flows.swap(restless), work.swap(tasks);
         full.store(false, std::memory_order_release);
@@ -3368,113 +3050,99 @@ inline mailbox*& this_loop() noexcept {
     return current;
 }
 
-/// The wake-up is written once however much is posted, and not at all from the loop itself, which
-/// looks before it sleeps. False: the loop has ended.
-inline bool mailbox::post(std::shared_ptr<flow> from, callback<void()> task) {
-    hold lock(guard);
-    if (!open) return false;
-    if (from) restless.push_back(std::move(from));
-    if (task) tasks.push_back(std::move(task));
-    if (!full.exchange(true) && this_loop() != this) ring(wake.get());
-    return true;
-}
-
-/// What on_exchange will want to know of a request; an exchange that is answered later owns it.
-struct about {
-    string_view method, target;
+/// What on_exchange will want to know of a request that is answered later.
+struct about : counted {
+    std::string method, target;
     std::uint64_t bytes_in = 0;
     std::int64_t started = 0; // us
 };
 
 /// An exchange that isn't over when its handler returns. User code of any thread writes into it and
-/// posts it; its loop takes from it. Everything but what says otherwise is guarded.
-struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
+/// posts it; its loop takes from it. What isn't marked as the loop's is guarded; callbacks leave
+/// the flow while they run, and are destroyed without the guard: captures may own the flow's ends.
+struct flow final : stream_base {
     enum class mode : unsigned char { none, whole, streamed, raw };
     static constexpr std::size_t max_arrived = 256 << 10; // then the sender is stopped
 
-    const std::shared_ptr<mailbox> home;
-    std::uint64_t id; // of the connection; loop only
+    const ref<mailbox> home;
+    std::uint64_t id; // of the connection; the loop's
     const std::size_t max_queued;
     mutex guard;
     condition changed;
-    request req = access::make_request(); // loop and handler only
-    about log;                            // views into log_text
-    std::string log_text;
-    std::uint64_t bytes_out = 0; // loop only
+    request req = access::make_request(); // the loop's and the handler's
+    ref<about> log;                       // the loop's, where somebody listens
+    std::uint64_t bytes_out = 0;          // the loop's
     int status = 0;
-    std::string offered; // protocols that the client would switch to
     int fd = -1;         // the connection's, while it is there
+    std::string offered; // protocols that the client would switch to
 
     // out
-    mode how = mode::none;
     std::optional<response> answer;
     std::string queued;                     // not framed yet
     std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
     headers trailers_out;
-    bool open = true, full = false, ended = false, is_cut = false, posted = false;
     callback<void()> drained, closed;
     callback<void(upgraded)> take_over;
     milliseconds heartbeat{0};
-    bool is_events = false;
+    mode how = mode::none;
+    bool open = true, full = false, ended = false, is_cut = false, posted = false,
+         is_events = false, end_sent = false;
 
     // in
     std::string arrived;
     headers trailers_in;
     error why_in;
-    bool in_whole = false, in_done = false, paused = false, wanted = false, reader_dropped = false,
-         released = false;
     callback<void(string_view)> on_piece;
     callback<void(const error&)> on_done;
+    bool in_done = false, paused = false, wanted = false, reader_dropped = false, released = false;
 
     // the client's role: the head, or the failure, is told once
     callback<void(result<response>)> on_head;
     std::size_t max_head_bytes = 0;
     std::int64_t progress = 0; // ms, of the last bytes
     unsigned interims = 0;
-    bool may_upgrade = false, heard = false, reused = false, end_sent = false;
+    bool may_upgrade = false, heard = false, reused = false;
     bool used_up = false; // the request's body can't be sent again
 
-    flow(std::shared_ptr<mailbox> loop, std::uint64_t connection, std::size_t limit)
+    flow(ref<mailbox> loop, std::uint64_t connection, std::size_t limit)
         : home(std::move(loop)), id(connection), max_queued(limit) {}
-
-    /// A body that is passed on, and whose sender has sent nothing for now.
-    bool is_silent_upload() {
-        hold lock(guard);
-        return open && how == mode::streamed && !ended && queued.empty();
-    }
 
     /// With the guard held.
     void post() {
-        if (std::exchange(posted, true)) return;
-        if (!home->post(shared_from_this(), {})) open = false;
+        if (!std::exchange(posted, true) && !home->post(this, {})) open = false;
+    }
+    /// With the guard held. Never look whole: a hole, an end too early, a writer that was dropped.
+    void cut_off() {
+        is_cut = true, open = false;
+        post();
+    }
+    written state() const noexcept {
+        return !open ? written::closed : full ? written::full : written::ok;
     }
 
     bool send(response res, mode kind) {
         hold lock(guard);
         if (!open || how != mode::none) return false;
         how = kind;
-        if (kind == mode::streamed) {
-            std::uint64_t stated = stated_length(access::raw_fields(res), UINT64_MAX);
-            if (stated != UINT64_MAX) may_write = stated;
-        }
+        if (kind == mode::streamed) limit_to_length_of(access::of(res).fields);
         answer.emplace(std::move(res));
         post();
         return open;
+    }
+    void limit_to_length_of(const headers& fields) noexcept {
+        const std::uint64_t stated = stated_length(fields, UINT64_MAX);
+        if (stated != UINT64_MAX) may_write = stated;
     }
 
     written write(string_view bytes) override {
         hold lock(guard);
         if (!open || ended) return written::closed;
-        if (full || (may_write && bytes.size() > *may_write)) {
-            is_cut = true, open = false; // a hole, or more than was announced: never look whole
-            post();
-            return written::closed;
-        }
+        if (full || (may_write && bytes.size() > *may_write)) return cut_off(), written::closed;
         if (may_write) *may_write -= bytes.size();
         queued.append(bytes);
         full = queued.size() > max_queued;
         if (!bytes.empty()) post();
-        return !open ? written::closed : full ? written::full : written::ok;
+        return state();
     }
     written wait(milliseconds timeout) override {
         if (this_loop()) return written::closed;
@@ -3482,22 +3150,12 @@ struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
         hold lock(guard);
         while (open && full && changed.wait(guard, until)) {
         }
-        return !open ? written::closed : full ? written::full : written::ok;
-    }
-    void on_drain(callback<void()> act) override {
-        hold lock(guard);
-        std::swap(drained, act);
-        post();
-    }
-    void on_close(callback<void()> act) override {
-        hold lock(guard);
-        std::swap(closed, act);
-        post(); // it may be closed already
+        return state();
     }
     bool end(headers trailers) override {
         hold lock(guard);
         if (!open || ended) return false;
-        if (may_write && *may_write) return is_cut = true, open = false, post(), false;
+        if (may_write && *may_write) return cut_off(), false;
         trailers_out = std::move(trailers);
         ended = true;
         post();
@@ -3505,13 +3163,18 @@ struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
     }
     void cut() override {
         hold lock(guard);
-        if (!open || ended) return;
-        is_cut = true, open = false;
-        post();
+        if (open && !ended) cut_off();
     }
     bool is_open() override {
         hold lock(guard);
         return open;
+    }
+    void on_drain(callback<void()> act) override { install(drained, act); }
+    void on_close(callback<void()> act) override { install(closed, act); }
+    void install(callback<void()>& slot, callback<void()>& act) {
+        hold lock(guard);
+        std::swap(slot, act);
+        post(); // it may be drained, or closed, already
     }
 
     void on_data(callback<void(string_view)> piece, callback<void(const error&)> done) override {
@@ -3531,7 +3194,7 @@ struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
         hold lock(guard);
         if (!std::exchange(wanted, true)) post();
         while (arrived.empty() && !in_done) changed.wait(guard, deadline());
-        if (arrived.empty() && !in_whole) return why_in;
+        if (arrived.empty() && why_in) return why_in;
         std::size_t count = arrived.size() < room ? arrived.size() : room;
         std::memcpy(into, arrived.data(), count);
         arrived.erase(0, count);
@@ -3539,7 +3202,7 @@ struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
         return count;
     }
     void drop_reader() override {
-        callback<void(string_view)> piece; // destroyed without the guard
+        callback<void(string_view)> piece;
         callback<void(const error&)> done;
         hold lock(guard);
         reader_dropped = true;
@@ -3548,47 +3211,66 @@ struct flow final : inflow, outflow, std::enable_shared_from_this<flow> {
     }
     raw_stream release() override {
         hold lock(guard);
-        raw_stream out;
-        if (!open || fd < 0) return out;
-        out.fd = unique_fd(duplicate(fd));
-        out.already_read = std::move(arrived);
+        if (!open || fd < 0) return {unique_fd(), {}};
+        raw_stream out{unique_fd(duplicate(fd)), std::move(arrived)};
         released = true, open = false;
         post();
         return out;
     }
+
+    /// The loop's: the peer's bytes have ended, whole or not. The first end counts.
+    void end_in(error why) {
+        hold lock(guard);
+        if (std::exchange(in_done, true)) return;
+        why_in = std::move(why);
+        changed.notify_all();
+        post();
+    }
 };
 
+/// The wake-up is written once however much is posted, and not at all from the loop itself, which
+/// looks before it sleeps. False: the loop has ended.
+inline bool mailbox::post(ref<flow> from, callback<void()> task) {
+    hold lock(guard);
+    if (!open) return false;
+    if (from) restless.push_back(std::move(from));
+    if (task) tasks.push_back(std::move(task));
+    if (!full.exchange(true) && this_loop() != this) ring(wake.get());
+    return true;
+}
+
 /// Where a client's connections of one loop come from and go back to.
-struct call_pool {
-    virtual ~call_pool() = default;
-    virtual void freed(std::uint64_t id) = 0;                    // kept for the next call
-    virtual void lost(std::uint64_t id) = 0;                     // closed
-    virtual bool retries(const std::shared_ptr<flow>& call) = 0; // sends it again elsewhere
-    virtual void shut() = 0;                                     // the loop ends
+struct call_pool : counted {
+    virtual void freed(std::uint64_t id) = 0;        // kept for the next call
+    virtual void lost(std::uint64_t id) = 0;         // closed
+    virtual bool retries(const ref<flow>& call) = 0; // sends it again elsewhere
+    virtual void shut() = 0;                         // the loop ends
 };
 
 /// What a connection needs for longer than one turn of its loop.
-struct box {
+struct box : counted {
     std::string in;  // not parsed yet: half a head, or requests behind the one at work
     std::string out; // waits for room in the socket
     content tail;    // a large body that follows `out`, from tail_at
     std::uint64_t tail_at = 0, tail_size = 0;
     framing tail_how = framing::none;
     bool has_tail = false, tail_ended = false;
-    std::vector<unique_fd> fds;    // ride on the first byte of `tail`
+    std::vector<unique_fd> fds;    // to pass on,
+    std::size_t fds_at = 0;        // with this byte of `out` or of the batch
     std::vector<unique_fd> fds_in; // came with the head that begins `in`
     body_decoder decoder;
     request req = access::make_request(); // whose body is being collected
     route* to = nullptr;
-    std::shared_ptr<flow> at_work;
-    std::shared_ptr<call_pool> pool; // the client's role
-    body_plan plan;                  // of at_work's answer
-    std::size_t counted = 0;         // in site::buffered
-    int unread = 0;                  // by the peer, when that was looked at last
-    std::int64_t started = 0;        // us, of req
+    ref<flow> at_work;
+    ref<call_pool> pool;      // the client's role
+    body_plan plan;           // of at_work's answer
+    std::size_t counted = 0;  // in site::buffered
+    int unread = 0;           // by the peer, when that was looked at last
+    std::int64_t started = 0; // us, of req
 
+    bool has_output() const noexcept { return has_tail || !fds.empty(); }
     bool is_empty() const noexcept {
-        return in.empty() && out.empty() && !has_tail && !at_work && !pool;
+        return in.empty() && out.empty() && !has_output() && !at_work && !pool && !counted;
     }
 };
 
@@ -3605,14 +3287,15 @@ enum class phase : unsigned char {
 
 enum class timer : unsigned char { none, head, body, write, idle, count };
 
-/// A connection: 72 bytes, all that it owns while it idles.
+/// A connection: 64 bytes, all that it owns while it idles.
 struct conn {
-    own<box> more;
-    std::shared_ptr<card> who;        // made at first use
+    ref<box> more;
+    ref<card> who;                    // made at first use
     std::int64_t due = 0;             // of `clock`, in ms
     std::uint32_t prev = 0, next = 0; // in the list of that timer
     int fd = -1;
     std::uint32_t generation = 0;
+    uid_t uid = 0; // where connections per user are counted
     std::uint16_t door = 0;
     phase at = phase::head;
     timer clock = timer::none;
@@ -3636,10 +3319,41 @@ struct conn {
     unsigned char wants_fds; // Accept-Fds of it
 
     box& kept() {
-        if (!more) more = make_own<box>();
+        if (!more) more = new box;
         return *more;
     }
-    bool has_output() const noexcept { return blocked || (more && more->has_tail); }
+    flow* work() const noexcept { return more ? more->at_work.get() : nullptr; }
+    bool has_output() const noexcept { return blocked || (more && more->has_output()); }
+    bool is_unused() const noexcept { return at == phase::head && (!more || more->in.empty()); }
+
+    bool wants_body() const noexcept {
+        flow* f = work();
+        if (!f) return false;
+        hold lock(f->guard);
+        return f->wanted && !f->paused && f->arrived.size() < flow::max_arrived;
+    }
+    /// Whether bytes of the peer could be used now. What can't be stays in the socket, so that its
+    /// buffer stops the sender.
+    bool wants_bytes() const noexcept {
+        switch (at) {
+        case phase::head: return !ends && !has_output();
+        case phase::waiting: return false;
+        case phase::stream:
+        case phase::raw: return wants_body();
+        default: return !ends;
+        }
+    }
+    /// Which deadline it is under now.
+    timer due_timer() const noexcept {
+        if (has_output()) return timer::write;
+        switch (at) {
+        case phase::head: return is_unused() ? timer::idle : timer::head;
+        case phase::body:
+        case phase::discard: return timer::body;
+        case phase::stream: return !calls && wants_body() ? timer::body : timer::none;
+        default: return timer::none;
+        }
+    }
 };
 
 /// What a loop lends to the connection it serves. Nothing in it outlives the turn.
@@ -3653,13 +3367,15 @@ struct desk {
     std::vector<unique_fd> fds;         // came with the last byte of `in`,
     const char* fds_from = nullptr;     // in a read that began here
     std::int64_t now = 0;               // ms, monotonic
+    std::int64_t started = 0;           // us, of req, where somebody wants to know
+    std::uint64_t bytes_in = 0;         // of its body
     char date[40] = {};                 // "Date: ...\r\n"
     std::int64_t (*micros)() = nullptr; // for those who log times; not called for others
     std::uint64_t requests = 0, refused = 0;
 };
 
 /// A listener's policy and name.
-struct door {
+struct door : counted {
     listener at;
     std::optional<peer_rule> allow;
     std::string name;
@@ -3674,7 +3390,7 @@ struct hook {
 };
 
 /// What all connections of a server share. Constant while it runs, but for the counters.
-struct site {
+struct site : counted {
     server_options options;
     head_limits limits{};
     router routes;
@@ -3683,8 +3399,8 @@ struct site {
     bool fds_blocked = false; // by the kernel, for all listeners
     callback<void(const uds_http::exchange&)> on_exchange;
     callback<void(string_view)> on_log;
-    row<own<door>> doors;
-    callback<bool(std::shared_ptr<flow>, route&)> to_worker;
+    row<ref<door>> doors;
+    callback<bool(ref<flow>, route&)> to_worker;
     std::atomic<std::size_t> buffered{0};
     std::atomic<int> stops{0};
 
@@ -3699,20 +3415,21 @@ struct site {
         log(line.append(" uid=").append(std::to_string(who.uid)));
     }
     void log(string_view line) {
-        if (on_log) guarded([&] { on_log(line); }, [](const char*) {});
+        if (!on_log) return;
+        UDS_HTTP_TRY { on_log(line); }
+        UDS_HTTP_CATCH {}
+    }
+    void log_thrown(const char* by) {
+        if (on_log) log(std::string(by) + ": " + thrown());
     }
 };
 
 /// A response of ours, worded as aiohttp words them.
 inline response plain_status(int status, string_view why = {}) {
-    char number[4];
-    std::string text(number, put_number(number, static_cast<std::uint64_t>(status)));
-    text.append(": ").append(reason_of(status));
-    if (!why.empty()) text.append(" (").append(why).append(")");
-    response res(status);
-    access::owned_text(access::body(res)) = std::move(text);
-    access::set_type(res, "text/plain; charset=utf-8");
-    return res;
+    std::string line = number_text(static_cast<std::uint64_t>(status));
+    line.append(": ").append(reason_of(status));
+    if (!why.empty()) line.append(" (").append(why).append(")");
+    return text(std::move(line)).status(status);
 }
 
 /// Arguments of a handler, whatever its shape.
@@ -3726,23 +3443,23 @@ struct call {
 /// Runs a handler that returns its answer, into `out`; 500 where it throws.
 inline void run_plain(site& s, route& to, request& req, std::optional<response>& out) {
     call arguments{req, &out, nullptr, nullptr};
-    guarded([&] { access::run(access::handler_of(to))(arguments); },
-            [&](const char* what) {
-                s.log(access::pattern(to) + ": handler threw: " + what, req.peer());
-                out.reset();
-            });
+    UDS_HTTP_TRY { access::of(access::of(to).run).run(arguments); }
+    UDS_HTTP_CATCH {
+        s.log(access::of(to).pattern + ": handler threw: " + thrown(), req.peer());
+        out.reset();
+    }
     if (!out) out.emplace(plain_status(500));
 }
 
-/// The server's side of one connection, for as long as one call: takes bytes, runs handlers, leaves
-/// the answers in desk::out and box::tail.
+/// One connection, for as long as one call: takes bytes, runs handlers, leaves the answers in
+/// desk::out and box::tail. In the client's role: takes a call, leaves its request there.
 class dialog {
 public:
     static constexpr std::size_t max_inline_body = 16 << 10;     // larger ones leave without a copy
     static constexpr std::size_t max_batch_bytes = 256 << 10;    // of answers, before they are sent
     static constexpr std::size_t max_discarded_bytes = 64 << 10; // of a refused request's body
 
-    dialog(site& s, desk& d, conn& c, std::uint64_t id, const std::shared_ptr<mailbox>& home)
+    dialog(site& s, desk& d, conn& c, std::uint64_t id, const ref<mailbox>& home) noexcept
         : s_(s), d_(d), c_(c), id_(id), home_(home) {}
 
     /// Answers every complete request in `in`; what remains is kept. True: there is more to do once
@@ -3750,82 +3467,37 @@ public:
     bool take(string_view in) {
         d_.in = in;
         bool goes_on = true;
-        while (goes_on && !c_.ends && d_.out.size() < max_batch_bytes) goes_on = step();
-        bool again = goes_on && !c_.ends;
+        while (goes_on && !c_.ends && d_.out.size() < max_batch_bytes)
+            goes_on = c_.at == phase::head ? step_head() : step();
+        const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {};
-        keep_rest();
-        return again || (c_.more && c_.more->has_tail && !d_.in.empty());
-    }
-
-    /// Which deadline the connection is under now.
-    timer due_timer() const noexcept {
-        if (c_.has_output()) return timer::write;
-        switch (c_.at) {
-        case phase::head: return c_.more && !c_.more->in.empty() ? timer::head : timer::idle;
-        case phase::body:
-        case phase::discard: return timer::body;
-        case phase::stream: return !c_.calls && wants_body() ? timer::body : timer::none;
-        default: return timer::none;
-        }
+        if (!d_.fds.empty() && !keep_fds()) refuse(400, "descriptors that no message asked for");
+        if (!c_.more && d_.in.empty()) return again;
+        c_.kept().in.assign(d_.in.data(), d_.in.size());
+        if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
+        return again || (c_.more && c_.more->has_output() && !d_.in.empty());
     }
 
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     void time_out(timer which) {
-        recall();
-        if (which == timer::head || (which == timer::body && c_.at == phase::body))
-            refuse(408, which == timer::head ? "head too slow" : "body too slow");
+        if (which == timer::head) refuse(408, "head too slow");
+        else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
         else if (which == timer::body && c_.at == phase::stream) time_out_stream();
         c_.ends = true;
-    }
-
-    /// The client's role: sends a request, whose answer settles `f`.
-    void ask(const std::shared_ptr<flow>& f) {
-        request_state& r = access::state(f->req);
-        box& b = c_.kept();
-        b.plan = plan_request(r), b.at_work = f;
-        c_.at = phase::reply, c_.head_only = r.method == "HEAD", c_.persistent = true;
-        f->fd = c_.fd; // for release()
-        write_request_head(d_.out, r, b.plan);
-        if (!b.plan.sends) return;
-        string_view text = access::text(r.sent);
-        if (access::kind_of(r.sent) == access::kind::reader) {
-            f->how = flow::mode::streamed, f->used_up = true;
-            if (b.plan.how == framing::length) f->may_write = b.plan.length;
-            body_reader from = std::move(access::source_of(r.sent)->reader);
-            return relay(std::move(from), access::make_stream<body_writer>(f));
-        }
-        if (!text.empty() && text.size() <= max_inline_body) return d_.out.add(text);
-        f->used_up = true;
-        b.tail_size = known_size(r.sent).value_or(UINT64_MAX);
-        b.tail = std::move(r.sent), b.tail_at = 0, b.tail_how = b.plan.how;
-        b.has_tail = true, b.tail_ended = false;
-    }
-
-    /// Ends a call, and its connection, with an error.
-    void fail_call(error why) {
-        flow& f = *c_.more->at_work;
-        c_.gone = c_.ends = true;
-        hold lock(f.guard);
-        if (f.in_done) return;
-        f.why_in = std::move(why), f.in_done = true;
-        f.arrived.clear();
     }
 
     /// The peer will send no more. True: close now.
     bool at_eof() {
         c_.peer_done = true;
         switch (c_.at) {
-        case phase::kept: return true;
         case phase::reply: fail_call(failed(errc::cut_off, "response")); return false;
-        case phase::head: // a head cut short gets no answer: there is no request
-        case phase::body:
-        case phase::discard: return true;
         case phase::stream:
-            if (c_.more->decoder.ends_at_eof()) finish_body(*c_.more->at_work);
-            else fail_body(failed(errc::cut_off, c_.calls ? "response body" : "request body"));
+            if (c_.more->decoder.ends_at_eof()) finish_body({});
+            else finish_body(failed(errc::cut_off, c_.calls ? "response body" : "request body"));
             return false;
-        case phase::raw: end_raw_input(); return false;
-        default: return false; // half-closed, and waits for its answer
+        case phase::raw: c_.more->at_work->end_in({}); return false;
+        case phase::waiting: return false; // half-closed, and waits for its answer
+        default: return true;              // a head cut short gets no answer: there is no request
         }
     }
 
@@ -3833,35 +3505,19 @@ public:
     /// the caller; c_ stays valid, since nothing that a callback can call closes a connection.
     void settle(flow& f) {
         push_out(f);
-        if (c_.more && c_.more->at_work.get() == &f) hand_in(f);
+        if (c_.work() == &f) hand_in(f);
         tell_drained(f);
-        if (c_.calls && c_.more->at_work.get() == &f) end_call(f);
-    }
-
-    /// Whether bytes of the peer could be used now. What can't be stays in the socket, so that its
-    /// buffer stops the sender.
-    bool wants_bytes() const noexcept {
-        switch (c_.at) {
-        case phase::head: return !c_.ends && !c_.has_output();
-        case phase::kept:
-        case phase::reply:
-        case phase::body:
-        case phase::discard: return !c_.ends;
-        case phase::stream:
-        case phase::raw: return wants_body();
-        default: return false;
-        }
+        if (c_.calls && c_.work() == &f) end_call(f);
     }
 
     /// The connection ends under its exchange.
-    void tell_cut(const error& why) {
-        if (c_.more && c_.more->at_work) tell(0, c_.more->at_work->bytes_out, why);
+    void tell_cut() {
+        if (c_.work()) tell(0, c_.work()->bytes_out, failed(errc::cut_off, "connection"));
     }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
     static void abandon(site& s, flow& f, error why) {
-        callback<void()> closed,
-            drained; // destroyed without the guard: captures may own `f`'s ends
+        callback<void()> closed, drained;
         callback<void(string_view)> piece;
         callback<void(const error&)> done;
         callback<void(upgraded)> take;
@@ -3872,85 +3528,65 @@ public:
             f.fd = -1, f.open = false;
             tells_done = !f.in_done || f.on_done;
             if (!f.in_done || (f.on_piece && !f.arrived.empty())) // pieces lost: not whole
-                f.why_in = why, f.in_done = true, f.in_whole = false, f.arrived.clear();
-            why = f.why_in;
-            closed = std::move(f.closed), done = std::move(f.on_done), head = std::move(f.on_head);
-            piece = std::move(f.on_piece), drained = std::move(f.drained),
-            take = std::move(f.take_over);
+                f.why_in = why, f.in_done = true, f.arrived.clear();
+            why = f.why_in ? f.why_in : why;
+            std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
+            std::swap(piece, f.on_piece), std::swap(drained, f.drained);
+            std::swap(take, f.take_over);
             f.changed.notify_all();
         }
-        auto log = [&s](const char* what) { s.log(std::string("callback: ") + what); };
-        if (head) guarded([&] { head(why); }, log);
-        if (done && tells_done) guarded([&] { done(why); }, log);
-        if (closed) guarded([&] { closed(); }, log);
-    }
-
-    /// The whole answer: a small body into the batch, a large one as the tail that follows it.
-    void answer(response&& res) {
-        content& body = access::body(res);
-        if (access::kind_of(body) == access::kind::reader) return answer_passed(std::move(res));
-        run_after(res);
-        if (passes_fds(res)) return answer_with_fds(res);
-        check(res, known_size(body));
-        body_plan plan = plan_response(res, known_size(body), c_.head_only, version());
-        if (plan.how == framing::until_close) c_.persistent = false;
-        if (!c_.persistent) c_.ends = true;
-        write_head(res, plan);
-        tell(res.status(), plan.sends ? plan.length : 0, error());
-        if (!plan.sends) return;
-        string_view text = access::text(body);
-        bool in_memory = access::kind_of(body) == access::kind::text ||
-                         access::kind_of(body) == access::kind::view;
-        if (in_memory && text.size() <= max_inline_body) return d_.out.add(text);
-        box& b = c_.kept();
-        b.tail_size = known_size(body).value_or(UINT64_MAX);
-        b.tail = std::move(body), b.tail_at = 0, b.tail_how = plan.how, b.has_tail = true,
-        b.tail_ended = false;
-    }
-
-    /// A body in sealed memory goes as itself to who asked for that, as bytes to all others.
-    bool passes_fds(response& res) const noexcept {
-        source* from = access::source_of(access::body(res));
-        return !access::fds(res).empty() ||
-               (c_.wants_body_fd && !c_.head_only && from && access::map(from->memory));
-    }
-
-    /// The descriptors ride on the first byte of the head, which therefore leaves in a message of
-    /// its own. Content-Length: 0 keeps the framing right for who knows nothing of Body-Fd.
-    void answer_with_fds(response& res) {
-        box& b = c_.kept();
-        b.fds.clear();
-        row<named_fd> named = std::move(access::fds(res));
-        content& body = access::body(res);
-        source* from = access::source_of(body);
-        if (named.size() > c_.wants_fds || !known_size(body) ||
-            (access::kind_of(body) != access::kind::text &&
-             access::kind_of(body) != access::kind::view))
-            access::failure(res) = make_own<error>(failed(
-                errc::bad_descriptor, "the client asked for fewer, or the body is not in memory"));
-        else if (c_.wants_body_fd && from && access::map(from->memory)) {
-            const mapping& memory = *access::map(from->memory);
-            b.fds.emplace_back(duplicate(memory.fd.get()));
-            res.header("Body-Fd", "length=" + number_text(memory.size))
-                .header("Cache-Control", "no-store");
-            body = content();
+        UDS_HTTP_TRY {
+            if (head) head(why);
+            if (done && tells_done) done(f.why_in);
+            if (closed) closed();
         }
-        if (!named.empty()) res.header("Fds", fd_names(named));
-        for (named_fd& f : named) b.fds.push_back(std::move(f.fd));
-        if (s_.options.max_body_fd_bytes) res.header("Accept-Body-Fd", "1");
-        if (!check(res, known_size(body))) b.fds.clear();
-        body_plan plan = plan_response(res, known_size(body), c_.head_only, version());
+        UDS_HTTP_CATCH { s.log_thrown("callback"); }
+    }
+
+    // -- the client's role
+
+    /// Sends a request, whose answer settles `f`.
+    void ask(const ref<flow>& f) {
+        request_state& r = state_of(f->req);
+        box& b = c_.kept();
+        b.plan = plan_request(r), b.at_work = f;
+        c_.at = phase::reply, c_.head_only = r.method == "HEAD", c_.persistent = true;
+        f->fd = c_.fd; // for release()
+        write_request_head(d_.out, r, b.plan);
+        if (!b.plan.sends) return;
+        if (access::of(r.sent).kind == access::kind::reader) {
+            f->how = flow::mode::streamed, f->used_up = true;
+            if (b.plan.how == framing::length) f->may_write = b.plan.length;
+            return pass_on(*f, r.sent);
+        }
+        f->used_up = !is_in_memory(r.sent) || bytes_of(r.sent).size() > max_inline_body;
+        send_body(r.sent, b.plan);
+    }
+
+    /// Ends a call, and its connection, with an error.
+    void fail_call(error why) {
+        c_.gone = c_.ends = true;
+        flow& f = *c_.work();
+        hold lock(f.guard);
+        if (f.in_done) return;
+        f.why_in = std::move(why), f.in_done = true;
+        f.arrived.clear();
+    }
+
+    // -- answers
+
+    /// A whole answer: a small body goes into the batch, a large one is the tail that follows it.
+    void answer(response&& res) {
+        if (access::of(access::of(res).body).kind == access::kind::reader)
+            return answer_passed(std::move(res));
+        body_plan plan;
+        open_answer(res, false, plan);
         if (!c_.persistent) c_.ends = true;
-        buffer bytes;
-        head_writer{d_.date, c_.persistent, version()}.write(bytes, res, plan);
-        if (plan.sends) bytes.add(access::text(body));
-        tell(res.status(), plan.length, error());
-        b.tail = content(bytes.view()), b.tail_at = 0, b.tail_size = bytes.size();
-        b.tail_how = framing::length, b.has_tail = true, b.tail_ended = false;
+        tell(res.status(), plan.sends ? plan.length : 0, error());
+        if (plan.sends) send_body(access::of(res).body, plan);
     }
 
     void refuse(int status, string_view why) {
-        ++d_.refused;
         c_.persistent = false;
         note(status, why);
         answer(plain_status(status, why));
@@ -3960,67 +3596,64 @@ public:
 private:
     bool step() {
         switch (c_.at) {
-        case phase::head: return step_head();
-        case phase::body: recall(); return collect(c_.more->req, c_.more->decoder, c_.more->to);
+        case phase::body:
+            d_.started = c_.more->started;
+            return collect(c_.more->req, c_.more->decoder, c_.more->to);
         case phase::discard: return step_discard();
         case phase::stream: return step_stream();
-        case phase::raw: return step_raw();
+        case phase::raw:
+            if (d_.in.empty() || !c_.wants_body()) return false;
+            return hand_in(*c_.more->at_work, std::exchange(d_.in, {})), false;
         case phase::reply: return step_reply();
         case phase::kept: return c_.ends = !d_.in.empty(), false; // nobody asked for anything
         default: return false;
         }
     }
 
-    /// What an earlier turn knew of the request whose body goes on.
-    void recall() {
-        if (c_.at != phase::body) return;
-        const request_state& r = access::state(c_.more->req);
-        about_ = {r.method, r.target, r.body.size(), c_.more->started};
-    }
-
     bool step_reply() {
         if (d_.in.empty()) return false;
-        flow& f = *c_.more->at_work;
+        flow& f = *c_.work();
         f.heard = true;
         head_limits limits = s_.limits;
         limits.max_head_bytes = f.max_head_bytes;
         response res;
-        headers& fields = access::raw_fields(res);
-        field* room = access::open(fields, limits.max_fields_count);
-        parsed at =
-            parse_response_head(d_.in, limits, access::state(f.req).method, room, d_.parsed);
-        if (at == parsed::more) return false;
+        headers& fields = access::of(res).fields;
+        field* room = open_fields(fields, limits.max_fields_count);
         const head& h = d_.parsed;
+        parsed at = parse_response_head(d_.in, limits, f.req.method(), room, d_.parsed);
+        if (at == parsed::more) return false;
         if (at == parsed::bad) {
             errc why = h.status == 431 ? errc::too_large : errc::bad_message;
             return fail_call(failed(why, h.why)), false;
         }
-        access::close(fields, h.fields_count, true);
+        close_fields(fields, h.fields_count);
         d_.in.remove_prefix(h.size);
         if (h.status / 100 == 1 && h.status != 101) // RFC 9110 15.2: passed over, but not for ever
             return ++f.interims <= 16 || (fail_call(failed(errc::bad_message, "1xx")), false);
         if (h.status == 101 && !f.may_upgrade)
             return fail_call(failed(errc::bad_message, "101 that nobody asked for")), false;
-        fields = headers(fields); // out of the loop's buffer
-        access::set_status(res, h.status);
+        res.status(h.status).headers() = fields; // a copy, out of the loop's buffer
         c_.persistent = h.persistent;
-        if (h.status == 101)
-            c_.at = phase::raw, c_.more->plan = {framing::until_close, 0, false, true};
-        else c_.at = phase::stream, c_.more->decoder.start(h.how, h.length);
-        if (h.status == 101) deliver(f, std::exchange(d_.in, {})); // release() passes it on
         tell_head(f, std::move(res));
         return true;
     }
 
     void tell_head(flow& f, response res) {
+        const head h = d_.parsed;
+        c_.at = h.status == 101 ? phase::raw : phase::stream;
         callback<void(result<response>)> act;
         {
             hold lock(f.guard);
-            act = std::move(f.on_head);
-            if (c_.at == phase::raw) f.how = flow::mode::raw;
+            std::swap(act, f.on_head);
+            if (h.status == 101) f.how = flow::mode::raw;
+            if (h.status == 101)
+                f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
         }
-        guarded([&] { act(std::move(res)); }, [&](const char* what) { fail_user(f, what); });
-        if (c_.at == phase::stream && d_.parsed.how == framing::none) finish_body(f);
+        if (h.status == 101) c_.more->plan = {framing::until_close, 0, false, true};
+        else c_.more->decoder.start(h.how, h.length);
+        UDS_HTTP_TRY { act(std::move(res)); }
+        UDS_HTTP_CATCH { fail_user(f); }
+        if (c_.at == phase::stream && h.how == framing::none) finish_body({});
     }
 
     /// The answer has been read and handed on: the connection goes back, if it is fit for it.
@@ -4028,39 +3661,269 @@ private:
         {
             hold lock(f.guard);
             if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
-            if (!f.in_whole) c_.persistent = false;
+            if (!f.in_done || f.why_in) c_.persistent = false;
             f.open = false, f.fd = -1;
         }
         bool sent = !c_.has_output() && (f.how != flow::mode::streamed || f.ended);
         if (!c_.persistent || !sent || c_.peer_done || !d_.in.empty())
             return void(c_.ends = c_.gone = true);
         c_.at = phase::kept;
-        c_.more->at_work.reset();
+        c_.more->at_work = {};
         c_.more->pool->freed(id_);
     }
 
+    // -- requests
+
     bool step_head() {
         if (d_.in.empty() || c_.has_output()) return false;
-        request_state& req = access::state(d_.req);
-        field* fields = access::open(req.fields, s_.limits.max_fields_count);
+        request_state& req = state_of(d_.req);
+        field* fields = open_fields(req.fields, s_.limits.max_fields_count);
         switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
         case parsed::more:
             if (d_.in == "\r\n") d_.in = {}; // behind a body, of old clients: no head has begun
             return false;
         case parsed::bad:
             c_.head_only = c_.old_version = false;
-            req.reset(), about_ = {};
-            if (s_.is_observed()) about_.started = d_.micros();
+            req.reset(), req.method = req.target = {};
+            if (s_.is_observed()) d_.started = d_.micros();
             refuse(d_.parsed.status, d_.parsed.why);
             return false;
         case parsed::done: break;
         }
         const char* first = d_.in.data();
         d_.in.remove_prefix(d_.parsed.size);
-        access::close(req.fields, d_.parsed.fields_count, true);
+        close_fields(req.fields, d_.parsed.fields_count);
         begin(req, first);
         return !c_.ends;
     }
+
+    void begin(request_state& req, const char* first) {
+        const head& h = d_.parsed;
+        ++d_.requests;
+        req.reset();
+        req.method = h.method, req.version = h.version;
+        req.split(h.target);
+        req.borrowed = true, req.fd = c_.fd;
+        if (!(req.from == c_.who)) req.from = c_.who;
+        req.listener = s_.name_of(c_.door);
+        c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
+        c_.persistent = h.persistent && !(s_.stopping() && d_.in.size() <= h.length);
+        c_.expects = h.expect_continue;
+        d_.bytes_in = h.how == framing::length ? h.length : 0;
+        if (s_.is_observed()) d_.started = d_.micros();
+        // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
+        if (h.method == "CONNECT") return refuse(501, "CONNECT");
+        c_.wants_body_fd = false, c_.wants_fds = 0;
+        if (s_.takes_fds() && !claim_fds(req, first)) return;
+        route* const to = s_.routes.match(req);
+        const bool is_early = screen(to);
+        if (!(c_.who == req.from)) c_.who = req.from;
+        if (is_early) {
+            if (!skip_body()) c_.persistent = false;
+            return answer_plain();
+        }
+        const bool is_streamed = access::of(access::of(*to).run).shape == access::shape::streamed;
+        if (h.how == framing::none && !is_streamed) return dispatch(d_.req, *to);
+        d_.decoder.start(h.how, h.length);
+        if (is_streamed) return start_stream(*to);
+        collect(d_.req, d_.decoder, to);
+    }
+
+    void answer_plain() {
+        answer(std::move(*d_.res));
+        d_.res.reset();
+    }
+
+    /// Everything that can answer before a body is read. True: d_.res is the answer.
+    bool screen(route* to) {
+        if (c_.forbidden) {
+            c_.persistent = false;
+            return refuse_early(403, "not on the listener's list");
+        }
+        for (hook& h : s_.hooks)
+            if (h.before && run_before(h)) return true;
+        if (!to) return answer_no_route();
+        const auto& r = access::of(*to);
+        if (r.allow && !r.allow->admits(d_.req.peer()))
+            return refuse_early(403, "not on the route's list");
+        if (d_.parsed.how != framing::length || d_.parsed.length <= limit_of(*to)) return false;
+        return refuse_early(413, "body over the limit");
+    }
+    std::uint64_t limit_of(route& to) const noexcept {
+        const auto& r = access::of(to);
+        if (r.max_body_bytes) return *r.max_body_bytes;
+        return access::of(r.run).shape == access::shape::streamed ? UINT64_MAX
+                                                                  : s_.options.max_body_bytes;
+    }
+    bool run_before(hook& h) {
+        UDS_HTTP_TRY { d_.res = h.before(d_.req); }
+        UDS_HTTP_CATCH {
+            s_.log_thrown("hook");
+            d_.res = plain_status(500);
+        }
+        return d_.res.has_value();
+    }
+    bool refuse_early(int status, string_view why) {
+        note(status, why);
+        return d_.res = plain_status(status), true;
+    }
+    bool answer_no_route() {
+        std::string allow;
+        const int status = s_.routes.refuse(state_of(d_.req), allow);
+        d_.res = status == 204 ? response(204) : plain_status(status);
+        if (status == 204 || status == 405) d_.res->header("Allow", allow); // RFC 9110 15.5.6
+        return true;
+    }
+
+    /// A request was answered before its body came. False: what is left of it can't be passed over,
+    /// so the connection ends.
+    bool skip_body() {
+        const head& h = d_.parsed;
+        if (h.how == framing::none) return true;
+        d_.decoder.start(h.how, h.length);
+        parsed at = pass_over(d_.decoder);
+        if (at == parsed::done) return true;
+        // Whoever waits for 100 may never send the body, or send it at once: RFC 9110 10.1.1.
+        if (at == parsed::bad || c_.expects || h.how != framing::length) return false;
+        if (h.length > max_discarded_bytes) return false;
+        c_.kept().decoder = d_.decoder;
+        c_.at = phase::discard;
+        return true;
+    }
+    parsed pass_over(body_decoder& decoder) {
+        string_view piece;
+        parsed at = parsed::more;
+        do at = decoder.next(d_.in, piece);
+        while (at == parsed::more && !piece.empty());
+        return at;
+    }
+    bool step_discard() {
+        parsed at = pass_over(c_.more->decoder);
+        if (at == parsed::more) return false;
+        c_.at = phase::head;
+        if (at == parsed::bad) c_.ends = true;
+        return true;
+    }
+
+    /// Reads a body to its end and calls the handler. One that came whole is not copied.
+    bool collect(request& req, body_decoder& decoder, route* to) {
+        request_state& r = state_of(req);
+        const std::uint64_t limit = limit_of(*to);
+        for (;;) {
+            string_view piece;
+            parsed at = decoder.next(d_.in, piece);
+            if (at == parsed::bad) return refuse(400, decoder.why()), false;
+            if (!add_piece(r, piece, at == parsed::done)) return refuse(503, "memory"), false;
+            if (r.body.size() > limit) return refuse(413, "body over the limit"), false;
+            if (at == parsed::done) break;
+            if (piece.empty()) return park(req, to), false;
+        }
+        c_.at = phase::head;
+        d_.bytes_in = r.body.size();
+        dispatch(req, *to);
+        return !c_.ends && c_.at == phase::head;
+    }
+
+    /// A view while the body is one piece of the loop's buffer, a string of ours after that.
+    bool add_piece(request_state& r, string_view piece, bool is_last) {
+        if (piece.empty()) return true;
+        const bool is_first = r.body.empty() && r.borrowed;
+        if (is_first && is_last) return r.body = piece, true;
+        if (is_first && d_.parsed.how == framing::length) // believed for 1 MiB ahead
+            r.body_text.reserve(d_.parsed.length < (1u << 20) ? d_.parsed.length : (1u << 20));
+        r.body_text.append(piece);
+        r.body = r.body_text;
+        return count(r.body_text.size() > (64 << 10) ? r.body_text.size() : 0);
+    }
+
+    /// The body goes on in a later turn: the request moves to memory of its own.
+    void park(request& req, route* to) {
+        if (c_.expects) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
+        c_.expects = false;
+        if (c_.at == phase::body) return;
+        box& b = c_.kept();
+        b.req = std::move(req);
+        state_of(b.req).fd = c_.fd; // still this connection's, for who asks for its peer
+        b.decoder = d_.decoder, b.to = to, b.started = d_.started;
+        c_.at = phase::body;
+    }
+
+    /// Keeps the sum of all bodies in memory under its limit. False: over it.
+    bool count(std::size_t now) {
+        const std::size_t before = c_.more ? c_.more->counted : 0;
+        if (now == before) return true;
+        const std::size_t total = s_.buffered.fetch_add(now - before) + now - before;
+        c_.kept().counted = now;
+        return now < before || total <= s_.options.max_buffered_bytes;
+    }
+
+    void dispatch(request& req, route& to) {
+        const auto& r = access::of(to);
+        if (access::of(r.run).shape != access::shape::plain) return start_later(req, to);
+        if (s_.to_worker && !r.on_loop) return give_to_worker(req, to);
+        run_plain(s_, to, req, d_.res);
+        if (!(c_.who == state_of(req).from)) c_.who = state_of(req).from; // asked for once
+        if (&req != &d_.req) d_.req = std::move(req); // for the log; frees a collected body
+        answer_plain();
+        if (c_.more) release_body();
+    }
+    void release_body() {
+        request_state& body_of = state_of(d_.req);
+        body_of.body = {};
+        body_of.body_text.clear(), body_of.body_text.shrink_to_fit(); // megabytes, perhaps
+        count(0);
+    }
+
+    ref<flow> make_flow(request& req) {
+        ref<flow> f(new flow(home_, id_, s_.options.max_write_buffer_bytes));
+        (void)req.peer(); // the connection may be gone when it is asked for
+        c_.who = state_of(req).from;
+        f->req = std::move(req);
+        request_state& r = state_of(f->req);
+        c_.who->tag = r.tag, r.tag_slot = &c_.who->tag;
+        if (d_.parsed.upgrade) f->offered = r.fields.get("Upgrade");
+        f->fd = c_.fd;
+        if (s_.is_observed()) {
+            f->log = new about;
+            f->log->method = r.method, f->log->target = r.target;
+            f->log->bytes_in = d_.bytes_in, f->log->started = d_.started;
+        }
+        return c_.kept().at_work = f, f;
+    }
+
+    void start_later(request& req, route& to) {
+        ref<flow> f = make_flow(req);
+        c_.at = phase::waiting;
+        run_with(f, to, nullptr);
+    }
+    void start_stream(route& to) {
+        ref<flow> f = make_flow(d_.req);
+        c_.more->decoder = d_.decoder;
+        c_.at = phase::stream;
+        if (f->log) f->log->bytes_in = 0;                 // counted as it comes
+        f->arrived = state_of(f->req).body_memory.view(); // Body-Fd, to who reads a stream
+        if (d_.parsed.how == framing::none) finish_body({});
+        body_reader body = access::make<body_reader>(ref<stream_base>(f.get()));
+        run_with(f, to, &body);
+    }
+    /// What the handler does not move away is dropped here: unanswered, that is a 500.
+    void run_with(const ref<flow>& f, route& to, body_reader* body) {
+        responder later = access::make<responder>(f);
+        call arguments{f->req, nullptr, &later, body};
+        UDS_HTTP_TRY { access::of(access::of(to).run).run(arguments); }
+        UDS_HTTP_CATCH {
+            s_.log(access::of(to).pattern + ": handler threw: " + thrown(), who().who);
+        }
+    }
+    void give_to_worker(request& req, route& to) {
+        ref<flow> f = make_flow(req);
+        c_.at = phase::waiting;
+        if (s_.to_worker(f, to)) return;
+        ++d_.refused;
+        f->send(plain_status(503).header("Retry-After", "1"), flow::mode::whole);
+    }
+
+    // -- descriptors
 
     /// Descriptors belong to the message of the last byte that came with them, and it must have
     /// begun in that read. False: refused.
@@ -4068,37 +3931,29 @@ private:
         std::vector<unique_fd> came;
         if (c_.more && !c_.more->fds_in.empty()) came.swap(c_.more->fds_in);
         else if (!d_.fds.empty() && first >= d_.fds_from && is_last()) came.swap(d_.fds);
-        if (came.empty() && !fd_claim::announces(req.fields) && !c_.passed) return true;
-        bool asks = read_wishes(req.fields);
-        fd_claim claim{req.fields, s_.options.max_body_fd_bytes, s_.options.max_fds_count};
-        const std::size_t count = came.size();
-        const bool proof = asks && !c_.passed && count && count == announced(req.fields) + 1;
-        if (proof) came.pop_back(); // any descriptor: only that it came counts
-        c_.passed = c_.passed || count > 0;
-        c_.wants_body_fd &= c_.passed;
-        if (!c_.passed) c_.wants_fds = 0;
-        error bad = claim.take(std::move(came));
+        const std::size_t announced = fd_claim::announced(req.fields);
+        if (came.empty() && announced == 0 && !c_.passed) return true;
+        read_wishes(req.fields);
+        const bool is_proof = (c_.wants_fds || c_.wants_body_fd) && !c_.passed && !came.empty() &&
+                              came.size() == announced + 1;
+        c_.passed = c_.passed || !came.empty();
+        if (is_proof) came.pop_back(); // any descriptor: only that it came counts
+        if (!c_.passed) c_.wants_fds = 0, c_.wants_body_fd = false;
+        fd_claim claim{s_.options.max_body_fd_bytes, s_.options.max_fds_count};
+        error bad = claim.take(req.fields, std::move(came));
         if (!bad && claim.has_body && d_.parsed.how != framing::none)
             bad = failed(errc::bad_descriptor, "Body-Fd beside a body");
-        if (bad) return refuse(bad == errc::too_large ? 413 : 400, access::place(bad)), false;
+        if (bad) return refuse(bad == errc::too_large ? 413 : 400, access::of(bad).place), false;
         req.fds = std::move(claim.named);
         req.body_memory = std::move(claim.body);
         if (claim.has_body) req.body = req.body_memory.view();
         return true;
     }
-    static std::size_t announced(const headers& fields) noexcept {
-        std::size_t count = fields.contains("Body-Fd");
-        for (string_view rest = fields.get("Fds"); !rest.empty(); ++count) next_element(rest);
-        return count;
-    }
-    bool read_wishes(const headers& fields) noexcept {
+    void read_wishes(const headers& fields) noexcept {
         string_view count = fields.get("Accept-Fds");
-        unsigned number = 0;
-        for (char c : count.substr(0, 3))
-            number = is_digit(c) ? number * 10 + unsigned(c - '0') : 0;
+        const std::uint64_t number = take_number(count).value_or(0);
         c_.wants_fds = static_cast<unsigned char>(number > 253 ? 253 : number);
         c_.wants_body_fd = fields.get("Accept-Body-Fd") == "1";
-        return number || c_.wants_body_fd;
     }
     /// Whether the message just parsed holds the last byte of `in`.
     bool is_last() const {
@@ -4110,327 +3965,114 @@ private:
         }
         return rest.empty();
     }
-
-    void begin(request_state& req, const char* first) {
-        const head& h = d_.parsed;
-        ++d_.requests;
-        req.reset();
-        req.method = h.method, req.target = h.target, req.version = h.version;
-        req.path = path_of(h.target), req.query = query_of(h.target);
-        req.borrowed = true, req.fd = c_.fd, req.from = c_.who;
-        req.listener = s_.name_of(c_.door);
-        c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
-        c_.persistent = h.persistent && !(s_.stopping() && d_.in.size() <= h.length);
-        c_.expects = h.expect_continue;
-        about_ = {h.method, h.target, h.how == framing::length ? h.length : 0, 0};
-        if (s_.is_observed()) about_.started = d_.micros();
-        // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
-        if (h.method == "CONNECT") return refuse(501, "CONNECT");
-        c_.wants_body_fd = false, c_.wants_fds = 0;
-        if (!claim_fds(req, first)) return;
-        route_match found = s_.routes.match(req);
-        std::optional<response> early = screen(found);
-        if (req.from) c_.who = req.from;
-        if (early) {
-            if (!skip_body()) c_.persistent = false;
-            return answer(std::move(*early));
-        }
-        const bool is_streamed = access::is_streamed(access::handler_of(*found.to));
-        if (h.how == framing::none && !is_streamed) return dispatch(d_.req, *found.to);
-        d_.decoder.start(h.how, h.length);
-        if (is_streamed) return start_stream(*found.to);
-        collect(d_.req, d_.decoder, found.to);
+    /// Those of a head that is not whole yet wait for it.
+    bool keep_fds() {
+        std::vector<unique_fd> came;
+        came.swap(d_.fds);
+        bool fits =
+            c_.at == phase::head && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
+        if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
+        return c_.ends; // what is closed anyway needs no other answer
     }
 
-    /// Everything that can answer before a body is read.
-    std::optional<response> screen(route_match& found) {
-        if (c_.forbidden) return forbid("not on the listener's list");
-        for (hook& h : s_.hooks) {
-            if (!h.before) continue;
-            std::optional<response> early;
-            guarded([&] { early = h.before(d_.req); },
-                    [&](const char* what) {
-                        s_.log(std::string("hook: ") + what);
-                        early = plain_status(500);
-                    });
-            if (early) return early;
-        }
-        if (!found.to) return no_route(found);
-        if (const auto& rule = access::allow(*found.to); rule && !rule->admits(d_.req.peer()))
-            return forbid("not on the route's list");
-        std::size_t limit = access::body_limit(*found.to).value_or(s_.options.max_body_bytes);
-        bool streamed = access::is_streamed(access::handler_of(*found.to));
-        if (streamed && !access::body_limit(*found.to)) return {};
-        if (d_.parsed.how != framing::length || d_.parsed.length <= limit) return {};
-        return refusal(413, "body over the limit");
-    }
-
-    std::optional<response> refusal(int status, string_view why) {
-        ++d_.refused;
-        note(status, why);
-        return plain_status(status);
-    }
-    std::optional<response> forbid(const char* why) {
-        c_.persistent = c_.persistent && !c_.forbidden;
-        return refusal(403, why);
-    }
-
-    std::optional<response> no_route(const route_match& found) {
-        if (found.status == 204) return response(204).header("Allow", found.allow);
-        response res = plain_status(found.status);
-        if (found.status == 405) res.header("Allow", found.allow); // RFC 9110 15.5.6
-        return res;
-    }
-
-    /// A request was answered before its body came. False: what is left of it can't be passed over,
-    /// so the connection ends.
-    bool skip_body() {
-        const head& h = d_.parsed;
-        if (h.how == framing::none) return true;
-        d_.decoder.start(h.how, h.length);
-        string_view piece;
-        parsed at = parsed::more;
-        do at = d_.decoder.next(d_.in, piece);
-        while (at == parsed::more && !piece.empty());
-        if (at == parsed::done) return true;
-        // Whoever waits for 100 may never send the body, or send it at once: RFC 9110 10.1.1.
-        if (at == parsed::bad || c_.expects || h.how != framing::length) return false;
-        if (h.length > max_discarded_bytes) return false;
-        c_.kept().decoder = d_.decoder;
-        c_.at = phase::discard;
-        return true;
-    }
-
-    bool step_discard() {
-        string_view piece;
-        parsed at = parsed::more;
-        do at = c_.more->decoder.next(d_.in, piece);
-        while (at == parsed::more && !piece.empty());
-        if (at == parsed::more) return false;
-        c_.at = phase::head;
-        if (at == parsed::bad) c_.ends = true;
-        return true;
-    }
-
-    /// Reads a body to its end and calls the handler. One that came whole is not copied.
-    bool collect(request& req, body_decoder& decoder, route* to) {
-        request_state& r = access::state(req);
-        std::size_t limit = access::body_limit(*to).value_or(s_.options.max_body_bytes);
-        for (;;) {
-            string_view piece;
-            parsed at = decoder.next(d_.in, piece);
-            if (at == parsed::bad) return refuse(400, decoder.why()), false;
-            if (!add_piece(r, piece, at == parsed::done)) return refuse(503, "memory"), false;
-            if (r.body.size() > limit) return refuse(413, "body over the limit"), false;
-            if (at == parsed::done) break;
-            if (piece.empty()) return park(req, to), false;
-        }
-        c_.at = phase::head;
-        about_.bytes_in = r.body.size();
-        dispatch(req, *to);
-        return !c_.ends && c_.at == phase::head;
-    }
-
-    /// A view while the body is one piece of the loop's buffer, a string of ours after that.
-    bool add_piece(request_state& r, string_view piece, bool last) {
-        if (piece.empty()) return true;
-        bool first = r.body.empty() && r.body_text.empty();
-        if (first && last && r.borrowed) return r.body = piece, true;
-        if (first && r.borrowed && d_.parsed.how == framing::chunked) {
-            r.body_text.assign(piece);
-        } else {
-            if (first && d_.parsed.how == framing::length && r.borrowed)
-                r.body_text.reserve(d_.parsed.length < (1u << 20) ? d_.parsed.length : (1u << 20));
-            r.body_text.append(piece);
-        }
-        r.body = r.body_text;
-        return count(r.body_text.size() > (64 << 10) ? r.body_text.size() : 0);
-    }
-
-    /// The body goes on in a later turn: the request moves to memory of its own.
-    void park(request& req, route* to) {
-        if (c_.expects) {
-            d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
-            c_.expects = false;
-        }
-        if (c_.at == phase::body) return;
+    /// A body in sealed memory goes as itself to who asked for that, as bytes to all others. The
+    /// descriptors ride on the first byte of the head, which nothing else shares a send with.
+    /// Content-Length: 0 keeps the framing right for who knows nothing of Body-Fd.
+    void attach_fds(response& res) {
+        content& body = access::of(res).body;
+        mapping* memory = c_.wants_body_fd && !c_.head_only ? memory_of(body) : nullptr;
+        if (!access::of(res).extra && !memory) return;
+        response_extra& extra = extra_of(res);
+        if (extra.failed || (extra.fds.empty() && !memory)) return;
+        if (extra.fds.size() > c_.wants_fds)
+            return void(extra.failed = failed(errc::bad_descriptor, "the client asked for fewer"));
         box& b = c_.kept();
-        b.req = std::move(req);
-        access::state(b.req).fd = c_.fd; // still this connection's, for who asks for its peer
-        b.decoder = d_.decoder, b.to = to, b.started = about_.started;
-        c_.at = phase::body;
-    }
-
-    /// Keeps the sum of all bodies in memory under its limit. False: over it.
-    bool count(std::size_t now) {
-        std::size_t before = c_.more ? c_.more->counted : 0;
-        if (now == before) return true;
-        std::size_t total = s_.buffered.fetch_add(now - before) + now - before;
-        c_.kept().counted = now;
-        return now < before || total <= s_.options.max_buffered_bytes;
-    }
-
-    void dispatch(request& req, route& to) {
-        handler& h = access::handler_of(to);
-        if (!access::is_plain(h)) return start_flow(req, to);
-        if (s_.to_worker && !access::on_loop(to)) return to_worker(req, to);
-        run_plain(s_, to, req, d_.res);
-        if (!c_.who) c_.who = access::state(req).from; // asked for once
-        if (&req != &d_.req) d_.req = std::move(req);  // for the log; frees a collected body
-        answer(std::move(*d_.res));
-        d_.res.reset();
-        release_body();
-    }
-
-    void release_body() {
-        if (!c_.more) return;
-        request_state& r = access::state(d_.req);
-        r.body = {};
-        r.body_text.clear(), r.body_text.shrink_to_fit(); // megabytes, perhaps
-        count(0);
-    }
-
-    std::shared_ptr<flow> make_flow(request& req) {
-        auto f = std::make_shared<flow>(home_, id_, s_.options.max_write_buffer_bytes);
-        load_peer(req);
-        f->req = std::move(req);
-        request_state& r = access::state(f->req);
-        c_.who->tag = r.tag, r.tag_slot = &c_.who->tag;
-        f->offered = d_.parsed.upgrade ? std::string(r.fields.get("Upgrade")) : std::string();
-        f->fd = c_.fd;
-        f->log_text.append(r.method).append(r.target);
-        f->log = about_;
-        f->log.method = string_view(f->log_text).substr(0, r.method.size());
-        f->log.target = string_view(f->log_text).substr(r.method.size());
-        c_.kept().at_work = f;
-        return f;
-    }
-
-    /// A moved request has to know its peer: the connection may be gone when it is asked.
-    void load_peer(request& req) {
-        (void)req.peer();
-        c_.who = access::state(req).from;
-    }
-
-    void start_flow(request& req, route& to) {
-        std::shared_ptr<flow> f = make_flow(req);
-        c_.at = phase::waiting;
-        responder later = access::make_stream<responder>(f);
-        run_with(f, to, later, nullptr);
-    }
-
-    void start_stream(route& to) {
-        std::shared_ptr<flow> f = make_flow(d_.req);
-        c_.more->decoder = d_.decoder;
-        f->log.bytes_in = 0; // counted as it comes
-        c_.at = phase::stream;
-        f->arrived = access::state(f->req).body_memory.view(); // Body-Fd, to who reads a stream
-        if (d_.parsed.how == framing::none) finish_body(*f);
-        responder later = access::make_stream<responder>(f);
-        body_reader body = access::make_stream<body_reader>(f);
-        run_with(f, to, later, &body);
-    }
-
-    void run_with(const std::shared_ptr<flow>& f, route& to, responder& later, body_reader* body) {
-        call arguments{f->req, nullptr, &later, body};
-        guarded([&] { access::run(access::handler_of(to))(arguments); },
-                [&](const char* what) {
-                    s_.log(access::pattern(to) + ": handler threw: " + what, peer_now());
-                });
-        // What the handler did not move away is dropped here: unanswered, that is a 500.
-    }
-
-    void to_worker(request& req, route& to) {
-        std::shared_ptr<flow> f = make_flow(req);
-        c_.at = phase::waiting;
-        if (!s_.to_worker(f, to)) {
-            response busy = plain_status(503);
-            busy.header("Retry-After", "1");
-            f->send(std::move(busy), flow::mode::whole);
+        if (memory) {
+            b.fds.emplace_back(duplicate(memory->fd.get()));
+            res.header("Body-Fd", "length=" + number_text(memory->size));
+            res.header("Cache-Control", "no-store");
+            body = content();
         }
+        if (!extra.fds.empty()) res.header("Fds", fd_names(extra.fds));
+        for (named_fd& f : extra.fds) b.fds.push_back(std::move(f.fd));
+        if (s_.options.max_body_fd_bytes) res.header("Accept-Body-Fd", "1");
+        b.fds_at = d_.out.size() + (c_.blocked ? b.out.size() : 0);
     }
 
-    /// A body on its way to its reader: pieces go to the flow, which hands them on in settle().
+    // -- bodies in
+
+    /// A body on its way to its reader.
     bool step_stream() {
-        box& b = c_.kept();
+        box& b = *c_.more;
         flow& f = *b.at_work;
-        for (;;) {
-            if (!wants_body()) return false;
+        while (c_.wants_body()) {
             if (c_.expects && d_.in.empty()) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
             c_.expects = false;
             string_view piece;
             parsed at = b.decoder.next(d_.in, piece);
             if (at == parsed::bad)
-                return fail_body(failed(errc::bad_message, b.decoder.why())), false;
-            f.progress = d_.now, f.log.bytes_in += piece.size();
-            deliver(f, piece);
-            if (at == parsed::done) return finish_body(f), false;
+                return finish_body(failed(errc::bad_message, b.decoder.why())), false;
+            f.progress = d_.now;
+            if (f.log) f.log->bytes_in += piece.size();
+            if (!piece.empty()) hand_in(f, piece);
+            if (at == parsed::done) return finish_body({}), false;
             if (piece.empty()) return false;
         }
-    }
-
-    bool step_raw() {
-        if (d_.in.empty() || !wants_body()) return false;
-        deliver(*c_.more->at_work, std::exchange(d_.in, {}));
         return false;
     }
 
-    bool wants_body() const noexcept {
-        if (!c_.more || !c_.more->at_work) return false;
-        flow& f = *c_.more->at_work;
-        hold lock(f.guard);
-        return f.wanted && !f.paused && f.arrived.size() < flow::max_arrived;
+    /// What has arrived goes to its reader, then `piece`, then the end, once. Without a reader that
+    /// takes them, bytes wait in the flow.
+    void hand_in(flow& f, string_view piece = {}) {
+        while (hand_on(f, piece)) {
+        }
     }
-
-    /// Straight to its callback where there is one; else it waits in the flow.
-    void deliver(flow& f, string_view piece) {
-        if (piece.empty()) return;
+    /// One call of a callback. False: there was nothing to tell.
+    bool hand_on(flow& f, string_view& piece) {
         callback<void(string_view)> act;
+        callback<void(const error&)> done;
+        std::string waited;
         {
             hold lock(f.guard);
-            if (f.reader_dropped) return;
-            if (f.on_piece && f.arrived.empty() && !f.paused) act = std::move(f.on_piece);
-            else f.arrived.append(piece);
-            f.changed.notify_all();
+            if (f.reader_dropped && !f.in_done) c_.persistent = false;
+            if (f.reader_dropped || !f.on_piece || f.paused) {
+                if (!f.reader_dropped) f.arrived.append(piece);
+                return f.changed.notify_all(), false;
+            }
+            waited.swap(f.arrived);
+            const bool is_end = waited.empty() && piece.empty();
+            if (is_end && (!f.in_done || !f.on_done)) return false;
+            std::swap(act, f.on_piece);
+            if (is_end) std::swap(done, f.on_done);
         }
-        if (act) call_piece(f, act, piece);
-    }
-
-    /// Puts the callback back unless it was replaced or dropped inside of its own call.
-    void call_piece(flow& f, callback<void(string_view)>& act, string_view piece) {
-        guarded([&] { act(piece); }, [&](const char* what) { fail_user(f, what); });
+        UDS_HTTP_TRY {
+            if (done) done(f.why_in);
+            else act(waited.empty() ? std::exchange(piece, {}) : string_view(waited));
+        }
+        UDS_HTTP_CATCH { fail_user(f); }
+        if (done) return false;
         hold lock(f.guard);
         if (!f.on_piece && !f.reader_dropped) f.on_piece = std::move(act);
+        return true;
     }
 
-    void fail_user(flow& f, const char* what) {
-        s_.log(std::string("callback: ") + what);
+    void fail_user(flow& f) {
+        s_.log_thrown("callback");
         f.cut();
     }
 
-    void finish_body(flow& f) {
-        c_.at = phase::waiting;
-        hold lock(f.guard);
-        parse_trailers(c_.more->decoder.trailers(), f.trailers_in);
-        f.in_whole = f.in_done = true;
-        f.changed.notify_all();
-        f.post();
-    }
-
-    void fail_body(error why) {
+    /// The body of the exchange at work has ended, whole or not.
+    void finish_body(error why) {
         flow& f = *c_.more->at_work;
         c_.at = phase::waiting;
-        c_.persistent = false;
-        hold lock(f.guard);
-        f.why_in = std::move(why);
-        f.in_done = true;
-        f.changed.notify_all();
-        f.post();
+        if (why) c_.persistent = false;
+        else if (parse_trailers(c_.more->decoder.trailers(), f.trailers_in)) f.end_in({});
+        f.end_in(std::move(why));
     }
 
     void time_out_stream() {
-        const std::shared_ptr<flow> f = c_.more->at_work; // finish() lets it go
-        fail_body(failed(ETIMEDOUT, "request body"));
+        const ref<flow> f = c_.more->at_work; // finish() lets it go
+        finish_body(failed(ETIMEDOUT, "request body"));
         {
             hold lock(f->guard);
             if (c_.calls || f->how != flow::mode::none) return;
@@ -4440,26 +4082,71 @@ private:
         finish(*f);
     }
 
-    void end_raw_input() {
-        flow& f = *c_.more->at_work;
-        hold lock(f.guard);
-        f.in_whole = f.in_done = true;
-        f.changed.notify_all();
-        f.post();
+    /// Answered before the body was handed on: its reader gets what is here, and always an end.
+    void end_input(flow& f) {
+        f.end_in(failed(errc::cut_off, "answered"));
+        {
+            hold lock(f.guard);
+            f.paused = false;
+        }
+        hand_in(f);
+    }
+
+    // -- bodies out
+
+    void send_body(content& body, const body_plan& plan) {
+        if (is_in_memory(body) && bytes_of(body).size() <= max_inline_body)
+            return d_.out.add(bytes_of(body));
+        box& b = c_.kept();
+        b.tail = std::move(body), b.tail_at = 0, b.tail_how = plan.how;
+        b.tail_size = plan.how == framing::length ? plan.length : UINT64_MAX;
+        b.has_tail = true, b.tail_ended = false;
+    }
+
+    /// A head onto the wire, and how its body will be delimited. What would break framing, or was
+    /// remembered as wrong, becomes a whole 500: false.
+    bool open_answer(response& res, bool is_streamed, body_plan& plan) {
+        if (s_.has_after) run_after(res);
+        const auto& r = access::of(res);
+        if (r.extra || c_.wants_body_fd) attach_fds(res);
+        std::optional<std::uint64_t> size;
+        if (!is_streamed) size = known_size(r.body);
+        else if (r.status == 204 || r.status == 205 || r.status == 304) size = 0;
+        const bool is_plain = r.status == 200 && !access::of(r.fields) && !r.extra;
+        const bool is_good = is_plain || check(res, size);
+        if (!is_good) size = known_size(r.body);
+        plan = plan_response(res, size, c_.head_only, version());
+        if (plan.how == framing::until_close) c_.persistent = false;
+        head_writer{d_.date, c_.persistent, version()}.write(d_.out, res, plan);
+        return is_good;
+    }
+
+    bool check(response& res, std::optional<std::uint64_t> size) {
+        const auto& r = access::of(res);
+        if (list_has(r.fields.get("Connection"), "close")) c_.persistent = false;
+        const char* fault = res.status() < 200 || res.status() > 999
+                                ? "a status that can't be final"
+                                : framing_fault(r.fields, size, res.status());
+        const bool is_remembered = r.extra && r.extra->failed;
+        if (!fault && !is_remembered) return true;
+        s_.log("response: " + (is_remembered ? r.extra->failed.message() : std::string(fault)),
+               who().who);
+        if (c_.more) c_.more->fds.clear();
+        return res = plain_status(500), false;
     }
 
     /// What the user wrote, onto the wire.
     void push_out(flow& f) {
         std::optional<response> res;
         std::string bytes;
-        bool ended = false, is_cut = false;
+        bool is_ended = false, is_cut = false;
         {
             hold lock(f.guard);
             is_cut = f.is_cut;
             if (f.released || (is_cut && (c_.calls || c_.has_output())))
                 return void(c_.gone = c_.ends = true);
             std::swap(res, f.answer);
-            if (!c_.has_output()) bytes.swap(f.queued), ended = f.ended;
+            if (!c_.has_output()) bytes.swap(f.queued), is_ended = f.ended;
         }
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
         if (res && s_.stopping() && c_.more->in.empty()) c_.persistent = false;
@@ -4467,54 +4154,48 @@ private:
         if (is_cut) c_.ends = true;
         if (f.how == flow::mode::none || f.how == flow::mode::whole) return;
         f.bytes_out += bytes.size();
-        if (c_.more->plan.how == framing::chunked) add_chunk(d_.out, bytes);
+        const bool is_chunked = c_.more->plan.how == framing::chunked;
+        if (is_chunked) add_chunk(d_.out, bytes);
         else d_.out.add(bytes);
-        if (!ended || std::exchange(f.end_sent, true)) return;
-        if (c_.more->plan.how == framing::chunked) add_last_chunk(d_.out, f.trailers_out);
+        if (!is_ended || std::exchange(f.end_sent, true)) return;
+        if (is_chunked) add_last_chunk(d_.out, f.trailers_out);
         if (f.how == flow::mode::raw) return void(c_.shuts = true);
         finish(f);
     }
 
     /// False: that was all of it.
     bool start_answer(flow& f, response res) {
-        if (access::kind_of(access::body(res)) == access::kind::reader) pass_on(f, res);
+        content& body = access::of(res).body;
+        if (access::of(body).kind == access::kind::reader) {
+            f.how = flow::mode::streamed; // the same as a body that is written in pieces
+            f.limit_to_length_of(access::of(res).fields);
+            pass_on(f, body);
+        }
         // The rest of a body would be taken for the other protocol's first bytes.
         if (f.how == flow::mode::raw && c_.at == phase::stream) return c_.gone = true, false;
         if (f.how == flow::mode::raw) return switch_protocol(f, res), false;
-        if (f.how == flow::mode::whole && c_.at == phase::stream)
-            c_.persistent = false; // in the way
-        const bool bodiless = res.status() == 204 || res.status() == 205 || res.status() == 304;
-        std::optional<std::uint64_t> size;
-        if (bodiless) size = 0;
-        if (f.how == flow::mode::streamed) run_after(res);
-        if (f.how == flow::mode::whole || !check(res, size)) {
-            answer(std::move(res));
-            return finish(f), false;
+        if (f.how == flow::mode::whole) {
+            if (c_.at == phase::stream) c_.persistent = false; // in the way
+            return answer(std::move(res)), finish(f), false;
         }
-        body_plan plan = plan_response(res, size, c_.head_only, version());
-        if (plan.how == framing::until_close) c_.persistent = false;
-        write_head(res, plan);
+        const int status = res.status();
+        if (!open_answer(res, true, c_.more->plan)) {
+            send_body(body, c_.more->plan);
+            c_.more->plan.sends = false;
+        }
         f.status = res.status();
-        c_.more->plan = plan;
-        if (plan.sends && !bodiless) return true;
-        return finish(f), false;
+        const bool is_bodiless = status == 204 || status == 205 || status == 304;
+        return (c_.more->plan.sends && !is_bodiless) || (finish(f), false);
     }
 
-    /// A body that another stream brings: from now on the same as one that is written in pieces.
-    void pass_on(flow& f, response& res) {
-        body_reader from = std::move(access::source_of(access::body(res))->reader);
-        access::body(res) = content();
-        {
-            hold lock(f.guard);
-            f.how = flow::mode::streamed;
-            std::uint64_t stated = stated_length(access::raw_fields(res), UINT64_MAX);
-            if (stated != UINT64_MAX) f.may_write = stated;
-        }
-        relay(std::move(from), access::make_stream<body_writer>(f.shared_from_this()));
+    /// A body that another stream brings.
+    void pass_on(flow& f, content& body) {
+        body_reader from = std::move(access::of(body).from->reader);
+        body = content();
+        relay(std::move(from), access::make<body_writer>(ref<stream_base>(&f)));
     }
-
     void answer_passed(response res) {
-        std::shared_ptr<flow> f = c_.more ? c_.more->at_work : nullptr;
+        ref<flow> f = c_.more ? c_.more->at_work : ref<flow>();
         if (!f) f = make_flow(d_.req);
         c_.at = phase::waiting;
         f->send(std::move(res), flow::mode::whole);
@@ -4528,88 +4209,41 @@ private:
         {
             hold lock(f.guard);
             f.open = false, f.fd = -1;
-            drop_drained = std::move(f.drained), drop_closed = std::move(f.closed);
+            std::swap(drop_drained, f.drained), std::swap(drop_closed, f.closed);
             f.changed.notify_all();
         }
         if (c_.at == phase::stream) c_.persistent = false;
         if (c_.at == phase::stream || f.in_done) end_input(f);
         if (!c_.persistent) c_.ends = true;
         c_.at = phase::head;
-        c_.more->at_work.reset();
+        c_.more->at_work = {};
         count(0);
-    }
-
-    /// Answered before the body was handed on: its reader gets what is here, and always an end.
-    void end_input(flow& f) {
-        hand_in(f); // pieces
-        hand_in(f); // the end
-        {
-            hold lock(f.guard);
-            if (f.in_done && !f.on_done) return;
-        }
-        hand_in_error(f, failed(errc::cut_off, "answered"));
     }
 
     /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, const response& res) {
         c_.persistent = true;
+        const headers& fields = access::of(res).fields;
         d_.out.add("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n");
-        for (const field& h : access::raw_fields(res))
-            d_.out.add(h.name), d_.out.add(": "), d_.out.add(h.value), d_.out.add("\r\n");
-        d_.out.add("\r\n");
-        auto raw = std::make_shared<flow>(home_, id_, s_.options.max_write_buffer_bytes);
-        raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd;
-        raw->log = f.log, raw->log_text = f.log_text;
-        raw->log.method = string_view(raw->log_text).substr(0, f.log.method.size());
-        raw->log.target = string_view(raw->log_text).substr(f.log.method.size());
+        char* const first = d_.out.room(size_of(fields) + 2);
+        char* at = first;
+        for (const field& h : fields) at = put_field(at, h.name, h.value);
+        d_.out.commit(static_cast<std::size_t>(put(at, "\r\n") - first));
+        ref<flow> raw(new flow(home_, id_, s_.options.max_write_buffer_bytes));
+        raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd, raw->log = f.log;
         raw->arrived.swap(c_.more->in);
         callback<void(upgraded)> take;
         {
             hold lock(f.guard);
-            take = std::move(f.take_over);
+            std::swap(take, f.take_over);
             f.open = false, f.fd = -1;
         }
         c_.at = phase::raw, c_.more->at_work = raw;
-        c_.more->plan = body_plan{framing::until_close, 0, false, true};
-        upgraded opened{response(101), access::make_stream<body_reader>(raw),
-                        access::make_stream<body_writer>(raw)};
-        guarded([&] { take(std::move(opened)); }, [&](const char* what) { fail_user(*raw, what); });
-    }
-
-    /// What has arrived, to its reader; the end of it, once.
-    void hand_in(flow& f) {
-        callback<void(string_view)> act;
-        callback<void(const error&)> done;
-        std::string bytes;
-        {
-            hold lock(f.guard);
-            if (f.reader_dropped && !f.in_done) c_.persistent = false;
-            if (!f.on_piece || f.paused) return;
-            bytes.swap(f.arrived);
-            act = std::move(f.on_piece);
-            if (f.in_done && bytes.empty()) done = std::move(f.on_done);
-        }
-        if (!bytes.empty()) call_piece(f, act, bytes);
-        if (done) return call_done(f, done);
-        hold lock(f.guard);
-        if (!f.on_piece && !f.reader_dropped) f.on_piece = std::move(act);
-        if (f.in_done && f.on_piece) f.post(); // the end comes next
-    }
-
-    void call_done(flow& f, callback<void(const error&)>& done) {
-        guarded([&] { done(f.why_in); }, [&](const char* what) { fail_user(f, what); });
-    }
-
-    void hand_in_error(flow& f, error why) {
-        callback<void(const error&)> done;
-        callback<void(string_view)> piece;
-        {
-            hold lock(f.guard);
-            f.why_in = std::move(why), f.in_done = true;
-            done = std::move(f.on_done), piece = std::move(f.on_piece);
-            f.changed.notify_all();
-        }
-        if (done) call_done(f, done);
+        c_.more->plan = {framing::until_close, 0, false, true};
+        upgraded opened{response(101), access::make<body_reader>(ref<stream_base>(raw.get())),
+                        access::make<body_writer>(ref<stream_base>(raw.get()))};
+        UDS_HTTP_TRY { take(std::move(opened)); }
+        UDS_HTTP_CATCH { fail_user(*raw); }
     }
 
     void tell_drained(flow& f) {
@@ -4618,101 +4252,65 @@ private:
             hold lock(f.guard);
             if (!f.full || !f.queued.empty() || c_.has_output()) return;
             f.full = false;
-            act = std::move(f.drained);
+            std::swap(act, f.drained);
             f.changed.notify_all();
         }
         if (!act) return;
-        guarded([&] { act(); }, [&](const char* what) { fail_user(f, what); });
+        UDS_HTTP_TRY { act(); }
+        UDS_HTTP_CATCH { fail_user(f); }
         hold lock(f.guard);
         if (!f.drained && f.open) f.drained = std::move(act);
     }
 
-    void write_head(const response& res, const body_plan& plan) {
-        head_writer{d_.date, c_.persistent, version()}.write(d_.out, res, plan);
-    }
+    // -- telling others
 
-    /// The exchange that is being answered.
-    const about& subject() const noexcept {
-        return c_.more && c_.more->at_work ? c_.more->at_work->log : about_;
+    card& who() {
+        if (!c_.who) c_.who = new card(c_.fd);
+        return *c_.who;
     }
-
-    uds_http::exchange describe(int status, std::uint64_t bytes_out, const error& why) {
-        if (!c_.who) c_.who = std::make_shared<card>(c_.fd);
-        const about& a = subject();
-        std::uint64_t tag = c_.more && c_.more->at_work ? c_.who->tag : access::state(d_.req).tag;
-        return {a.method,    a.target, s_.name_of(c_.door),
-                c_.who->who, status,   a.bytes_in,
-                bytes_out,   tag,      microseconds(d_.micros() - a.started),
-                why};
-    }
-
-    void run_after(response& res) {
-        if (!s_.has_after) return;
-        error none;
-        uds_http::exchange now = describe(res.status(), 0, none);
-        for (hook& h : s_.hooks)
-            if (h.after)
-                guarded([&] { h.after(now, res); },
-                        [&](const char* what) { s_.log(std::string("hook: ") + what); });
-    }
-
-    void tell(int status, std::uint64_t bytes_out, const error& why) {
-        if (!s_.on_exchange) return;
-        uds_http::exchange now = describe(status, bytes_out, why);
-        guarded([&] { s_.on_exchange(now); },
-                [&](const char* what) { s_.log(std::string("on_exchange: ") + what); });
-    }
-
-    /// What would break framing, or was remembered as wrong, becomes a 500: false.
-    bool check(response& res, std::optional<std::uint64_t> size) {
-        if (list_has(access::raw_fields(res).get("Connection"), "close")) c_.persistent = false;
-        std::string fault;
-        if (auto& failure = access::failure(res)) fault = failure->message();
-        else if (res.status() < 200 || res.status() > 999) fault = "a status that can't be final";
-        else if (const char* why = framing_fault(access::raw_fields(res), size, res.status()))
-            fault = why;
-        if (fault.empty()) return true;
-        s_.log("response: " + fault, peer_now());
-        res = plain_status(500);
-        return false;
-    }
-
     int version() const noexcept { return c_.old_version ? 10 : 11; }
 
-    const uds_http::peer& peer_now() {
-        if (!c_.who) c_.who = std::make_shared<card>(c_.fd);
-        return c_.who->who;
+    /// Calls `with` with the exchange that is being answered.
+    template <class F>
+    void describe(int status, std::uint64_t bytes_out, const error& why, F with) {
+        const about* a = c_.work() ? c_.work()->log.get() : nullptr;
+        const request_state& r = state_of(c_.at == phase::body ? c_.more->req : d_.req);
+        const uds_http::exchange now{a ? string_view(a->method) : r.method,
+                                     a ? string_view(a->target) : r.target,
+                                     s_.name_of(c_.door),
+                                     who().who,
+                                     status,
+                                     a ? a->bytes_in : d_.bytes_in,
+                                     bytes_out,
+                                     a ? c_.who->tag : r.tag,
+                                     microseconds(d_.micros() - (a ? a->started : d_.started)),
+                                     why};
+        UDS_HTTP_TRY { with(now); }
+        UDS_HTTP_CATCH { s_.log_thrown("hook"); }
+    }
+    void run_after(response& res) {
+        for (hook& h : s_.hooks)
+            if (h.after)
+                describe(res.status(), 0, error(),
+                         [&](const uds_http::exchange& now) { h.after(now, res); });
+    }
+    void tell(int status, std::uint64_t bytes_out, const error& why) {
+        if (s_.on_exchange)
+            describe(status, bytes_out, why,
+                     [this](const uds_http::exchange& now) { s_.on_exchange(now); });
     }
     void note(int status, string_view why) {
+        ++d_.refused;
         if (!s_.on_log) return;
         std::string line = number_text(static_cast<std::uint64_t>(status));
-        s_.log(line.append(" ").append(why), peer_now());
-    }
-
-    /// Those of a head that is not whole yet wait for it.
-    bool keep_fds() {
-        std::vector<unique_fd> came = std::move(d_.fds);
-        d_.fds.clear();
-        bool fits =
-            c_.at == phase::head && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
-        if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
-        return c_.ends; // what is closed anyway needs no other answer
-    }
-
-    void keep_rest() {
-        if (!d_.fds.empty() && !keep_fds()) refuse(400, "descriptors that no message asked for");
-        if (!c_.more && d_.in.empty()) return;
-        box& b = c_.kept();
-        b.in.assign(d_.in.data(), d_.in.size());
-        if (b.is_empty() && c_.at == phase::head && !b.counted) c_.more.reset();
+        s_.log(line.append(" ").append(why), who().who);
     }
 
     site& s_;
     desk& d_;
     conn& c_;
     std::uint64_t id_;
-    const std::shared_ptr<mailbox>& home_;
-    about about_;
+    const ref<mailbox>& home_;
 };
 
 // [11] LOOP ---------------------------------------------------------------------------------------
@@ -4725,18 +4323,31 @@ class slab {
 public:
     static constexpr std::uint32_t none = UINT32_MAX;
 
-    conn* at(std::uint32_t index) noexcept {
+    slab() noexcept = default;
+    slab(const slab&) = delete;
+    ~slab() {
+        for (conn* block : blocks_) delete[] block;
+    }
+    conn* at(std::uint32_t index) const noexcept {
         return &blocks_[index / per_block][index % per_block];
     }
     /// nullptr for a connection that is gone, or whose place belongs to another one.
-    conn* find(std::uint64_t id) noexcept {
+    conn* find(std::uint64_t id) const noexcept {
         std::uint32_t index = static_cast<std::uint32_t>(id);
-        if (index >= blocks_.size() * per_block) return nullptr;
+        if (index >= end()) return nullptr;
         conn* c = at(index);
         return c->fd >= 0 && c->generation == id >> 32 ? c : nullptr;
     }
+    std::uint64_t id_of(std::uint32_t index) const noexcept {
+        return static_cast<std::uint64_t>(at(index)->generation) << 32 | index;
+    }
     std::uint32_t add() {
-        if (free_ == none) grow();
+        if (free_ == none) {
+            blocks_.reserve(blocks_.size() + 1); // first: what follows can't fail halfway
+            blocks_.push_back(new conn[per_block]());
+            for (std::uint32_t i = per_block; i-- > 0;)
+                blocks_.back()[i].next = std::exchange(free_, end() - per_block + i);
+        }
         std::uint32_t index = free_;
         free_ = at(index)->next;
         ++count_;
@@ -4757,12 +4368,7 @@ public:
 
 private:
     static constexpr std::uint32_t per_block = 256;
-    void grow() {
-        blocks_.push_back(own<conn[]>(new conn[per_block]()));
-        for (std::uint32_t i = per_block; i-- > 0;)
-            blocks_.back()[i].next = std::exchange(free_, end() - per_block + i);
-    }
-    row<own<conn[]>> blocks_;
+    row<conn*> blocks_;
     std::uint32_t free_ = none;
     std::size_t count_ = 0;
 };
@@ -4779,11 +4385,13 @@ public:
     void set(std::uint32_t index, timer kind, std::int64_t now, bool restarts) noexcept {
         conn& c = *conns_.at(index);
         if (c.clock == kind && (!restarts || kind == timer::none)) return;
-        std::int64_t due = now + of(kind).length;
-        if (c.clock == kind && due - c.due <= of(kind).length / 64) return;
+        list& l = of(kind);
+        // A length that would overflow is never.
+        std::int64_t due = l.length < INT64_MAX / 2 - now ? now + l.length : INT64_MAX / 2;
+        if (c.clock == kind && due - c.due <= l.length / 64) return;
         clear(index);
         if (kind == timer::none) return;
-        list& l = of(kind);
+        is_sooner |= l.first == slab::none;
         c.clock = kind, c.due = due, c.prev = l.last, c.next = slab::none;
         (l.last == slab::none ? l.first : conns_.at(l.last)->next) = index;
         l.last = index;
@@ -4809,6 +4417,7 @@ public:
                 soonest = conns_.at(l.first)->due;
         return soonest;
     }
+    bool is_sooner = false; // than what next() said before, perhaps
 
 private:
     struct list {
@@ -4823,7 +4432,7 @@ private:
 /// What is to run at a time: a binary heap, the soonest first.
 class task_heap {
 public:
-    std::int64_t next() const noexcept { return tasks_.empty() ? INT64_MAX : tasks_.front().at; }
+    std::int64_t next() const noexcept { return tasks_.empty() ? INT64_MAX : tasks_[0].at; }
     void clear() noexcept { tasks_.clear(); }
     void add(std::int64_t at, callback<void()> run) {
         tasks_.push_back({at, std::move(run)});
@@ -4832,9 +4441,9 @@ public:
             std::swap(tasks_[i], tasks_[(i - 1) / 2]);
     }
     callback<void()> take() {
-        callback<void()> first = std::move(tasks_.front().run);
-        if (tasks_.size() > 1) tasks_.front() = std::move(tasks_.back());
-        tasks_.pop_back();
+        callback<void()> first = std::move(tasks_[0].run);
+        if (tasks_.size() > 1) tasks_[0] = std::move(tasks_.back());
+        tasks_.shrink(tasks_.size() - 1);
         for (std::size_t i = 0, child; (child = 2 * i + 1) < tasks_.size(); i = child) {
             if (child + 1 < tasks_.size() && tasks_[child + 1].at < tasks_[child].at) ++child;
             if (tasks_[i].at <= tasks_[child].at) break;
@@ -4851,39 +4460,42 @@ private:
     row<task> tasks_;
 };
 
-class loop {
+/// What is said to whom there is no room for.
+inline void say_busy(int fd) noexcept {
+    static constexpr char busy[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+                                   "Connection: close\r\nContent-Length: 0\r\n\r\n";
+    iovec part{const_cast<char*>(busy), sizeof busy - 1};
+    (void)transmit(fd, &part, 1, MSG_DONTWAIT);
+}
+
+class loop : public counted {
 public:
-    enum : std::uint64_t {
+    enum : std::uint64_t { // no connection has an index that high
         wake_id = UINT32_MAX,
         stop_id = UINT32_MAX - 1,
         alarm_id = UINT32_MAX - 2,
         door_id = 0x80000000
-    };                                                   // no connection has an index that high
+    };
     static constexpr std::uint16_t no_door = UINT16_MAX; // adopted
     static constexpr std::size_t in_room = 256 << 10;
     static constexpr int sndbuf_bytes = 1 << 20; // for large bodies; the kernel caps it
 
-    explicit loop(site& s) : s_(s), deadlines_(conns_), mail_(std::make_shared<mailbox>()) {
+    explicit loop(site& s) : s_(s), deadlines_(conns_), mail_(new mailbox) {
         mail_->at = this, mail_->of = &s;
     }
-    loop(const loop&) = delete;
-    virtual ~loop() = default;
 
     error open() {
         epoll_ = unique_fd(::epoll_create1(EPOLL_CLOEXEC));
         alarm_ = unique_fd(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
         mail_->wake = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-        if (!epoll_ || !alarm_ || !mail_->wake) return failed(errno, "loop");
-        if (!watch(mail_->wake.get(), EPOLLIN | EPOLLET, wake_id) ||
+        if (!epoll_ || !alarm_ || !mail_->wake ||
+            !watch(mail_->wake.get(), EPOLLIN | EPOLLET, wake_id) ||
             !watch(alarm_.get(), EPOLLIN | EPOLLET, alarm_id))
-            return failed(errno, "epoll_ctl");
+            return failed(errno, "loop");
         in_size_ = in_room;
         while (in_size_ < s_.limits.max_head_bytes * 2) in_size_ *= 2;
-        in_.reset(new char[in_size_]);
-        d_.micros = [] {
-            return std::chrono::duration_cast<microseconds>(clock::now().time_since_epoch())
-                .count();
-        };
+        in_ = in_bytes_.reserve(in_size_);
+        d_.micros = [] { return clock::now().time_since_epoch() / microseconds(1); };
         const server_options& o = s_.options;
         deadlines_.set_duration(timer::head, o.head_timeout);
         deadlines_.set_duration(timer::body, o.body_timeout);
@@ -4894,16 +4506,14 @@ public:
     }
 
     int descriptor() const noexcept { return epoll_.get(); }
-    const std::shared_ptr<mailbox>& mail() const noexcept { return mail_; }
+    const ref<mailbox>& mail() const noexcept { return mail_; }
     std::size_t count() const noexcept { return shared_count_.load(std::memory_order_relaxed); }
     std::int64_t now() const noexcept { return d_.now; }
 
     bool watch(int fd, std::uint32_t events, std::uint64_t id) noexcept {
-        epoll_event e{};
-        e.events = events, e.data.u64 = id;
-        return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) == 0;
+        return control(EPOLL_CTL_ADD, fd, events, id);
     }
-    void unwatch(int fd) noexcept { ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
+    void unwatch(int fd) noexcept { (void)control(EPOLL_CTL_DEL, fd, 0, 0); }
 
     /// Waits for at most `timeout` ms (-1: for ever), then does everything there is to do.
     error turn(int timeout) {
@@ -4916,7 +4526,7 @@ public:
         for (int i = 0; i < count; ++i) on_event(events[i]);
         if (!again_.empty()) revisit();
         if (mail_->full.load(std::memory_order_acquire)) read_mail();
-        expire();
+        if (deadlines_.is_sooner || d_.now >= alarm_at_) expire();
         return {};
     }
     bool has_rest() const noexcept {
@@ -4935,24 +4545,24 @@ public:
     }
 
     /// Runs `task` at `when` (ms, of now()).
-    void at(std::int64_t when, callback<void()> task) { tasks_.add(when, std::move(task)); }
+    void at(std::int64_t when, callback<void()> task) {
+        tasks_.add(when, std::move(task));
+        deadlines_.is_sooner = true;
+    }
 
     /// Takes a connected socket in. False: no memory for it in the kernel; it is closed.
     bool adopt(unique_fd fd, std::uint16_t door, bool forbidden) {
         std::uint32_t index = last_added_ = conns_.add();
         conn& c = *conns_.at(index);
         c.fd = fd.get(), c.door = door, c.forbidden = forbidden;
-        if (!watch(c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET, id_of(index))) {
-            c.fd = -1;
-            conns_.remove(index);
-            return false;
-        }
+        if (!watch(c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET, conns_.id_of(index)))
+            return conns_.remove(index), false;
         (void)fd.release();
         shared_count_.store(conns_.count(), std::memory_order_relaxed);
         deadlines_.set(index, timer::idle, d_.now, true);
         return true;
     }
-
+    conn& last_added() noexcept { return *conns_.at(last_added_); }
     /// Outside of a turn: the clock is set, and a turn is to come that sees the deadline.
     bool adopt_early(unique_fd fd) {
         read_clock();
@@ -4960,20 +4570,16 @@ public:
         return adopt(std::move(fd), no_door, false);
     }
 
-    /// The client's role: a connection that has just been made.
-    std::uint64_t adopt_call(unique_fd fd, std::shared_ptr<call_pool> pool) {
-        int raw = fd.get();
+    /// The client's role: a connection that has just been made. UINT64_MAX: no memory for it.
+    std::uint64_t adopt_call(unique_fd fd, ref<call_pool> pool) {
         if (!adopt(std::move(fd), no_door, false)) return UINT64_MAX;
-        std::uint32_t index = last_added_;
-        conn& c = *conns_.at(index);
-        UDS_HTTP_ASSERT(c.fd == raw);
-        (void)raw;
+        conn& c = *conns_.at(last_added_);
         c.calls = true, c.at = phase::kept;
         c.kept().pool = std::move(pool);
-        return id_of(index);
+        return conns_.id_of(last_added_);
     }
     /// False: the connection is gone.
-    bool ask(std::uint64_t id, const std::shared_ptr<flow>& call) {
+    bool ask(std::uint64_t id, const ref<flow>& call) {
         conn* c = conns_.find(id);
         if (!c || c->ends || c->gone || c->readable) return false; // nothing may have come unasked
         char byte; // what epoll has not told yet: the end, or an old 408
@@ -4988,12 +4594,11 @@ public:
     }
     void fail_call(flow& call, error why) {
         conn* c = conns_.find(call.id);
-        if (!c || !c->more || c->more->at_work.get() != &call) return abandon(call, std::move(why));
+        if (!c || c->work() != &call) return abandon(call, std::move(why));
         std::uint32_t index = static_cast<std::uint32_t>(call.id);
         talk(index).fail_call(std::move(why));
         close(index);
     }
-
     /// A kept connection that nobody will use.
     void drop(std::uint64_t id) {
         if (conns_.find(id)) close(static_cast<std::uint32_t>(id));
@@ -5003,13 +4608,12 @@ public:
         for (std::uint32_t i = 0; i < conns_.end(); ++i)
             if (conns_.at(i)->fd >= 0) close(i);
     }
-
     /// Ends what waits for nothing; what is at work goes on.
     void drain_connections() {
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
-            if (c.more && c.more->at_work && c.more->at_work->is_events) c.more->at_work->end({});
+            if (c.work() && c.work()->is_events) c.work()->end({});
             else rest(i, false);
         }
     }
@@ -5018,27 +4622,25 @@ public:
         hold lock(mail_->guard);
         return mail_->open;
     }
-
     /// User code reaches the loop no more.
     void shut_mail() {
-        row<std::shared_ptr<flow>> flows;
+        row<ref<flow>> flows;
         row<callback<void()>> work;
         {
             hold lock(mail_->guard);
             mail_->open = false;
         }
         mail_->take(flows, work);
-        for (auto& f : flows) abandon(*f, failed(errc::stopped, "server"));
+        for (ref<flow>& f : flows) abandon(*f, failed(errc::stopped, "server"));
         for (named_pool& p : pools_)
             if (p.pool) p.pool->shut();
-        for (auto& task : work)
-            guarded([&] { task(); }, [](const char*) {}); // calls among them fail
+        for (auto& task : work) run(task); // calls among them fail
         tasks_.clear();
     }
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
 
     /// The pool of a client, which `key` stands for; empty at first.
-    std::shared_ptr<call_pool>& pool_of(const void* key) {
+    ref<call_pool>& pool_of(const void* key) {
         for (named_pool& p : pools_)
             if (p.key == key) return p.pool;
         pools_.push_back({key, {}});
@@ -5049,8 +4651,7 @@ public:
             if (pools_[i].key == key) pools_.erase(i--);
     }
 
-    std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0},
-        bytes_out{0}; // written here only
+    std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0}, bytes_out{0}; // written here
 
 protected:
     virtual void on_special(std::uint64_t id) = 0;
@@ -5061,11 +4662,13 @@ protected:
     slab conns_;
 
 private:
-    std::uint64_t id_of(std::uint32_t index) noexcept {
-        return static_cast<std::uint64_t>(conns_.at(index)->generation) << 32 | index;
+    dialog talk(std::uint32_t index) noexcept {
+        return dialog(s_, d_, *conns_.at(index), conns_.id_of(index), mail_);
     }
-    dialog talk(std::uint32_t index) {
-        return dialog(s_, d_, *conns_.at(index), id_of(index), mail_);
+    bool control(int what, int fd, std::uint32_t events, std::uint64_t id) noexcept {
+        epoll_event e{};
+        e.events = events, e.data.u64 = id;
+        return ::epoll_ctl(epoll_.get(), what, fd, &e) == 0;
     }
 
     int wait(epoll_event* events, int room, int timeout) noexcept {
@@ -5074,14 +4677,17 @@ private:
         int count = ::epoll_wait(epoll_.get(), events, room, timeout);
         return count < 0 && errno == EINTR ? 0 : count;
     }
-
-    /// Burns the core for a while instead of sleeping: a wake-up costs more than many polls.
+    /// Burns the core for a while instead of sleeping: a wake-up costs more than many polls. Where
+    /// it was in vain again and again it is tried more and more seldom.
     int spin(epoll_event* events, int room) noexcept {
-        auto until = clock::now() + s_.options.busy_poll;
+        if (spin_pause_ > 0) return --spin_pause_, 0;
+        const auto until = clock::now() + s_.options.busy_poll;
         do {
             int count = ::epoll_wait(epoll_.get(), events, room, 0);
-            if (count > 0) return count;
+            if (count > 0) return spins_in_vain_ = 0, count;
         } while (clock::now() < until && !mail_->full.load(std::memory_order_acquire));
+        spins_in_vain_ += spins_in_vain_ < 10;
+        spin_pause_ = spins_in_vain_ > 4 ? 1u << (spins_in_vain_ - 4) : 0;
         return 0;
     }
 
@@ -5089,6 +4695,8 @@ private:
         timespec t{};
         ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
         d_.now = static_cast<std::int64_t>(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000;
+        if (d_.now - dated_at_ < 100 && dated_) return; // Date lags by so much at most
+        dated_at_ = d_.now;
         ::clock_gettime(CLOCK_REALTIME_COARSE, &t);
         if (t.tv_sec == dated_) return;
         dated_ = t.tv_sec;
@@ -5096,37 +4704,48 @@ private:
     }
 
     void on_event(const epoll_event& e) {
-        std::uint64_t id = e.data.u64;
+        const std::uint64_t id = e.data.u64;
         if ((id & door_id) && id <= UINT32_MAX) {
-            if (id == alarm_id) alarm_at_ = INT64_MAX;
+            if (id == alarm_id) alarm_at_ = INT64_MAX, deadlines_.is_sooner = true;
             else if (id != wake_id) on_special(id);
             return;
         }
         conn* c = conns_.find(id);
         if (!c) return;
-        std::uint32_t index = static_cast<std::uint32_t>(id);
         if (e.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
         if (e.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->half = true;
         if (e.events & (EPOLLHUP | EPOLLERR)) c->hung_up = true;
-        if ((e.events & EPOLLOUT) && c->blocked && !on_writable(index)) return;
-        read(index);
+        UDS_HTTP_TRY {
+            if ((e.events & EPOLLOUT) && c->blocked) on_writable(static_cast<std::uint32_t>(id));
+            else read(static_cast<std::uint32_t>(id));
+        }
+        UDS_HTTP_CATCH { lose_memory(id); }
+    }
+    /// std::bad_alloc, somewhere on the way: this connection ends, the others go on.
+    void lose_memory(std::uint64_t id) noexcept {
+        d_.out.clear(), d_.fds.clear(), d_.res.reset();
+        conn* c = conns_.find(id);
+        if (!c) return;
+        const bool is_due = c->at == phase::head || c->at == phase::body;
+        if (is_due && !c->has_output() && !c->calls) say_busy(c->fd);
+        close(static_cast<std::uint32_t>(id));
     }
 
     /// Reads and serves while there is something to read and somebody wants it.
     void read(std::uint32_t index) {
         conn& c = *conns_.at(index);
         bool progress = false;
-        for (int rounds = 0; c.readable && !c.gone && talk(index).wants_bytes(); ++rounds) {
+        for (int rounds = 0; c.readable && !c.gone && c.wants_bytes(); ++rounds) {
             if (rounds == 4) { // others have their turn first
-                again_.push_back(id_of(index));
+                again_.push_back(conns_.id_of(index));
                 break;
             }
-            std::size_t kept = c.more ? c.more->in.size() : 0;
+            const std::size_t kept = c.more ? c.more->in.size() : 0;
             if (kept == in_size_)
                 break; // its reader stops and starts, and has posted: see resume()
-            if (kept) std::memcpy(in_.get(), c.more->in.data(), kept);
+            if (kept) std::memcpy(in_, c.more->in.data(), kept);
             bool passed = false; // descriptors: recv stops behind them, whatever else is there
-            ssize_t got = s_.fds_blocked ? receive(c.fd, in_.get() + kept, in_size_ - kept)
+            ssize_t got = s_.fds_blocked ? receive(c.fd, in_ + kept, in_size_ - kept)
                                          : receive_with_fds(c.fd, kept, passed);
             if (got < 0 && errno == EAGAIN) {
                 c.readable = false;
@@ -5141,15 +4760,15 @@ private:
                 c.readable = false;
             add(bytes_in, static_cast<std::uint64_t>(got));
             progress = true;
-            serve(index, {in_.get(), kept + static_cast<std::size_t>(got)});
+            serve(index, {in_, kept + static_cast<std::size_t>(got)});
         }
         rest(index, progress);
     }
 
     /// recv(2) that drops descriptors, as it does, and tells of them.
     ssize_t receive_with_fds(int fd, std::size_t kept, bool& passed) {
-        d_.fds.clear(), d_.fds_from = in_.get() + kept;
-        received got = receive_fds(fd, in_.get() + kept, in_size_ - kept, d_.fds);
+        d_.fds.clear(), d_.fds_from = in_ + kept;
+        received got = receive_fds(fd, in_ + kept, in_size_ - kept, d_.fds);
         passed = !d_.fds.empty() || got.truncated;
         if (got.truncated) return errno = EBADMSG, -1;
         if (!s_.takes_fds()) d_.fds.clear();
@@ -5181,78 +4800,79 @@ private:
     /// deadline.
     void rest(std::uint32_t index, bool progress) {
         conn& c = *conns_.at(index);
-        if (c.gone || (c.ends && !c.has_output())) return close(index);
+        const bool has_output = c.has_output();
+        if (c.gone || (c.ends && !has_output)) return close(index);
         if (c.hung_up && c.at == phase::waiting && !c.calls) return close(index); // nobody listens
-        if (c.shuts && !c.has_output()) {
+        if (c.shuts && !has_output) {
             ::shutdown(c.fd, SHUT_WR);
             c.shuts = false;
         }
         if (c.at == phase::raw && is_spent(c)) return close(index);
         if (c.at == phase::kept && s_.stopping()) return close(index);
-        if (c.at == phase::head && !c.has_output() && (!c.more || c.more->in.empty())) {
+        if (!has_output && c.is_unused()) {
             if (c.peer_done) return close(index);
-            if (s_.stopping() && !retire(index)) return;
+            if (s_.stopping()) retire(index);
+            if (c.more && c.more->is_empty()) c.more = {};
         }
-        if (c.at == phase::head && c.more && c.more->is_empty() && !c.more->counted) c.more.reset();
-        timer which = talk(index).due_timer();
+        const timer which = c.due_timer();
         // A head has its time from its first byte on: one that drips is as slow as one that stops.
         deadlines_.set(index, which, d_.now, progress && which != timer::head);
     }
 
     /// An upgraded connection that has nothing left to read, and nothing to write or nobody to.
     static bool is_spent(const conn& c) noexcept {
-        flow& f = *c.more->at_work;
+        flow& f = *c.work();
         hold lock(f.guard);
         bool read = f.reader_dropped || (f.in_done && f.arrived.empty() && !f.on_done);
         return read && (c.hung_up || (f.ended && f.queued.empty() && !c.shuts && !c.has_output()));
     }
 
     /// Closes an idle connection so that no request is lost: nothing can be sent to it any more,
-    /// and what was sent before is answered. True: it is still there.
-    bool retire(std::uint32_t index) {
+    /// and what was sent before is answered.
+    void retire(std::uint32_t index) {
         conn& c = *conns_.at(index);
-        if (c.half) return true; // read() gets to its end by itself
+        if (c.half) return; // read() gets to its end by itself
         c.half = c.readable = true;
         ::shutdown(c.fd, SHUT_RD);
-        again_.push_back(id_of(index));
-        return true;
+        again_.push_back(conns_.id_of(index));
     }
 
     void revisit() {
         row<std::uint64_t> now;
         now.swap(again_);
-        for (std::uint64_t id : now)
-            if (conns_.find(id)) read(static_cast<std::uint32_t>(id));
+        for (std::uint64_t id : now) {
+            if (!conns_.find(id)) continue;
+            UDS_HTTP_TRY { read(static_cast<std::uint32_t>(id)); }
+            UDS_HTTP_CATCH { lose_memory(id); }
+        }
         now.clear();
         if (again_.empty()) again_.swap(now); // keeps its capacity
     }
 
     void close(std::uint32_t index) {
         conn& c = *conns_.at(index);
-        const std::uint64_t id = id_of(index);
+        const std::uint64_t id = conns_.id_of(index);
         deadlines_.clear(index);
-        if (s_.on_exchange && !c.calls) talk(index).tell_cut(failed(errc::cut_off, "connection"));
-        own<box> more = std::move(c.more);
+        if (s_.on_exchange && !c.calls) talk(index).tell_cut();
+        ref<box> more = std::move(c.more);
         if (more && more->counted) s_.buffered.fetch_sub(more->counted);
         if (more && more->at_work) {
             hold lock(more->at_work->guard);
             more->at_work->fd = -1; // nobody asks a descriptor that is somebody else's by now
         }
-        if (!c.who && !c.calls && s_.options.max_per_uid_count != SIZE_MAX)
-            c.who = std::make_shared<card>(c.fd);
-        if (c.who) {
-            hold lock(c.who->guard);
-            c.who->fd = -1; // nobody asks a descriptor that is somebody else's by now
+        conn gone{};
+        gone.who = std::move(c.who), gone.calls = c.calls, gone.uid = c.uid;
+        if (gone.who) {
+            hold lock(gone.who->guard);
+            gone.who->fd = -1; // as above
         }
         unwatch(c.fd); // a duplicate may live on after release()
         ::close(c.fd);
-        conn gone{};
-        gone.who = std::move(c.who), gone.calls = c.calls;
         conns_.remove(index);
         shared_count_.store(conns_.count(), std::memory_order_relaxed);
         if (more && more->pool) more->pool->lost(id);
         if (more && more->at_work && !(more->pool && more->pool->retries(more->at_work)))
-            dialog::abandon(s_, *more->at_work, failed(errc::cut_off, "connection"));
+            abandon(*more->at_work, failed(errc::cut_off, "connection"));
         on_closed(gone);
     }
 
@@ -5287,83 +4907,83 @@ private:
             std::size_t count = static_cast<std::size_t>(sent);
             std::size_t of_batch = count < batch.size() ? count : batch.size();
             batch.remove_prefix(of_batch);
-            if (c.more) c.more->tail_at += count - of_batch;
+            if (count > of_batch) c.more->tail_at += count - of_batch;
         }
     }
 
-    /// Both in one call, but for descriptors: they and what they belong to are a message of their
-    /// own, with nothing before it (unix(7)).
+    /// Both in one call, but for descriptors: what they belong to begins a call of its own
+    /// (unix(7)).
     ssize_t send_parts(conn& c, string_view batch, string_view body) {
-        const bool passes = c.more && !c.more->fds.empty();
-        if (passes && !batch.empty()) body = {};
         if (body.size() > (64 << 10)) enlarge(c);
         iovec parts[2] = {{const_cast<char*>(batch.data()), batch.size()},
                           {const_cast<char*>(body.data()), body.size()}};
-        if (!passes || !batch.empty()) return transmit(c.fd, parts, body.empty() ? 1 : 2);
+        if (!c.more || c.more->fds.empty()) return transmit(c.fd, parts, body.empty() ? 1 : 2);
+        std::size_t& before = c.more->fds_at;
+        if (before > 0) {
+            parts[0].iov_len = before;
+            ssize_t sent = transmit(c.fd, parts, 1);
+            if (sent > 0) before -= static_cast<std::size_t>(sent);
+            return sent;
+        }
         std::vector<int> raw;
         for (const unique_fd& fd : c.more->fds) raw.push_back(fd.get());
-        ssize_t sent = transmit_fds(c.fd, parts + 1, 1, raw);
+        ssize_t sent = transmit_fds(c.fd, parts, body.empty() ? 1 : 2, raw);
         if (sent >= 0) c.more->fds.clear();
         return sent;
     }
 
     void note_upload(const conn& c, ssize_t sent) noexcept {
-        if (!c.more || !c.more->at_work) return;
-        c.more->at_work->progress = d_.now;
-        c.more->at_work->bytes_out += static_cast<std::uint64_t>(sent);
+        if (!c.work()) return;
+        c.work()->progress = d_.now;
+        c.work()->bytes_out += static_cast<std::uint64_t>(sent);
     }
 
     static string_view memory_tail(const conn& c) noexcept {
-        if (!c.more || !c.more->has_tail) return {};
-        const content& tail = c.more->tail;
-        if (access::kind_of(tail) != access::kind::text &&
-            access::kind_of(tail) != access::kind::view)
-            return {};
-        return access::text(tail).substr(static_cast<std::size_t>(c.more->tail_at));
+        if (!c.more || !c.more->has_tail || !is_in_memory(c.more->tail)) return {};
+        return bytes_of(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at));
     }
 
     /// The tail isn't in memory: a file goes out here; what a callback fills becomes the next
     /// batch. more with an empty batch: no room in the socket.
     parsed next_piece(conn& c, string_view& batch) {
         box& b = *c.more;
-        source* from = access::source_of(b.tail);
-        if (access::kind_of(b.tail) == access::kind::file) return send_file(c, *from);
-        if (access::kind_of(b.tail) != access::kind::pulled || b.tail_ended) return parsed::done;
+        source* from = access::of(b.tail).from.get();
+        if (access::of(b.tail).kind == access::kind::file) return send_file(c, *from);
+        if (access::of(b.tail).kind != access::kind::pulled || b.tail_ended) return parsed::done;
         static constexpr std::size_t lead = 18, room = 128 << 10; // the chunk's size goes before it
         piece_.clear();
-        char* first = piece_.room(lead + room + 2);
-        std::size_t wanted = b.tail_size - b.tail_at < room
-                                 ? static_cast<std::size_t>(b.tail_size - b.tail_at)
-                                 : room;
-        result<std::size_t> got = wanted ? fill(*from, first + lead, wanted) : std::size_t{0};
-        if (!got || *got > wanted) return parsed::bad;
-        b.tail_at += *got;
-        if (b.tail_how != framing::chunked) {
-            batch = {first + lead, *got};
-            if (*got) return parsed::more;
-            return b.tail_how == framing::length && b.tail_at != b.tail_size ? parsed::bad
-                                                                             : parsed::done;
+        char* first = piece_.room(lead + room + 2) + lead;
+        const std::uint64_t left = b.tail_size - b.tail_at;
+        const std::size_t wanted = left < room ? static_cast<std::size_t>(left) : room;
+        std::size_t size = 0;
+        if (wanted && !fill(*from, first, wanted, size)) return parsed::bad;
+        b.tail_at += size;
+        batch = {first, size};
+        if (b.tail_how == framing::chunked) {
+            batch = frame_piece(first, size);
+            b.tail_ended = size == 0;
+        } else if (size == 0) {
+            return b.tail_how == framing::length && left ? parsed::bad : parsed::done;
         }
-        batch = frame_piece(first, lead, *got);
-        b.tail_ended = *got == 0;
         return parsed::more;
     }
-
-    static string_view frame_piece(char* first, std::size_t lead, std::size_t size) noexcept {
+    /// Room for a chunk's size is before `first`.
+    static string_view frame_piece(char* first, std::size_t size) noexcept {
         if (size == 0) return "0\r\n\r\n";
         char line[18];
-        std::size_t length = put_chunk_size(line, size);
-        char* at = first + lead - length;
-        std::memcpy(at, line, length);
-        std::memcpy(first + lead + size, "\r\n", 2);
-        return {at, length + size + 2};
+        const std::size_t length = put_chunk_size(line, size);
+        std::memcpy(first - length, line, length);
+        std::memcpy(first + size, "\r\n", 2);
+        return {first - length, length + size + 2};
     }
-
-    result<std::size_t> fill(source& from, char* into, std::size_t room) {
-        result<std::size_t> got = failed(errc::cut_off, "content::pulled");
-        guarded([&] { got = from.fill(into, room); },
-                [&](const char* what) { s_.log(std::string("content: ") + what); });
-        return got;
+    bool fill(source& from, char* into, std::size_t room, std::size_t& size) {
+        UDS_HTTP_TRY {
+            result<std::size_t> got = from.fill(into, room);
+            if (got) size = *got;
+            return got && size <= room;
+        }
+        UDS_HTTP_CATCH { s_.log_thrown("content"); }
+        return false;
     }
 
     parsed send_file(conn& c, source& from) {
@@ -5393,27 +5013,22 @@ private:
         c.kept().out.assign(rest);
         c.blocked = true;
         (void)is_read_slowly(c); // notes where the peer is
-        ask(index, EPOLLOUT);
+        ask_for(index, EPOLLOUT);
     }
-
     /// EPIPE and the like: nobody hears an answer. To a client's request one may have come before.
     void lose(conn& c, std::uint32_t index) {
         if (!c.calls) return void(c.gone = true);
         c.persistent = c.blocked = c.more->has_tail = false;
         c.more->out.clear(), c.more->tail = content();
         c.readable = true;
-        again_.push_back(id_of(index));
+        again_.push_back(conns_.id_of(index));
+    }
+    void ask_for(std::uint32_t index, std::uint32_t extra) noexcept {
+        (void)control(EPOLL_CTL_MOD, conns_.at(index)->fd, EPOLLIN | EPOLLRDHUP | EPOLLET | extra,
+                      conns_.id_of(index));
     }
 
-    void ask(std::uint32_t index, std::uint32_t extra) noexcept {
-        epoll_event e{};
-        e.events = EPOLLIN | EPOLLRDHUP | EPOLLET | extra;
-        e.data.u64 = id_of(index);
-        ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, conns_.at(index)->fd, &e);
-    }
-
-    /// False: the connection is gone, or was dealt with.
-    bool on_writable(std::uint32_t index) {
+    void on_writable(std::uint32_t index) {
         conn& c = *conns_.at(index);
         const std::uint64_t before = bytes_out.load(std::memory_order_relaxed);
         std::string out = std::move(c.more->out);
@@ -5421,22 +5036,21 @@ private:
         bool all = push(c, index, out);
         bool progress = bytes_out.load(std::memory_order_relaxed) != before;
         if (progress && c.clock == timer::write) deadlines_.clear(index);
-        if (!all) return rest(index, progress), false;
-        ask(index, 0);
+        if (!all) return rest(index, progress);
+        ask_for(index, 0);
         resume(index);
-        return conns_.at(index)->fd >= 0;
     }
 
     /// There is room again, or an exchange has ended: its news first, then requests that waited.
     void resume(std::uint32_t index) {
         conn& c = *conns_.at(index);
-        if (c.more && c.more->at_work) {
-            std::shared_ptr<flow> f = c.more->at_work;
+        if (c.work()) {
+            ref<flow> f = c.more->at_work;
             talk(index).settle(*f);
             flush(c, index);
         }
         // Also where a reader has started, and its sender waits for 100 Continue.
-        if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && talk(index).wants_bytes()) {
+        if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
             std::string kept = std::move(c.more->in);
             serve(index, kept);
         }
@@ -5445,16 +5059,22 @@ private:
 
     // -- wake-ups and deadlines
 
+    void run(callback<void()>& task) {
+        UDS_HTTP_TRY { task(); }
+        UDS_HTTP_CATCH { s_.log_thrown("callback"); }
+    }
     void read_mail() {
-        row<std::shared_ptr<flow>> flows;
+        row<ref<flow>> flows;
         row<callback<void()>> work;
         mail_->take(flows, work);
-        for (auto& f : flows) settle(f);
-        auto log = [&](const char* what) { s_.log(std::string("callback: ") + what); };
-        for (auto& task : work) guarded([&] { task(); }, log);
+        for (ref<flow>& f : flows) {
+            UDS_HTTP_TRY { settle(f); }
+            UDS_HTTP_CATCH { lose_memory(f->id); }
+        }
+        for (auto& task : work) run(task);
     }
 
-    void settle(const std::shared_ptr<flow>& f) {
+    void settle(const ref<flow>& f) {
         milliseconds heartbeat{0};
         {
             hold lock(f->guard);
@@ -5462,45 +5082,41 @@ private:
             std::swap(heartbeat, f->heartbeat);
         }
         conn* c = conns_.find(f->id);
-        if (!c || !c->more || c->more->at_work != f)
-            return dialog::abandon(s_, *f, failed(errc::cut_off, "connection"));
+        if (!c || c->work() != f.get()) return abandon(*f, failed(errc::cut_off, "connection"));
         if (heartbeat.count() > 0) beat(f, heartbeat);
-        std::uint32_t index = static_cast<std::uint32_t>(f->id);
         if (s_.stopping() && f->is_events) f->end({});
-        resume(index);
+        resume(static_cast<std::uint32_t>(f->id));
     }
 
     /// A comment line now and then: proxies and clients see that the stream lives.
-    void beat(std::weak_ptr<flow> of, milliseconds every) {
-        at(d_.now + every.count(), [this, of = std::move(of), every] {
-            std::shared_ptr<flow> f = of.lock();
-            if (f && f->write(":\n\n") != written::closed) beat(f, every);
+    void beat(const ref<flow>& f, milliseconds every) {
+        at(d_.now + every.count(), [this, f, every] {
+            if (f->write(":\n\n") != written::closed) beat(f, every);
         });
     }
 
     void expire() {
         for (std::uint32_t index; (index = deadlines_.due(d_.now)) != slab::none;) {
             conn& c = *conns_.at(index);
-            timer which = c.clock;
+            const timer which = c.clock;
             deadlines_.clear(index);
-            if (which == timer::idle) {
-                retire(index);
-                continue;
-            }
-            if (which == timer::write) {
-                if (is_read_slowly(c)) deadlines_.set(index, timer::write, d_.now, true);
-                else close(index);
-                continue;
-            }
-            talk(index).time_out(which);
-            flush(c, index);
-            close(index);
+            if (which == timer::idle) retire(index);
+            else if (which == timer::write && is_read_slowly(c))
+                deadlines_.set(index, timer::write, d_.now, true);
+            else time_out(index, which);
         }
         while (tasks_.next() <= d_.now) {
             callback<void()> task = tasks_.take();
-            guarded([&] { task(); },
-                    [&](const char* what) { s_.log(std::string("callback: ") + what); });
+            run(task);
         }
+    }
+    void time_out(std::uint32_t index, timer which) {
+        conn& c = *conns_.at(index);
+        UDS_HTTP_TRY {
+            if (which != timer::write) talk(index).time_out(which), flush(c, index);
+            close(index);
+        }
+        UDS_HTTP_CATCH { lose_memory(conns_.id_of(index)); }
     }
 
     /// EPOLLOUT comes only once most of the buffer is free: a slow reader shows in what is left.
@@ -5513,6 +5129,7 @@ private:
     /// A timerfd, so that pollable_fd() shows deadlines too; set only when the next one gets
     /// earlier.
     void set_alarm() noexcept {
+        if (!std::exchange(deadlines_.is_sooner, false)) return;
         std::int64_t next = deadlines_.next();
         if (tasks_.next() < next) next = tasks_.next();
         if (next >= alarm_at_) return;
@@ -5524,21 +5141,23 @@ private:
         ::timerfd_settime(alarm_.get(), TFD_TIMER_ABSTIME, &at, nullptr);
     }
 
+    struct named_pool {
+        const void* key;
+        ref<call_pool> pool;
+    };
     deadlines deadlines_;
-    std::shared_ptr<mailbox> mail_;
+    ref<mailbox> mail_;
     unique_fd epoll_, alarm_;
-    own<char[]> in_;
+    row<char> in_bytes_;
+    char* in_ = nullptr;
     std::size_t in_size_ = 0;
     buffer piece_;
     row<std::uint64_t> again_; // connections to read on, after the others' turn
-    struct named_pool {
-        const void* key;
-        std::shared_ptr<call_pool> pool;
-    };
-    row<named_pool> pools_; // one per client
+    row<named_pool> pools_;    // one per client
     task_heap tasks_;
-    std::int64_t alarm_at_ = INT64_MAX;
+    std::int64_t alarm_at_ = INT64_MAX, dated_at_ = 0;
     std::time_t dated_ = 0;
+    unsigned spins_in_vain_ = 0, spin_pause_ = 0;
     std::uint32_t last_added_ = 0;
     std::atomic<std::size_t> shared_count_{0};
 };
@@ -5548,26 +5167,36 @@ private:
 // fewest; it stays there. Stopping: no more accepting, the path goes, idle connections end, what is
 // at work goes on until the drain deadline, then everything is cut.
 
+/// A thread of the library blocks all signals: they are the program's. 0, or errno's value.
+inline int start_thread(row<pthread_t>& threads, void* (*run)(void*), void* argument) {
+    sigset_t all, before;
+    pthread_t thread;
+    threads.reserve(threads.size() + 1);
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    int why = ::pthread_create(&thread, nullptr, run, argument);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (why == 0) threads.push_back(thread);
+    return why;
+}
+inline void join(row<pthread_t>& threads) noexcept {
+    for (pthread_t thread : threads) ::pthread_join(thread, nullptr);
+    threads.clear();
+}
+
 /// Threads for handlers that block. Their queue is bounded: what doesn't fit is a 503.
 class worker_pool {
 public:
-    worker_pool(site& s) : s_(s) {}
+    explicit worker_pool(site& s) : s_(s) {}
     worker_pool(const worker_pool&) = delete;
     ~worker_pool() { stop(); }
 
     error start(unsigned count) {
-        while (threads_.size() < count) {
-            pthread_t thread;
-            if (int why = start_thread(
-                    thread,
-                    [](void* self) -> void* {
-                        static_cast<worker_pool*>(self)->work();
-                        return nullptr;
-                    },
-                    this))
-                return failed(why, "pthread_create");
-            threads_.push_back(thread);
-        }
+        auto run = [](void* self) -> void* {
+            return static_cast<worker_pool*>(self)->work(), nullptr;
+        };
+        while (threads_.size() < count)
+            if (int why = start_thread(threads_, run, this)) return failed(why, "pthread_create");
         return {};
     }
     void stop() noexcept {
@@ -5576,10 +5205,9 @@ public:
             stopping_ = true;
             changed_.notify_all();
         }
-        for (pthread_t thread : threads_) ::pthread_join(thread, nullptr);
-        threads_.clear();
+        join(threads_);
     }
-    bool add(std::shared_ptr<flow> f, route& to) {
+    bool add(ref<flow> f, route& to) {
         hold lock(guard_);
         if (jobs_.size() - taken_ >= s_.options.max_queued_count) return false;
         if (taken_ == jobs_.size() ||
@@ -5593,19 +5221,9 @@ public:
         return true;
     }
 
-    /// A thread of the library blocks all signals: they are the program's.
-    static int start_thread(pthread_t& thread, void* (*run)(void*), void* argument) noexcept {
-        sigset_t all, before;
-        ::sigfillset(&all);
-        ::pthread_sigmask(SIG_SETMASK, &all, &before);
-        int why = ::pthread_create(&thread, nullptr, run, argument);
-        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        return why;
-    }
-
 private:
     struct job {
-        std::shared_ptr<flow> f;
+        ref<flow> f;
         route* to = nullptr;
     };
     bool next(job& into) {
@@ -5619,8 +5237,11 @@ private:
         for (job j; next(j); j = job()) {
             if (!j.f->is_open()) continue; // nobody waits for it any more
             std::optional<response> res;
-            run_plain(s_, *j.to, j.f->req, res);
-            j.f->send(std::move(*res), flow::mode::whole);
+            UDS_HTTP_TRY {
+                run_plain(s_, *j.to, j.f->req, res);
+                j.f->send(std::move(*res), flow::mode::whole);
+            }
+            UDS_HTTP_CATCH { j.f->cut(); } // no memory for an answer
         }
     }
 
@@ -5643,7 +5264,7 @@ public:
         if (limit) users_.push_back({uid, 1});
         return limit > 0;
     }
-    void remove(uid_t uid) {
+    void remove(uid_t uid) noexcept {
         hold lock(guard_);
         for (std::size_t i = 0; i < users_.size(); ++i)
             if (users_[i].uid == uid && --users_[i].count == 0) users_.erase(i--);
@@ -5665,9 +5286,9 @@ struct server_core final : site {
         server_loop(server_core& core, bool is_first) : loop(core), core_(core), first_(is_first) {}
 
         error begin() {
-            if (!watch(core_.stop_event.get(), EPOLLIN | EPOLLET, stop_id))
-                return failed(errno, "epoll_ctl");
-            return watch_doors() ? error() : failed(errno, "epoll_ctl");
+            if (watch(core_.stop_event.get(), EPOLLIN | EPOLLET, stop_id) && watch_doors())
+                return {};
+            return failed(errno, "epoll_ctl");
         }
         /// Serves until drained.
         error serve() {
@@ -5676,12 +5297,6 @@ struct server_core final : site {
             while (!bad && !(is_done() && shuts_empty_mail())) bad = turn(-1);
             this_loop() = nullptr;
             return bad;
-        }
-        bool is_done() {
-            if (core_.stopping() && !draining_) begin_drain();
-            if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_)) close_all();
-            if (!draining_) return core_.serves_adopted_only() && first_ && count() == 0;
-            return count() == 0 && !doors_open_;
         }
         bool turn_once(int timeout, error& bad) {
             this_loop() = mail().get();
@@ -5693,6 +5308,12 @@ struct server_core final : site {
         }
 
     private:
+        bool is_done() {
+            if (core_.stopping() && !draining_) begin_drain();
+            if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_)) close_all();
+            if (!draining_) return core_.doors.empty() && first_ && count() == 0; // adopted only
+            return count() == 0 && !doors_open_;
+        }
         void on_special(std::uint64_t id) override {
             if (id != stop_id) accept_some(static_cast<std::uint16_t>(id & 0xffff));
         }
@@ -5706,6 +5327,10 @@ struct server_core final : site {
             doors_open_ = first_ && !core_.doors.empty();
             return true;
         }
+        void unwatch_doors() noexcept {
+            for (auto& d : core_.doors)
+                if (d->at.fd) unwatch(d->at.fd.get());
+        }
 
         /// Once per event, more when they come in bursts: an accept that finds nobody costs as much
         /// as one that does.
@@ -5715,11 +5340,10 @@ struct server_core final : site {
             for (unsigned i = 0; i < burst_; ++i)
                 if (!accept_one(number)) return;
         }
-
         bool accept_one(std::uint16_t number) {
-            door& d = *core_.doors[number];
             unique_fd fd(uninterrupted([&] {
-                return ::accept4(d.at.fd.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+                return ::accept4(core_.doors[number]->at.fd.get(), nullptr, nullptr,
+                                 SOCK_NONBLOCK | SOCK_CLOEXEC);
             }));
             if (!fd) {
                 if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
@@ -5727,56 +5351,53 @@ struct server_core final : site {
                 return errno == ECONNABORTED;
             }
             core_.accepted.fetch_add(1, std::memory_order_relaxed);
-            if (core_.options.max_connections_count <= core_.count())
-                return turn_away(fd.get()), true;
-            bool forbidden = false;
-            if (d.allow) forbidden = !d.allow->admits(peer_of(fd.get()));
-            if (core_.options.max_per_uid_count != SIZE_MAX && !count_user(fd.get()))
-                return turn_away(fd.get()), true;
-            give(std::move(fd), number, forbidden);
+            UDS_HTTP_TRY { admit(std::move(fd), number); }
+            UDS_HTTP_CATCH {} // no memory: it is closed
             return true;
         }
-
-        bool count_user(int fd) {
-            return core_.users.add(peer_of(fd).uid, core_.options.max_per_uid_count);
+        void admit(unique_fd fd, std::uint16_t number) {
+            const door& d = *core_.doors[number];
+            const std::size_t most = core_.options.max_per_uid_count;
+            if (core_.options.max_connections_count <= core_.count()) return turn_away(fd.get());
+            if (!d.allow && most == SIZE_MAX) return give(std::move(fd), number, false, 0);
+            const peer who = peer_of(fd.get());
+            if (most != SIZE_MAX && !core_.users.add(who.uid, most)) return turn_away(fd.get());
+            give(std::move(fd), number, d.allow && !d.allow->admits(who), who.uid);
         }
 
         /// To the loop with the fewest connections. One that has ended takes none, so this one
         /// does.
-        void give(unique_fd fd, std::uint16_t number, bool forbidden) {
+        void give(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
             server_loop* to = this;
             for (auto& other : core_.loops)
                 if (other->count() < to->count()) to = other.get();
-            if (to == this) return take(std::move(fd), number, forbidden);
-            auto shared = std::make_shared<unique_fd>(std::move(fd));
-            auto task = [to, number, forbidden, shared] {
-                to->take(std::move(*shared), number, forbidden);
+            if (to == this) return take(std::move(fd), number, forbidden, uid);
+            const int raw = fd.release(); // a mailbox that is open keeps what it takes
+            auto task = [to, raw, number, forbidden, uid] {
+                to->take(unique_fd(raw), number, forbidden, uid);
             };
-            if (!to->mail()->post(nullptr, task)) take(std::move(*shared), number, forbidden);
+            UDS_HTTP_TRY {
+                if (!to->mail()->post(nullptr, task)) take(unique_fd(raw), number, forbidden, uid);
+            }
+            UDS_HTTP_CATCH { fd = unique_fd(raw); }
         }
-        void take(unique_fd fd, std::uint16_t number, bool forbidden) {
-            const bool counts = core_.options.max_per_uid_count != SIZE_MAX;
-            uid_t uid = counts ? peer_of(fd.get()).uid : 0;
-            if (!adopt(std::move(fd), number, forbidden) && counts) core_.users.remove(uid);
+        void take(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
+            if (adopt(std::move(fd), number, forbidden)) last_added().uid = uid;
+            else if (core_.counts_users()) core_.users.remove(uid);
         }
 
         /// Too many connections: says so without becoming one.
         void turn_away(int fd) {
-            static constexpr char busy[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
-                                           "Connection: close\r\nContent-Length: 0\r\n\r\n";
-            iovec part{const_cast<char*>(busy), sizeof busy - 1};
-            (void)transmit(fd, &part, 1, MSG_DONTWAIT);
+            say_busy(fd);
             refused.store(++d_.refused, std::memory_order_relaxed);
-            if (core_.on_log)
-                core_.log("503 too many connections uid=" + std::to_string(peer_of(fd).uid));
+            if (core_.on_log) core_.log("503 too many connections", peer_of(fd));
         }
 
         /// Out of descriptors: nobody is dropped, the queue waits in the kernel, nothing spins.
         void pause_accepting() {
             if (std::exchange(paused_, true)) return;
             core_.log("out of descriptors: accepting pauses");
-            for (auto& d : core_.doors)
-                if (d->at.fd) unwatch(d->at.fd.get());
+            unwatch_doors();
             at(now() + 100, [this] { resume_accepting(); }); // others may have closed theirs
         }
         void resume_accepting() {
@@ -5786,8 +5407,7 @@ struct server_core final : site {
         }
         void on_closed(const conn& gone) override {
             if (paused_) resume_accepting();
-            if (core_.options.max_per_uid_count != SIZE_MAX && gone.who && !gone.calls)
-                core_.users.remove(gone.who->who.uid);
+            if (core_.counts_users() && !gone.calls) core_.users.remove(gone.uid);
         }
 
         void begin_drain() {
@@ -5795,12 +5415,9 @@ struct server_core final : site {
             drained_by_ = now() + core_.options.drain_timeout.count();
             at(drained_by_, [] {}); // a turn, then
             if (first_) leave_paths();
-            else
-                for (auto& d : core_.doors)
-                    if (d->at.fd) unwatch(d->at.fd.get());
+            else unwatch_doors();
             drain_connections();
         }
-
         /// Our paths go. Where a successor has taken one over, some have looked our socket up
         /// already: they are served for a moment more.
         void leave_paths() {
@@ -5813,16 +5430,15 @@ struct server_core final : site {
             if (superseded && core_.stops.load() < 2) at(now() + 100, [this] { close_doors(); });
             else close_doors();
         }
-
         /// Whoever is in the queue already is served; a plain close would reset them. Not for a
         /// listener that others hold too: shutdown hits every duplicate.
         void close_doors() {
+            if (!paused_) unwatch_doors();
             for (std::size_t i = 0; i < core_.doors.size(); ++i) {
                 door& d = *core_.doors[i];
-                if (!d.at.fd) continue;
-                if (!paused_) unwatch(d.at.fd.get());
-                if (d.is_ours) ::shutdown(d.at.fd.get(), SHUT_RD);
-                while (d.is_ours && accept_one(static_cast<std::uint16_t>(i))) {
+                if (!d.at.fd || !d.is_ours) continue;
+                ::shutdown(d.at.fd.get(), SHUT_RD);
+                while (accept_one(static_cast<std::uint16_t>(i))) {
                 }
             }
             doors_open_ = false;
@@ -5835,10 +5451,10 @@ struct server_core final : site {
         bool first_, draining_ = false, paused_ = false, doors_open_ = false;
     };
 
-    row<own<route>> owned_routes;
-    row<own<server_loop>> loops;
+    row<ref<route>> owned_routes;
+    row<ref<server_loop>> loops;
     row<pthread_t> threads;
-    own<worker_pool> workers;
+    std::optional<worker_pool> workers;
     user_counts users;
     unique_fd stop_event;
     error remembered;
@@ -5853,26 +5469,19 @@ struct server_core final : site {
         stop_event = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
         if (!stop_event) remember(failed(errno, "eventfd"));
         if (o.threads < 1) remember(failed(EINVAL, "server_options::threads"));
-        loops.push_back(make_own<server_loop>(*this, true));
+        loops.push_back(new server_loop(*this, true));
         remember(loops[0]->open());
     }
 
     void remember(error bad) {
         if (bad && !remembered) remembered = std::move(bad);
     }
-
-    route& add_route(string_view method, string_view pattern, handler h) {
-        owned_routes.push_back(make_own<route>(access::make_route(method, pattern, std::move(h))));
-        remember(routes.add(*owned_routes.back()));
-        return *owned_routes.back();
-    }
-
+    bool counts_users() const noexcept { return options.max_per_uid_count != SIZE_MAX; }
     std::size_t count() const noexcept {
         std::size_t sum = 0;
         for (const auto& l : loops) sum += l->count();
         return sum;
     }
-    bool serves_adopted_only() const noexcept { return doors.empty(); }
 
     error start() {
         if (finished) return failed(errc::stopped, "server");
@@ -5881,15 +5490,14 @@ struct server_core final : site {
         if (doors.empty() && !adopted_any && !stopping())
             return failed(EDESTADDRREQ, "server: nothing to listen on");
         while (loops.size() < options.threads) {
-            loops.push_back(make_own<server_loop>(*this, false));
+            loops.push_back(new server_loop(*this, false));
             remember(loops.back()->open());
         }
         for (auto& l : loops)
             if (!remembered) remember(l->begin());
         if (!remembered && options.workers) remember(start_workers());
         started = !remembered;
-        for (std::size_t i = 1; i < loops.size() && !remembered; ++i)
-            remember(start_loop(*loops[i]));
+        for (std::size_t i = 1; i < loops.size() && !remembered; ++i) start_loop(*loops[i]);
         if (remembered) end_threads();
         return remembered;
     }
@@ -5905,26 +5513,17 @@ struct server_core final : site {
     }
 
     error start_workers() {
-        workers = make_own<worker_pool>(*this);
-        to_worker = [this](std::shared_ptr<flow> f, route& to) {
-            return workers->add(std::move(f), to);
-        };
+        workers.emplace(*this);
+        to_worker = [this](ref<flow> f, route& to) { return workers->add(std::move(f), to); };
         return workers->start(options.workers);
     }
-
-    error start_loop(server_loop& l) {
-        pthread_t thread;
-        int why = worker_pool::start_thread(
-            thread,
-            [](void* self) -> void* {
-                error bad = static_cast<server_loop*>(self)->serve();
-                if (bad) static_cast<server_loop*>(self)->close_all();
-                return nullptr;
-            },
-            &l);
-        if (why) return failed(why, "pthread_create");
-        threads.push_back(thread);
-        return {};
+    void start_loop(server_loop& l) {
+        auto run = [](void* at) -> void* {
+            server_loop* self = static_cast<server_loop*>(at);
+            if (error bad = self->serve()) self->close_all();
+            return nullptr;
+        };
+        if (int why = start_thread(threads, run, &l)) remember(failed(why, "pthread_create"));
     }
 
     /// Drained: the other threads end, and whoever holds a stream learns of it.
@@ -5937,8 +5536,7 @@ struct server_core final : site {
     }
     void end_threads() {
         if (!threads.empty() && !stopping()) stop(); // once: a second one would cut what drains
-        for (pthread_t thread : threads) ::pthread_join(thread, nullptr);
-        threads.clear();
+        join(threads);
         if (workers) workers->stop();
     }
 
@@ -5948,7 +5546,6 @@ struct server_core final : site {
         finish();
         return bad;
     }
-
     void stop() noexcept {
         stops.fetch_add(1);
         if (stop_event) ring(stop_event.get());
@@ -5978,24 +5575,26 @@ struct server_core final : site {
         old_actions.clear();
     }
 
+    door& add_door(listener from, const listen_options& o) {
+        doors.push_back(new door(std::move(from)));
+        doors.back()->allow = o.allow, doors.back()->name = o.name;
+        return *doors.back();
+    }
     error listen(const address& where, const listen_options& o) {
         if (remembered) return remembered;
         if (started) return failed(EALREADY, "server::listen: it runs already");
         result<listener> opened = open_listener(where, o);
-        if (!opened) return opened.error();
-        doors.push_back(make_own<door>(*std::move(opened)));
-        doors.back()->allow = o.allow, doors.back()->name = o.name;
-        return {};
+        if (opened) add_door(*std::move(opened), o);
+        return opened.error();
     }
-
     error listen_inherited(const listen_options& o) {
         if (remembered) return remembered;
         result<std::vector<inherited>> got = inherited_listeners(o.backlog);
         if (!got) return got.error();
         for (inherited& from : *got) {
-            doors.push_back(make_own<door>(listener{std::move(from.fd), "LISTEN_FDS"}));
-            door& d = *doors.back();
-            d.allow = o.allow, d.name = o.name.empty() ? from.name : o.name, d.is_ours = false;
+            door& d = add_door(listener{std::move(from.fd), "LISTEN_FDS"}, o);
+            d.is_ours = false;
+            if (d.name.empty()) d.name = from.name;
         }
         return {};
     }
@@ -6005,13 +5604,20 @@ struct server_core final : site {
         ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
         ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
         adopted_any = true;
-        if (options.max_per_uid_count != SIZE_MAX) users.add(peer_of(fd.get()).uid, SIZE_MAX);
-        if (!started) return (void)loops[0]->adopt_early(std::move(fd)), error();
-        auto task = [this, fd = std::make_shared<unique_fd>(std::move(fd))] {
-            loops[0]->adopt(std::move(*fd), loop::no_door, false);
+        const uid_t uid = counts_users() ? peer_of(fd.get()).uid : 0;
+        if (counts_users()) users.add(uid, SIZE_MAX);
+        if (!started) {
+            if (loops[0]->adopt_early(std::move(fd))) loops[0]->last_added().uid = uid;
+            return {};
+        }
+        const int raw = fd.release();
+        auto task = [this, raw, uid] {
+            if (loops[0]->adopt(unique_fd(raw), loop::no_door, false))
+                loops[0]->last_added().uid = uid;
         };
-        if (!loops[0]->mail()->post(nullptr, task)) return failed(errc::stopped, "server::adopt");
-        return {};
+        if (loops[0]->mail()->post(nullptr, task)) return {};
+        fd = unique_fd(raw);
+        return failed(errc::stopped, "server::adopt");
     }
 
     /// Without a run() to its end: everything is cut.
@@ -6052,7 +5658,7 @@ inline error told(int why, std::string place) {
 struct bounds {
     deadline end{};                          // of all of it
     milliseconds step = milliseconds::max(); // without progress
-    const cancel_state* cancel = nullptr;
+    ref<cancel_state> cancel{};
 
     deadline next() const noexcept {
         return step == milliseconds::max() ? end : deadline::after(step).sooner(end);
@@ -6060,7 +5666,7 @@ struct bounds {
 };
 
 /// One connection: its descriptor, what was read ahead, and the body that is being read.
-struct wire : move_only {
+struct wire : counted {
     // Apache takes 100 from a client; a service's own answers have fewer, a proxy adds some.
     static constexpr std::size_t max_fields_count = 256;
 
@@ -6068,7 +5674,8 @@ struct wire : move_only {
     const std::size_t usual_room; // of `in`; pages that nothing was read into cost nothing
     const std::size_t most_room;  // an answer that comes while its request is still being sent
     std::size_t room = usual_room;
-    own<char[]> in;
+    row<char> in_bytes;
+    char* in = nullptr;
     std::size_t begin = 0, end = 0; // of what is unread in it
     buffer out;
     headers fields; // of the last head; views into `in`
@@ -6076,17 +5683,24 @@ struct wire : move_only {
     body_decoder body;
     milliseconds armed{-1}; // SO_RCVTIMEO
     const microseconds spin;
+    const bool takes_fds;
+    std::vector<int> fds;        // to pass on with the next byte; borrowed
+    std::vector<unique_fd> came; // with the last byte read
     bool reused = false, watches = false, large = false;
-    bool ended = true; // the body
+    bool ended = true;          // the body
+    bool asked = false;         // for descriptors, by passing one
+    bool takes_body_fd = false; // the server has said Accept-Body-Fd
 
     wire(unique_fd connected, const client_options& options)
         : fd(std::move(connected)),
           usual_room(options.max_head_bytes < (128 << 10) ? 128 << 10 : options.max_head_bytes),
           most_room(options.max_body_bytes < SIZE_MAX / 2 ? usual_room + options.max_body_bytes
                                                           : SIZE_MAX / 2),
-          in(new char[usual_room]), spin(options.busy_poll) {}
+          spin(options.busy_poll), takes_fds(options.max_body_fd_bytes || options.max_fds_count) {
+        in = in_bytes.reserve(usual_room);
+    }
 
-    string_view unread() const noexcept { return {in.get() + begin, end - begin}; }
+    string_view unread() const noexcept { return {in + begin, end - begin}; }
 
     /// Between two exchanges a server has nothing to say: bytes are an old 408, the end a farewell.
     bool is_quiet() const noexcept {
@@ -6094,9 +5708,13 @@ struct wire : move_only {
         return receive(fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
     }
 
-    void start(const bounds& limits) noexcept {
+    void start(const bounds& limits) {
         within = limits, begin = end = 0, ended = watches = true;
-        if (room > usual_room) in.reset(new char[room = usual_room]);
+        came.clear();
+        if (room > usual_room) {
+            in_bytes = {};
+            in = in_bytes.reserve(room = usual_room);
+        }
     }
 
     /// SO_RCVTIMEO for the next recv(2): 0 or errno. Too early by a sixteenth saves most calls, and
@@ -6111,16 +5729,25 @@ struct wire : move_only {
     /// 0, errno, or cut_short at the end. ECONNRESET is an end too: the peer closed with bytes of
     /// ours unread, and all of its own came before. After EINTR it must not wait again: where a
     /// timer interrupts it more often than SO_RCVTIMEO ends it, that would be for ever.
-    int receive_some(int flags) noexcept {
-        ssize_t n = ::recv(fd.get(), in.get() + end, room - end, flags);
+    int receive_some(int flags) {
+        ssize_t n =
+            takes_fds ? receive_with_fds(flags) : ::recv(fd.get(), in + end, room - end, flags);
         if (n > 0) return end += static_cast<std::size_t>(n), 0;
         return n == 0 || errno == ECONNRESET ? cut_short : errno;
+    }
+    ssize_t receive_with_fds(int flags) {
+        pollfd readable{fd.get(), POLLIN, 0};
+        if (flags && ::poll(&readable, 1, 0) == 0) return errno = EAGAIN, -1;
+        std::vector<unique_fd> with;
+        received got = receive_fds(fd.get(), in + end, room - end, with);
+        if (!with.empty()) came.swap(with);
+        return got.truncated ? (errno = EBADMSG, -1) : got.size;
     }
 
     /// Waits for bytes, within the bounds, and puts them behind what is unread. 0, cut_short or
     /// errno. A head that fills `in` was refused before.
-    int fill() noexcept {
-        if (begin > 0) std::memmove(in.get(), in.get() + begin, end - begin);
+    int fill() {
+        if (begin > 0) std::memmove(in, in + begin, end - begin);
         end -= begin, begin = 0;
         const deadline until = within.next();
         int why = EAGAIN;
@@ -6130,7 +5757,7 @@ struct wire : move_only {
         if (why == EAGAIN && !within.cancel)
             if (why = arm(until); why == 0) why = receive_some(0);
         while (why == EAGAIN || why == EINTR)
-            if (why = wait_ready(fd.get(), POLLIN, until, within.cancel); why == 0)
+            if (why = wait_ready(fd.get(), POLLIN, until, within.cancel.get()); why == 0)
                 why = receive_some(MSG_DONTWAIT);
         return why;
     }
@@ -6138,30 +5765,30 @@ struct wire : move_only {
     /// A 4xx or 5xx that came before the body had left; the server may not read on. An answer of
     /// another kind (of an echo) is read meanwhile, or both sides would wait for each other.
     bool refused() {
-        if (end == room) make_room();
+        if (end == room && room < most_room) {
+            room = room * 2 < most_room ? room * 2 : most_room;
+            in_bytes.assume(end);
+            in = in_bytes.reserve(room);
+            in_bytes.assume(0);
+        }
         if (end == room || receive_some(MSG_DONTWAIT) == cut_short) watches = false;
         return end - begin > 9 && in[begin + 9] >= '4'; // "HTTP/1.1 4"
-    }
-    void make_room() {
-        std::size_t more = room * 2 < most_room ? room * 2 : most_room;
-        if (more == room) return;
-        own<char[]> larger(new char[more]);
-        std::memcpy(larger.get(), in.get(), end);
-        in = std::move(larger), room = more;
     }
 
     /// All of `parts`, which it uses up: 0, EPIPE (nobody reads on), or errno.
     int send(iovec* parts, int count, std::uint64_t& sent) {
         while (count > 0) {
-            ssize_t n = transmit(fd.get(), parts, count, MSG_DONTWAIT);
+            ssize_t n = fds.empty() ? transmit(fd.get(), parts, count, MSG_DONTWAIT)
+                                    : transmit_fds(fd.get(), parts, count, fds);
             if (n < 0) {
                 if (errno != EAGAIN) return errno == ECONNRESET ? EPIPE : errno;
                 short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
-                if (int why = wait_ready(fd.get(), events, within.next(), within.cancel))
+                if (int why = wait_ready(fd.get(), events, within.next(), within.cancel.get()))
                     return why;
                 if (watches && refused()) return EPIPE;
                 continue;
             }
+            fds.clear();
             sent += static_cast<std::uint64_t>(n);
             std::size_t gone = static_cast<std::size_t>(n);
             for (; count > 0 && gone >= parts->iov_len; ++parts, --count) gone -= parts->iov_len;
@@ -6190,21 +5817,21 @@ struct wire : move_only {
 };
 
 /// What the copies of a client's streams share with it: the pool.
-struct client_core {
+struct client_core : counted {
     const address where;
     const client_options options;
     const std::string name = display(where); // for messages
     mutex guard;
     condition freed;
-    row<own<wire>> idle;                // the one used last is the first to be used again
-    std::size_t count = 0;              // idle, in use, or being connected
-    std::atomic<bool> adopted{false};   // then there is no other than that one
-    std::shared_ptr<mailbox> home;      // async_ calls: the server's first loop,
-    row<std::shared_ptr<mailbox>> used; // and all those that have carried any
+    row<ref<wire>> idle;              // the one used last is the first to be used again
+    std::size_t count = 0;            // idle, in use, or being connected
+    std::atomic<bool> adopted{false}; // then there is no other than that one
+    ref<mailbox> home;                // async_ calls: the server's first loop,
+    row<ref<mailbox>> used;           // and all those that have carried any
 
     client_core(address to, const client_options& how) : where(std::move(to)), options(how) {}
 
-    void carried_by(const std::shared_ptr<mailbox>& box) {
+    void carried_by(const ref<mailbox>& box) {
         hold lock(guard);
         for (auto& one : used)
             if (one == box) return;
@@ -6212,7 +5839,7 @@ struct client_core {
     }
 
     /// The connection that was used last, or none but the place for a new one.
-    error pick(own<wire>& on, const bounds& within) {
+    error pick(ref<wire>& on, const bounds& within) {
         hold lock(guard);
         while (idle.empty() && count > 0 && (adopted || count >= options.max_connections_count)) {
             bool given_up = within.cancel && within.cancel->set.load();
@@ -6224,11 +5851,10 @@ struct client_core {
         }
         if (idle.empty()) return ++count, error();
         on = std::move(idle.back());
-        idle.pop_back();
+        idle.shrink(idle.size() - 1);
         return {};
     }
-
-    error take(own<wire>& on, const bounds& within) {
+    error take(ref<wire>& on, const bounds& within) {
         for (;;) {
             if (error e = pick(on, within)) return e;
             if (!on) return connect(on, within);
@@ -6239,13 +5865,13 @@ struct client_core {
 
     /// For a place that is counted already, and given back if it fails. connect(2) has its own
     /// limit: it waits for a place in the backlog (listen(2)).
-    error connect(own<wire>& on, const bounds& within) {
+    error connect(ref<wire>& on, const bounds& within) {
         result<unique_fd> fd = failed(ENOTCONN, name + ": the adopted connection has ended");
         deadline end = deadline::after(options.connect_timeout).sooner(within.end);
-        if (!adopted) fd = connect_to(where, end, within.cancel);
+        if (!adopted) fd = connect_to(where, end, within.cancel.get());
         error e = fd ? check_peer(fd->get()) : fd.error();
         if (e) give({}, false);
-        else on = make_own<wire>(*std::move(fd), options);
+        else on = new wire(*std::move(fd), options);
         return e;
     }
 
@@ -6257,7 +5883,7 @@ struct client_core {
 
     /// What isn't kept is closed when the lock is gone. Bytes behind the end of a message belong to
     /// none, and would be taken for the next answer: RFC 9112 6.3.
-    void give(own<wire> on, bool keep) {
+    void give(ref<wire> on, bool keep) {
         hold lock(guard);
         if (keep && on->ended && on->unread().empty()) {
             on->reused = true;
@@ -6273,7 +5899,7 @@ struct client_core {
         if (!is_unix_stream(fd)) return failed(errc::bad_descriptor, name + ": adopt");
         if (error e = check_peer(fd)) return e;
         ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-        auto on = make_own<wire>(std::move(connected), options);
+        ref<wire> on(new wire(std::move(connected), options));
         hold lock(guard);
         if (count > 0) return failed(EISCONN, name + ": adopt"); // `on` closes it
         adopted = true, count = 1;
@@ -6287,9 +5913,10 @@ inline error check_sendable(request_state& req, bool upgrades) {
     if (req.failed) return req.failed;
     if (req.method == "CONNECT" || !is_target_of(req.method, req.target))
         return failed(errc::bad_target, "not for this method");
-    if (!req.fds.empty()) return failed(errc::bad_descriptor, "can't be sent yet");
     if (req.body.data() && known_size(req.sent) == std::uint64_t(0))
         req.sent = content::literal(req.body); // as old as the request
+    for (const char* ours : {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"})
+        if (req.fields.contains(ours)) return failed(errc::bad_field, ours); // the library's to set
     if (const char* fault = framing_fault(req.fields, known_size(req.sent), 0))
         return failed(errc::bad_field, fault);
     if (!upgrades) return {};
@@ -6301,9 +5928,7 @@ inline error check_sendable(request_state& req, bool upgrades) {
 
 /// RFC 9110 9.2.2.
 inline bool is_idempotent(string_view method) noexcept {
-    for (string_view one : {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
-        if (method == one) return true;
-    return false;
+    return list_has("GET,HEAD,PUT,DELETE,OPTIONS,TRACE", method);
 }
 
 /// One request and the head of its answer. Its connection goes with it, unless somebody takes that.
@@ -6312,10 +5937,11 @@ struct client_exchange {
     request_state& req;
     const bool upgrades;
     const deadline request_end{deadline::after(req.timeout)}; // a stream's only one
-    own<wire> on;
+    ref<wire> on;
     bounds within{};
     body_plan plan{};
     head got{};
+    fd_claim claim{core.options.max_body_fd_bytes, core.options.max_fds_count};
     std::uint64_t sent = 0;
     unsigned interim = 0;
     bool seen = false;    // something of it left, in this try or the one before
@@ -6324,7 +5950,7 @@ struct client_exchange {
     bool answered = false;
 
     client_exchange(client_core& by, request& what, bool wants_upgrade = false)
-        : core(by), req(access::state(what)), upgrades(wants_upgrade) {}
+        : core(by), req(state_of(what)), upgrades(wants_upgrade) {}
     client_exchange(const client_exchange&) = delete;
     ~client_exchange() {
         if (on) core.give(std::move(on), false);
@@ -6334,8 +5960,8 @@ struct client_exchange {
         return core.name + ": " + printable(req.method) + " " + printable(req.target) + ": ";
     }
     error fail(const error& bad) const {
-        error e(bad.code(), place() + access::place(bad));
-        if (seen || sent > 0) access::mark_sent(e);
+        error e(bad.code(), place() + access::of(bad).place);
+        access::of(e).sent = seen || sent > 0;
         return e;
     }
     error fail(errc code, const char* what) const { return fail(failed(code, what)); }
@@ -6353,17 +5979,17 @@ struct client_exchange {
     error start() {
         if (this_loop()) return fail(errc::would_block_loop, "blocking call");
         if (error bad = check_sendable(req, upgrades)) return fail(bad);
-        plan = plan_request(req);
-        within.end = request_end.sooner(deadline::after(core.options.total_timeout));
-        within.step = core.options.read_timeout;
-        within.cancel = access::state(req.cancel_with);
+        within = {request_end.sooner(deadline::after(core.options.total_timeout)),
+                  core.options.read_timeout, req.cancel};
         if (error e = core.take(on, within)) return e;
         error e = attempt();
         if (!e || !may_retry()) return e;
         seen = sent > 0;
-        on.reset();
-        if (error none = core.connect(on, within))
-            return seen ? access::mark_sent(none), none : none;
+        on = {};
+        if (error none = core.connect(on, within)) {
+            access::of(none).sent = seen;
+            return none;
+        }
         return attempt();
     }
 
@@ -6371,8 +5997,7 @@ struct client_exchange {
     /// was accepted, or if it makes no difference.
     bool may_retry() const noexcept {
         if (!silent || !on->reused || core.adopted) return false;
-        access::kind what = access::kind_of(req.sent);
-        bool can_replay = what != access::kind::pulled && what != access::kind::reader;
+        const bool can_replay = access::of(req.sent).kind <= access::kind::file;
         return sent == 0 || (is_idempotent(req.method) && can_replay);
     }
 
@@ -6396,22 +6021,47 @@ struct client_exchange {
         return why && !stopped ? fail(why, "sending the request") : error();
     }
 
+    /// Field lines about descriptors, and in `on->fds` those that go along: a body, those that have
+    /// names, and once per connection any one, which tells the server that no proxy is between.
+    std::string announce_fds(unique_fd& proof) {
+        std::string lines;
+        mapping* memory = on->takes_body_fd ? memory_of(req.sent) : nullptr;
+        if (memory) {
+            on->fds.push_back(memory->fd.get());
+            lines += "Body-Fd: length=" + number_text(memory->size) + "\r\n";
+            plan = {framing::none, 0, true, false};
+        }
+        for (const named_fd& f : req.fds) on->fds.push_back(f.fd.get());
+        if (!req.fds.empty()) lines += "Fds: " + fd_names(req.fds) + "\r\n";
+        if (!on->takes_fds) return lines;
+        if (core.options.max_body_fd_bytes) lines += "Accept-Body-Fd: 1\r\n";
+        if (core.options.max_fds_count)
+            lines += "Accept-Fds: " + number_text(core.options.max_fds_count) + "\r\n";
+        if (std::exchange(on->asked, true)) return lines;
+        proof = unique_fd(::eventfd(0, EFD_CLOEXEC));
+        if (proof) on->fds.push_back(proof.get());
+        return lines;
+    }
+
     error send_request() {
-        on->out.clear();
-        write_request_head(on->out, req, plan);
-        string_view body = access::text(req.sent);
+        unique_fd proof;
+        plan = plan_request(req);
+        on->out.clear(), on->fds.clear();
+        if (on->takes_fds || !req.fds.empty())
+            write_request_head(on->out, req, plan, announce_fds(proof));
+        else write_request_head(on->out, req, plan);
+        string_view body = bytes_of(req.sent);
         iovec parts[2] = {{const_cast<char*>(on->out.data()), on->out.size()},
                           {const_cast<char*>(body.data()), body.size()}};
         if (!plan.sends) return push(parts, 1);
-        bool in_place = access::kind_of(req.sent) <= access::kind::view;
         if (plan.length > (64 << 10) && !std::exchange(on->large, true))
             ::setsockopt(on->fd.get(), SOL_SOCKET, SO_SNDBUF, &loop::sndbuf_bytes, sizeof(int));
         bool expects = equal_nocase(req.fields.get("Expect"), "100-continue");
-        if (in_place && !expects) return push(parts, 2);
+        if (is_in_memory(req.sent) && !expects) return push(parts, 2);
         if (error e = push(parts, 1); e || stopped) return e;
         if (expects)
             if (error e = await_continue(); e || answered) return e;
-        return in_place ? push(parts + 1, 1) : send_pieces();
+        return is_in_memory(req.sent) ? push(parts + 1, 1) : send_pieces();
     }
 
     /// RFC 9110 10.1.1: not indefinitely; curl waits for one second too.
@@ -6419,7 +6069,8 @@ struct client_exchange {
         deadline until = deadline::after(milliseconds(1'000)).sooner(within.end);
         for (;;) {
             int why = 0;
-            if (on->unread().empty()) why = wait_ready(on->fd.get(), POLLIN, until, within.cancel);
+            if (on->unread().empty())
+                why = wait_ready(on->fd.get(), POLLIN, until, within.cancel.get());
             if (why == ETIMEDOUT && !within.end.passed()) return {};
             if (why) return fail(why, "waiting for 100 Continue");
             if (error e = next_head()) return e;
@@ -6432,40 +6083,38 @@ struct client_exchange {
     /// waits as sendmsg(2) does.
     error send_pieces() {
         constexpr std::size_t room = 128 << 10;
-        own<char[]> piece(new char[room]);
-        bool chunked = plan.how == framing::chunked;
-        std::uint64_t size = chunked ? UINT64_MAX : plan.length;
+        row<char> bytes;
+        char* const piece = bytes.reserve(room);
+        const bool chunked = plan.how == framing::chunked;
+        const std::uint64_t size = chunked ? UINT64_MAX : plan.length;
         for (std::uint64_t done = 0; done < size;) {
             std::uint64_t wanted = size - done < room ? size - done : room;
-            result<std::size_t> n = next_piece(piece.get(), static_cast<std::size_t>(wanted), done);
+            result<std::size_t> n = next_piece(piece, static_cast<std::size_t>(wanted), done);
             if (!n) return fail(n.error());
             if (*n == 0 && chunked) return send_last_chunk();
             if (*n == 0) return fail(errc::bad_field, "the content is shorter than stated");
             char line[18], crlf[] = "\r\n";
-            iovec parts[3] = {{line, put_chunk_size(line, *n)}, {piece.get(), *n}, {crlf, 2}};
+            iovec parts[3] = {{line, put_chunk_size(line, *n)}, {piece, *n}, {crlf, 2}};
             if (error e = chunked ? push(parts, 3) : push(parts + 1, 1); e || stopped) return e;
             done += *n;
         }
         return {};
     }
-
     error send_last_chunk() {
-        bool passes_on = access::kind_of(req.sent) == access::kind::reader;
-        headers trailers = passes_on ? access::source_of(req.sent)->reader.trailers() : headers();
+        const auto& s = access::of(req.sent);
         on->out.clear();
-        add_last_chunk(on->out, trailers);
+        add_last_chunk(on->out,
+                       s.kind == access::kind::reader ? s.from->reader.trailers() : headers());
         iovec last{const_cast<char*>(on->out.data()), on->out.size()};
         return push(&last, 1);
     }
-
     result<std::size_t> next_piece(char* into, std::size_t size, std::uint64_t done) {
-        source& from = *access::source_of(req.sent);
-        if (access::kind_of(req.sent) == access::kind::reader) return from.reader.read(into, size);
-        if (access::kind_of(req.sent) == access::kind::pulled) {
-            result<std::size_t> n = std::size_t(0);
-            guarded([&] { n = from.fill(into, size); },
-                    [&](const char* what) { n = failed(ECANCELED, std::string("threw ") + what); });
-            return n;
+        const auto kind = access::of(req.sent).kind;
+        source& from = *access::of(req.sent).from;
+        if (kind == access::kind::reader) return from.reader.read(into, size);
+        if (kind == access::kind::pulled) {
+            UDS_HTTP_TRY { return from.fill(into, size); }
+            UDS_HTTP_CATCH { return failed(ECANCELED, "threw " + thrown()); }
         }
         off_t at = static_cast<off_t>(from.offset + done);
         ssize_t n = uninterrupted([&] { return ::pread(from.file.get(), into, size, at); });
@@ -6477,7 +6126,7 @@ struct client_exchange {
     /// may come first; Go's client takes five.
     error next_head() {
         const head_limits limits{core.options.max_head_bytes, 0, wire::max_fields_count};
-        field* fields = access::open(on->fields, limits.max_fields_count);
+        field* fields = open_fields(on->fields, limits.max_fields_count);
         for (;;) {
             parsed step = parse_response_head(on->unread(), limits, req.method, fields, got);
             if (step == parsed::done) break;
@@ -6487,7 +6136,7 @@ struct client_exchange {
             silent = why == cut_short && interim == 0 && on->unread().empty();
             if (why) return fail(why, "waiting for the response");
         }
-        access::close(on->fields, got.fields_count, true);
+        close_fields(on->fields, got.fields_count);
         on->begin += got.size;
         answered = got.status >= 200 || got.status == 101;
         if (got.status == 101 && !upgrades)
@@ -6496,25 +6145,37 @@ struct client_exchange {
             return fail(errc::bad_message, "too many interim responses");
         on->body.start(got.how, got.length);
         on->ended = got.how == framing::none;
-        return {};
+        return answered ? claim_fds() : error();
+    }
+    /// Body-Fd without its descriptor is an error, never an empty body.
+    error claim_fds() {
+        if (on->takes_fds) on->takes_body_fd = on->fields.get("Accept-Body-Fd") == "1";
+        if (on->came.empty() && fd_claim::announced(on->fields) == 0) return {};
+        error bad = claim.take(on->fields, std::exchange(on->came, {}));
+        if (!bad && claim.has_body && !on->ended)
+            bad = failed(errc::bad_descriptor, "Body-Fd beside a body");
+        return bad ? fail(bad) : bad;
     }
 
     /// A copy, before the next read overwrites it.
-    void keep_head(response& res) const {
-        access::set_status(res, got.status), access::set_type(res, {});
-        access::failure(res).reset(), access::fds(res).clear();
-        access::raw_fields(res) = on->fields;
+    void keep_head(response& res) {
+        auto& r = access::of(res);
+        r.status = got.status, r.type = {}, r.extra = {};
+        copy_fields(on->fields, r.fields);
+        if (!claim.named.empty()) extra_of(res).fds = std::move(claim.named);
+        if (claim.has_body) r.body = content(std::move(claim.body));
     }
 
     /// The whole answer. A Content-Length is not believed for more than 1 MiB ahead.
     error read_whole(response& res) {
-        keep_head(res);
         const std::size_t max = core.options.max_body_bytes;
         if (got.how == framing::length && got.length > max)
             return fail(errc::too_large, "the response");
-        if (access::kind_of(access::body(res)) != access::kind::text) access::body(res) = content();
-        std::string& text = access::owned_text(access::body(res));
+        auto& r = access::of(res);
+        if (access::of(r.body).kind != access::kind::text) r.body = content();
+        std::string& text = access::of(r.body).text;
         text.clear();
+        keep_head(res);
         if (got.how == framing::length)
             text.reserve(static_cast<std::size_t>(got.length < (1 << 20) ? got.length : 1 << 20));
         for (string_view piece; !on->ended; text.append(piece)) {
@@ -6533,20 +6194,22 @@ struct client_exchange {
 
 /// A response's body, or an upgraded connection: then the two directions may have a thread each.
 /// Only the request's own timeout bounds it: a stream may be silent for days.
-struct client_stream final : inflow, outflow {
-    const std::shared_ptr<client_core> core;
+struct client_stream final : stream_base {
+    const ref<client_core> core;
     const std::string place;
-    const canceller cancel; // keeps alive what `on` refers to
-    own<wire> on;
+    ref<wire> on;
+    sealed_memory memory; // a body that came as itself
+    std::size_t read_of_memory = 0;
     const bool raw, keep;
     bool open; // for writing
     headers trailers_in;
     error why;
 
-    client_stream(std::shared_ptr<client_core> of, client_exchange& from)
-        : core(std::move(of)), place(from.place()), cancel(from.req.cancel_with),
-          on(std::move(from.on)), raw(from.got.status == 101), keep(from.may_keep()), open(raw) {
-        on->within = {from.request_end, milliseconds::max(), from.within.cancel};
+    client_stream(ref<client_core> of, client_exchange& from)
+        : core(std::move(of)), place(from.place()), on(std::move(from.on)),
+          memory(std::move(from.claim.body)), raw(from.got.status == 101), keep(from.may_keep()),
+          open(raw) {
+        on->within = {from.request_end, milliseconds::max(), from.req.cancel};
         on->watches = false;
         if (raw) on->body.start(framing::until_close, 0), on->ended = false;
         else if (on->ended) finish();
@@ -6564,16 +6227,18 @@ struct client_stream final : inflow, outflow {
     result<std::size_t> read(char* into, std::size_t size) override {
         if (this_loop()) return failed(errc::would_block_loop, place + "read");
         if (why) return why;
-        if (!on || size == 0) return std::size_t(0);
-        string_view piece;
-        if (int failure = on->next_piece(piece, size)) {
-            why = told(failure, place + "reading the body");
-            access::mark_sent(why);
-            if (!raw) give(false);
-            return why;
+        string_view piece = memory.view().substr(read_of_memory, size);
+        read_of_memory += piece.size();
+        if (piece.empty() && on && size > 0) {
+            if (int failure = on->next_piece(piece, size)) {
+                why = told(failure, place + "reading the body");
+                access::of(why).sent = true;
+                if (!raw) give(false);
+                return why;
+            }
         }
         if (!piece.empty()) std::memcpy(into, piece.data(), piece.size());
-        if (!raw && on->ended) finish();
+        if (!raw && on && on->ended) finish();
         return piece.size();
     }
     /// There is no loop to deliver on: the one callback that runs inside its call.
@@ -6625,12 +6290,23 @@ inline std::int64_t later(std::int64_t now, milliseconds wait) noexcept {
     return wait.count() < INT64_MAX - now ? now + wait.count() : INT64_MAX;
 }
 
-/// Calls wait here while no connection is free; a new one serves whoever is the first then.
-class loop_pool final : public call_pool, public std::enable_shared_from_this<loop_pool> {
-public:
-    loop_pool(loop& on, std::shared_ptr<client_core> core) : loop_(on), core_(std::move(core)) {}
+/// Something with deadlines: fails what is late; when to look again, or -1 once it is over.
+struct watched : counted {
+    virtual std::int64_t look(loop& on) = 0;
+};
 
-    void start(std::shared_ptr<flow> call) {
+/// Calls wait here while no connection is free; a new one serves whoever is the first then.
+class loop_pool final : public call_pool {
+public:
+    loop_pool(loop& on, ref<client_core> core) : loop_(on), core_(std::move(core)) {}
+
+    void start(ref<flow> call, ref<watched> with) {
+        if (watched_.size() >= most_watched_) { // those that are over, before there are too many
+            look();
+            most_watched_ = watched_.size() * 2 + 16;
+        }
+        watched_.push_back(with);
+        look_at(with->look(loop_));
         waiting_.push_back(std::move(call));
         serve();
     }
@@ -6652,10 +6328,10 @@ public:
         serve_soon();
     }
     /// As client_exchange::may_retry(), for a kept connection that was closed meanwhile.
-    bool retries(const std::shared_ptr<flow>& call) override {
+    bool retries(const ref<flow>& call) override {
         bool is_cut = !call->why_in || call->why_in == errc::cut_off;
         bool may = call->reused && !call->heard && !call->used_up && is_cut;
-        may = may && (call->bytes_out == 0 || is_idempotent(access::state(call->req).method));
+        may = may && (call->bytes_out == 0 || is_idempotent(call->req.method()));
         if (is_shut_ || !may) return false;
         call->reused = call->in_done = false, call->why_in = error();
         waiting_.push_back(call);
@@ -6664,28 +6340,49 @@ public:
     }
     void shut() override {
         is_shut_ = true;
-        row<std::shared_ptr<flow>> left;
+        row<ref<flow>> left;
         left.swap(waiting_);
         for (auto& call : left) loop_.abandon(*call, failed(errc::stopped, "server"));
     }
 
 private:
-    std::shared_ptr<flow> next() {
-        std::shared_ptr<flow> call = std::move(waiting_.front());
+    ref<flow> next() {
+        ref<flow> call = std::move(waiting_[0]);
         waiting_.erase(0);
         return call;
     }
 
+    void look() {
+        std::int64_t next = INT64_MAX;
+        row<ref<watched>> left;
+        for (ref<watched>& one : watched_) {
+            const std::int64_t due = one->look(loop_);
+            if (due >= 0) left.push_back(std::move(one));
+            if (due >= 0 && due < next) next = due;
+        }
+        watched_.swap(left);
+        look_at(next);
+    }
+    void look_at(std::int64_t due) {
+        if (due < 0 || due >= next_look_) return;
+        next_look_ = due;
+        loop_.at(due, [self = ref<loop_pool>(this), due] {
+            if (self->next_look_ != due) return; // there was an earlier one
+            self->next_look_ = INT64_MAX;
+            self->look();
+        });
+    }
+
     void serve() {
         while (!is_shut_ && !waiting_.empty()) {
-            if (!waiting_.front()->is_open()) { // it has timed out meanwhile
+            if (!waiting_[0]->is_open()) { // it has timed out meanwhile
                 next();
             } else if (!idle_.empty()) { // the one used last is the least likely to be stale
                 std::uint64_t id = idle_.back();
-                idle_.pop_back();
-                waiting_.front()->reused = true;
+                idle_.shrink(idle_.size() - 1);
+                waiting_[0]->reused = true;
                 // False: its end, which epoll has not told yet; lost() will count it.
-                if (loop_.ask(id, waiting_.front())) next();
+                if (loop_.ask(id, waiting_[0])) next();
             } else if (open_ < core_->options.max_connections_count && dialing_ < waiting_.size()) {
                 ++open_, ++dialing_;
                 dial(later(loop_.now(), core_->options.connect_timeout), 1);
@@ -6702,7 +6399,7 @@ private:
     /// Never from inside of what a connection is doing.
     void serve_soon() {
         if (waiting_.empty() && !is_forgotten_) return;
-        loop_.at(loop_.now(), [self = shared_from_this()] { self->serve(); });
+        loop_.at(loop_.now(), [self = ref<loop_pool>(this)] { self->serve(); });
     }
 
     /// A full backlog says EAGAIN and nothing is in progress (unix(7)): it is tried again.
@@ -6710,7 +6407,7 @@ private:
         result<unique_fd> fd = try_connect(core_->where);
         bool is_full = !fd && fd.error() == std::errc::resource_unavailable_try_again;
         if (is_full && loop_.now() < until) {
-            auto again = [self = shared_from_this(), until, pause] {
+            auto again = [self = ref<loop_pool>(this), until, pause] {
                 self->dial(until, pause < 64 ? pause * 2 : pause);
             };
             return loop_.at(loop_.now() + pause, std::move(again));
@@ -6718,208 +6415,186 @@ private:
         --dialing_;
         error why = fd ? core_->check_peer(fd->get()) : fd.error();
         if (is_full) why = failed(ETIMEDOUT, core_->name + ": connect: the backlog stays full");
-        std::uint64_t id = why ? UINT64_MAX : loop_.adopt_call(*std::move(fd), shared_from_this());
+        std::uint64_t id = why ? UINT64_MAX : loop_.adopt_call(*std::move(fd), this);
         if (id == UINT64_MAX && !why) why = failed(ENOMEM, core_->name + ": epoll_ctl");
         if (why) --open_;
         if (waiting_.empty() && !why) return freed(id);
         if (waiting_.empty()) return;
-        std::shared_ptr<flow> call = next();
+        ref<flow> call = next();
         if (!why) return void(loop_.ask(id, call));
         loop_.abandon(*call, std::move(why));
         serve_soon();
     }
 
     loop& loop_;
-    const std::shared_ptr<client_core> core_;
+    const ref<client_core> core_;
     row<std::uint64_t> idle_;
-    row<std::shared_ptr<flow>> waiting_;
+    row<ref<flow>> waiting_;
+    row<ref<watched>> watched_;
+    std::size_t most_watched_ = 16;
+    std::int64_t next_look_ = INT64_MAX;
     std::size_t open_ = 0, dialing_ = 0; // open_: of them, and those that calls are on or may be
     bool is_shut_ = false, is_forgotten_ = false;
 };
 
-/// Reads the body of an answer for those who want it whole.
-struct collector {
-    reply got;
-    std::size_t max_bytes;
-    callback<void(result<reply>)> told;
-    std::string body{};
-
-    static void start(collector from) {
-        auto c = std::make_shared<collector>(std::move(from));
-        c->got.body.on_data([c](string_view piece) { c->add(piece); },
-                            [c](const error& why) { c->end(why); });
-    }
-
-private:
-    void add(string_view piece) {
-        if (!told) return; // it was too much already
-        if (piece.size() > max_bytes - body.size()) end(failed(errc::too_large, "the response"));
-        else body.append(piece);
-    }
-    void end(const error& why) {
-        if (!told) return;
-        auto tell = std::exchange(told, {});
-        body_reader gone = std::move(got.body); // this object lives in its callbacks
-        if (why) return tell(why);
-        access::owned_text(access::body(got.head)) = std::move(body);
-        tell(std::move(got));
-    }
-};
-
-/// A call on its way to a loop, and its deadlines there.
-struct async_call {
+/// A call on a loop: its deadlines, and the body of its answer for who wants that whole.
+struct async_call final : watched {
     enum class wants : unsigned char { stream, whole, upgrade };
 
-    std::shared_ptr<client_core> core;
-    std::weak_ptr<flow> of;
-    wants what;
-    std::int64_t request_end = 0,
-                 end = 0; // ms, of the loop's clock; `request_end` bounds a stream as well
+    const ref<client_core> core;
+    const wants what;
+    ref<flow> f;
+    std::string place; // which socket and request an error is about
+    callback<void(result<reply>)> told;
+    reply got{response(0), body_reader()};
+    std::int64_t request_end = 0, end = 0; // ms; `request_end` bounds a stream as well
+
+    async_call(ref<client_core> by, wants wanted) : core(std::move(by)), what(wanted) {}
 
     /// `told` runs once, with the head (the body in it, if that was wanted) or what kept it away.
-    static void start(const std::shared_ptr<client_core>& core, request&& req, wants what,
+    static void start(const ref<client_core>& core, request&& req, wants what,
                       callback<void(result<reply>)> told) {
         if (!core->home) return told(failed(EINVAL, core->name + ": a client without a loop"));
         mailbox* here = this_loop();
-        bool is_ours = here && here->of == core->home->of;
-        std::shared_ptr<mailbox> to = is_ours ? here->shared_from_this() : core->home;
-        auto f = std::make_shared<flow>(to, UINT64_MAX, std::size_t{1} << 20);
+        ref<mailbox> to = here && here->of == core->home->of ? ref<mailbox>(here) : core->home;
+        ref<async_call> call(new async_call(core, what));
+        ref<flow> f = call->f = new flow(to, UINT64_MAX, std::size_t{1} << 20);
         f->req = std::move(req);
         f->may_upgrade = what == wants::upgrade;
         f->max_head_bytes = core->options.max_head_bytes;
-        async_call call{core, f, what};
-        f->on_head = call.teller(access::state(f->req), std::move(told));
+        call->place = core->name + ": " + printable(f->req.method()) + " " +
+                      printable(f->req.target()) + ": ";
+        call->told = std::move(told);
+        f->on_head = [call](result<response> res) { call->on_head(std::move(res)); };
         core->carried_by(to);
-        auto task = [f, box = to.get(), call = std::move(call)]() mutable {
-            std::move(call).begin(*static_cast<loop*>(box->at), f);
-        };
-        if (!to->post(nullptr, std::move(task))) // no loop to say it on
+        auto task = [call, at = to.get()] { call->begin(*static_cast<loop*>(at->at)); };
+        if (!to->post(nullptr, task)) // no loop to say it on
             std::exchange(f->on_head, {})(failed(errc::stopped, "server"));
     }
 
 private:
-    /// Says which socket and request an error is about, and collects what is wanted whole.
-    callback<void(result<response>)> teller(const request_state& r,
-                                            callback<void(result<reply>)> told) {
-        std::string place =
-            core->name + ": " + printable(r.method) + " " + printable(r.target) + ": ";
-        auto tell = [on = of, place = std::move(place),
-                     told = std::move(told)](result<reply> got) mutable {
-            if (got) return told(std::move(got));
-            error why(got.error().code(), place + access::place(got.error()));
-            if (std::shared_ptr<flow> f = on.lock(); f && f->id != UINT64_MAX)
-                access::mark_sent(why);
-            told(std::move(why));
-        };
-        return [on = of, what = what, max = core->options.max_body_bytes,
-                tell = std::move(tell)](result<response> res) mutable {
-            if (!res) return tell(res.error());
-            bool goes_on = what == wants::stream || res->status() == 101;
-            reply got{*std::move(res), access::make_stream<body_reader>(on.lock())};
-            if (goes_on) return tell(std::move(got));
-            collector::start({std::move(got), max, std::move(tell)});
-        };
+    void tell(const error& why) {
+        error e(why.code(), place + access::of(why).place);
+        access::of(e).sent = f->id != UINT64_MAX;
+        std::exchange(told, {})(std::move(e));
+    }
+    void on_head(result<response> res) {
+        if (!res) return tell(res.error());
+        got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
+        if (what == wants::stream || got.head.status() == 101)
+            return std::exchange(told, {})(std::move(got));
+        got.body.on_data([self = ref<async_call>(this)](string_view piece) { self->add(piece); },
+                         [self = ref<async_call>(this)](const error& why) { self->finish(why); });
+    }
+    void add(string_view piece) {
+        if (!told) return; // it was too much already
+        std::string& body = access::of(access::of(got.head).body).text;
+        if (piece.size() <= core->options.max_body_bytes - body.size()) body.append(piece);
+        else finish(failed(errc::too_large, "the response"));
+    }
+    void finish(const error& why) {
+        if (!told) return;
+        const ref<async_call> kept(this);
+        body_reader gone = std::move(got.body); // this object lives in its callbacks
+        if (why) tell(why);
+        else std::exchange(told, {})(std::move(got));
     }
 
-    void begin(loop& l, const std::shared_ptr<flow>& f) && {
-        request_state& r = access::state(f->req);
+    void begin(loop& l) {
+        request_state& r = state_of(f->req);
         error bad = check_sendable(r, f->may_upgrade);
+        if (!bad && !r.fds.empty())
+            bad = failed(errc::bad_descriptor, "a client on a loop passes none");
         if (!l.takes_mail()) bad = failed(errc::stopped, "server"); // posted just before the end
         if (bad) return l.abandon(*f, std::move(bad));
         f->progress = l.now();
         request_end = later(l.now(), r.timeout), end = later(l.now(), core->options.total_timeout);
-        std::shared_ptr<call_pool>& pool = l.pool_of(core.get());
-        if (!pool) pool = std::make_shared<loop_pool>(l, core);
-        auto keeps = std::static_pointer_cast<loop_pool>(pool); // the list of pools may move
-        std::move(*this).watch(l);
-        keeps->start(f);
+        if (!l.pool_of(core.get())) l.pool_of(core.get()) = new loop_pool(l, core);
+        const ref<call_pool> pool = l.pool_of(core.get());
+        static_cast<loop_pool*>(pool.get())->start(f, this);
     }
 
-    /// When to look again. A silent stream is not slow, a silent answer is. A canceller can't wake
-    /// this loop: it is asked from time to time.
-    void watch(loop& l) && {
-        std::shared_ptr<flow> f = of.lock();
-        if (!f || f->in_done) return;
+    /// A silent stream is not slow, a silent answer is. A canceller can't wake this loop: it is
+    /// asked from time to time.
+    std::int64_t look(loop& l) override {
+        if (f->in_done) return -1;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
-        if (f->is_silent_upload()) f->progress = l.now();
+        if (is_silent_upload()) f->progress = l.now();
         std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : request_end;
         if (awaits && request_end < due) due = request_end;
         if (awaits && end < due) due = end;
-        const canceller& cancel = access::state(f->req).cancel_with;
-        if (cancel.cancelled()) return l.fail_call(*f, failed(ECANCELED, "async call"));
-        if (l.now() >= due) return l.fail_call(*f, failed(ETIMEDOUT, "waiting for the response"));
-        if (access::state(cancel) && due - l.now() > 50) due = l.now() + 50;
-        if (due == INT64_MAX) return;
-        l.at(due, [&l, call = std::move(*this)]() mutable { std::move(call).watch(l); });
+        const ref<cancel_state>& cancel = state_of(f->req).cancel;
+        const int why = cancel && cancel->set ? ECANCELED : l.now() >= due ? ETIMEDOUT : 0;
+        if (why) {
+            const ref<flow> kept = f;
+            l.fail_call(*kept, failed(why, "waiting for the response"));
+            return -1;
+        }
+        return cancel && due - l.now() > 50 ? l.now() + 50 : due;
+    }
+    /// A body that is passed on, and whose sender has sent nothing for now.
+    bool is_silent_upload() {
+        hold lock(f->guard);
+        return f->open && f->how == flow::mode::streamed && !f->ended && f->queued.empty();
     }
 };
 
 // [14] FILES --------------------------------------------------------------------------------------
 // A regular file as a response: what the conditions make of it, which part was asked for, and how
 // not to leave a folder. The kernel resolves names (openat2(2), RESOLVE_BENEATH): checking a path
-// first and opening it later is a race that whoever may rename in the folder wins. Nothing is kept
-// in memory: the body is the descriptor. Several ranges at once are not served.
+// first and opening it later is a race that whoever may rename in the folder wins. The body is the
+// descriptor. Several ranges at once are not served.
 
 /// No charset where the type has none to state (JSON: RFC 8259 11) or the bytes say it (XML).
 inline string_view media_type_of(string_view name) noexcept {
-    static constexpr string_view known = // sorted; cut at '|'
-        "css text/css; charset=utf-8|csv text/csv; charset=utf-8|gif image/gif|gz application/gzip|"
-        "html text/html; charset=utf-8|ico image/vnd.microsoft.icon|jpeg image/jpeg|jpg image/jpeg|"
-        "js text/javascript; charset=utf-8|json application/json|md text/markdown; charset=utf-8|"
-        "mjs text/javascript; charset=utf-8|mp3 audio/mpeg|mp4 video/mp4|pdf application/pdf|"
-        "png image/png|svg image/svg+xml|tar application/x-tar|txt text/plain; charset=utf-8|"
-        "wasm application/wasm|webm video/webm|webp image/webp|woff2 font/woff2|"
-        "xml application/xml|zip application/zip|";
-    std::size_t dot = name.rfind('.');
-    string_view ending = dot == string_view::npos ? string_view() : name.substr(dot + 1);
-    for (string_view rest = known; !rest.empty(); rest.remove_prefix(rest.find('|') + 1)) {
-        std::size_t blank = rest.find(' ');
-        if (equal_nocase(rest.substr(0, blank), ending))
-            return rest.substr(blank + 1, rest.find('|') - blank - 1);
+    static constexpr string_view known = // sorted
+        "css text/css; charset=utf-8,csv text/csv; charset=utf-8,gif image/gif,gz application/gzip,"
+        "html text/html; charset=utf-8,ico image/vnd.microsoft.icon,jpeg image/jpeg,jpg image/jpeg,"
+        "js text/javascript; charset=utf-8,json application/json,md text/markdown; charset=utf-8,"
+        "mjs text/javascript; charset=utf-8,mp3 audio/mpeg,mp4 video/mp4,pdf application/pdf,"
+        "png image/png,svg image/svg+xml,tar application/x-tar,txt text/plain; charset=utf-8,"
+        "wasm application/wasm,webm video/webm,webp image/webp,woff2 font/woff2,"
+        "xml application/xml,zip application/zip";
+    const std::size_t dot = name.rfind('.');
+    for (string_view rest = dot == string_view::npos ? "" : known; !rest.empty();) {
+        const string_view type = next_element(rest), ending = type.substr(0, type.find(' '));
+        if (equal_nocase(ending, name.substr(dot + 1))) return type.substr(ending.size() + 1);
     }
     return "application/octet-stream";
 }
 
 /// The three forms of RFC 9110 5.6.7. A date is one if it would be written like this again: that
-/// settles widths, names, weekdays and 31 February, without a locale. (Leap seconds are lost.)
+/// settles widths, names, weekdays and 31 February. (Leap seconds are lost.)
 inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) noexcept {
-    struct form {
-        std::size_t day, month, year, digits, time; // where they begin, in bytes from the end
-    };
-    static constexpr const char* days[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
-                                           "Thursday", "Friday", "Saturday"};
-    static constexpr form forms[] = {{16, 20, 4, 4, 13}, {24, 21, 17, 4, 12}, {22, 19, 15, 2, 12}};
-    const std::size_t size = text.size();
-    if (size != 24 && (size < 29 || size > 33)) return {};
-    const form& f = forms[(size > 24) + (size > 29)]; // asctime, IMF-fixdate, rfc850
-    auto number = [&](std::size_t from_end, std::size_t count) {
-        string_view digits = text.substr(size - from_end, count);
-        if (digits.front() == ' ') digits.remove_prefix(1);
-        return static_cast<int>(take_number(digits).value_or(0));
-    };
+    if (text.size() < 24) return {};
+    const bool is_rfc850 = text.size() > 29, is_asctime = text.size() < 29;
+    const char* form = is_rfc850 ? "%A, %d-%b-%y %T GMT" : "%a, %d %b %Y %T GMT";
+    if (is_asctime) form = text[8] == ' ' ? "%a %b %e %T %Y" : "%a %b %d %T %Y"; // has either
+    string_view rest = text;
+    int numbers[5]; // day, year, time; in asctime's form the year is the last
+    for (int& n : numbers) {
+        rest.remove_prefix(std::min(rest.find_first_of("0123456789"), rest.size()));
+        n = static_cast<int>(take_number(rest).value_or(0) % 10'000);
+    }
+    const int* const time = numbers + (is_asctime ? 1 : 2);
+    int year = numbers[is_asctime ? 4 : 1];
     std::tm t{};
     ::gmtime_r(&now, &t);
-    int this_year = t.tm_year + 1900, year = number(f.year, f.digits);
-    if (f.digits == 2) year += this_year - this_year % 100;
-    if (f.digits == 2 && year > this_year + 50) year -= 100; // it was the last such year
+    // Two digits: at most 50 years ahead, else the last such year.
+    if (is_rfc850) year += (t.tm_year + 1950 - year) / 100 * 100;
     t = std::tm();
-    t.tm_year = year - 1900, t.tm_mday = number(f.day, 2);
-    t.tm_hour = number(f.time, 2), t.tm_min = number(f.time - 3, 2);
-    t.tm_sec = number(f.time - 6, 2);
-    constexpr string_view months = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    t.tm_mon = static_cast<int>(months.find(text.substr(size - f.month, 3)) / 3 % 12);
-    std::time_t when = ::timegm(&t);
-    char imf[30] = {}, old[40];
-    put_date(imf, when);
-    const char *day = imf + 5, *month = imf + 8, *shown = imf + 12, *time = imf + 17;
-    if (size > 29)
-        std::snprintf(old, sizeof old, "%s, %.2s-%.3s-%.2s %s", days[t.tm_wday], day, month,
-                      shown + 2, time);
-    if (size == 24) {
-        if (text[8] == ' ' && imf[5] == '0') imf[5] = ' '; // both are allowed
-        std::snprintf(old, sizeof old, "%.3s %.3s %.2s %.8s %.4s", imf, month, day, time, shown);
-    }
-    if (text != (size == 29 ? imf : old)) return {};
+    t.tm_year = year - 1900, t.tm_mday = numbers[0];
+    t.tm_hour = time[0], t.tm_min = time[1], t.tm_sec = time[2];
+    constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    while (t.tm_mon < 11 && text.find(months + 3 * t.tm_mon, 0, 3) == string_view::npos) ++t.tm_mon;
+    const std::time_t when = ::timegm(&t); // fills in the weekday
+    char again[64];
+    const locale_t plain = ::newlocale(LC_ALL_MASK, "C", nullptr); // static in glibc and musl
+    if (!plain) return {};
+    const std::size_t size = ::strftime_l(again, sizeof again, form, &t, plain);
+    ::freelocale(plain);
+    if (text != string_view(again, size) || t.tm_year < 0)
+        return {}; // before 1900: no date of ours
     return when;
 }
 
@@ -6929,15 +6604,13 @@ struct validators {
     std::time_t modified, now;
 };
 
-/// The value of a field that is no list; "" where it stands twice: then it says nothing.
+/// The value of a field that is no list; "" where it stands twice.
 inline string_view sole(const headers& fields, string_view name) noexcept {
-    const field* found = nullptr;
-    for (const field& f : fields) {
-        if (!equal_nocase(f.name, name)) continue;
-        if (found) return {};
-        found = &f;
-    }
-    return found ? found->value : string_view();
+    string_view value;
+    int count = 0;
+    for (const field& f : fields)
+        if (equal_nocase(f.name, name)) value = f.value, ++count;
+    return count == 1 ? value : string_view();
 }
 
 /// If-Match (strongly) and If-None-Match. Cutting at commas is right although tags may hold some:
@@ -6978,29 +6651,28 @@ struct byte_range {
 
 /// RFC 9110 14.1.2, 14.2: what is malformed, of another unit or several ranges, is as if not there.
 inline byte_range parse_range(string_view value, std::uint64_t size) noexcept {
-    byte_range all{200, 0, size};
+    const byte_range all{200, 0, size};
     if (!drop_prefix(value, "bytes=")) return all;
-    auto first = take_number(value);
+    const auto first = take_number(value);
     if (!drop_prefix(value, "-")) return all;
-    auto last = take_number(value);
+    const auto last = take_number(value);
     if (!value.empty() || (!first && !last) || (first && last && *last < *first)) return all;
-    if (!first && *last == 0) return {416, 0, 0};
-    if (!first && size == 0) return all; // satisfiable, but a 206 of no bytes can't be written down
-    if (!first) return {206, *last < size ? size - *last : 0, *last < size ? *last : size};
-    if (*first >= size) return {416, 0, 0};
-    std::uint64_t end = last && *last < size ? *last + 1 : size;
-    return {206, *first, end - *first};
+    if (!first && *last > 0 && size == 0) return all; // of no bytes no Content-Range can tell
+    const std::uint64_t from = first ? *first : size - std::min(*last, size);
+    if (from >= size) return {416, 0, 0};
+    return {206, from, (first && last && *last < size ? *last + 1 : size) - from};
 }
 
 inline byte_range range_of(const request& req, const validators& v, std::uint64_t size) noexcept {
     const headers& fields = req.headers();
-    byte_range all{200, 0, size};
-    if (req.method() != "GET") return all; // RFC 9110 14.2
+    string_view range = req.method() == "GET" ? sole(fields, "Range") : ""; // RFC 9110 14.2
     if (fields.contains("If-Range")) {
-        string_view known = sole(fields, "If-Range"); // 13.1.5: a strong tag, or exactly the date
-        if (known != v.etag && parse_date(known, v.now) != v.modified) return all;
+        // 13.1.5: a strong tag, or exactly the date, which is strong once its second is over.
+        const string_view known = sole(fields, "If-Range");
+        const bool is_date = parse_date(known, v.now) == v.modified && v.modified < v.now;
+        if (known != v.etag && !is_date) range = {};
     }
-    return parse_range(sole(fields, "Range"), size);
+    return parse_range(range, size);
 }
 
 /// O_NONBLOCK: a FIFO would wait for its writer. O_NOCTTY: a terminal would become ours.
@@ -7040,9 +6712,8 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     if (!S_ISREG(info.st_mode)) return plain_status(404);
     // Strong, although nobody reads the bytes: size and time in nanoseconds change with every
     // write, the inode where a file is replaced. Two writes in place that leave the size, within
-    // one tick of the kernel's clock (at most 10 ms), may share a tag: who cares for that uses
-    // rename(2).
-    char tag[64], date[29];
+    // one tick of the kernel's clock (10 ms at most), share a tag: against that, rename(2).
+    char tag[64], range[72], date[29];
     std::snprintf(tag, sizeof tag, "\"%jx-%jx%08jx-%jx\"", std::uintmax_t(info.st_size),
                   std::uintmax_t(info.st_mtim.tv_sec), std::uintmax_t(info.st_mtim.tv_nsec),
                   std::uintmax_t(info.st_ino));
@@ -7050,45 +6721,35 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     int status = judge(req.method(), req.headers(), v);
     if (status == 412) return plain_status(412);
     if (status == 304) return response(304).header("ETag", tag);
-    std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
-    byte_range part = range_of(req, v, size);
+    const std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
+    const byte_range part = range_of(req, v, size);
     if (part.status == 416)
         return plain_status(416).header("Content-Range", "bytes */" + number_text(size));
-    response res(part.status);
-    res.header("Accept-Ranges", "bytes").header("ETag", tag);
+    std::snprintf(range, sizeof range, "bytes %ju-%ju/%ju", std::uintmax_t(part.first),
+                  std::uintmax_t(part.first + part.length - 1), std::uintmax_t(size));
     // RFC 9110 8.8.2.1: never later than Date. Before 1970 lie years that the form can't hold.
     put_date(date, v.modified < 0 ? 0 : v.modified < v.now ? v.modified : v.now);
+    response res(part.status);
+    res.header("Accept-Ranges", "bytes").header("ETag", tag);
     res.header("Last-Modified", {date, sizeof date});
-    if (std::uint64_t last = part.first + part.length - 1; part.status == 206)
-        res.header("Content-Range", "bytes " + number_text(part.first) + "-" + number_text(last) +
-                                        "/" + number_text(size));
+    if (part.status == 206) res.header("Content-Range", range);
     if (part.length > 0)
-        access::body(res) = content::file(std::move(file), part.first, part.length);
-    access::set_type(res, media_type_of(name));
+        access::of(res).body = content::file(std::move(file), part.first, part.length);
+    access::of(res).type = media_type_of(name);
     return res;
-}
-
-/// Names with "", "." or ".." in them are other spellings: nobody needs them who asks in good
-/// faith. One slash at the end is a folder's; the kernel refuses it after a file (ENOTDIR).
-inline bool is_plain_name(string_view name) noexcept {
-    if (name.find('\0') != string_view::npos) return false;
-    while (!name.empty()) {
-        string_view segment = name.substr(0, name.find('/'));
-        if (segment.empty() || segment == "." || segment == "..") return false;
-        name.remove_prefix(segment.size());
-        drop_prefix(name, "/");
-    }
-    return true;
 }
 
 /// `name` is decoded, without a first slash. A folder is its index.html.
 inline response serve_beneath(int folder, const request& req, string_view name) {
-    if (!is_plain_name(name)) return plain_status(404);
-    std::string path(name.empty() ? "." : name);
+    std::string path = "./" + std::string(name), below = path.back() == '/' ? path : path + '/';
+    // Other spellings: nobody needs them who asks in good faith. One slash at the end is a
+    // folder's; the kernel refuses it after a file (ENOTDIR).
+    for (string_view odd : std::initializer_list<string_view>{"//", "/./", "/../", {"\0", 1}})
+        if (below.find(odd) != std::string::npos) return plain_status(404);
     unique_fd file(open_beneath(folder, path.c_str(), read_flags));
     struct stat info {};
     if (file && ::fstat(file.get(), &info) == 0 && S_ISDIR(info.st_mode)) {
-        path += path.back() == '/' ? "index.html" : "/index.html";
+        path = below + "index.html";
         file = unique_fd(open_beneath(folder, path.c_str(), read_flags));
     }
     return serve_opened(std::move(file), req, path);
@@ -7097,51 +6758,27 @@ inline response serve_beneath(int folder, const request& req, string_view name) 
 } // namespace detail
 
 // [15] MEMBERS ------------------------------------------------------------------------------------
-// The doors of Part I, one line where it can be: what they do stands in the rooms above.
+// What Part I declares, on top of the rooms above.
+
+// Members: errors and small values.
+
+inline std::error_code make_error_code(errc code) noexcept {
+    static const detail::error_names category;
+    return {static_cast<int>(code), category};
+}
+inline std::string error::message() const {
+    return s_.place.empty() ? s_.code.message() : s_.place + ": " + s_.code.message();
+}
+
 inline unique_fd& unique_fd::operator=(unique_fd&& other) noexcept {
     unique_fd old(std::exchange(fd_, other.release())); // onto itself: no change
     return *this;
 }
-
 inline unique_fd::~unique_fd() {
     if (fd_ < 0) return;
     int kept = errno; // of the call that failed before
     ::close(fd_);     // not again after EINTR: on Linux it is closed, the number may be another's
     errno = kept;
-}
-
-inline canceller::canceller() : state_(std::make_shared<detail::cancel_state>()) {}
-
-inline void canceller::cancel() const noexcept {
-    if (!state_) return;
-    state_->set.store(true, std::memory_order_release);
-    detail::ring(state_->event.get());
-}
-
-inline bool canceller::cancelled() const noexcept {
-    return state_ && state_->set.load(std::memory_order_acquire);
-}
-
-inline address::address(string_view text) : address(detail::parse_address(text)) {}
-
-inline address address::abstract_name(string_view exact) {
-    return detail::abstract_address(exact, {});
-}
-
-inline std::string address::url(string_view target) const {
-    std::string authority = (abstract_ ? "%40" : "") + percent_encode(name_);
-    bool is_path = !target.empty() && target.front() == '/';
-    return "http+unix://" + authority + (is_path ? "" : "/") + std::string(target);
-}
-
-// Values and messages
-
-inline std::error_code make_error_code(errc code) noexcept {
-    return {static_cast<int>(code), detail::names()};
-}
-
-inline std::string error::message() const {
-    return place_.empty() ? code_.message() : place_ + ": " + code_.message();
 }
 
 inline bool peer_rule::admits(const peer& who) const noexcept {
@@ -7155,34 +6792,18 @@ inline bool peer_rule::admits(const peer& who) const noexcept {
     return false;
 }
 
-inline string_view detail::arena::keep(string_view bytes) {
-    if (bytes.empty()) return ""; // memcpy() takes no null pointer
-    return {static_cast<char*>(std::memcpy(take(bytes.size()), bytes.data(), bytes.size())),
-            bytes.size()};
-}
-
-inline void detail::arena::grow(std::size_t size) {
-    std::size_t room = newest_ ? newest_->size * 2 : 512;
-    if (room < size) room = size;
-    block* made = static_cast<block*>(::operator new(sizeof(block) + room));
-    *made = {newest_, room};
-    newest_ = made, at_ = reinterpret_cast<char*>(made + 1), room_ = room;
-}
-
-inline void detail::arena::free_from(block* kept) noexcept {
-    for (block* b = newest_; b;) {
-        block* older = b->older;
-        if (b != kept) ::operator delete(static_cast<void*>(b));
-        b = older;
+inline std::string percent_encode(string_view segment) {
+    std::string out;
+    for (char c : segment) {
+        static constexpr char hex[] = "0123456789ABCDEF";
+        unsigned byte = static_cast<unsigned char>(c);
+        if (detail::is_unreserved(c)) out += c;
+        else out += '%', out += hex[byte >> 4], out += hex[byte & 15];
     }
-    newest_ = kept, at_ = kept ? reinterpret_cast<char*>(kept + 1) : nullptr;
-    room_ = kept ? kept->size : 0;
-    if (kept) kept->older = nullptr;
+    return out;
 }
 
-inline void detail::arena::clear() noexcept {
-    if (newest_) free_from(newest_);
-}
+// Members: headers.
 
 inline headers::headers(std::initializer_list<field> fields) {
     for (const field& f : fields) {
@@ -7190,96 +6811,67 @@ inline headers::headers(std::initializer_list<field> fields) {
         UDS_HTTP_ASSERT(!bad);
     }
 }
-
-inline headers::headers(const headers& other) { *this = other; }
-inline headers::headers(headers&& other) { *this = std::move(other); }
-
-inline headers& headers::operator=(const headers& other) {
-    if (this == &other) return *this;
-    field* to = detail::access::open(*this, other.count_);
-    for (std::size_t i = 0; i < other.count_; ++i)
-        to[i] = {bytes_.keep(other.fields_[i].name), bytes_.keep(other.fields_[i].value)};
-    count_ = other.count_, borrowed_ = false;
-    return *this;
+inline headers::headers(const headers& other) {
+    if (other.s_) detail::copy_fields(other, *this);
 }
-
-inline headers& headers::operator=(headers&& other) {
-    if (other.borrowed_) return *this = other; // not other's bytes to give away
-    if (this == &other) return *this;
-    fields_ = std::move(other.fields_), bytes_ = std::move(other.bytes_);
-    count_ = std::exchange(other.count_, 0), room_ = std::exchange(other.room_, 0);
-    borrowed_ = false;
-    return *this;
+inline headers::headers(headers&& other) {
+    if (other.s_ && other.s_->borrowed) *this = headers(std::as_const(other)); // not its to give
+    else s_ = std::move(other.s_);
 }
+inline headers& headers::operator=(headers other) noexcept {
+    return s_ = std::move(other.s_), *this;
+}
+inline const field* headers::begin() const noexcept { return s_ ? s_->list.begin() : nullptr; }
+inline const field* headers::end() const noexcept { return s_ ? s_->list.end() : nullptr; }
 
 inline string_view headers::get(string_view name) const noexcept {
     for (const field& f : *this)
         if (detail::equal_nocase(f.name, name)) return f.value;
     return {};
 }
-
 inline bool headers::contains(string_view name) const noexcept {
     for (const field& f : *this)
         if (detail::equal_nocase(f.name, name)) return true;
     return false;
 }
-
 inline error headers::add(string_view name, string_view value) {
-    while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
-        value.remove_prefix(1);
-    while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
+    while (!value.empty() && detail::is_blank(value.front())) value.remove_prefix(1);
+    while (!value.empty() && detail::is_blank(value.back())) value.remove_suffix(1);
     if (!detail::is_token(name)) return detail::failed(errc::bad_field, "field name");
     if (!detail::is_field_value(value))
-        return detail::failed(errc::bad_field, "field " + std::string(name));
-    if (count_ == room_) {
-        detail::own<field[]> bigger(new field[room_ ? room_ * 2 : 8]);
-        for (std::size_t i = 0; i < count_; ++i) bigger[i] = fields_[i];
-        fields_ = std::move(bigger), room_ = room_ ? room_ * 2 : 8;
-    }
-    fields_[count_++] = {bytes_.keep(name), bytes_.keep(value)};
+        return detail::failed(errc::bad_field, std::string("field ").append(name));
+    if (!s_) s_ = new detail::field_block;
+    s_->list.push_back({s_->bytes.keep(name), s_->bytes.keep(value)});
     return {};
 }
-
 inline error headers::set(string_view name, string_view value) {
-    std::string kept_name(name), kept_value(value); // they may be views of what goes
-    headers before(*this);
-    remove(kept_name);
-    error bad = add(kept_name, kept_value);
-    if (bad) *this = std::move(before);
-    return bad;
+    headers made; // name and value may be views of what goes
+    if (error bad = made.add(name, value)) return bad;
+    remove(made.begin()->name);
+    return add(made.begin()->name, made.begin()->value);
 }
-
 inline void headers::remove(string_view name) {
-    std::string kept(name);
+    if (!s_) return;
+    std::string kept(name); // it may be a view of what goes
     std::size_t to = 0;
-    for (std::size_t i = 0; i < count_; ++i)
-        if (!detail::equal_nocase(fields_[i].name, kept)) fields_[to++] = fields_[i];
-    count_ = to;
+    for (const field& f : *this)
+        if (!detail::equal_nocase(f.name, kept)) s_->list[to++] = f;
+    s_->list.shrink(to);
+}
+inline void headers::remove_hop_by_hop() {
+    std::string named; // what Connection names goes too, with all its fields
+    for (const field& f : *this)
+        if (detail::equal_nocase(f.name, "Connection")) named.append(f.value).append(",");
+    named += "Connection,Keep-Alive,Proxy-Connection,TE,Trailer,Transfer-Encoding,Upgrade,"
+             "Proxy-Authenticate,Proxy-Authorization";
+    for (string_view rest = named; !rest.empty();) remove(detail::next_element(rest));
 }
 
-inline void headers::remove_hop_by_hop() {
-    for (;;) { // what Connection names goes first, then Connection itself
-        std::string named(get("Connection"));
-        if (!contains("Connection")) break;
-        std::size_t to = 0;
-        bool first = true;
-        for (std::size_t i = 0; i < count_; ++i) {
-            bool is_connection = detail::equal_nocase(fields_[i].name, "Connection");
-            if (is_connection && std::exchange(first, false)) continue;
-            if (is_connection || !detail::list_has(named, fields_[i].name))
-                fields_[to++] = fields_[i];
-        }
-        count_ = to;
-    }
-    for (const char* name : {"Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding",
-                             "Upgrade", "Proxy-Authenticate", "Proxy-Authorization"})
-        remove(name);
-}
+// Members: sealed memory and content.
 
 inline string_view sealed_memory::view() const noexcept {
-    return map_ ? string_view(map_->data, map_->size) : string_view();
+    return s_ ? string_view(s_->data, s_->size) : string_view();
 }
-
 inline result<memory_builder> memory_builder::create(std::size_t bytes) {
     unique_fd fd(::memfd_create("uds_http", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
@@ -7288,23 +6880,19 @@ inline result<memory_builder> memory_builder::create(std::size_t bytes) {
         bytes ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) : nullptr;
     if (at == MAP_FAILED) return detail::failed(errno, "mmap");
     memory_builder made;
-    made.map_ = std::make_shared<detail::mapping>(std::move(fd), static_cast<char*>(at), bytes);
+    made.s_ = new detail::mapping(std::move(fd), at, bytes);
     return made;
 }
-
-inline char* memory_builder::data() noexcept { return map_ ? map_->data : nullptr; }
-
+inline char* memory_builder::data() noexcept { return s_ ? s_->data : nullptr; }
 inline result<sealed_memory> memory_builder::seal() && {
-    if (!map_) return detail::failed(EINVAL, "memory_builder::seal");
-    std::size_t size = map_->size;
-    unique_fd fd = std::move(map_->fd);
-    map_.reset(); // a writable mapping would keep F_SEAL_WRITE from being set (fcntl(2))
-    if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) !=
-        0)
-        return detail::failed(errno, "F_ADD_SEALS");
+    if (!s_) return detail::failed(EINVAL, "memory_builder::seal");
+    std::size_t size = s_->size;
+    unique_fd fd = std::move(s_->fd);
+    s_ = {}; // a writable mapping would keep F_SEAL_WRITE from being set (fcntl(2))
+    constexpr int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+    if (::fcntl(fd.get(), F_ADD_SEALS, seals) != 0) return detail::failed(errno, "F_ADD_SEALS");
     return detail::map_sealed(std::move(fd), size);
 }
-
 inline result<sealed_memory> sealed_memory::copy_of(string_view bytes) {
     result<memory_builder> made = memory_builder::create(bytes.size());
     if (!made) return made.error();
@@ -7312,300 +6900,205 @@ inline result<sealed_memory> sealed_memory::copy_of(string_view bytes) {
     return std::move(*made).seal();
 }
 
-inline content::content() noexcept = default;
-inline content::content(std::string bytes) noexcept : text_(std::move(bytes)) {}
-inline content::content(string_view copied) : text_(copied) {}
-inline content::content(const char* copied) : text_(copied) {}
-inline content::content(content&&) noexcept = default;
-inline content& content::operator=(content&&) noexcept = default;
-inline content::~content() = default;
-
-inline content::content(sealed_memory bytes) : view_(bytes.view()), kind_(kind::view) {
-    source_ = detail::make_own<detail::source>();
-    source_->memory = std::move(bytes);
+inline content::content(sealed_memory bytes) {
+    s_ = {{}, bytes.view(), new detail::source, kind::view};
+    s_.from->memory = std::move(bytes);
 }
-
-inline content::content(body_reader from) : kind_(kind::reader) {
-    source_ = detail::make_own<detail::source>();
-    source_->reader = std::move(from);
+inline content::content(body_reader from) {
+    s_ = {{}, {}, new detail::source, kind::reader};
+    s_.from->reader = std::move(from);
 }
-
-inline content content::literal(string_view forever) {
-    return detail::access::make(kind::view, forever, {});
+inline content content::literal(string_view forever) noexcept {
+    content made;
+    made.s_.view = forever, made.s_.kind = kind::view;
+    return made;
 }
-
 inline content content::borrowed(string_view bytes, callback<void()> released) {
-    auto from = detail::make_own<detail::source>();
-    from->released = std::move(released);
-    return detail::access::make(kind::view, bytes, std::move(from));
+    content made = literal(bytes);
+    made.s_.from = new detail::source;
+    made.s_.from->released = std::move(released);
+    return made;
 }
-
 inline content content::file(unique_fd fd, std::uint64_t offset, std::uint64_t length) {
-    auto from = detail::make_own<detail::source>();
-    from->file = std::move(fd), from->offset = offset, from->length = length;
-    return detail::access::make(kind::file, {}, std::move(from));
+    content made;
+    made.s_ = {{}, {}, new detail::source, kind::file};
+    made.s_.from->file = std::move(fd);
+    made.s_.from->offset = offset, made.s_.from->length = length;
+    return made;
 }
-
 inline content content::pulled(fill act, std::optional<std::uint64_t> length) {
-    auto from = detail::make_own<detail::source>();
-    from->fill = std::move(act), from->length = length;
-    return detail::access::make(kind::pulled, {}, std::move(from));
+    content made;
+    made.s_ = {{}, {}, new detail::source, kind::pulled};
+    made.s_.from->fill = std::move(act), made.s_.from->length = length;
+    return made;
 }
 
-// Request
+// Members: request.
 
-inline request::request() noexcept : state_(new detail::request_state) {}
-inline request::~request() = default;
-
-inline request::request(string_view method, string_view target)
-    : state_(new detail::request_state) {
-    detail::request_state& s = *state_;
-    s.method = s.bytes.keep(method), s.target = s.bytes.keep(target);
-    s.path = detail::path_of(s.target), s.query = detail::query_of(s.target);
-    if (!detail::is_token(method)) s.failed = detail::failed(errc::bad_field, "method");
-    else if (!detail::is_target(target))
-        s.failed = detail::failed(errc::bad_target, "target " + detail::printable(target));
+inline request::request() : s_(new detail::request_state) {}
+inline request::request(string_view method, string_view target) : request() {
+    s_->method = s_->bytes.keep(method);
+    if (!detail::is_token(method)) s_->fail(detail::failed(errc::bad_field, "method"));
+    s_->set_target(s_->bytes.keep(target));
 }
-
-inline request::request(request&& other) : state_(new detail::request_state) {
-    *this = std::move(other);
-}
-
+inline request::request(request&& other) : request() { *this = std::move(other); }
 inline request& request::operator=(request&& other) {
-    if (this == &other) return *this;
-    if (other.state_->borrowed) detail::copy_borrowed(*other.state_, *state_);
-    else std::swap(state_, other.state_);
+    if (other.s_->borrowed && this != &other) s_->take_copy_of(*other.s_);
+    else std::swap(s_, other.s_);
     return *this;
 }
-
-inline string_view request::method() const noexcept { return state_->method; }
-inline string_view request::target() const noexcept { return state_->target; }
-inline string_view request::path() const noexcept { return state_->path; }
-inline string_view request::query() const noexcept { return state_->query; }
-inline int request::version() const noexcept { return state_->version; }
-inline const uds_http::headers& request::headers() const noexcept { return state_->fields; }
-inline uds_http::headers& request::headers() noexcept { return state_->fields; }
-inline string_view request::listener() const noexcept { return state_->listener; }
-inline std::uint64_t& request::tag() noexcept { return *state_->tag_slot; }
-
-inline string_view request::header(string_view name) const noexcept {
-    return state_->fields.get(name);
-}
+inline string_view request::method() const noexcept { return s_->method; }
+inline string_view request::target() const noexcept { return s_->target; }
+inline string_view request::path() const noexcept { return s_->path; }
+inline string_view request::query() const noexcept { return s_->query; }
+inline int request::version() const noexcept { return s_->version; }
+inline const uds_http::headers& request::headers() const noexcept { return s_->fields; }
+inline uds_http::headers& request::headers() noexcept { return s_->fields; }
+inline string_view request::listener() const noexcept { return s_->listener; }
+inline std::uint64_t& request::tag() noexcept { return *s_->tag_slot; }
+inline string_view request::header(string_view name) const noexcept { return s_->fields.get(name); }
 
 inline string_view request::query(string_view name, string_view fallback) const {
-    for (string_view rest = state_->query; !rest.empty();) {
+    for (string_view rest = s_->query; !rest.empty();) {
         string_view pair = rest.substr(0, rest.find('&'));
         rest.remove_prefix(pair.size() + (pair.size() < rest.size()));
         std::size_t equal = pair.find('=');
-        if (detail::decoded(pair.substr(0, equal), true, state_->bytes) != name) continue;
-        if (equal == string_view::npos) return {};
-        return detail::decoded(pair.substr(equal + 1), true, state_->bytes);
+        if (s_->decoded(pair.substr(0, equal), true) != name) continue;
+        return equal == string_view::npos ? string_view()
+                                          : s_->decoded(pair.substr(equal + 1), true);
     }
     return fallback;
 }
-
 inline string_view request::param(string_view name, string_view fallback) const {
-    for (const auto& p : state_->params)
-        if (p.name == name) return detail::decoded(p.raw, false, state_->bytes);
+    for (const auto& p : s_->params)
+        if (p.name == name) return s_->decoded(p.raw, false);
     return fallback;
 }
-
 inline string_view request::body() const noexcept {
-    return state_->body.data() ? state_->body : detail::access::text(state_->sent);
+    return s_->body.data() ? s_->body : detail::bytes_of(s_->sent);
 }
-
 inline std::string request::take_body() {
-    std::string taken =
-        !state_->body_text.empty() ? std::move(state_->body_text) : std::string(body());
-    state_->body = {};
-    state_->body_text.clear();
+    std::string taken = s_->body_text.empty() ? std::string(body()) : std::move(s_->body_text);
+    s_->body = {};
+    s_->body_text.clear();
     return taken;
 }
-
-inline const uds_http::peer& request::peer() const {
-    if (!state_->from) state_->from = std::make_shared<detail::card>(state_->fd);
-    return state_->from->who;
-}
-
-inline result<unique_fd> request::peer_pidfd() const {
-    (void)peer();
-    detail::hold lock(state_->from->guard);
-    return detail::pidfd_of(state_->from->fd, "peer_pidfd");
-}
-
 inline int request::fd(string_view name) const noexcept {
-    for (const auto& f : state_->fds)
-        if (f.name == name) return f.fd.get();
-    return -1;
+    unique_fd* found = detail::find_fd(s_->fds, name);
+    return found ? found->get() : -1;
 }
-
 inline unique_fd request::take_fd(string_view name) {
-    for (auto& f : state_->fds)
-        if (f.name == name) return std::move(f.fd);
-    return unique_fd();
+    unique_fd* found = detail::find_fd(s_->fds, name);
+    return found ? std::move(*found) : unique_fd();
 }
-
 inline request& request::header(string_view name, string_view value) {
-    if (error bad = state_->fields.set(name, value); bad && !state_->failed)
-        state_->failed = std::move(bad);
+    if (error bad = s_->fields.set(name, value)) s_->fail(std::move(bad));
     return *this;
 }
-
 inline request& request::body(content body, string_view type) {
-    state_->sent = std::move(body);
+    s_->sent = std::move(body);
     return type.empty() ? *this : header("Content-Type", type);
 }
-
 inline request& request::fd(string_view name, unique_fd passed) {
     if (!detail::is_token(name) || !passed)
-        state_->failed = detail::failed(errc::bad_descriptor, "fd " + detail::printable(name));
-    state_->fds.push_back({std::string(name), std::move(passed)});
+        s_->fail(detail::failed(errc::bad_descriptor, "fd " + detail::printable(name)));
+    s_->fds.push_back({std::string(name), std::move(passed)});
     return *this;
 }
-
-inline request& request::timeout(milliseconds total) {
-    state_->timeout = total;
-    return *this;
-}
-
+inline request& request::timeout(milliseconds total) { return s_->timeout = total, *this; }
 inline request& request::cancel_with(canceller by) {
-    state_->cancel_with = std::move(by);
-    return *this;
+    return s_->cancel = detail::access::of(by), *this;
 }
 
-// Response
+// Members: response.
 
 inline uds_http::headers& response::headers() {
-    if (!type_.empty()) {
-        error bad = fields_.set("Content-Type", type_);
+    if (!s_.type.empty()) {
+        error bad = s_.fields.set("Content-Type", std::exchange(s_.type, {}));
         UDS_HTTP_ASSERT(!bad);
-        type_ = {};
     }
-    return fields_;
+    return s_.fields;
 }
-
 inline const uds_http::headers& response::headers() const {
-    return const_cast<response*>(this)->headers(); // type_ and fields_ are mutable for this
+    return const_cast<response*>(this)->headers(); // type and fields are mutable for this
 }
-
-inline string_view response::reason() const noexcept { return detail::reason_of(status_); }
-
 inline string_view response::header(string_view name) const noexcept {
-    if (!type_.empty() && detail::equal_nocase(name, "Content-Type")) return type_;
-    return fields_.get(name);
+    if (!s_.type.empty() && detail::equal_nocase(name, "Content-Type")) return s_.type;
+    return s_.fields.get(name);
 }
-
-inline string_view response::body() const noexcept { return detail::access::text(content_); }
-
+inline string_view response::body() const noexcept { return detail::bytes_of(s_.body); }
 inline std::string response::take_body() {
-    std::string& text = detail::access::owned_text(content_);
-    if (!text.empty()) return std::exchange(text, {});
+    std::string& owned = detail::access::of(s_.body).text;
+    if (!owned.empty()) return std::exchange(owned, {});
     std::string taken(body());
-    content_ = content();
+    s_.body = content();
     return taken;
 }
-
 inline int response::fd(string_view name) const noexcept {
-    for (const auto& f : fds_)
-        if (f.name == name) return f.fd.get();
-    return -1;
+    unique_fd* found = s_.extra ? detail::find_fd(s_.extra->fds, name) : nullptr;
+    return found ? found->get() : -1;
 }
-
 inline unique_fd response::take_fd(string_view name) {
-    for (auto& f : fds_)
-        if (f.name == name) return std::move(f.fd);
-    return unique_fd();
+    unique_fd* found = s_.extra ? detail::find_fd(s_.extra->fds, name) : nullptr;
+    return found ? std::move(*found) : unique_fd();
 }
-
-inline response& response::status(int status) & {
-    status_ = status;
-    return *this;
-}
-
 inline response& response::header(string_view name, string_view value) & {
     error bad = headers().set(name, value);
-    if (bad && !failed_) failed_ = detail::make_own<uds_http::error>(std::move(bad));
+    if (bad && !detail::extra_of(*this).failed) s_.extra->failed = std::move(bad);
     return *this;
 }
-
 inline response& response::body(content body, string_view type) & {
-    content_ = std::move(body);
+    s_.body = std::move(body);
     return type.empty() ? *this : header("Content-Type", type);
 }
-
 inline response& response::fd(string_view name, unique_fd passed) & {
+    detail::response_extra& extra = detail::extra_of(*this);
     if (!detail::is_token(name) || !passed)
-        failed_ = detail::make_own<uds_http::error>(
-            detail::failed(errc::bad_descriptor, "fd " + detail::printable(name)));
-    fds_.push_back({std::string(name), std::move(passed)});
+        extra.failed = detail::failed(errc::bad_descriptor, "fd " + detail::printable(name));
+    extra.fds.push_back({std::string(name), std::move(passed)});
     return *this;
-}
-
-inline response response::status(int status) && { return std::move(this->status(status)); }
-inline response response::header(string_view name, string_view value) && {
-    return std::move(this->header(name, value));
-}
-inline response response::body(content body, string_view type) && {
-    return std::move(this->body(std::move(body), type));
-}
-inline response response::fd(string_view name, unique_fd passed) && {
-    return std::move(this->fd(name, std::move(passed)));
 }
 
 inline response text(content body) {
-    return detail::access::typed(std::move(body), "text/plain; charset=utf-8");
+    return detail::typed(std::move(body), "text/plain; charset=utf-8");
 }
 inline response html(content body) {
-    return detail::access::typed(std::move(body), "text/html; charset=utf-8");
+    return detail::typed(std::move(body), "text/html; charset=utf-8");
 }
-inline response json(content body) {
-    return detail::access::typed(std::move(body), "application/json");
-}
+inline response json(content body) { return detail::typed(std::move(body), "application/json"); }
 inline response bytes(content body) {
-    return detail::access::typed(std::move(body), "application/octet-stream");
+    return detail::typed(std::move(body), "application/octet-stream");
 }
-
 inline response redirect(string_view to, int status) {
     return response(status).header("Location", to);
 }
-
-inline std::string percent_encode(string_view segment) {
-    std::string out;
-    for (char c : segment) {
-        if (detail::is_unreserved(c)) {
-            out += c;
-            continue;
-        }
-        static constexpr char hex[] = "0123456789ABCDEF";
-        unsigned byte = static_cast<unsigned char>(c);
-        out += '%', out += hex[byte >> 4], out += hex[byte & 15];
-    }
-    return out;
-}
-
-// Streams
+// Members: streams.
 
 inline written body_writer::write(string_view bytes, callback<void()> released) {
     written how = write(bytes);
-    if (released) detail::guarded([&] { released(); }, [](const char*) {});
+    UDS_HTTP_TRY {
+        if (released) released();
+    }
+    UDS_HTTP_CATCH {}
     return how;
 }
 inline const headers& body_reader::trailers() const {
     static const headers none;
-    return flow_ ? flow_->trailers() : none;
+    return s_ ? s_->trailers() : none;
 }
 inline result<std::size_t> body_reader::read(char* into, std::size_t room) {
-    if (!flow_) return detail::failed(errc::stopped, "body_reader");
-    return flow_->read(into, room);
+    if (!s_) return detail::failed(errc::stopped, "body_reader");
+    return s_->read(into, room);
 }
 
 inline void relay(body_reader from, body_writer to, callback<void(const error&)> done) {
-    struct pipe {
+    struct pipe : detail::counted {
         body_reader from;
         body_writer to;
         callback<void(const error&)> done;
     };
-    auto p = std::make_shared<pipe>(pipe{std::move(from), std::move(to), std::move(done)});
+    detail::ref<pipe> p(new pipe);
+    p->from = std::move(from), p->to = std::move(to), p->done = std::move(done);
     p->to.on_drain([p] { p->from.resume(); });
     p->to.on_close([p] {
         error why = detail::failed(EPIPE, "relay");
@@ -7626,8 +7119,8 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
 }
 
 inline raw_stream upgraded::release() && {
-    auto& flow = detail::access::flow_of(in);
-    return flow ? flow->release() : raw_stream{unique_fd(), {}};
+    auto& stream = detail::access::of(in);
+    return stream ? stream->release() : raw_stream{unique_fd(), {}};
 }
 
 inline written event_writer::send(const event& e) {
@@ -7647,39 +7140,35 @@ inline written event_writer::send(const event& e) {
         rest.remove_prefix(end + (rest.substr(end, 2) == "\r\n" ? 2 : 1));
     }
     out += '\n';
-    return out_.write(out);
+    return s_.write(out);
 }
+
 inline responder& responder::operator=(responder&& other) noexcept {
-    if (this == &other) return *this;
     responder gone(std::move(*this));
-    flow_ = std::move(other.flow_);
-    return *this;
+    return s_ = std::move(other.s_), *this;
 }
 inline responder::~responder() {
-    if (flow_) flow_->send(detail::plain_status(500), detail::flow::mode::whole);
+    if (s_) s_->send(detail::plain_status(500), detail::flow::mode::whole);
 }
 inline bool responder::send(response res) {
-    return flow_ && flow_->send(std::move(res), detail::flow::mode::whole);
+    return s_ && s_->send(std::move(res), detail::flow::mode::whole);
 }
 inline body_writer responder::stream(response head) {
-    if (!flow_ || !flow_->send(std::move(head), detail::flow::mode::streamed)) return {};
-    return detail::access::make_stream<body_writer>(flow_);
+    if (!s_ || !s_->send(std::move(head), detail::flow::mode::streamed)) return {};
+    return detail::access::make<body_writer>(detail::ref<detail::stream_base>(s_.get()));
 }
 inline event_writer responder::events(milliseconds heartbeat) {
-    event_writer made;
-    if (!flow_) return made;
-    {
-        detail::hold lock(flow_->guard);
-        flow_->is_events = true, flow_->heartbeat = heartbeat;
+    if (s_) {
+        detail::hold lock(s_->guard);
+        s_->is_events = true, s_->heartbeat = heartbeat;
     }
     response head;
     head.header("Content-Type", "text/event-stream").header("Cache-Control", "no-store");
-    detail::access::writer(made) = stream(std::move(head));
-    return made;
+    return detail::access::make<event_writer>(stream(std::move(head)));
 }
 inline void responder::upgrade(string_view protocol, callback<void(upgraded)> take, headers extra) {
-    if (!flow_) return;
-    if (!detail::list_has(flow_->offered, protocol)) { // RFC 9110 7.8: only to what was offered
+    if (!s_) return;
+    if (!detail::list_has(s_->offered, protocol)) { // RFC 9110 7.8: only to what was offered
         response refusal = detail::plain_status(426);
         refusal.header("Upgrade", protocol).header("Connection", "Upgrade");
         return void(send(std::move(refusal)));
@@ -7690,100 +7179,83 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
         head.headers().remove(framing); // a 101 has no body (RFC 9110 15.2.2)
     head.header("Upgrade", protocol);
     {
-        detail::hold lock(flow_->guard);
-        if (flow_->how != detail::flow::mode::none) return;
-        flow_->take_over = std::move(take);
+        detail::hold lock(s_->guard);
+        if (s_->how != detail::flow::mode::none) return;
+        s_->take_over = std::move(take);
     }
-    flow_->send(std::move(head), detail::flow::mode::raw);
+    s_->send(std::move(head), detail::flow::mode::raw);
 }
-inline bool responder::is_open() const { return flow_ && flow_->is_open(); }
+inline bool responder::is_open() const { return s_ && s_->is_open(); }
 inline void responder::on_close(callback<void()> act) {
-    if (flow_) flow_->on_close(std::move(act));
+    if (s_) s_->on_close(std::move(act));
 }
 
-// Server
-
-namespace detail {
-
-template <class F> constexpr bool is_plain_shape() {
-    if constexpr (std::is_invocable_v<F&, const request&>)
-        return std::is_convertible_v<std::invoke_result_t<F&, const request&>, response>;
-    else return false;
-}
-
-/// Becomes what the handler returns right where that is to be: a response is moved nowhere.
-template <class F> struct result_of {
-    F& function;
-    const request& req;
-    operator response() const { return function(req); }
-};
-
-} // namespace detail
+// Members: server.
 
 template <class F, class> handler::handler(F function) {
-    constexpr bool plain = detail::is_plain_shape<F>();
-    constexpr bool later = std::is_invocable_v<F&, request&, responder>;
-    constexpr bool later_by_value = std::is_invocable_v<F&, request&&, responder>;
-    constexpr bool streamed = std::is_invocable_v<F&, request&, body_reader, responder>;
-    constexpr bool streamed_by_value = std::is_invocable_v<F&, request&&, body_reader, responder>;
-    if constexpr (plain) {
-        run_ = [f = std::move(function)](detail::call& c) mutable {
-            c.answer->emplace(detail::result_of<F>{f, c.req});
+    using detail::call;
+    if constexpr (std::is_invocable_r_v<response, F&, const request&>) {
+        // emplace() makes the response from this: the handler's is moved nowhere.
+        struct made {
+            F& function;
+            const request& req;
+            operator response() const { return function(req); }
         };
-    } else if constexpr (later) {
-        run_ = [f = std::move(function)](detail::call& c) mutable {
-            f(c.req, std::move(*c.later));
-        };
-    } else if constexpr (later_by_value) {
-        run_ = [f = std::move(function)](detail::call& c) mutable {
+        s_.run = [f = std::move(function)](call& c) mutable { c.answer->emplace(made{f, c.req}); };
+        s_.shape = shape::plain;
+    } else if constexpr (std::is_invocable_v<F&, request&, responder>) {
+        s_.run = [f = std::move(function)](call& c) mutable { f(c.req, std::move(*c.later)); };
+        s_.shape = shape::later;
+    } else if constexpr (std::is_invocable_v<F&, request&&, responder>) {
+        s_.run = [f = std::move(function)](call& c) mutable {
             f(std::move(c.req), std::move(*c.later));
         };
-    } else if constexpr (streamed) {
-        run_ = [f = std::move(function)](detail::call& c) mutable {
+        s_.shape = shape::later;
+    } else if constexpr (std::is_invocable_v<F&, request&, body_reader, responder>) {
+        s_.run = [f = std::move(function)](call& c) mutable {
             f(c.req, std::move(*c.body), std::move(*c.later));
         };
+        s_.shape = shape::streamed;
     } else {
-        static_assert(streamed_by_value, "a handler is response(const request&), "
-                                         "void(request&, responder) or "
-                                         "void(request&, body_reader, responder)");
-        run_ = [f = std::move(function)](detail::call& c) mutable {
+        static_assert(std::is_invocable_v<F&, request&&, body_reader, responder>,
+                      "a handler is response(const request&), void(request&, responder) or "
+                      "void(request&, body_reader, responder)");
+        s_.run = [f = std::move(function)](call& c) mutable {
             f(std::move(c.req), std::move(*c.body), std::move(*c.later));
         };
+        s_.shape = shape::streamed;
     }
-    shape_ = plain ? shape::plain : later || later_by_value ? shape::later : shape::streamed;
 }
 
-inline server::server(server_options options)
-    : core_(detail::make_own<detail::server_core>(options)) {}
+inline server::server(server_options options) : s_(new detail::server_core(options)) {}
 inline server::~server() {
-    // A forked child's copy: its paths, threads and epoll are the parent's.
-    if (core_->owner != ::getpid()) (void)core_.release();
-    else core_->destroy();
+    // A forked child's copy: its paths, threads and epoll are the parent's. It is leaked.
+    if (s_->owner != ::getpid()) s_->owners.fetch_add(1);
+    else s_->destroy();
 }
-
 inline route& server::add(string_view method, string_view pattern, handler h) {
-    return core_->add_route(method, pattern, std::move(h));
+    s_->owned_routes.push_back(detail::access::make_route(method, pattern, std::move(h)));
+    route& made = *s_->owned_routes.back();
+    return s_->remember(s_->routes.add(made)), made;
 }
 inline void server::use(callback<std::optional<response>(request&)> before,
                         callback<void(const exchange&, response&)> after) {
-    core_->has_after |= static_cast<bool>(after);
-    core_->hooks.push_back({std::move(before), std::move(after)});
+    s_->has_after |= static_cast<bool>(after);
+    s_->hooks.push_back({std::move(before), std::move(after)});
 }
 inline void server::on_exchange(callback<void(const exchange&)> act) {
-    core_->on_exchange = std::move(act);
+    s_->on_exchange = std::move(act);
 }
-inline void server::on_log(callback<void(string_view)> act) { core_->on_log = std::move(act); }
-
+inline void server::on_log(callback<void(string_view)> act) { s_->on_log = std::move(act); }
 inline error server::listen(const address& where, const listen_options& options) {
-    return core_->listen(where, options);
+    return s_->listen(where, options);
 }
 inline error server::listen_inherited(const listen_options& options) {
-    return core_->listen_inherited(options);
+    return s_->listen_inherited(options);
 }
-inline error server::adopt(unique_fd connected) { return core_->adopt(std::move(connected)); }
-
+inline error server::adopt(unique_fd connected) { return s_->adopt(std::move(connected)); }
 inline result<unique_fd> server::hand_over(string_view name) {
-    for (auto& d : core_->doors) {
+    for (auto& d : s_->doors) {
         if (d->name != name || !d->at.fd) continue;
         unique_fd copy(detail::duplicate(d->at.fd.get()));
         if (!copy) return detail::failed(errno, "server::hand_over");
@@ -7792,53 +7264,44 @@ inline result<unique_fd> server::hand_over(string_view name) {
     }
     return detail::failed(ENOENT, "server::hand_over: no listener of that name");
 }
-
-inline error server::run() { return core_->run(); }
+inline error server::run() { return s_->run(); }
 inline error server::run(const address& where) {
     if (error bad = listen(where)) return bad;
     return run();
 }
-
 inline result<bool> server::run_once(milliseconds timeout) {
-    if (core_->finished) return false;
-    if (error bad = core_->start()) return bad;
+    if (s_->finished) return false;
+    if (error bad = s_->start()) return bad;
     error bad;
-    std::int64_t ms = timeout.count() < 0         ? -1
-                      : timeout.count() > INT_MAX ? INT_MAX
-                                                  : timeout.count();
-    bool goes_on = core_->loops[0]->turn_once(static_cast<int>(ms), bad);
+    const auto ms = timeout.count();
+    const int wait = ms < 0 ? -1 : ms > INT_MAX ? INT_MAX : static_cast<int>(ms);
+    bool goes_on = s_->loops[0]->turn_once(wait, bad);
     if (bad) return bad;
-    if (!goes_on) core_->finish();
+    if (!goes_on) s_->finish();
     return goes_on;
 }
-
 inline int server::pollable_fd() const {
-    if (!core_->finished && core_->start()) return -1;
-    return core_->loops[0]->descriptor();
+    if (!s_->finished && s_->start()) return -1;
+    return s_->loops[0]->descriptor();
 }
-
-inline void server::stop() noexcept { core_->stop(); }
-inline bool server::stopping() const noexcept { return core_->stopping(); }
+inline void server::stop() noexcept { s_->stop(); }
+inline bool server::stopping() const noexcept { return s_->stopping(); }
 inline void server::stop_on(std::initializer_list<int> signals) {
-    for (int number : signals) core_->install_signal(number);
+    for (int number : signals) s_->install_signal(number);
 }
-
 inline void server::post(callback<void()> task, milliseconds delay) {
-    detail::loop& l = *core_->loops[0];
-    if (delay.count() > 0) {
-        auto later = [&l, task = std::make_shared<callback<void()>>(std::move(task)), delay] {
-            l.at(l.now() + delay.count(), std::move(*task));
-        };
-        return void(l.mail()->post(nullptr, std::move(later)));
-    }
-    l.mail()->post(nullptr, std::move(task));
+    detail::loop* l = s_->loops[0].get();
+    if (delay.count() <= 0) return void(l->mail()->post(nullptr, std::move(task)));
+    auto later = [l, task = std::move(task), delay]() mutable {
+        l->at(l->now() + delay.count(), std::move(task));
+    };
+    l->mail()->post(nullptr, std::move(later));
 }
-
 inline server_stats server::stats() const {
     server_stats sum;
-    sum.connections = core_->count();
-    sum.accepted = core_->accepted.load(std::memory_order_relaxed);
-    for (const auto& l : core_->loops) {
+    sum.connections = s_->count();
+    sum.accepted = s_->accepted.load(std::memory_order_relaxed);
+    for (const auto& l : s_->loops) {
         sum.requests += l->requests.load(std::memory_order_relaxed);
         sum.refused += l->refused.load(std::memory_order_relaxed);
         sum.bytes_in += l->bytes_in.load(std::memory_order_relaxed);
@@ -7847,23 +7310,22 @@ inline server_stats server::stats() const {
     return sum;
 }
 
-// Client
+// Members: client.
 
 inline client::client(address where, client_options options)
-    : core_(std::make_shared<detail::client_core>(std::move(where), options)) {}
-
-inline result<response> client::get(string_view target) { return send(request("GET", target)); }
-inline result<response> client::head(string_view target) { return send(request("HEAD", target)); }
-inline result<response> client::del(string_view target) { return send(request("DELETE", target)); }
-
-inline result<response> client::post(string_view target, content body, string_view type) {
-    return send(std::move(request("POST", target).body(std::move(body), type)));
+    : s_(new detail::client_core(std::move(where), options)) {}
+inline client::client(address where, client_options options, server& loop)
+    : client(std::move(where), options) {
+    s_->home = detail::access::of(loop)->loops[0]->mail();
 }
-inline result<response> client::put(string_view target, content body, string_view type) {
-    return send(std::move(request("PUT", target).body(std::move(body), type)));
-}
-inline result<response> client::patch(string_view target, content body, string_view type) {
-    return send(std::move(request("PATCH", target).body(std::move(body), type)));
+inline client::~client() {
+    for (auto& box : s_->used) // without a lock: nobody calls a client that is destroyed
+        box->post(nullptr, [key = s_.get(), at = box.get()] {
+            detail::loop& l = *static_cast<detail::loop*>(at->at);
+            const detail::ref<detail::call_pool> pool = l.pool_of(key);
+            if (pool) static_cast<detail::loop_pool*>(pool.get())->forget();
+            else l.forget_pool(key);
+        });
 }
 
 inline result<response> client::send(request& req) {
@@ -7871,27 +7333,26 @@ inline result<response> client::send(request& req) {
     if (error e = send(req, *got)) got = std::move(e);
     return got;
 }
-inline result<response> client::send(request&& req) { return send(req); }
 inline error client::send(request& req, response& reuse) {
-    detail::client_exchange one(*core_, req);
+    detail::client_exchange one(*s_, req);
     error e = one.start();
     if (!e) e = one.read_whole(reuse);
     if (e) reuse = response(0); // nobody takes half an answer for one
     return e;
 }
-
 inline result<reply> client::stream(request&& req) {
-    detail::client_exchange one(*core_, req);
+    detail::client_exchange one(*s_, req);
     if (error e = one.start()) return e;
     reply made{response(0), body_reader()};
+    sealed_memory body = one.claim.body;
     one.keep_head(made.head);
-    detail::access::flow_of(made.body) = std::make_shared<detail::client_stream>(core_, one);
+    one.claim.body = std::move(body); // for the stream to read, too
+    detail::access::of(made.body) = new detail::client_stream(s_, one);
     return made;
 }
-
 /// RFC 9110 7.8: a server may ignore Upgrade. Then its response is like others, and not an error.
 inline result<upgraded> client::upgrade(request&& req) {
-    detail::client_exchange one(*core_, req, true);
+    detail::client_exchange one(*s_, req, true);
     if (error e = one.start()) return e;
     upgraded made{response(0), body_reader(), body_writer()};
     if (one.got.status != 101) {
@@ -7899,11 +7360,34 @@ inline result<upgraded> client::upgrade(request&& req) {
         return made;
     }
     one.keep_head(made.head);
-    auto both = std::make_shared<detail::client_stream>(core_, one);
-    detail::access::flow_of(made.in) = both, detail::access::flow_of(made.out) = both;
+    detail::ref<detail::stream_base> both(new detail::client_stream(s_, one));
+    detail::access::of(made.in) = both, detail::access::of(made.out) = both;
     return made;
 }
-inline error client::adopt(unique_fd connected) { return core_->adopt(std::move(connected)); }
+inline error client::adopt(unique_fd connected) { return s_->adopt(std::move(connected)); }
+
+inline void client::async_stream(request&& req, callback<void(result<reply>)> done) {
+    detail::async_call::start(s_, std::move(req), detail::async_call::wants::stream,
+                              std::move(done));
+}
+inline void client::async_send(request&& req, callback<void(result<response>)> done) {
+    auto told = [done = std::move(done)](result<reply> got) mutable {
+        if (!got) return done(got.error());
+        done(std::move(got->head));
+    };
+    detail::async_call::start(s_, std::move(req), detail::async_call::wants::whole,
+                              std::move(told));
+}
+inline void client::async_upgrade(request&& req, callback<void(result<upgraded>)> done) {
+    auto told = [done = std::move(done)](result<reply> got) mutable {
+        if (!got) return done(got.error());
+        upgraded made{std::move(got->head), std::move(got->body), {}};
+        if (made) detail::access::of(made.out) = detail::access::of(made.in);
+        done(std::move(made));
+    };
+    detail::async_call::start(s_, std::move(req), detail::async_call::wants::upgrade,
+                              std::move(told));
+}
 
 inline result<response> get(string_view url) { return send(url, request("GET", "/")); }
 
@@ -7911,81 +7395,66 @@ inline result<response> get(string_view url) { return send(url, request("GET", "
 inline result<response> send(string_view url, request&& req) {
     address where(url);
     if (where.error()) return where.error();
-    detail::request_state& s = detail::access::state(req);
-    if (const std::string& target = detail::access::target(where); target.size() > 1) {
-        s.target = s.bytes.keep(target);
-        s.path = detail::path_of(s.target), s.query = detail::query_of(s.target);
-        if (!detail::is_target(s.target))
-            s.failed = detail::failed(errc::bad_target, "target " + detail::printable(s.target));
-    }
+    detail::request_state& r = detail::state_of(req);
+    if (where.target().size() > 1) r.set_target(r.bytes.keep(where.target()));
     return client(std::move(where)).send(std::move(req));
 }
 
-inline client::client(address where, client_options options, server& loop)
-    : client(std::move(where), options) {
-    core_->home = detail::access::core(loop)->loops[0]->mail();
-}
-
-inline client::~client() {
-    for (auto& box : core_->used) // without a lock: nobody calls a client that is destroyed
-        box->post(nullptr, [key = core_.get(), at = box.get()] {
-            detail::loop& l = *static_cast<detail::loop*>(at->at);
-            auto pool = std::static_pointer_cast<detail::loop_pool>(l.pool_of(key));
-            pool ? pool->forget() : l.forget_pool(key);
-        });
-}
-
-inline void client::async_stream(request&& req, callback<void(result<reply>)> done) {
-    detail::async_call::start(core_, std::move(req), detail::async_call::wants::stream,
-                              std::move(done));
-}
-inline void client::async_get(string_view target, callback<void(result<response>)> done) {
-    async_send(request("GET", target), std::move(done));
-}
-inline void client::async_send(request&& req, callback<void(result<response>)> done) {
-    auto told = [done = std::move(done)](result<reply> got) mutable {
-        if (!got) return done(got.error());
-        done(std::move(got->head));
-    };
-    detail::async_call::start(core_, std::move(req), detail::async_call::wants::whole,
-                              std::move(told));
-}
-inline void client::async_upgrade(request&& req, callback<void(result<upgraded>)> done) {
-    auto told = [done = std::move(done)](result<reply> got) mutable {
-        if (!got) return done(got.error());
-        upgraded made{std::move(got->head), std::move(got->body), {}};
-        auto& both = detail::access::flow_of(made.in); // one object reads and writes
-        if (made) detail::access::flow_of(made.out) = std::static_pointer_cast<detail::flow>(both);
-        done(std::move(made));
-    };
-    detail::async_call::start(core_, std::move(req), detail::async_call::wants::upgrade,
-                              std::move(told));
-}
-
-// Files
+// Members: files, and what stands on the rooms above.
 
 inline response file(const request& req, const std::string& path) {
     if (path.find('\0') != std::string::npos) return detail::plain_status(404);
     int fd = detail::uninterrupted([&] { return ::open(path.c_str(), detail::read_flags); });
     return detail::serve_opened(unique_fd(fd), req, path);
 }
-
 inline void server::files(string_view prefix, const std::string& folder) {
     result<unique_fd> opened = detail::open_root(folder);
-    if (!opened) return core_->remember(opened.error());
+    if (!opened) return s_->remember(opened.error());
     if (!prefix.empty() && prefix.back() == '/') prefix.remove_suffix(1);
-    auto below = std::make_shared<unique_fd>(std::move(*opened));
-    get(std::string(prefix) + "/{path...}", [below](const request& req) {
+    get(std::string(prefix) + "/{path...}", [below = std::move(*opened)](const request& req) {
         // An escaped slash is part of a name, which no file has; decoded it would be a separator.
         bool has_slash = req.path().find("%2F") != string_view::npos ||
                          req.path().find("%2f") != string_view::npos;
         if (has_slash) return detail::plain_status(404);
-        return detail::serve_beneath(below->get(), req, req.param("path"));
+        return detail::serve_beneath(below.get(), req, req.param("path"));
     });
 }
 
+inline address::address(string_view text) : address(detail::parse_address(text)) {}
+inline address address::abstract_name(string_view exact) {
+    return detail::abstract_address(exact, {});
+}
+inline std::string address::url(string_view target) const {
+    std::string made = s_.is_abstract ? "http+unix://%40" : "http+unix://";
+    made += percent_encode(s_.name);
+    if (target.empty() || target.front() != '/') made += '/';
+    return made.append(target);
+}
+inline canceller::canceller() : s_(new detail::cancel_state) {}
+inline void canceller::cancel() const noexcept {
+    if (!s_) return; // moved from
+    s_->set.store(true, std::memory_order_release);
+    detail::ring(s_->event.get());
+}
+inline bool canceller::cancelled() const noexcept {
+    return s_ && s_->set.load(std::memory_order_acquire);
+}
+inline const uds_http::peer& request::peer() const {
+    if (!s_->from) s_->from = new detail::card(s_->fd);
+    return s_->from->who;
+}
+inline result<unique_fd> request::peer_pidfd() const {
+    (void)peer();
+    detail::hold lock(s_->from->guard);
+    return detail::pidfd_of(s_->from->fd, "peer_pidfd");
+}
+inline string_view response::reason() const noexcept { return detail::reason_of(s_.status); }
+
 } // namespace v1
 } // namespace uds_http
+
+#undef UDS_HTTP_TRY
+#undef UDS_HTTP_CATCH
 
 template <> struct std::is_error_code_enum<uds_http::errc> : std::true_type {};
 

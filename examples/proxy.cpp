@@ -6,6 +6,8 @@
 //     $ curl --unix-socket /run/readonly.sock -X POST http://localhost/containers/prune     # 403
 #include "uds_http.hpp"
 
+#include <memory>
+
 #include <charconv>
 #include <getopt.h>
 

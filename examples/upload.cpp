@@ -2,6 +2,8 @@
 //     $ build/examples/upload /tmp/upload.sock &
 //     $ curl --unix-socket /tmp/upload.sock -T image.iso http://localhost/image
 #include "uds_http.hpp"
+
+#include <memory>
 static std::uint32_t table[256]; // of the CRC of zip and PNG
 static void put(uds_http::request&, uds_http::body_reader body, uds_http::responder out) {
     auto in = std::make_shared<uds_http::body_reader>(std::move(body)); // lives until its end

@@ -3,6 +3,8 @@
 //     $ curl -i --unix-socket /tmp/ws.sock -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H
 //         'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: eHg=' http://localhost/   # 101
 #include "uds_http.hpp"
+
+#include <memory>
 #include "websocket.hpp"
 
 static void serve(uds_http::upgraded peer) {

@@ -3,6 +3,8 @@
 #include "raw_client.hpp"
 #include "uds_http.hpp"
 
+#include <memory>
+
 #include <doctest/doctest.h>
 
 using namespace raw;

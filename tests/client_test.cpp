@@ -1,6 +1,8 @@
 // Room [13]: the blocking client, against servers that play what each test tells them.
 #include "uds_http.hpp"
 
+#include <memory>
+
 #include "../examples/event_source.hpp"
 #include "allocations.hpp"
 
@@ -828,7 +830,7 @@ TEST_CASE("client: a received request is passed on with its body") {
         if (at.head().find("Content-Length: 3\r\n") != std::string::npos) at.answer(at.bytes(3));
     });
     request req("POST", "/");
-    detail::request_state& s = detail::access::state(req);
+    detail::request_state& s = detail::state_of(req);
     s.body_text = "abc", s.body = s.body_text; // as a server makes them
     result<response> got = client(server.path).send(req);
     REQUIRE_MESSAGE(got, got.error().message());
@@ -1017,8 +1019,8 @@ TEST_CASE("client: one shot over a URL") {
 TEST_CASE("client: on a loop every blocking call fails at once") {
     fake server(echo_targets);
     client api(server.path);
-    detail::mailbox here;
-    detail::this_loop() = &here;
+    const detail::ref<detail::mailbox> here(new detail::mailbox);
+    detail::this_loop() = here.get();
     CHECK(api.get("/").error() == errc::would_block_loop);
     CHECK(api.stream(request("GET", "/")).error() == errc::would_block_loop);
     CHECK(event_source(api, "/").run([](const event&) { return true; }) == errc::would_block_loop);

@@ -1,6 +1,8 @@
 // Room [10]: one connection's life, driven without a socket. Bytes go in by hand, answers come out.
 #include "uds_http.hpp"
 
+#include <memory>
+
 #include <doctest/doctest.h>
 
 using namespace uds_http;
@@ -10,11 +12,12 @@ namespace {
 
 /// A connection and everything around it that a loop would lend.
 struct driver {
-    site shared;
+    ref<site> owned{new site};
+    site& shared = *owned;
     desk lent;
     conn c{};
-    std::shared_ptr<mailbox> home = std::make_shared<mailbox>();
-    std::vector<std::unique_ptr<route>> routes;
+    ref<mailbox> home{new mailbox};
+    std::vector<ref<route>> routes;
     std::string socket; // sent by the peer, not read yet
     std::string out;
     std::vector<std::string> log;
@@ -28,9 +31,8 @@ struct driver {
         this_loop() = home.get(); // as in a turn: no wake-ups are written
     }
     ~driver() {
-        if (c.more && c.more->at_work)
-            dialog::abandon(shared, *c.more->at_work, failed(errc::stopped, "test"));
-        row<std::shared_ptr<flow>> flows; // they own their mailbox, and it them
+        if (c.work()) dialog::abandon(shared, *c.work(), failed(errc::stopped, "test"));
+        row<ref<flow>> flows; // they own their mailbox, and it them
         detail::row<callback<void()>> tasks;
         home->open = false;
         home->take(flows, tasks);
@@ -39,8 +41,7 @@ struct driver {
     driver(const driver&) = delete;
 
     route& add(string_view method, string_view pattern, handler h) {
-        routes.push_back(
-            std::make_unique<route>(access::make_route(method, pattern, std::move(h))));
+        routes.emplace_back(access::make_route(method, pattern, std::move(h)));
         REQUIRE_FALSE(shared.routes.add(*routes.back()));
         return *routes.back();
     }
@@ -50,7 +51,7 @@ struct driver {
     void feed(string_view bytes) {
         socket.append(bytes);
         for (bool busy = true; busy && !is_over();) {
-            busy = !socket.empty() && talk().wants_bytes();
+            busy = !socket.empty() && c.wants_bytes();
             if (busy) take(std::exchange(socket, {}));
             if (settle()) busy = true;
         }
@@ -64,16 +65,16 @@ struct driver {
         }
     }
     bool settle() {
-        row<std::shared_ptr<flow>> flows;
+        row<ref<flow>> flows;
         detail::row<callback<void()>> tasks;
         home->take(flows, tasks);
         for (const auto& f : flows) {
             f->posted = false;
-            if (!c.more || c.more->at_work != f)
+            if (!c.more || !(c.more->at_work == f))
                 dialog::abandon(shared, *f, failed(errc::cut_off, "test"));
             else talk().settle(*f);
             collect();
-            if (c.more && !c.more->in.empty() && talk().wants_bytes()) take({});
+            if (c.more && !c.more->in.empty() && c.wants_bytes()) take({});
         }
         return !flows.empty();
     }
@@ -82,7 +83,7 @@ struct driver {
         out.append(lent.out.view());
         lent.out.clear();
         if (!c.more || !c.more->has_tail) return;
-        out.append(access::text(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at)));
+        out.append(bytes_of(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at)));
         c.more->has_tail = false, c.more->tail = content();
     }
     bool is_over() const { return c.gone || (c.ends && !c.has_output()); }
@@ -577,7 +578,7 @@ TEST_CASE("connection: a collected body is not kept by the loop once it is answe
            body.substr(0, 500'000));
     d.feed(string_view(body).substr(500'000));
     CHECK((read_answers(d.out).bodies == std::vector<std::string>{body}));
-    CHECK(access::state(d.lent.req).body_text.capacity() < 1000);
+    CHECK(state_of(d.lent.req).body_text.capacity() < 1000);
     CHECK(d.shared.buffered == 0);
 }
 
@@ -608,7 +609,7 @@ TEST_CASE("connection: each state is under its own deadline") {
         responder kept;
         d.add("GET", "/wait", [&](request&, responder res) { kept = std::move(res); });
         d.feed(r.input);
-        CHECK(d.talk().due_timer() == r.clock);
+        CHECK(d.c.due_timer() == r.clock);
     }
 }
 
@@ -729,7 +730,7 @@ TEST_CASE("connection: nothing that a program passes breaks framing") {
             d.add("GET", "/later", [&](request&, responder res) { res.send(r.make()); });
             d.add("GET", "/stream", [&](request&, responder res) {
                 response head = r.make();
-                access::body(head) = content();
+                access::of(head).body = content();
                 body_writer out = res.stream(std::move(head));
                 out.write("body");
                 out.end();
@@ -910,7 +911,7 @@ TEST_CASE("connection: Expect is answered when a reader starts later") {
     CHECK(d.out == "");
     in.on_data([&](string_view piece) { got.append(piece); },
                [&](const error&) { res.send(text("done")); });
-    CHECK(d.talk().due_timer() == timer::body);
+    CHECK(d.c.due_timer() == timer::body);
     d.feed("abc");
     CHECK(got == "abc");
 }
@@ -924,7 +925,7 @@ TEST_CASE("connection: a refusal names its own peer, not the one before") {
     d.c.fd = one.get();
     d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     CHECK(read_answers(d.out).bodies[0] == std::to_string(::getuid()));
-    d.c.fd = -1, d.c.who.reset(); // another connection of the same loop
+    d.c.fd = -1, d.c.who = {}; // another connection of the same loop
     d.feed("GET / HTTP/9\r\n\r\n");
     REQUIRE(d.log.size() == 1);
     CHECK(d.log[0].find("uid=" + std::to_string(static_cast<uid_t>(-1))) != std::string::npos);
@@ -963,8 +964,8 @@ TEST_CASE("connection: captures that own the stream they listen to are dropped w
     std::weak_ptr<body_writer> writer = out;
     std::weak_ptr<body_reader> reader = in;
     out.reset(), in.reset();
-    std::shared_ptr<flow> f = d.c.more->at_work;
-    d.c.more.reset();
+    ref<flow> f = d.c.more->at_work;
+    d.c.more = {};
     dialog::abandon(d.shared, *f, failed(errc::cut_off, "test"));
     CHECK(writer.expired());
     CHECK(reader.expired());

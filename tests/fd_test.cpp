@@ -150,10 +150,10 @@ TEST_CASE("fd: wait_ready: readable, hung up, too late, cancelled, no descriptor
     CHECK(wait_ready(-1, 0, deadline::after(milliseconds(3)), nullptr) == ETIMEDOUT);
     CHECK(wait_ready(9999, POLLIN, deadline(), nullptr) == EBADF);
     canceller c;
-    CHECK(wait_ready(s.a.get(), POLLOUT, deadline(), access::state(c)) == 0);
+    CHECK(wait_ready(s.a.get(), POLLOUT, deadline(), access::of(c).get()) == 0);
     c.cancel();
-    CHECK(wait_ready(s.a.get(), POLLOUT, deadline(), access::state(c)) == ECANCELED);
-    CHECK(wait_ready(-1, 0, now, access::state(c)) == ECANCELED);
+    CHECK(wait_ready(s.a.get(), POLLOUT, deadline(), access::of(c).get()) == ECANCELED);
+    CHECK(wait_ready(-1, 0, now, access::of(c).get()) == ECANCELED);
     s.b = unique_fd();
     CHECK(wait_ready(s.a.get(), 0, deadline(), nullptr) == 0); // POLLHUP: the next call will tell
 }
@@ -175,14 +175,14 @@ TEST_CASE("fd: a canceller's copies share one sticky state; cancel() keeps errno
 TEST_CASE("fd: another thread, or a signal handler, ends a wait") {
     canceller c;
     thread waker([&] { c.cancel(); });
-    CHECK(wait_ready(-1, 0, deadline(), access::state(c)) == ECANCELED);
+    CHECK(wait_ready(-1, 0, deadline(), access::of(c).get()) == ECANCELED);
     static canceller from_signal;
     struct sigaction act {};
     act.sa_handler = [](int) { from_signal.cancel(); };
     ::sigaction(SIGALRM, &act, nullptr);
     itimerval once{{0, 0}, {0, 3000}};
     ::setitimer(ITIMER_REAL, &once, nullptr);
-    CHECK(wait_ready(-1, 0, deadline(), access::state(from_signal)) == ECANCELED);
+    CHECK(wait_ready(-1, 0, deadline(), access::of(from_signal).get()) == ECANCELED);
     ::signal(SIGALRM, SIG_DFL);
 }
 
@@ -191,9 +191,9 @@ TEST_CASE("fd: a canceller works without a descriptor for its eventfd") {
               rlimit none{3, 3}; // standard input, output, error
               ::setrlimit(RLIMIT_NOFILE, &none);
               canceller c;
-              if (access::state(c)->event) return 1;
+              if (access::of(c).get()->event) return 1;
               thread waker([&] { c.cancel(); });
-              return wait_ready(-1, 0, deadline(), access::state(c)) == ECANCELED ? 0 : 2;
+              return wait_ready(-1, 0, deadline(), access::of(c).get()) == ECANCELED ? 0 : 2;
           }) == 0);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // [14] FILES: dates, ranges and conditions in rows; then a folder with everything in it that could
 // lead out of it or block.
+#include "raw_client.hpp"
 #include "uds_http.hpp"
 
 #include <doctest/doctest.h>
@@ -76,9 +77,9 @@ request asking(string_view method, std::initializer_list<field> fields = {}) {
 
 /// The bytes that would go out.
 std::string sent(const response& res) {
-    const uds_http::content& body = access::body(res);
-    if (access::kind_of(body) != access::kind::file) return std::string(access::text(body));
-    const source& from = *access::source_of(body);
+    const uds_http::content& body = access::of(res).body;
+    if (access::of(body).kind != access::kind::file) return std::string(bytes_of(body));
+    const source& from = *access::of(body).from;
     std::string bytes(from.length.value(), '\0');
     CHECK(::pread(from.file.get(), &bytes[0], bytes.size(), static_cast<off_t>(from.offset)) ==
           static_cast<ssize_t>(bytes.size()));
@@ -159,6 +160,9 @@ constexpr date_row date_rows[] = {
     {"Sun  Nov 6 08:49:37 1994", no_date},
     {"Sun Nov 31 08:49:37 1994", no_date},
     {"Thu, 01 Jan 0000 00:00:00 GMT", no_date}, // a Saturday
+    {"Mon, 01 Jan 1900 00:00:00 GMT", -2'208'988'800},
+    {"Sun, 31 Dec 1899 23:59:59 GMT", no_date}, // too early for put_date
+    {"Mon, 30 Nov 1615 00:00:00 GMT", no_date},
     {"Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT", no_date},
     {"Sun, 06 Nov 1994\00008:49:37 GMT"sv, no_date},
     {"\xff\xff\xff, \xff\xff Nov 1994 08:49:37 GMT", no_date},
@@ -512,6 +516,13 @@ TEST_CASE("files: If-Range decides whether Range counts") {
     }
 }
 
+TEST_CASE("files: a date is no strong validator before its second is over") { // RFC 9110 8.8.2.2
+    const request req = asking("GET", {{"Range", "bytes=3-5"}, {"If-Range", same}});
+    CHECK(range_of(req, {"\"a\"", example, example}, 10).status == 200);
+    CHECK(range_of(req, {"\"a\"", example, example - 1}, 10).status == 200);
+    CHECK(range_of(req, {"\"a\"", example, example + 1}, 10).status == 206);
+}
+
 TEST_CASE("files: media types") {
     struct row {
         string_view name, type;
@@ -571,7 +582,7 @@ TEST_CASE("files: a whole file, a part of it, none of it") {
     CHECK(whole.header("Last-Modified") == same);
     CHECK(whole.header("Accept-Ranges") == "bytes");
     CHECK_FALSE(whole.headers().contains("Content-Range"));
-    CHECK(access::kind_of(access::body(whole)) == access::kind::file);
+    CHECK(access::of(access::of(whole).body).kind == access::kind::file);
     CHECK(sent(whole) == "0123456789");
     std::string etag(whole.header("ETag"));
     CHECK(etag.substr(0, 3) == "\"a-");
@@ -588,14 +599,14 @@ TEST_CASE("files: a whole file, a part of it, none of it") {
     response beyond = serve_beneath(root.get(), asking("GET", {{"Range", "bytes=10-"}}), "a.txt");
     CHECK(beyond.status() == 416);
     CHECK(beyond.header("Content-Range") == "bytes */10");
-    CHECK(access::kind_of(access::body(beyond)) != access::kind::file);
+    CHECK(access::of(access::of(beyond).body).kind != access::kind::file);
 
     response known = serve_beneath(root.get(), asking("GET", {{"If-None-Match", etag}}), "a.txt");
     CHECK(known.status() == 304);
     CHECK(known.header("ETag") == etag);
     CHECK(sent(known).empty());
     CHECK_FALSE(known.headers().contains("Content-Type"));
-    CHECK(framing_fault(known.headers(), known_size(access::body(known)), 304) == nullptr);
+    CHECK(framing_fault(known.headers(), known_size(access::of(known).body), 304) == nullptr);
 
     request resumed = asking("GET", {{"Range", "bytes=4-5"}, {"If-Range", etag}});
     CHECK(sent(serve_beneath(root.get(), resumed, "a.txt")) == "45");
@@ -604,7 +615,7 @@ TEST_CASE("files: a whole file, a part of it, none of it") {
 
     response head = serve_beneath(root.get(), asking("HEAD", {{"Range", "bytes=4-5"}}), "a.txt");
     CHECK(head.status() == 200);
-    CHECK(known_size(access::body(head)) == 10); // Content-Length as of GET, RFC 9110 9.3.2
+    CHECK(known_size(access::of(head).body) == 10); // Content-Length as of GET, RFC 9110 9.3.2
 }
 
 TEST_CASE("files: an empty file has an empty body") {
@@ -613,8 +624,8 @@ TEST_CASE("files: an empty file has an empty body") {
     unique_fd root = here.root();
     response res = serve_beneath(root.get(), asking("GET"), "empty.json");
     CHECK(res.status() == 200);
-    CHECK(known_size(access::body(res)) == 0);
-    CHECK(access::kind_of(access::body(res)) == access::kind::text);
+    CHECK(known_size(access::of(res).body) == 0);
+    CHECK(access::of(access::of(res).body).kind == access::kind::text);
     CHECK(res.header("Content-Type") == "application/json");
     response part = serve_beneath(root.get(), asking("GET", {{"Range", "bytes=0-"}}), "empty.json");
     CHECK(part.status() == 416);
@@ -628,7 +639,7 @@ TEST_CASE("files: a file beyond 4 GiB") {
     REQUIRE(::truncate(here.at("big").c_str(), size) == 0);
     response res = serve_beneath(here.root().get(), asking("GET", {{"Range", "bytes=-3"}}), "big");
     CHECK(res.header("Content-Range") == "bytes 4294967295-4294967297/4294967298");
-    CHECK(access::source_of(access::body(res))->offset == 4'294'967'295u);
+    CHECK(access::of(access::of(res).body).from->offset == 4'294'967'295u);
     CHECK(sent(res) == "\0\0\0"sv);
 }
 
@@ -639,7 +650,7 @@ TEST_CASE("files: Last-Modified is never later than now, and always a date") {
         here.touch("a", when);
         std::time_t start = ::time(nullptr);
         response res = serve_beneath(here.root().get(), asking("GET"), "a");
-        CHECK(!access::failure(res));
+        CHECK(!extra_of(res).failed);
         auto shown = parse_date(res.header("Last-Modified"), start);
         REQUIRE(shown);
         CHECK(*shown <= ::time(nullptr));
@@ -698,6 +709,13 @@ TEST_CASE("files: nothing leads out of the folder, and nothing but files is serv
     here.file("in/a b%2F", "odd name");
     here.file("in/...", "dots");
     here.file("in/..a", "dots a");
+    here.file("in/.hidden", "hidden");
+    here.folder("in/.git");
+    here.file("in/.git/index.html", "git");
+    here.file("in/\xc3\xb6.txt", "UTF-8");
+    here.file("in/\xff\xff", "no UTF-8");
+    here.file("in/ \t\n", "blanks");
+    here.file("in/%2e%2e", "percent");
     here.link("../secret", "in/up");
     here.link("sub/../../secret", "in/down_up");
     here.link("..", "in/parent");
@@ -736,6 +754,15 @@ TEST_CASE("files: nothing leads out of the folder, and nothing but files is serv
         {"a b%2F", "odd name"}, // decoded already
         {"...", "dots"},
         {"..a", "dots a"},
+        {".hidden", "hidden"}, // a name like any other
+        {".git", "git"},
+        {"\xc3\xb6.txt", "UTF-8"},
+        {"\xc3\xb6.TXT", nullptr},
+        {"o\xcc\x88.txt", nullptr}, // the kernel compares bytes; so do we
+        {"\xff\xff", "no UTF-8"},
+        {" \t\n", "blanks"},
+        {"%2e%2e", "percent"},
+        {"%2e%2e/secret", nullptr},
         {"inside", "b"},
         {"sub/inside_up", "a"},
         {"sub_link/b", "b"},
@@ -791,7 +818,7 @@ TEST_CASE("files: nothing leads out of the folder, and nothing but files is serv
         response res = serve_beneath(root.get(), asking("GET"), r.name);
         CHECK(res.status() == (r.bytes ? 200 : 404));
         if (r.bytes) CHECK(sent(res) == r.bytes);
-        else CHECK(access::kind_of(access::body(res)) == access::kind::text);
+        else CHECK(access::of(access::of(res).body).kind == access::kind::text);
     }
 }
 
@@ -874,11 +901,25 @@ TEST_CASE("files: exhausted descriptors are a 503, not a 404") {
 }
 
 TEST_CASE("files: what may not be read isn't there") {
-    if (::geteuid() == 0) return; // root reads everything
     scratch here;
-    here.file("a", "a");
-    REQUIRE(::chmod(here.at("a").c_str(), 0) == 0);
-    CHECK(serve_beneath(here.root().get(), asking("GET"), "a").status() == 404);
+    here.folder("in");
+    here.folder("in/shut");
+    here.file("in/a", "a");
+    here.file("in/shut/b", "b");
+    here.file("in/c", "c");
+    REQUIRE(::chmod(here.at("in/a").c_str(), 0) == 0);
+    REQUIRE(::chmod(here.at("in/shut").c_str(), 0) == 0);
+    unique_fd root = here.root("in");
+    int outcome = raw::in_child([&] { // root reads everything, so nobody asks
+        if (::geteuid() == 0 && (::setgid(65534) != 0 || ::setuid(65534) != 0)) return 1;
+        auto status = [&](string_view name) {
+            return serve_beneath(root.get(), asking("GET"), name).status();
+        };
+        if (status("a") != 404 || status("shut/b") != 404 || status("shut") != 404) return 2;
+        return ::geteuid() == 65534 && status("c") != 200 ? 3 : 0;
+    });
+    REQUIRE(::chmod(here.at("in/shut").c_str(), 0755) == 0);
+    CHECK(outcome == 0);
 }
 
 TEST_CASE("files: no descriptor is left behind") {
@@ -903,6 +944,9 @@ TEST_CASE("files: a folder that can't be served is an error that names it") {
     CHECK(open_root(here.at("none")).error() == std::errc::no_such_file_or_directory);
     CHECK(open_root(here.at("none")).error().message().find("none") != std::string::npos);
     CHECK(open_root(here.at("a")).error() == std::errc::not_a_directory);
+    here.folder("f");
+    here.link("f", "link");
+    CHECK(open_root(here.at("link"))); // the program's own path may lead where it likes
     CHECK(open_root("").error() == std::errc::no_such_file_or_directory);
     CHECK(open_root(here.at(".") + "\0x"s).error() == std::errc::invalid_argument);
 }
@@ -935,11 +979,12 @@ template <class F> int without_openat2(unsigned why, F act) {
 /// What a server makes of a target, without a connection.
 response answer(uds_http::server& app, string_view method, string_view target) {
     request req(method, target);
-    server_core& core = *access::core(app);
-    route_match found = core.routes.match(access::state(req));
-    if (!found.to) return response(found.status);
+    server_core& core = *access::of(app);
+    uds_http::route* to = core.routes.match(state_of(req));
+    std::string allow;
+    if (!to) return response(core.routes.refuse(state_of(req), allow));
     std::optional<response> answer;
-    run_plain(core, *found.to, req, answer);
+    run_plain(core, *to, req, answer);
     return std::move(*answer);
 }
 
@@ -1020,7 +1065,7 @@ TEST_CASE("files: routes of a folder") {
         CAPTURE(prefix);
         uds_http::server app;
         app.files(prefix, here.at("in"));
-        CHECK_FALSE(access::core(app)->remembered);
+        CHECK_FALSE(access::of(app)->remembered);
         std::string first(prefix.substr(0, prefix.find_last_not_of('/') + 1));
         for (const row& r : rows) {
             CAPTURE(r.target);
@@ -1038,4 +1083,102 @@ TEST_CASE("files: a server remembers that a folder can't be served") {
     uds_http::server app;
     app.files("/static", here.at("none"));
     CHECK(app.run() == std::errc::no_such_file_or_directory);
+}
+
+// On a socket -------------------------------------------------------------------------------------
+
+namespace {
+
+struct served {
+    scratch here;
+    raw::running server;
+    served() {
+        server.app.files("/", here.at("."));
+        server.start();
+    }
+};
+
+} // namespace
+
+TEST_CASE("files: on the wire every answer ends where its head says") {
+    served s;
+    s.here.file("a.txt", "0123456789");
+    s.here.file("empty", "");
+    s.here.touch("a.txt", example);
+    raw::wire_client c = s.server.connect();
+    const std::string etag = c.ask("/a.txt").field("ETag");
+    struct row {
+        std::string target, method, fields;
+        int status;
+        std::string length, body;
+    };
+    const std::string date(same);
+    const row rows[] = {
+        {"/a.txt", "GET", "", 200, "10", "0123456789"},
+        {"/a.txt", "HEAD", "", 200, "10", ""},
+        {"/a.txt", "HEAD", "Range: bytes=2-3\r\n", 200, "10", ""},
+        {"/a.txt", "GET", "Range: bytes=2-3\r\n", 206, "2", "23"},
+        {"/a.txt", "GET", "Range: bytes=-4\r\n", 206, "4", "6789"},
+        {"/a.txt", "GET", "Range: bytes=8-\r\n", 206, "2", "89"},
+        {"/a.txt", "GET", "Range: bytes=0-0,2-3\r\n", 200, "10", "0123456789"},
+        {"/a.txt", "GET", "Range: bytes=2-3\r\nIf-Range: " + etag + "\r\n", 206, "2", "23"},
+        {"/a.txt", "GET", "Range: bytes=2-3\r\nIf-Range: " + date + "\r\n", 206, "2", "23"},
+        {"/a.txt", "GET", "Range: bytes=2-3\r\nIf-Range: \"x\"\r\n", 200, "10", "0123456789"},
+        {"/a.txt", "GET", "If-None-Match: " + etag + "\r\n", 304, "", ""},
+        {"/a.txt", "HEAD", "If-None-Match: W/" + etag + "\r\n", 304, "", ""},
+        {"/a.txt", "GET", "If-Modified-Since: " + date + "\r\n", 304, "", ""},
+        {"/a.txt", "GET", "If-None-Match: " + etag + "\r\nRange: bytes=2-3\r\n", 304, "", ""},
+        {"/a.txt", "GET", "Range: bytes=10-\r\n", 416, "26", "416: Range Not Satisfiable"},
+        {"/a.txt", "GET", "If-Match: \"x\"\r\n", 412, "24", "412: Precondition Failed"},
+        {"/none", "GET", "If-Match: \"x\"\r\n", 404, "14", "404: Not Found"}, // RFC 9110 13.2.1
+        {"/none", "GET", "If-None-Match: *\r\n", 404, "14", "404: Not Found"},
+        {"/none", "HEAD", "", 404, "14", ""},
+        {"/empty", "GET", "", 200, "0", ""},
+        {"/empty", "GET", "Range: bytes=0-\r\n", 416, "26", "416: Range Not Satisfiable"},
+        {"/a.txt", "GET", "", 200, "10", "0123456789"},
+    };
+    for (const row& r : rows) {
+        CAPTURE(r.target);
+        CAPTURE(r.method);
+        CAPTURE(r.fields);
+        raw::answer a = c.ask(r.target, r.method, r.fields); // all on one connection
+        CHECK(a.status == r.status);
+        CHECK(a.field("Content-Length") == r.length);
+        CHECK(a.whole);
+        CHECK(a.body == r.body);
+        CHECK(c.got.empty());
+    }
+}
+
+TEST_CASE("files: a file that shrinks while it is sent is a cut, and nobody else's") {
+    served s;
+    s.here.file("big", "");
+    constexpr off_t size = 32 << 20; // more than any socket's buffer
+    REQUIRE(::truncate(s.here.at("big").c_str(), size) == 0);
+    raw::wire_client c = s.server.connect();
+    REQUIRE(c.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n"));
+    REQUIRE(c.until("\r\n\r\n"));
+    REQUIRE(::truncate(s.here.at("big").c_str(), 100) == 0);
+    std::string rest = c.rest();
+    CHECK(rest.size() < static_cast<std::size_t>(size));
+    CHECK(c.at_end());
+    CHECK(s.server.connect().ask("/big").body.size() == 100);
+}
+
+TEST_CASE("files: a file that grows or is replaced while it is sent stays what it was") {
+    served s;
+    constexpr std::size_t size = 32 << 20;
+    s.here.file("big", std::string(size, 'x'));
+    raw::wire_client c = s.server.connect();
+    REQUIRE(c.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n"));
+    REQUIRE(c.until("\r\n\r\n"));
+    unique_fd end(::open(s.here.at("big").c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+    REQUIRE(::write(end.get(), "more", 4) == 4);
+    s.here.file("new", "new");
+    REQUIRE(::rename(s.here.at("new").c_str(), s.here.at("big").c_str()) == 0);
+    raw::answer a = c.read();
+    CHECK(a.whole);
+    CHECK(a.body.size() == size);
+    CHECK(a.body.find_first_not_of('x') == std::string::npos);
+    CHECK(c.ask("/big").body == "new"); // on the same connection: not a byte too many was sent
 }

@@ -176,6 +176,15 @@ const row request_line_rows[] = {
     {"a fourth word is 400", "GET / HTTP/1.1 HTTP/1.1" END ""sv, 400},
     {"a target of two words is 400", "GET /a b HTTP/1.1" END ""sv, 400},
     {"a response is no request", "HTTP/1.1 200 OK" END ""sv, 400},
+    {"9110 9.1: a bare CR in the method is 400", "GE\rT /" HOSTED ""sv, 400},
+    {"9110 9.1: a bare LF in the method is 400", "GE\nT /" HOSTED ""sv, 400},
+    {"9112 2.3: NUL behind the version is 400", "GET / HTTP/1.1\0\r\nHost: a" END ""sv, 400},
+    {"9112 2.3: a comma behind the version is 400", "GET / HTTP/1.1,\r\nHost: a" END ""sv, 400},
+    {"9112 3: nothing but the target's place is 400", "GET  HTTP/1.1\r\nHost: a" END ""sv, 400},
+    {"9112 2.2: an empty line before a request of 1.0", "\r\n" OLD "\r\n"sv, done},
+    {"a TLS alert is 400 at its first byte", "\x15"sv, 400},
+    {"a request of SSH is 400", "SSH-2.0-OpenSSH_9.2\r\n"sv, 400},
+    {"9113 3.4: the preface of HTTP/2 is refused by its target", "PRI * HTTP/2.0\r\n"sv, 400},
 };
 
 const row target_rows[] = {
@@ -233,6 +242,22 @@ const row target_rows[] = {
     {"CONNECT with a path is 400", "CONNECT /" HOSTED ""sv, 400},
     {"CONNECT with absolute-form is 400", "CONNECT http://b:443/" HOSTED ""sv, 400},
     {"CONNECT with an asterisk is 400", "CONNECT *" HOSTED ""sv, 400},
+    {"9112 3.2.3: CONNECT with userinfo is 400", "CONNECT me@b:443" HOSTED ""sv, 400},
+    {"9112 3.2.3: CONNECT with a query is 400", "CONNECT b:443?c" HOSTED ""sv, 400},
+    {"9112 3.2.3: CONNECT to a port of six digits is 400", "CONNECT b:655350" HOSTED ""sv, 400},
+    {"9112 3.2.4: absolute-form of OPTIONS without a path", "OPTIONS http://b" HOSTED ""sv, done},
+    {"9112 3.2.2: absolute-form in 1.0 needs no Host", "GET http://b/ HTTP/1.0" END ""sv, done},
+    {"9112 3.2.2: absolute-form and an empty Host", "GET http://b/ HTTP/1.1\r\nHost:" END ""sv,
+     done},
+    {"9112 3.2: absolute-form doesn't mend a bad Host",
+     "GET http://b/ HTTP/1.1\r\nHost: a b" END ""sv, 400},
+    {"9112 3.2: nor two of them", "GET http://b/ HTTP/1.1\r\nHost: b\r\nHost: b" END ""sv, 400},
+    {"3986 3.2.2: absolute-form with a percent-encoded host", "GET http://%2Fa/" HOSTED ""sv, done},
+    {"3986 2.1: half a percent-encoding in a host is 400", "GET http://a%2/" HOSTED ""sv, 400},
+    {"6874 2: a zone in absolute-form is 400", "GET http://[fe80::1%25e]/" HOSTED ""sv, 400},
+    {"a port of six digits in absolute-form is 400", "GET http://b:655350/" HOSTED ""sv, 400},
+    {"a fragment in absolute-form is 400", "GET http://b/#c" HOSTED ""sv, 400},
+    {"9112 3.2.1: an asterisk below the root is a path", "GET /*" HOSTED ""sv, done},
 };
 
 const row field_rows[] = {
@@ -306,6 +331,17 @@ const row field_rows[] = {
     {"a field without its end is more", GET "X: y"sv, more},
     {"a field without its LF is more", GET "X: y\r"sv, more},
     {"a head without its last LF is more", GET "X: y\r\n\r"sv, more},
+    {"9110 5.5: colons in a value", GET "X: a:b::" END ""sv, done},
+    {"9110 5.5: obs-text at both ends of a value",
+     GET "X:\xe9"
+         "a\xe9" END ""sv,
+     done},
+    {"9112 5: two colons are a name and a value", GET "X::" END ""sv, done},
+    {"9112 5: a line of one colon is 400", GET ":" END ""sv, 400},
+    {"9112 2.2: a bare LF behind blanks is 400", GET "X: y \t\nZ: z" END ""sv, 400},
+    {"9112 2.2: CR CR LF behind blanks is 400", GET "X: y \r\r\n\r\n"sv, 400},
+    {"9112 5.2: a folded line behind an empty value is 400", GET "X:\r\n y" END ""sv, 400},
+    {"9110 5.5: NUL alone is no value", GET "X:\0" END ""sv, 400},
 };
 
 const row host_rows[] = {
@@ -357,6 +393,12 @@ const row host_rows[] = {
     {"a backslash is 400", "GET / HTTP/1.1\r\nHost: a\\b" END ""sv, 400},
     {"obs-text is 400", "GET / HTTP/1.1\r\nHost: \xc3\xa9" END ""sv, 400},
     {"a whole URL is 400", "GET / HTTP/1.1\r\nHost: http://a" END ""sv, 400},
+    {"9112 5: blanks around it", "GET / HTTP/1.1\r\nHost:\t a \t" END ""sv, done},
+    {"9112 3.2: a bad one in 1.0 is 400", OLD "Host: a b" END ""sv, 400},
+    {"3986 3.2.2: an address of the future is 400", "GET / HTTP/1.1\r\nHost: [v1.a]" END ""sv, 400},
+    {"6874 2: a bare zone is 400", "GET / HTTP/1.1\r\nHost: [fe80::1%e]" END ""sv, 400},
+    {"a letter behind a port is 400", "GET / HTTP/1.1\r\nHost: a:80b" END ""sv, 400},
+    {"9112 3.2: two with others between are 400", GET "X: y\r\nZ: z\r\nHost: a" END ""sv, 400},
 };
 
 const row framing_rows[] = {
@@ -450,6 +492,34 @@ const row framing_rows[] = {
     {"9110 10.1.1: 1.0 can't expect", OLD "Expect: 100-continue" END ""sv, done},
     {"bad framing is told before an unknown expectation",
      POST "Expect: x\r\nContent-Length: x" END ""sv, 400},
+    {"9110 8.6: GET may have a length", GET "Content-Length: 5" END ""sv, done},
+    {"9110 8.6: so may 1.0", "POST / HTTP/1.0\r\nContent-Length: 5" END ""sv, done},
+    {"9110 8.6: more zeros than a number has digits",
+     POST "Content-Length: 0000000000000000000000000000005" END ""sv, done},
+    {"9110 8.6: a semicolon behind it is 400", POST "Content-Length: 5;" END ""sv, 400},
+    {"9110 8.6: a vertical tab behind it is 400", POST "Content-Length: 5\v" END ""sv, 400},
+    {"9110 8.6: an empty one and another are 400",
+     POST "Content-Length:\r\nContent-Length: 5" END ""sv, 400},
+    {"9112 6.3: two with others between are 400",
+     POST "Content-Length: 5\r\nX: y\r\nContent-Length: 5" END ""sv, 400},
+    {"9112 6.1: in 1.2 as in 1.1",
+     "POST / HTTP/1.2\r\nHost: a\r\nTransfer-Encoding: chunked" END ""sv, done},
+    {"9112 6.1: in 1.0 beside a length it is 400",
+     "POST / HTTP/1.0\r\nContent-Length: 5\r\nTransfer-Encoding: chunked" END ""sv, 400},
+    {"9112 6.1: beside an empty length it is 400",
+     POST "Transfer-Encoding: chunked\r\nContent-Length:" END ""sv, 400},
+    {"9110 5.6.1: an empty element before chunked is 400 here",
+     POST "Transfer-Encoding: gzip, , chunked" END ""sv, 400},
+    {"9112 7: an unknown coding with a parameter is 400 here",
+     POST "Transfer-Encoding: gzip;q=1, chunked" END ""sv, 400},
+    {"9112 6.1: chunked, another, chunked is 400",
+     POST "Transfer-Encoding: chunked, gzip, chunked" END ""sv, 400},
+    {"9112 6.1: chunked in two fields with others between is 400",
+     POST "Transfer-Encoding: chunked\r\nX: y\r\nTransfer-Encoding: chunked" END ""sv, 400},
+    {"9112 6.1: two fields that join to a good list are 400 here",
+     POST "Transfer-Encoding: gzip\r\nX: y\r\nTransfer-Encoding: chunked" END ""sv, 400},
+    {"9110 10.1.1: a parameter is 417", POST "Expect: 100-continue;a=b" END ""sv, 417},
+    {"9110 10.1.1: an unknown one in 1.0 is 417 too", OLD "Expect: x" END ""sv, 417},
 };
 
 const row response_rows[] = {
@@ -515,6 +585,14 @@ const row response_rows[] = {
     {"chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked" END ""sv, done},
     {"a bad length of a 304 is bad too", "HTTP/1.1 304 Not Modified\r\nContent-Length: x" END ""sv,
      400},
+    {"9112 6.3: a bad coding of a 204 is bad too",
+     "HTTP/1.1 204 No Content\r\nTransfer-Encoding: gzip" END ""sv, 400},
+    {"9112 6.3: two lengths of a 304 are bad too",
+     "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nContent-Length: 5" END ""sv, 400},
+    {"9112 4: NUL behind the status is bad", "HTTP/1.1 200\0 OK" END ""sv, 400},
+    {"9112 4: an empty reason and a bare LF are bad", "HTTP/1.1 200 \n\r\n"sv, 400},
+    {"9112 2.2: a bare LF as the empty line is bad", "HTTP/1.1 200 OK\r\nX: y\r\n\n"sv, 400},
+    {"bytes of another protocol are bad at the first", "-ERR unknown command\r\n"sv, 400},
 };
 
 template <class Kind, std::size_t N> void check(const row (&rows)[N]) {
@@ -569,6 +647,14 @@ const meaning_row request_meanings[] = {
     {"authority-form leaves the Host", "", "CONNECT b:1 HTTP/1.1\r\nHost: a" END,
      "CONNECT b:1 a: none 11 kept|Host=a"},
     {"an empty Host", "", "GET / HTTP/1.1\r\nHost:" END, "GET / : none 11 kept|Host="},
+    {"9112 3.2.2: the target's authority, the Host empty", "",
+     "GET http://b/ HTTP/1.1\r\nHost:" END, "GET http://b/ b: none 11 kept|Host="},
+    {"9112 3.2.2: the target's authority in 1.0", "", "GET http://b/ HTTP/1.0" END,
+     "GET http://b/ b: none 10 closed"},
+    {"9110 8.6: GET with a body", "", GET "Content-Length: 5" END,
+     "GET / a: length 5 11 kept|Host=a|Content-Length=5"},
+    {"9112 9.3: in 1.0 a length alone keeps nothing", "",
+     "POST / HTTP/1.0\r\nContent-Length: 5" END, "POST / : length 5 10 closed|Content-Length=5"},
     {"a length", "", POST "Content-Length: 0012" END,
      "POST / a: length 12 11 kept|Host=a|Content-Length=0012"},
     {"a length of zero is no body", "", POST "Content-Length: 0" END,
@@ -663,6 +749,29 @@ const meaning_row response_meanings[] = {
      "103 Early Hints: none 11 kept|Link=x"},
     {"205 has a length like others", "GET", "HTTP/1.1 205 Reset\r\nContent-Length: 0" END,
      "205 Reset: none 11 kept|Content-Length=0"},
+    {"9112 6.3: 205 may end by chunks", "GET",
+     "HTTP/1.1 205 Reset\r\nTransfer-Encoding: chunked" END,
+     "205 Reset: chunked 11 kept|Transfer-Encoding=chunked"},
+    {"9112 6.3: 205 without either ends with the stream", "GET", "HTTP/1.1 205 Reset" END,
+     "205 Reset: until_close 11 closed"},
+    {"9112 6.3 (1): 100 with a length", "GET", "HTTP/1.1 100 Continue\r\nContent-Length: 5" END,
+     "100 Continue: none 11 kept|Content-Length=5"},
+    {"9112 6.3 (1): 102 with chunks", "GET", "HTTP/1.1 102 X\r\nTransfer-Encoding: chunked" END,
+     "102 X: none 11 kept|Transfer-Encoding=chunked"},
+    {"9112 6.3 (1): 204 with chunks", "GET", "HTTP/1.1 204 X\r\nTransfer-Encoding: chunked" END,
+     "204 X: none 11 kept|Transfer-Encoding=chunked"},
+    {"9112 6.3 (1): 304 with chunks", "GET", "HTTP/1.1 304 X\r\nTransfer-Encoding: chunked" END,
+     "304 X: none 11 kept|Transfer-Encoding=chunked"},
+    {"9112 6.3 (1): 304 without either stays", "GET", "HTTP/1.1 304 X" END, "304 X: none 11 kept"},
+    {"9110 7.8: 101 with a length has none", "GET", "HTTP/1.1 101 Go\r\nContent-Length: 5" END,
+     "101 Go: none 11 closed upgrade|Content-Length=5"},
+    {"9112 6.3 (2): a 2xx to CONNECT with chunks", "CONNECT",
+     "HTTP/1.1 204 X\r\nTransfer-Encoding: chunked" END,
+     "204 X: none 11 closed upgrade|Transfer-Encoding=chunked"},
+    {"9112 6.3 (8): keep-alive without a length", "GET",
+     "HTTP/1.1 200 OK\r\nConnection: keep-alive" END,
+     "200 OK: until_close 11 closed|Connection=keep-alive"},
+    {"9112 9.3: HEAD in 1.0", "HEAD", "HTTP/1.0 200 OK" END, "200 OK: none 10 closed"},
     {"9110 7.8: 101", "GET", "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x" END,
      "101 Go: none 11 closed upgrade|Connection=upgrade|Upgrade=x"},
     {"an Upgrade offered by 200 is none", "GET",
@@ -714,6 +823,13 @@ TEST_CASE("parser: what a response says") {
         CHECK(std::to_string(h.status) + " " + std::string(h.reason) + ": " + told(h, fields) ==
               r.expected);
     }
+}
+
+TEST_CASE("parser: names of every length") {
+    std::string input = OLD;
+    for (std::size_t size = 1; size < 80; ++size)
+        for (const char c : {'c', 'T', 'x'}) input += std::string(size, c) + ":\r\n";
+    CHECK(answer<request_kind>(input + "\r\n", {99'999, 99, 237}) == done);
 }
 
 TEST_CASE("parser: path and query of a target") {
@@ -835,6 +951,13 @@ TEST_CASE("parser: mutated heads get the same answer however they are cut") {
         }
         answer<request_kind>(input, {200, 40, 6});
     }
+}
+
+/// The twin of usual_bytes.
+unsigned usual_bytes_scalar(const char* at, unsigned char wanted) {
+    unsigned bits = 0;
+    for (unsigned n = 0; n < 16; ++n) bits |= static_cast<unsigned>(is(at[n], wanted)) << n;
+    return bits;
 }
 
 TEST_CASE("parser: sixteen bytes at once and one at a time agree") {
@@ -1043,6 +1166,16 @@ const body_row chunk_rows[] = {
     {"9110 6.5.1: Content-Type may not trail", "0\r\nContent-Type: a\r\n\r\n"sv, "", 400},
     {"9110 6.5.1: Upgrade may not trail", "0\r\nUpgrade: a\r\n\r\n"sv, "", 400},
     {"a forbidden trailer behind a good one is bad", "0\r\nA: b\r\nTE: x\r\n\r\n"sv, "", 400},
+    {"9112 7.1: the data may hold every byte", "4\r\n\0\r\n\xff\r\n" LAST ""sv, "\0\r\n\xff"sv,
+     done},
+    {"9112 7.1: a chunk size of zeros and a digit", "0000001\r\na\r\n" LAST ""sv, "a", done},
+    {"9112 7.1.1: NUL before an extension is bad", "5\0;a\r\nhello\r\n" LAST ""sv, "", 400},
+    {"9112 7.1.1: an escape at the end of quotes is bad", "5;a=\"\\\r\nhello\r\n" LAST ""sv, "",
+     400},
+    {"9112 7.1.2: a folded first trailer is bad", "0\r\n A: b\r\n\r\n"sv, "", 400},
+    {"9112 7.1.2: a trailer may not end the stream", "0\r\nA: b\r\n\r"sv, "", more},
+    {"9110 6.5.1: Content-Range may not trail", "0\r\nContent-Range: a\r\n\r\n"sv, "", 400},
+    {"9110 6.5.1: Expect may not trail", "0\r\nexpect: a\r\n\r\n"sv, "", 400},
 };
 
 std::string extension(std::size_t size) { return ";" + std::string(size - 1, 'a'); }

@@ -5,6 +5,8 @@
 
 #include "uds_http.hpp"
 
+#include <memory>
+
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>

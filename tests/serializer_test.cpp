@@ -1,6 +1,8 @@
 // Room [8]: heads, chunks, dates, and how a body is framed. Pure: rows.
 #include "uds_http.hpp"
 
+#include <memory>
+
 #include <doctest/doctest.h>
 
 using namespace uds_http;
@@ -208,7 +210,7 @@ TEST_CASE("serializer: the head of a request") {
         for (const field& f : r.fields) q.header(f.name, f.value);
         if (r.body) q.body(*r.body, "");
         buffer out;
-        write_request_head(out, access::state(q), plan_request(access::state(q)));
+        write_request_head(out, state_of(q), plan_request(state_of(q)));
         CHECK(out.view() == r.head);
     }
     request chunked("PUT", "/t");
@@ -216,6 +218,6 @@ TEST_CASE("serializer: the head of a request") {
         content::pulled([](char*, std::size_t) -> result<std::size_t> { return std::size_t{0}; }),
         "");
     buffer out;
-    write_request_head(out, access::state(chunked), plan_request(access::state(chunked)));
+    write_request_head(out, state_of(chunked), plan_request(state_of(chunked)));
     CHECK(out.view() == "PUT /t HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
 }

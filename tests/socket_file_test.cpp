@@ -195,8 +195,8 @@ TEST_CASE("address: what its forms mean") {
         }
         CHECK(!at.error());
         CHECK(display(at) == r.display);
-        CHECK(access::target(at) == r.target);
-        CHECK(access::is_abstract(at) == (r.display[0] == '@'));
+        CHECK(access::of(at).target == r.target);
+        CHECK(access::of(at).is_abstract == (r.display[0] == '@'));
     }
 }
 
@@ -209,8 +209,8 @@ TEST_CASE("address: a bad one says what would be right") {
 TEST_CASE("address: abstract names are exactly their bytes, 107 of them at most") {
     address nuls = address::abstract_name("a\0b\0"s);
     CHECK(!nuls.error());
-    CHECK(access::name(nuls) == "a\0b\0"s);
-    CHECK(access::name(address::abstract_name("@x")) == "@x");
+    CHECK(access::of(nuls).name == "a\0b\0"s);
+    CHECK(access::of(address::abstract_name("@x")).name == "@x");
     CHECK(address::abstract_name("").error() == errc::bad_address);
     CHECK(!address::abstract_name(std::string(107, 'x')).error());
     CHECK(address::abstract_name(std::string(108, 'x')).error() == std::errc::filename_too_long);
@@ -222,9 +222,9 @@ TEST_CASE("address: its URL leads back to it") {
         CAPTURE(text);
         address there(text), back(there.url("/a?b"));
         CHECK(!back.error());
-        CHECK(access::name(back) == access::name(there));
-        CHECK(access::is_abstract(back) == access::is_abstract(there));
-        CHECK(access::target(back) == "/a?b");
+        CHECK(access::of(back).name == access::of(there).name);
+        CHECK(access::of(back).is_abstract == access::of(there).is_abstract);
+        CHECK(access::of(back).target == "/a?b");
     }
     CHECK(address("/tmp/x").url() == "http+unix://%2Ftmp%2Fx/");
     CHECK(address("@x").url("?q") == "http+unix://%40x/?q");
@@ -726,7 +726,7 @@ TEST_CASE("socket file: connect: each failure with its path, its code and its ca
             deadline soon = deadline::after(milliseconds(5'000));
             auto conn = way == 0   ? try_connect(r.path)
                         : way == 1 ? connect_to(r.path, soon, nullptr)
-                                   : connect_to(r.path, soon, access::state(unused));
+                                   : connect_to(r.path, soon, access::of(unused).get());
             CHECK(conn.error() == r.code);
             CHECK(contains(conn.error(), r.path.substr(0, 100)));
             CHECK(contains(conn.error(), ": connect"));
@@ -798,7 +798,7 @@ TEST_CASE("socket file: connect: a full backlog times out, in time") {
     full_door d;
     canceller unused;
     for (const cancel_state* cancel :
-         {static_cast<cancel_state*>(nullptr), access::state(unused)}) {
+         {static_cast<cancel_state*>(nullptr), access::of(unused).get()}) {
         auto start = clock::now();
         auto conn = connect_to(d.path, deadline::after(milliseconds(60)), cancel);
         CHECK(conn.error() == std::errc::timed_out);
@@ -815,7 +815,7 @@ TEST_CASE("socket file: connect: with room in the backlog it goes on, blocking a
     full_door d;
     canceller unused;
     for (const cancel_state* cancel :
-         {static_cast<cancel_state*>(nullptr), access::state(unused)}) {
+         {static_cast<cancel_state*>(nullptr), access::of(unused).get()}) {
         pid_t child = ::fork();
         if (child == 0) ::_exit(d.take() ? 0 : 1);
         auto conn = connect_to(d.path, deadline::after(milliseconds(10'000)), cancel);
@@ -843,12 +843,12 @@ TEST_CASE("socket file: connect: a canceller ends the wait from another thread")
     };
     REQUIRE(::pthread_create(&waker, nullptr, act, &c) == 0);
     auto start = clock::now();
-    auto conn = connect_to(d.path, deadline::after(milliseconds(30'000)), access::state(c));
+    auto conn = connect_to(d.path, deadline::after(milliseconds(30'000)), access::of(c).get());
     ::pthread_join(waker, nullptr);
     CHECK(conn.error() == std::errc::operation_canceled);
     CHECK(since(start) < milliseconds(10'000));
     d.take(); // room now, but cancelled stays cancelled
-    CHECK(connect_to(d.path, deadline(), access::state(c)).error() ==
+    CHECK(connect_to(d.path, deadline(), access::of(c).get()).error() ==
           std::errc::operation_canceled);
 }
 

@@ -1,6 +1,8 @@
 // Says what it took a request for: `X-Seen: METHOD TARGET LENGTH`, the target in hex.
 #include "uds_http.hpp"
 
+#include <memory>
+
 namespace {
 
 std::string hex(std::string_view text) {

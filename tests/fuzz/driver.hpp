@@ -8,14 +8,14 @@ namespace fuzz {
 
 /// Routes and limits, for all connections of a target.
 struct shared_site : site {
-    std::vector<std::unique_ptr<route>> all;
+    std::vector<ref<route>> all;
 
     explicit shared_site(const server_options& given) {
         options = given;
         limits = {given.max_head_bytes, given.max_target_bytes, given.max_fields_count};
     }
     void add(string_view method, string_view pattern, handler h) {
-        all.push_back(std::make_unique<route>(access::make_route(method, pattern, std::move(h))));
+        all.emplace_back(access::make_route(method, pattern, std::move(h)));
         claim(!routes.add(*all.back()), "a good pattern");
     }
 };
@@ -24,7 +24,7 @@ struct driver {
     site& shared;
     desk lent;
     conn c{};
-    std::shared_ptr<mailbox> home = std::make_shared<mailbox>();
+    ref<mailbox> home{new mailbox};
     std::string socket; // sent by the peer, not read yet
     std::string out;
 
@@ -33,8 +33,7 @@ struct driver {
         this_loop() = home.get(); // as in a turn: no wake-ups are written
     }
     ~driver() {
-        if (c.more && c.more->at_work)
-            dialog::abandon(shared, *c.more->at_work, failed(errc::stopped, "fuzz"));
+        if (c.work()) dialog::abandon(shared, *c.work(), failed(errc::stopped, "fuzz"));
         settle();
         if (c.more && c.more->counted) shared.buffered.fetch_sub(c.more->counted);
         claim(shared.buffered == 0, "no byte stays counted");
@@ -49,7 +48,7 @@ struct driver {
     void feed(string_view bytes) {
         socket.append(bytes);
         for (bool busy = true; busy && !is_over();) {
-            busy = !socket.empty() && talk().wants_bytes();
+            busy = !socket.empty() && c.wants_bytes();
             if (busy) take(std::exchange(socket, {}));
             if (settle()) busy = true;
         }
@@ -62,16 +61,16 @@ struct driver {
         feed({});
     }
     bool settle() {
-        row<std::shared_ptr<flow>> flows;
+        row<ref<flow>> flows;
         row<callback<void()>> tasks;
         home->take(flows, tasks);
         for (const auto& f : flows) {
             f->posted = false;
-            if (!c.more || c.more->at_work != f)
+            if (!c.more || !(c.more->at_work == f))
                 dialog::abandon(shared, *f, failed(errc::cut_off, "fuzz"));
             else talk().settle(*f);
             collect();
-            if (c.more && !c.more->in.empty() && talk().wants_bytes()) take({});
+            if (c.more && !c.more->in.empty() && c.wants_bytes()) take({});
         }
         return !flows.empty();
     }
@@ -81,7 +80,7 @@ struct driver {
         out.append(lent.out.view());
         lent.out.clear();
         if (!c.more || !c.more->has_tail) return;
-        out.append(access::text(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at)));
+        out.append(bytes_of(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at)));
         c.more->has_tail = false, c.more->tail = content();
     }
 

@@ -57,7 +57,7 @@ void check_response(const headers& fields, int status, std::uint64_t size) {
 
 void check_request(const headers& fields, string_view method, string_view target) {
     request req(method, target);
-    request_state& state = access::state(req);
+    request_state& state = state_of(req);
     state.fields = headers(fields);
     if (state.failed || !is_target_of(method, target) || method == "CONNECT") return;
     if (framing_fault(state.fields, 0, 0)) return;

@@ -5,6 +5,8 @@
 
 #include "uds_http.hpp"
 
+#include <memory>
+
 #include <cstdio>
 #include <cstdlib>
 #include <vector>

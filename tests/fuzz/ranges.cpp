@@ -44,7 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
         if (colon == string_view::npos) continue;
         const string_view value = lines[n].substr(colon + 1);
         check_date(value.substr(value.find(' ') == 0));
-        (void)access::state(req).fields.add(lines[n].substr(0, colon), value);
+        (void)state_of(req).fields.add(lines[n].substr(0, colon), value);
     }
     for (const field& f : req.headers()) check_date(f.value), check_range(f.value, bytes);
     for (const char* method : {"GET", "PUT"}) {
