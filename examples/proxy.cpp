@@ -6,9 +6,8 @@
 //     $ curl --unix-socket /run/readonly.sock -X POST http://localhost/containers/prune     # 403
 #include "uds_http.hpp"
 
-#include <memory>
-
 #include <charconv>
+#include <memory>
 #include <getopt.h>
 
 namespace http = uds_http;
@@ -124,8 +123,8 @@ std::optional<http::response> judge(const std::vector<rule>& rules, const http::
 // Passing on ----------------------------------------------------------------------------------
 
 http::response gateway_error(const http::error& error) {
-    const bool late = error == std::errc::timed_out;
-    return http::text("proxy: " + error.message()).status(late ? 504 : 502);
+    return http::text("proxy: " + error.message())
+        .status(error == std::errc::timed_out ? 504 : 502);
 }
 
 // What goes upstream; an `Upgrade` is hop by hop and has to be asked for again.

@@ -3,9 +3,8 @@
 //     $ curl -i --unix-socket /tmp/ws.sock -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H
 //         'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: eHg=' http://localhost/   # 101
 #include "uds_http.hpp"
-
-#include <memory>
 #include "websocket.hpp"
+#include <memory>
 
 static void serve(uds_http::upgraded peer) {
     auto ws = std::make_shared<std::pair<uds_http::upgraded, std::string>>(std::move(peer), "");
@@ -35,8 +34,7 @@ static void greet(uds_http::request& req, uds_http::responder out) { // RFC 6455
 int main(int argc, char** argv) {
     if (argc != 2 || argv[1][0] == '-') return std::fputs("usage: websocket SOCKET\n", stderr), 1;
     uds_http::server app;
-    app.get("/", greet);
-    app.stop_on({SIGINT, SIGTERM});
+    app.get("/", greet), app.stop_on({SIGINT, SIGTERM});
     const auto error = app.run(argv[1]);
     return error ? std::fprintf(stderr, "websocket: %s\n", error.message().c_str()), 1 : 0;
 }
