@@ -1,5 +1,4 @@
-// proxy: an access policy in front of another service's socket. Everything streams both ways;
-// upgraded connections pass, too.
+// proxy: an access policy in front of another service's socket; streams and upgrades pass, too.
 //
 //     $ build/examples/proxy /run/readonly.sock /var/run/docker.sock --allow 'GET /**' --uid 1000 &
 //     $ curl --unix-socket /run/readonly.sock http://localhost/v1.41/info
