@@ -4,6 +4,8 @@
 //     $ build/examples/events --read /tmp/events.sock
 #include "event_source.hpp"
 
+#include <memory>
+
 // Sends event `id` now, and the next one a tenth of a second later.
 static void send(uds_http::server& app, std::shared_ptr<uds_http::event_writer> to, unsigned id) {
     const std::string name = std::to_string(id), data = "event " + name;

@@ -1,16 +1,12 @@
-// proxy: an access policy in front of another service's socket. Everything streams both ways;
-// upgraded connections pass, too.
+// proxy: an access policy in front of another service's socket; streams and upgrades pass, too.
 //
 //     $ build/examples/proxy /run/readonly.sock /var/run/docker.sock --allow 'GET /**' --uid 1000 &
 //     $ curl --unix-socket /run/readonly.sock http://localhost/v1.41/info
-//     $ curl --unix-socket /run/readonly.sock -X POST http://localhost/v1.41/containers/prune   #
-//     403
-
+//     $ curl --unix-socket /run/readonly.sock -X POST http://localhost/containers/prune     # 403
 #include "uds_http.hpp"
 
-#include <memory>
-
 #include <charconv>
+#include <memory>
 #include <getopt.h>
 
 namespace http = uds_http;
@@ -19,11 +15,10 @@ namespace {
 
 constexpr const char* usage =
     "usage: proxy LISTEN UPSTREAM [--allow 'METHOD PATTERN']... [--uid N]...\n"
-    "  --allow   as in 'GET /v*/containers/*': `*` is one or more characters but `/`, a final "
-    "`**`\n"
-    "            the rest; GET includes HEAD, the query is ignored. Without --allow all is "
-    "allowed\n"
-    "  --uid     let this user in, and nobody else but those of other --uid flags\n";
+    "  --allow  as 'GET /v*/containers/*': `*` is one or more characters but `/`, a final `**`\n"
+    "           the rest; GET includes HEAD, the query is ignored, upgrades are to tcp or\n"
+    "           websocket. Without --allow all is allowed\n"
+    "  --uid    let this user in, and nobody else but those of other --uid flags\n";
 
 int fail(const std::string& why) { return std::fprintf(stderr, "proxy: %s\n", why.c_str()), 1; }
 
@@ -89,22 +84,46 @@ bool is_ambiguous(const std::string& path) {
            closed.find("/./") != path.npos || closed.find("/../") != path.npos;
 }
 
+// In lower case, without blanks.
+std::string plain(std::string_view text) {
+    std::string out;
+    for (const char c : text)
+        if (c != ' ' && c != '\t') out += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+    return out;
+}
+
+// The protocol that the client would switch to; RFC 9110 7.8: Connection has to name the field.
+std::string offered(const http::request& req) {
+    for (const auto& [name, value] : req.headers())
+        if (plain(name) == "connection" &&
+            ("," + plain(value) + ",").find(",upgrade,") != std::string::npos)
+            return std::string(req.header("Upgrade"));
+    return "";
+}
+
+http::response refusal(const std::string& what) {
+    return http::text("proxy: not allowed: " + what).status(403);
+}
+
 std::optional<http::response> judge(const std::vector<rule>& rules, const http::request& req) {
-    const std::string path(req.path());
     if (rules.empty()) return {};
+    const std::string path(req.path()), protocol = offered(req);
+    // Behind others, as h2c, come requests that nobody would judge.
+    if (!protocol.empty() && plain(protocol) != "tcp" && plain(protocol) != "websocket")
+        return refusal("Upgrade: " + protocol);
     if (!is_ambiguous(path))
         for (const rule& one : rules)
             if ((req.method() == one.method || (req.method() == "HEAD" && one.method == "GET")) &&
                 matches(one.pattern, path))
                 return {};
-    return http::text("proxy: not allowed: " + std::string(req.method()) + " " + path).status(403);
+    return refusal(std::string(req.method()) + " " + path);
 }
 
 // Passing on ----------------------------------------------------------------------------------
 
 http::response gateway_error(const http::error& error) {
-    const bool late = error == std::errc::timed_out;
-    return http::text("proxy: " + error.message()).status(late ? 504 : 502);
+    return http::text("proxy: " + error.message())
+        .status(error == std::errc::timed_out ? 504 : 502);
 }
 
 // What goes upstream; an `Upgrade` is hop by hop and has to be asked for again.
@@ -130,10 +149,9 @@ void answer(http::responder& out, http::result<http::reply> got) {
 void connect(http::responder& out, http::result<http::upgraded> got) {
     if (!got) return void(out.send(gateway_error(got.error())));
     const std::string protocol(got->head.header("Upgrade"));
-    http::headers fields = got->head.headers();
-    fields.remove_hop_by_hop();
-    got->head.headers() = fields;
+    got->head.headers().remove_hop_by_hop();
     if (!*got) return void(out.send(std::move(got->head)));
+    http::headers fields = got->head.headers();
     auto join = [far = *std::move(got)](http::upgraded near) mutable {
         http::relay(std::move(near.in), std::move(far.out));
         http::relay(std::move(far.in), std::move(near.out));
@@ -143,7 +161,7 @@ void connect(http::responder& out, http::result<http::upgraded> got) {
 
 void forward(http::client& upstream, http::request& req, http::body_reader body,
              http::responder out) {
-    const std::string protocol(req.header("Upgrade"));
+    const std::string protocol = offered(req);
     http::request to = passed_on(req, std::move(body));
     const http::canceller gone; // a client that leaves takes its request along
     to.cancel_with(gone);
@@ -164,13 +182,11 @@ void forward(http::client& upstream, http::request& req, http::body_reader body,
 int main(int argc, char** argv) {
     arguments given;
     if (!parse(argc, argv, given)) return 1;
-
     http::client_options patient;
     patient.read_timeout = http::milliseconds::max(); // `docker wait` answers in its own time
     patient.max_connections_count = 16'384;
     http::listen_options door;
     if (!given.users.uids.empty()) door.mode = 0666, door.allow = given.users; // uids decide
-
     http::server app;
     http::client upstream(given.upstream, patient, app);
     app.use([&given](http::request& req) { return judge(given.rules, req); });

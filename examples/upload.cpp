@@ -2,7 +2,6 @@
 //     $ build/examples/upload /tmp/upload.sock &
 //     $ curl --unix-socket /tmp/upload.sock -T image.iso http://localhost/image
 #include "uds_http.hpp"
-
 #include <memory>
 static std::uint32_t table[256]; // of the CRC of zip and PNG
 static void put(uds_http::request&, uds_http::body_reader body, uds_http::responder out) {
@@ -34,8 +33,7 @@ int main(int argc, char** argv) {
     for (std::uint32_t i = 0, crc = 0; i < 256; table[i++] = crc)
         for (int bit = (crc = i, 0); bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1) * 0xedb88320;
     uds_http::server app;
-    app.put("/{name}", put);
-    app.get("/bytes/{n}", bytes);
+    app.put("/{name}", put), app.get("/bytes/{n}", bytes);
     app.stop_on({SIGINT, SIGTERM});
     const auto error = app.run(argv[1]);
     return error ? std::fprintf(stderr, "upload: %s\n", error.message().c_str()), 1 : 0;

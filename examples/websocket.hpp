@@ -1,9 +1,9 @@
-// The answer to Sec-WebSocket-Key (RFC 6455 4.2.2): SHA-1 and base64, which the library has none
-// of.
+// SHA-1 and base64, which the library has none of, and frames (RFC 6455).
 #pragma once
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 inline std::uint32_t rotate(std::uint32_t x, int by) { return x << by | x >> (32 - by); }
 
@@ -57,20 +57,24 @@ inline std::string websocket_accept(const std::string& key) {
 }
 
 // Takes a frame off `in`; its echo has the same head, unmasked. Empty: no whole frame is there.
-inline std::string echo(std::string& in) {
-    const auto byte = [&in](std::size_t i) { return static_cast<unsigned char>(in[i]); };
-    const std::size_t small = in.size() < 2 ? 0 : byte(1) & 127;
+inline std::string echo(std::string_view& in) {
+    const auto byte = [in](std::size_t i) { return static_cast<unsigned char>(in[i]); };
+    if (in.size() < 2) return "";
+    const std::size_t small = byte(1) & 127;
+    const bool control = byte(0) & 8; // RFC 6455 5.5: these come whole and small
+    const bool wrong = (byte(0) & 0x77) > 2 || byte(1) < 128;
+    if (wrong || (control && (byte(0) < 128 || small > 125)))
+        return "\x88\x02\x03\xea"; // 1002, protocol error
     const std::size_t mask = small < 126 ? 2 : small == 126 ? 4 : 10, body = mask + 4;
     std::size_t size = mask == 2 ? small : 0;
     if (in.size() < body) return "";
     for (std::size_t i = 2; i < mask; ++i) size = size << 8 | byte(i);
-    if ((byte(0) & 0x77) > 2 || byte(1) < 128) return "\x88\x02\x03\xea"; // 1002, protocol error
-    if (size > 1 << 20) return "\x88\x02\x03\xf1";                        // 1009, too big
+    if (size > 1 << 20) return "\x88\x02\x03\xf1"; // 1009, too big
     if (in.size() < body + size) return "";
-    std::string out = in.substr(0, mask);
+    std::string out(in.substr(0, mask));
     if (out[0] == '\x89') out[0] = '\x8a'; // ping, pong
     out[1] = static_cast<char>(small);
     for (std::size_t i = 0; i < size; ++i)
         out += static_cast<char>(in[body + i] ^ in[mask + i % 4]);
-    return in.erase(0, body + size), out;
+    return in.remove_prefix(body + size), out;
 }

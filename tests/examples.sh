@@ -17,8 +17,22 @@ serve() { # NAME ARGUMENT...: an example on $socket, until its path accepts
 get() { curl -sS --max-time 20 --unix-socket "$@"; }
 ends_well() { stop "$pid"; same "$1 ends" 0 $?; same "$1 takes its socket along" no "$([ -e "$socket" ] && echo yes || echo no)"; }
 
+binds() { # PID: the paths on which it listens, and whether it has any socket of a network
+    /usr/bin/python3 -c '
+import glob, os, sys
+mine = {os.readlink(fd)[8:-1] for fd in glob.glob(f"/proc/{sys.argv[1]}/fd/*") if os.readlink(fd).startswith("socket:")}
+for line in open("/proc/net/unix").readlines()[1:]:
+    words = line.split()
+    if words[6] in mine and int(words[3], 16) & 0x10000: # __SO_ACCEPTCON
+        print(*words[7:])
+for table in ("tcp", "tcp6", "udp", "udp6", "raw"):
+    lines = open(f"/proc/net/{table}").readlines()[1:] if os.path.exists(f"/proc/net/{table}") else []
+    print(*(f"a socket of {table}" for line in lines if line.split()[9] in mine), end="")' "$1"
+}
+
 # hello
 serve hello
+same 'hello: listens where it was told to' "$socket" "$(binds "$pid")"
 same 'hello /' 'Hello Anonymous' "$(get "$socket" http://localhost/)"
 same 'hello /{name}' 'Hello wörld' "$(get "$socket" http://localhost/w%C3%B6rld)"
 same 'hello GET /echo' 'Hello echo' "$(get "$socket" http://localhost/echo)"
@@ -62,14 +76,19 @@ ends_well hello
 # files
 mkdir "$folder/site" "$folder/site/sub" && seq 1 100000 >"$folder/site/numbers.txt"
 echo '<p>index</p>' >"$folder/site/index.html" && ln -s /etc/passwd "$folder/site/link" && ln -s .. "$folder/site/up"
+mkfifo "$folder/site/pipe"
 serve files "$folder/site"
 same 'files: whole' "$(cksum <"$folder/site/numbers.txt")" "$(get "$socket" http://localhost/numbers.txt | cksum)"
 same 'files: range' $'1\n2\n3' "$(get "$socket" -r 0-4 http://localhost/numbers.txt)"
 same 'files: range has 206' 206 "$(get "$socket" -r 0-4 -o /dev/null -w '%{http_code}' http://localhost/numbers.txt)"
 tag=$(get "$socket" -o /dev/null -w '%header{etag}' http://localhost/numbers.txt)
 same 'files: condition' 304 "$(get "$socket" -H "If-None-Match: $tag" -o /dev/null -w '%{http_code}' http://localhost/numbers.txt)"
+same 'files: HEAD' "200 $(stat -c %s "$folder/site/numbers.txt")" "$(get "$socket" -I -o /dev/null -w '%{http_code} %header{content-length}' http://localhost/numbers.txt)"
+same 'files: the end of it' $'999\n100000' "$(get "$socket" -r -11 http://localhost/numbers.txt)"
+same 'files: no such range' 416 "$(get "$socket" -r 9999999- -o /dev/null -w '%{http_code}' http://localhost/numbers.txt)"
+same 'files: listens where it was told to' "$socket" "$(binds "$pid")"
 same 'files: a folder is its index' '<p>index</p>' "$(get "$socket" http://localhost/)"
-for path in /sub/ /link /up/hello.log /absent /../site/numbers.txt /%2e%2e/hello.log /sub%2f..%2f..%2fhello.log; do
+for path in /sub/ /sub /pipe /link /up/hello.log /absent /../site/numbers.txt /%2e%2e/hello.log /sub%2f..%2f..%2fhello.log; do
     same "files: $path is 404" 404 "$(get "$socket" --path-as-is -o /dev/null -w '%{http_code}' "http://localhost$path")"
 done
 ends_well files
@@ -83,6 +102,16 @@ same 'upload in chunks' "$crc" "$(get "$socket" -H 'Transfer-Encoding: chunked' 
 same 'upload by fetch' "$crc" "$("$fetch" -X PUT -d "@$folder/big" "$(url "$socket" /big)")"
 same 'upload of nothing' '0 00000000' "$(get "$socket" -T /dev/null http://localhost/big)"
 same 'upload: download' 12345678 "$(get "$socket" http://localhost/bytes/12345678 | tr -d -c x | wc -c)"
+same 'upload: download of nothing' '200 0' "$(get "$socket" -o /dev/null -w '%{http_code} %{size_download}' http://localhost/bytes/0)"
+same 'upload: a body that is cut has no sum' 'no sum' "$(printf 'PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\npart' | /usr/bin/python3 -c '
+import socket, sys
+peer = socket.socket(socket.AF_UNIX)
+peer.settimeout(20)
+peer.connect(sys.argv[1])
+peer.sendall(sys.stdin.buffer.read())
+peer.shutdown(socket.SHUT_WR)
+print("no sum" if b" 200 " not in peer.recv(1000) else "an answer")' "$socket")"
+same 'upload: listens where it was told to' "$socket" "$(binds "$pid")"
 same 'upload: no number' 404 "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/bytes/1x)"
 ends_well upload
 
@@ -106,18 +135,31 @@ same 'events: resumes' $'id: 42' "$(get "$socket" -N --max-time 2 -H 'Last-Event
 start reader "$build/events" --read "$socket"
 until_true 10 grep -q '^3: event 3$' "$folder/reader.log" || cat "$folder/reader.log"
 same 'events: reader' $'1: event 1\n2: event 2\n3: event 3' "$(head -n 3 "$folder/reader.log")"
-pid=${started[-2]}
+reader=$pid pid=${started[-2]}
 ends_well events
+seen=$(wc -l <"$folder/reader.log")
+serve events # again: the reader comes back, and goes on where it was
+longer() { [ "$(wc -l <"$folder/reader.log")" -ge $((seen + 3)) ]; }
+until_true 20 longer
+same 'events: the reader goes on after a restart' "$(seq $((seen + 3)) | sed 's/.*/&: event &/')" "$(head -n $((seen + 3)) "$folder/reader.log")"
+same 'events: listens where it was told to' "$socket" "$(binds "$pid")"
+kill "$reader"
+ends_well events
+same 'events: a reader of nobody says so' '1 1' "$("$build/events" --read "$folder/absent.sock" 2>"$folder/err"; echo $? "$(grep -c "$folder/absent.sock" "$folder/err")")"
 
 # metrics
 serve metrics
 get "$socket" -o /dev/null http://localhost/metrics
 same 'metrics' 1 "$(get "$socket" http://localhost/metrics | grep -c '^uds_http_requests_total 1$')"
+same 'metrics: the format' 0 "$(get "$socket" http://localhost/metrics | grep -cvE '^(# TYPE uds_http_[a-z_]+ (counter|gauge)|uds_http_[a-z_]+ [0-9]+)$')"
+same 'metrics: its type' 'text/plain; version=0.0.4' "$(get "$socket" -o /dev/null -w '%{content_type}' http://localhost/metrics)"
 ends_well metrics
 
 # embed_loop
 serve embed_loop
 same 'embed_loop' 1 "$(get "$socket" http://localhost/ | grep -cE '^[0-9]+ ticks$')"
+ticks() { [ "$(get "$socket" http://localhost/ | sed -n 's/ ticks$//p')" -ge 3 ]; }
+same 'embed_loop: the timer of the program goes on' yes "$(until_true 10 ticks && echo yes)"
 ends_well embed_loop
 
 # child
@@ -126,8 +168,9 @@ same 'child' 1 "$("$build/child" | grep -cE '^Hello from [0-9]+$')"
 # websocket
 serve websocket
 same 'websocket: key' 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' "$(get "$socket" -i --max-time 1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
-    -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://localhost/ 2>/dev/null | tr -d '\r' | sed -n 's/^Sec-WebSocket-Accept: //p')"
+    -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://localhost/ 2>/dev/null | tr -d '\r' | sed -n 's/^Sec-WebSocket-Accept: //p')"
 same 'websocket: frames' 'echoes: ok' "$(/usr/bin/python3 tests/websocket_peer.py "$socket")"
+same 'websocket: keeps nothing' yes "$(awk '/^VmHWM/ { print ($2 < 32768 ? "yes" : $0) }' "/proc/$pid/status")"
 ends_well websocket
 
 # docker_ps, with a service that answers as Docker's
@@ -148,13 +191,19 @@ start docker /usr/bin/python3 "$folder/docker.py" "$folder/docker.sock"
 until_true 10 accepts "$folder/docker.sock"
 same 'docker_ps' '0123456789ab  running     alpine' "$("$build/docker_ps" "$folder/docker.sock" | tail -n 1)"
 stop "$pid"
+same 'docker_ps: nobody there' '1 1' "$("$build/docker_ps" "$folder/absent.sock" 2>"$folder/err"; echo $? "$(grep -c "^docker_ps: .*$folder/absent.sock" "$folder/err")")"
 
 # proxy, in front of upload and websocket
 start upload "$build/upload" "$folder/upload.sock"
 until_true 10 accepts "$folder/upload.sock"
 start websocket "$build/websocket" "$folder/websocket.sock"
 until_true 10 accepts "$folder/websocket.sock"
+for flag in "--allow GET" "--allow GET/a" "--allow GET a" "--allow  /a" "--allow GET /a b" "--uid x" "--uid -1" "--uid 1x" "--uid"; do
+    same "proxy $flag" '1 said' "$("$build/proxy" "$folder/p" "$folder/q" "${flag%% *}" "${flag#* }" 2>"$folder/err" </dev/null; echo $? "$([ -s "$folder/err" ] && echo said)")"
+done
+same 'proxy without an upstream' 1 "$("$build/proxy" "$folder/p" 2>/dev/null; echo $?)"
 serve proxy "$folder/upload.sock" --allow 'GET /bytes/*' --allow 'PUT /b**'
+same 'proxy: listens where it was told to' "$socket" "$(binds "$pid")"
 same 'proxy: download' 12345678 "$(get "$socket" http://localhost/bytes/12345678 | wc -c)"
 same 'proxy: upload' "$crc" "$(get "$socket" -T "$folder/big" 'http://localhost/big?query=1')"
 same 'proxy: upload in chunks' "$crc" "$(get "$socket" -H 'Transfer-Encoding: chunked' -T "$folder/big" http://localhost/big)"
@@ -174,6 +223,12 @@ ends_well proxy
 serve proxy "$folder/upload.sock" --uid 12345
 same 'proxy --uid' 403 "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/bytes/1)"
 ends_well proxy
+# proxy, between a client and an upstream that play foul
+mkdir "$folder/peers"
+timeout 120 /usr/bin/python3 tests/proxy_peer.py "$build/proxy" "$folder/peers" >"$folder/peers.log" 2>&1
+sed '$d' "$folder/peers.log"
+read -r good bad < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$folder/peers.log")
+passed=$((passed + ${good:-0})) failed=$((failed + ${bad:-1}))
 
 # every program: an unknown flag is 1 and says so, and curl's line stands in its head
 for source in examples/*.cpp; do
