@@ -44,7 +44,6 @@ async def main():
         await expect("POST of 4 MB", api.post("/echo", data=LARGE), 200, LARGE)
         await expect("chunked POST", api.post("/echo", data=pieces(LARGE)), 200, LARGE)
         await expect("Expect", api.post("/echo", data=b"later", expect100=True), 200, b"later")
-        await expect("413", api.post("/echo", data=b"x" * 9_000_000), 413)
     print("end")
 
 

@@ -5,6 +5,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 rows=build/interop/rows
+export LC_ALL=C # the order of the rows
 
 role() { # TITLE OF_ROLE
     local file role name version exercised result
