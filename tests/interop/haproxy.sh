@@ -14,7 +14,7 @@ front_at() {
     restart haproxy /usr/sbin/haproxy -q -f "$folder/front.cfg"
     ready haproxy port_accepts "$port"
 }
-program HAProxy "$(/usr/sbin/haproxy -v | awk '{ print $3; exit }')" front
+program HAProxy "$(/usr/sbin/haproxy -v | awk '{ sub(/-.*/, "", $3); print $3; exit }')" front
 drive_front
 drive_descriptors
 # HAProxy 2.6 fills an abstract name with NULs up to the end of sun_path, 107 bytes; unix(7): they count.
