@@ -16,7 +16,7 @@ PREFIX ?= /usr/local
 EXAMPLES = $(patsubst examples/%.cpp,%,$(wildcard examples/*.cpp))
 TESTS = $(patsubst tests/%.cpp,$(BUILD)/tests/%.o,$(wildcard tests/*_test.cpp) tests/main.cpp)
 # What `make check` and .ci/run do, in this order.
-CHECKS = test asan tsan noexcept compilers lint examples interop syscalls
+CHECKS = test asan tsan noexcept cross lint examples packaging interop syscalls
 export CXX CXXSTD BUILD
 
 help: ## this list
@@ -44,8 +44,8 @@ tsan: ## the tests with the thread sanitizer
 noexcept: ## hello and fetch without exceptions and RTTI
 	@$(MAKE) run BUILD=build/noexcept CXXFLAGS='-fno-exceptions -fno-rtti'
 
-compilers: ## everything by g++ and clang++, as C++17 and C++20
-	@tests/compilers.sh
+cross: ## compilers, standards, libraries, 32 bits, other machines; QUICK=1 for three minutes of it
+	@tests/cross.sh $(CROSS)
 
 lint: ## format, clang-tidy, and the figures that the header keeps
 	@tests/lint.sh
@@ -56,8 +56,12 @@ format: ## let clang-format have its way
 examples: $(EXAMPLES:%=$(BUILD)/examples/%) ## build, run and check each example and README block
 	@tests/examples.sh
 
-interop: $(BUILD)/examples/hello $(BUILD)/examples/fetch ## other people's clients and servers, from Debian's packages
-	@tests/interop/run.sh
+# INTEROP='curl nginx' runs those alone; CI runs all of them. tests/interop/table.sh --write for README.
+interop: $(EXAMPLES:%=$(BUILD)/examples/%) ## other people's clients and servers, from Debian's packages or npm
+	@tests/interop/run.sh $(INTEROP)
+
+packaging: $(BUILD)/examples/fetch ## make install, pkg-config, CMake's find_package and FetchContent
+	@tests/cmake.sh
 
 syscalls: $(BUILD)/examples/hello ## one receive, one send, one wait for a batch of requests
 	@tests/syscalls.sh
@@ -77,10 +81,12 @@ coverage: ## lines and branches of the header that the tests run
 bench: ## against the floor and the peers; BENCH_ARGS=--quick; tables, build/bench/*.json and plots
 	/usr/bin/python3 tests/bench/run.py $(BENCH_ARGS)
 
-install: ## the header and a pkg-config file, below PREFIX=/usr/local
+install: ## the header, for pkg-config and CMake, below PREFIX=/usr/local
 	install -D -m 644 uds_http.hpp '$(DESTDIR)$(PREFIX)/include/uds_http.hpp'
 	install -d '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
 	tests/pkg_config.sh '$(PREFIX)' > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/uds_http.pc'
+	install -d '$(DESTDIR)$(PREFIX)/lib/cmake/uds_http'
+	tests/cmake_config.sh '$(DESTDIR)$(PREFIX)/lib/cmake/uds_http'
 
 clean: ## remove build/
 	rm -rf build
@@ -104,5 +110,5 @@ build/doctest:
 -include $(wildcard $(BUILD)/examples/*.d $(BUILD)/tests/*.d)
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check checks asan tsan noexcept compilers lint format examples interop syscalls \
+.PHONY: help run test check checks asan tsan noexcept cross lint format examples packaging interop syscalls \
     fuzz differential soak coverage bench install clean

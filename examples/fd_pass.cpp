@@ -4,7 +4,7 @@
 //     $ curl --unix-socket /tmp/fd.sock http://localhost/big/1000000000 | wc -c
 #include "uds_http.hpp"
 
-constexpr std::size_t most = std::size_t{4} << 30;
+constexpr std::size_t most = std::size_t{1} << (sizeof(std::size_t) > 4 ? 32 : 30);
 
 // Building a body costs much more than passing it on: the last one is kept.
 static uds_http::result<uds_http::sealed_memory> body_of(std::size_t size) {
@@ -20,9 +20,10 @@ static uds_http::result<uds_http::sealed_memory> body_of(std::size_t size) {
 
 static uds_http::response big(const uds_http::request& req) {
     const std::string n(req.param("n"));
-    const std::size_t size = std::strtoull(n.c_str(), nullptr, 10);
+    const auto size = std::strtoull(n.c_str(), nullptr, 10);
     if (n.find_first_not_of("0123456789") != n.npos || size == 0) return uds_http::response(404);
-    auto body = size > most ? uds_http::error(uds_http::errc::too_large, n) : body_of(size);
+    auto body = size > most ? uds_http::error(uds_http::errc::too_large, n)
+                            : body_of(static_cast<std::size_t>(size));
     if (!body) return uds_http::text(body.error().message()).status(503);
     return uds_http::bytes(*std::move(body));
 }

@@ -164,11 +164,11 @@ http::error repeat(http::client& api, http::request req, const arguments& given)
         else us.push_back((std::chrono::steady_clock::now() - start) / http::microseconds(1));
     }
     std::sort(us.begin(), us.end());
-    const auto at = [&us](std::size_t percent) -> long { // nearest rank
+    const auto at = [&us](std::size_t percent) -> long long { // nearest rank
         return us.empty() ? 0 : us[(us.size() * percent + 99) / 100 - 1];
     };
-    std::printf("%zu ok, %zu failed, p50 %ld us, p99 %ld us\n", us.size(), given.repeat - us.size(),
-                at(50), at(99));
+    std::printf("%zu ok, %zu failed, p50 %lld us, p99 %lld us\n", us.size(),
+                given.repeat - us.size(), at(50), at(99));
     return std::fflush(stdout) ? failed("standard output") : last;
 }
 

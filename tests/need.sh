@@ -23,10 +23,16 @@ if [ "$(id -u)" -ne 0 ]; then
     sudo -n true 2>/dev/null || say
     as_root=(sudo -n)
 fi
-install() {
+get() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -qq install -y \
         --no-install-recommends "${missing[@]}" >/dev/null
 }
+# policy-rc.d is Debian's way to keep a package from starting its service: nobody asked for one.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin "$policy" &&
+        trap '"${as_root[@]}" rm -f "$policy"' EXIT
+fi
 echo "installing ${missing[*]}" >&2
-install 2>/dev/null || { "${as_root[@]}" apt-get -qq update && install; } || say
+get 2>/dev/null || { "${as_root[@]}" apt-get -qq update && get; } || say
 for pair; do present "${pair#*:}" || { echo "${pair#*:} is still missing" >&2; exit 1; }; done

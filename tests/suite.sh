@@ -6,10 +6,11 @@ build=${BUILD:-build}
 log=$build/tests/suite.log
 
 # The thread sanitizer of gcc 12 doesn't know the address space of newer kernels.
-run=()
+read -ra run <<<"${RUNNER:-}" # an emulator
 [ "$build" != build/tsan ] || run=(setarch "$(uname -m)" -R)
 ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1} \
-    "${run[@]}" "$build/tests/all" ${1:+--test-case="$1"} 2>&1 | tee "$log"
+    "${run[@]}" "$build/tests/all" ${1:+--test-case="$1"} \
+    ${EXCLUDE:+--test-case-exclude="$EXCLUDE"} 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
 
 # [doctest] test cases: 12 | 11 passed | 1 failed | 0 skipped

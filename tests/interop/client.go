@@ -1,4 +1,4 @@
-// client SOCKET: prints `ok`, or what is wrong.
+// client SOCKET: asks hello, by net/http with a DialContext. `ok WHAT` or `FAILED WHAT: WHY`, then `end`.
 package main
 
 import (
@@ -9,49 +9,83 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
+	"sync/atomic"
 )
 
-func check(what string, res *http.Response, err error, status int, body []byte) {
-	if err != nil {
-		fmt.Println(what, err)
-		os.Exit(1)
-	}
-	got, err := io.ReadAll(res.Body)
-	res.Body.Close()
-	if err != nil || res.StatusCode != status || (body != nil && !bytes.Equal(got, body)) {
-		fmt.Println(what, res.StatusCode, len(got), err)
-		os.Exit(1)
+var dials int32
+var api = http.Client{Transport: &http.Transport{
+	MaxIdleConnsPerHost: 8,
+	DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		atomic.AddInt32(&dials, 1)
+		return (&net.Dialer{}).DialContext(ctx, "unix", os.Args[1])
+	},
+}}
+
+func say(what string, good bool, why ...any) {
+	if good {
+		fmt.Println("ok", what)
+	} else {
+		fmt.Println("FAILED "+what+":", fmt.Sprint(why...))
 	}
 }
 
+func get(target string) string {
+	res, err := api.Get("http://unix" + target)
+	if err != nil {
+		return err.Error()
+	}
+	defer res.Body.Close()
+	got, _ := io.ReadAll(res.Body)
+	return string(got)
+}
+
+func expect(what, method, target string, body io.Reader, field string, status int, expected []byte) {
+	request, _ := http.NewRequest(method, "http://unix"+target, body)
+	if field != "" {
+		request.Header.Set("Expect", field)
+	}
+	res, err := api.Do(request)
+	if err != nil {
+		say(what, false, err)
+		return
+	}
+	defer res.Body.Close()
+	got, err := io.ReadAll(res.Body)
+	good := err == nil && res.StatusCode == status && (expected == nil || bytes.Equal(got, expected))
+	say(what, good, res.StatusCode, len(got), err)
+}
+
 func main() {
-	dials := 0
-	api := http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			dials++
-			return (&net.Dialer{}).DialContext(ctx, "unix", os.Args[1])
-		},
-	}}
+	expect("GET", "GET", "/", nil, "", 200, []byte("Hello Anonymous"))
+	expect("parameter", "GET", "/w%C3%B6rld", nil, "", 200, []byte("Hello wörld"))
+	good := 0
 	for i := 0; i < 100; i++ {
-		res, err := api.Get("http://unix/world")
-		check("GET", res, err, 200, []byte("Hello world"))
+		if get("/world") == "Hello world" {
+			good++
+		}
 	}
-	if dials != 1 {
-		fmt.Println("keep-alive:", dials, "connections")
-		os.Exit(1)
+	say("keep-alive", good == 100 && dials == 1, good, " of 100, connections: ", dials)
+	var all sync.WaitGroup
+	var right int32
+	for i := 0; i < 200; i++ {
+		all.Add(1)
+		go func(i int) {
+			defer all.Done()
+			if get(fmt.Sprint("/", i)) == fmt.Sprint("Hello ", i) {
+				atomic.AddInt32(&right, 1)
+			}
+		}(i)
 	}
-	res, err := api.Head("http://unix/world")
-	check("HEAD", res, err, 200, []byte{})
-	res, err = api.Get("http://unix/a/b/c")
-	check("404", res, err, 404, nil)
+	all.Wait()
+	say("200 at once", right == 200, right)
 	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<18)
-	res, err = api.Post("http://unix/echo", "application/octet-stream", bytes.NewReader(large))
-	check("POST", res, err, 200, large)
-	res, err = api.Post("http://unix/echo", "text/plain", io.MultiReader(bytes.NewReader(large))) // chunked
-	check("chunked POST", res, err, 200, large)
-	request, _ := http.NewRequest("POST", "http://unix/echo", bytes.NewReader(large))
-	request.Header.Set("Expect", "100-continue")
-	res, err = api.Do(request)
-	check("Expect", res, err, 200, large)
-	fmt.Println("ok")
+	expect("HEAD", "HEAD", "/world", nil, "", 200, []byte{})
+	expect("404", "GET", "/a/b/c", nil, "", 404, nil)
+	expect("405", "DELETE", "/world", nil, "", 405, nil)
+	expect("POST echo", "POST", "/echo", bytes.NewReader([]byte("some bytes")), "", 200, []byte("some bytes"))
+	expect("POST of 4 MB", "POST", "/echo", bytes.NewReader(large), "", 200, large)
+	expect("chunked POST", "POST", "/echo", io.MultiReader(bytes.NewReader(large)), "", 200, large)
+	expect("Expect", "POST", "/echo", bytes.NewReader(large), "100-continue", 200, large)
+	fmt.Println("end")
 }

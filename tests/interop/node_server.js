@@ -2,6 +2,7 @@
 const http = require('http');
 http.createServer((req, res) => {
     const [, what, n] = req.url.split('/');
+    if (req.method === 'DELETE') return res.writeHead(405).end();
     if (what === 'large') return res.end(Buffer.alloc(Number(n), 'x'));
     if (what === 'pieces') {
         for (let i = 0; i < Number(n); ++i) res.write(`${i}\n`);

@@ -29,6 +29,10 @@ func main() {
 	})
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		name := r.URL.Path[1:]
+		if r.Method == "DELETE" {
+			w.WriteHeader(405)
+			return
+		}
 		if name == "echo" && r.Method == "POST" {
 			body, _ := io.ReadAll(r.Body)
 			w.Write(body)

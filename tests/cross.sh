@@ -1,0 +1,239 @@
+#!/usr/bin/env bash
+# cross.sh [CONFIGURATION...]: the whole test suite by other compilers, standards, standard libraries,
+# architectures and flags; `make test` has run it by g++ as C++17. Each configuration prints its
+# counts; last line `N passed, N failed`.
+#
+# QUICK=1 is what .ci/run has time for, three minutes: the suite by clang++ as C++20, a look at all
+# sources by g++ as C++20 and clang++ as C++17, and hello and fetch talking to each other as 32-bit,
+# aarch64 and s390x (big endian) programs, the last two under qemu.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+. tests/lib.sh
+cross=build/cross
+here=$PWD
+warnings='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror'
+mkdir -p $cross/include
+ln -sfn /usr/include/doctest $cross/include/doctest # cross compilers don't look below /usr/include
+
+# 64-bit times and files on 32 bits: as Debian builds everything since 2024.
+m32='-m32 -idirafter /usr/include/x86_64-linux-gnu -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64'
+multilib=g++-$(g++ -dumpversion | cut -d. -f1)-multilib
+need_m32="$multilib:$(dirname "$(g++ -print-libgcc-file-name)")/32/libstdc++.a"
+qemu() { echo "qemu-$1 -L /usr/$1-linux-gnu"; }
+need_qemu() { echo "g++-$1-linux-gnu:$1-linux-gnu-g++ qemu-user:qemu-$1"; }
+
+# The pieces. -------------------------------------------------------------------------------------
+count() { # WHAT LOG: adds the log's last line up
+    local good bad
+    read -r good bad < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$2" | tail -n 1)
+    if [ -z "${bad:-}" ]; then
+        good=0 bad=1
+        grep -E 'error|warning|undefined' "$2" | head -n 10
+        tail -n 5 "$2"
+    elif [ "$bad" -gt 0 ]; then
+        grep -E '^TEST CASE|ERROR|FAILED' "$2" | head -n 20
+    fi
+    echo "$1: $good passed, $bad failed"
+    passed=$((passed + good)) failed=$((failed + bad))
+}
+suite() { # NAME DESCRIPTION VARIABLE=VALUE...: of the Makefile; OPTIMIZE, CXX, CXXSTD, CXXFLAGS, LDFLAGS
+    local name=$1 what=$2
+    shift 2
+    make --no-print-directory -j2 BUILD="$cross/$name" OPTIMIZE=-O1 "$@" test >"$folder/$name.log" 2>&1
+    count "$what, the suite" "$folder/$name.log"
+}
+syntax() { # COMPILER STANDARD: warnings are errors
+    local file
+    # shellcheck disable=SC2086 # the warnings are words
+    printf '%s\n' examples/*.cpp tests/*_test.cpp | xargs -P 2 -n 4 "$1" -std="$2" $warnings -I. -fsyntax-only >"$folder/syntax" 2>&1
+    same "$1 as ${2#c++}: examples and tests have no warning" 0 $?
+    grep -E 'error|warning' "$folder/syntax"
+}
+build_only() { # COMPILER STANDARD
+    CXX=$1 CXXSTD=$2 tests/build_only.sh >"$folder/only" 2>&1
+    echo "$(grep -c ': ok$' "$folder/only") passed, $(grep -c ': FAILED$' "$folder/only") failed" >>"$folder/only"
+    count "$1 as $2, what has to compile and link" "$folder/only"
+}
+exchange() { # DESCRIPTION FOLDER [RUNNER]: hello and fetch of that folder, with each other and with curl
+    local what=$1 at=$2 runner=${3:-} socket body=$folder/body before=$((passed + failed))
+    socket=$folder/$(basename "$at").sock
+    [ -e "$body" ] || head -c 5000000 /dev/urandom >"$body"
+    # shellcheck disable=SC2086 # the runner is words
+    start exchange $runner "$at/hello" "$socket"
+    if ! until_true 30 accepts "$socket"; then
+        cat "$folder/exchange.log"
+        same "$what: hello serves" yes no
+        return
+    fi
+    ask() { $runner "$at/fetch" "$@" 2>&1; }
+    same "$what: GET" 'Hello wörld' "$(ask "$(url "$socket" /w%C3%B6rld)")"
+    same "$what: POST of 5 MB" "$(cksum <"$body")" "$(ask -d "@$body" "$(url "$socket" /echo)" | cksum)"
+    same "$what: HEAD" 200 "$(ask -i -X HEAD "$(url "$socket" /)" | sed -n '1s/HTTP.1.1 \([0-9]*\).*/\1/p')"
+    same "$what: one connection" '200 ok, 0 failed' "$(ask --repeat 200 "$(url "$socket" /world)" | cut -d, -f1,2)"
+    same "$what: curl" 'Hello world' "$(curl -sS --max-time 30 --unix-socket "$socket" http://localhost/world)"
+    stop "$pid"
+    same "$what: SIGTERM" 0 $?
+    same "$what: --version" "$(tests/version.sh)" "$(ask --version)"
+    echo "$what, hello and fetch: $((passed + failed - before)) checks"
+}
+programs() { # NAME VARIABLE=VALUE...: builds hello and fetch
+    make --no-print-directory -j2 BUILD="$cross/$1" OPTIMIZE=-O1 "${@:2}" "$cross/$1/examples/hello" "$cross/$1/examples/fetch" \
+        >"$folder/programs" 2>&1 && return
+    same "$1: hello and fetch compile" '' "$(grep -E 'error|undefined' "$folder/programs" | head -n 5)"
+    return 1
+}
+
+# Other machines. ---------------------------------------------------------------------------------
+quick_m32() { programs m32 CXXFLAGS="$m32" WERROR= && exchange '32 bits (-m32)' $cross/m32/examples; }
+warnings_m32() { # std::size_t is narrower than std::uint64_t there
+    # shellcheck disable=SC2086 # words
+    same '32 bits: hello, fetch, upload, fd_pass have no warning' '' "$(for file in hello fetch upload fd_pass; do
+        g++ -std=c++17 $warnings $m32 -I. -fsyntax-only "examples/$file.cpp" 2>&1 | grep -E 'error'; done | sort -u)"
+}
+quick_other() { # ARCHITECTURE
+    programs "$1" CXX="$1-linux-gnu-g++" && exchange "$1 under qemu" "$cross/$1/examples" "$(qemu "$1")"
+}
+# qemu 7.2 has no openat2(2) and no SO_PEERGROUPS: what needs them is left out there, and said.
+without() { # ARCHITECTURE: patterns of test cases
+    "$1-linux-gnu-g++" -static -o "$cross/probe" -x c++ - <<'PROBE' && $(qemu "$1") "$cross/probe"
+#include <cerrno>
+#include <cstdio>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59
+#endif
+int main() {
+    int pair[2], groups[64];
+    socklen_t size = sizeof groups;
+    if (syscall(SYS_openat2, -1, "", nullptr, 0) < 0 && errno == ENOSYS) std::printf("files: *,");
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || getsockopt(pair[0], SOL_SOCKET, SO_PEERGROUPS, groups, &size))
+        std::printf("fd: peer_of*,");
+}
+PROBE
+}
+other() { # ARCHITECTURE
+    local left_out
+    left_out=$(without "$1")
+    [ -z "$left_out" ] || echo "$1: left out, as qemu lacks what they need: ${left_out%,}"
+    RUNNER=$(qemu "$1") EXCLUDE=${left_out%,} suite "$1" "$1 under qemu" CXX="$1-linux-gnu-g++" \
+        CXXFLAGS="-isystem $here/$cross/include"
+    quick_other "$1"
+}
+
+# Without exceptions doctest can't catch: test cases that throw are left out, the rest runs from a copy.
+without_throw() { # FILE: its text, with those test cases renamed
+    awk '/^TEST_CASE/ { inside = 1; text = ""; throws = 0 }
+        { line = $0; if (line ~ /(^|[^a-z_."])throw [^;]*;/) { throws = 1; gsub(/throw [^;]*;/, "std::abort();", line) } }
+        !inside { print line; next }
+        { text = text line "\n" }
+        /^}/ { if (throws) sub(/"/, "\"throws: ", text); printf "%s", text; inside = 0 }' "$1"
+}
+no_exceptions() {
+    local copy=$cross/noexcept file
+    mkdir -p "$copy"
+    cp -rpu Makefile uds_http.hpp examples tests "$copy"
+    for file in tests/*_test.cpp; do
+        without_throw "$file" >"$folder/copy"
+        cmp -s "$folder/copy" "$copy/$file" || cp "$folder/copy" "$copy/$file"
+    done
+    mkdir -p "$copy/build" && touch "$copy/build/doctest"
+    (cd "$copy" && EXCLUDE='throws: *' make --no-print-directory -j2 BUILD=build/suite OPTIMIZE=-O1 WERROR= test \
+        CXXFLAGS='-fno-exceptions -fno-rtti -include cstdlib -DDOCTEST_CONFIG_NO_EXCEPTIONS_BUT_WITH_ALL_ASSERTS') \
+        >"$folder/noexcept.log" 2>&1
+    echo "-fno-exceptions: left out, as they throw: $(grep -ho 'throws: [^"]*' "$copy"/tests/*_test.cpp | wc -l) test cases"
+    count '-fno-exceptions -fno-rtti, the suite' "$folder/noexcept.log"
+}
+
+# musl with Debian's musl-tools, which know C alone: libstdc++ of the glibc system, its headers told
+# what they ask glibc for, its archive given the three functions that it misses, all static.
+musl() {
+    local at=$cross/musl lib=/usr/lib/x86_64-linux-musl gcc include program flags
+    gcc=$(dirname "$(g++ -print-libgcc-file-name)")
+    include=$(basename "$gcc")
+    mkdir -p $at/kernel
+    ln -sfn /usr/include/linux $at/kernel/linux
+    ln -sfn /usr/include/asm-generic $at/kernel/asm-generic
+    ln -sfn /usr/include/x86_64-linux-gnu/asm $at/kernel/asm
+    flags=(-nostdinc -isystem "/usr/include/c++/$include" -isystem "/usr/include/x86_64-linux-gnu/c++/$include"
+        -isystem /usr/include/x86_64-linux-musl -isystem "$gcc/include" -isystem $at/kernel
+        -D__locale_t=locale_t '-D__GLIBC_PREREQ(a,b)=0')
+    musl-gcc -O1 -c -o $at/missing.o -x c - <<'SHIM' || return
+#include <stdint.h>
+#include <sys/random.h>
+char __libc_single_threaded = 0;
+int _dl_find_object(void *at, void *result) { return -1; } /* libgcc then asks dl_iterate_phdr(3) */
+uint32_t arc4random(void) { uint32_t made = 0; getrandom(&made, sizeof made, 0); return made; }
+SHIM
+    for program in hello fetch; do
+        g++ "${flags[@]}" -std=c++17 -O1 -Wall -Wextra -I. -c -o $at/$program.o examples/$program.cpp &&
+            g++ -static -nostdlib -o $at/$program $lib/crt1.o $lib/crti.o "$gcc/crtbeginT.o" $at/$program.o $at/missing.o \
+                -L$lib -L"$gcc" -Wl,--start-group -lstdc++ -lgcc -lgcc_eh -lc -Wl,--end-group "$gcc/crtend.o" $lib/crtn.o
+        same "musl: $program compiles and links" 0 $?
+    done
+    exchange 'musl, static' $at
+}
+
+# Two versions of libc++ can't be installed at once: the newer one is only unpacked.
+libcxx19() { # its folder in $unpacked
+    unpacked=$here/$cross/libc++-19
+    [ -d "$unpacked/usr" ] && return
+    mkdir -p "$unpacked"
+    (cd "$unpacked" && apt-get -qq download libc++-19-dev libc++1-19 libc++abi-19-dev libc++abi1-19 libunwind-19 &&
+        for deb in *.deb; do dpkg -x "$deb" .; done) >/dev/null 2>&1
+}
+clang19() {
+    local flags
+    if ! tests/need.sh clang-19:clang++-19; then
+        echo 'missing: clang++ 19'
+        return
+    fi
+    suite clang19 'clang++ 19, C++20, libstdc++' CXX=clang++-19 CXXSTD=c++20
+    build_only clang++-19 c++17
+    if ! libcxx19; then
+        echo 'missing: libc++ 19'
+        return
+    fi
+    flags="-L$unpacked/usr/lib/llvm-19/lib -Wl,-rpath,$unpacked/usr/lib/llvm-19/lib:$unpacked/usr/lib/x86_64-linux-gnu"
+    suite clang19-libc++ 'clang++ 19, C++23, libc++ 19' CXX=clang++-19 CXXSTD=c++2b \
+        CXXFLAGS="-nostdinc++ -isystem $unpacked/usr/lib/llvm-19/include/c++/v1 -stdlib=libc++ -Wno-unused-command-line-argument" \
+        LDFLAGS="$flags"
+}
+not_linux() {
+    same 'where the system is not Linux: a clear #error' 1 \
+        "$(g++ -std=c++17 -U__linux__ -I. -fsyntax-only -x c++ uds_http.hpp 2>&1 | grep -c '#error "uds_http needs Linux')"
+}
+
+# The matrix. -------------------------------------------------------------------------------------
+want() { [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" $1 "* ]]; }
+only=("$@")
+quick() {
+    # shellcheck disable=SC2046 # words
+    tests/need.sh clang:clang++ curl:curl "$need_m32" $(need_qemu aarch64) $(need_qemu s390x) || exit 1
+    suite clang 'clang++, C++20' CXX=clang++ CXXSTD=c++20
+    syntax g++ c++20
+    syntax clang++ c++17
+    not_linux
+    quick_m32
+    quick_other aarch64
+    quick_other s390x
+}
+all() {
+    # shellcheck disable=SC2046 # words
+    tests/need.sh clang:clang++ libc++-dev:/usr/lib/llvm-14/include/c++ libc++abi-dev:/usr/lib/llvm-14/lib/libc++abi.so curl:curl \
+        musl-tools:musl-gcc "$need_m32" $(need_qemu aarch64) $(need_qemu s390x) || exit 1
+    want syntax && { syntax g++ c++20; syntax clang++ c++17; not_linux; build_only g++ c++20; build_only clang++ c++17; }
+    want clang && suite clang 'clang++ 14, C++20' CXX=clang++ CXXSTD=c++20
+    want lto && suite lto 'g++, C++20, -O2 -flto' CXXSTD=c++20 OPTIMIZE=-O2 CXXFLAGS=-flto=auto
+    want os && suite os 'g++, C++23, -Os -funsigned-char' CXXSTD=c++2b OPTIMIZE=-Os CXXFLAGS=-funsigned-char
+    want libc++ && suite libc++ 'clang++ 14, C++17, libc++ 14' CXX=clang++ CXXFLAGS=-stdlib=libc++
+    want clang19 && clang19
+    want noexcept && no_exceptions
+    want m32 && { suite m32 '32 bits (-m32)' CXXFLAGS="$m32" WERROR=; quick_m32; warnings_m32; }
+    want aarch64 && other aarch64
+    want s390x && other s390x
+    want musl && musl
+}
+if [ -n "${QUICK:-}" ]; then quick; else all; fi
+verdict
