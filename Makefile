@@ -66,6 +66,21 @@ packaging: $(BUILD)/examples/fetch ## make install, pkg-config, CMake's find_pac
 syscalls: $(BUILD)/examples/hello ## one receive, one send, one wait for a batch of requests
 	@tests/syscalls.sh
 
+paths: $(BUILD)/examples/hello $(BUILD)/examples/fetch ## the life of a socket path: crowds, strangers, take-overs; ROUNDS=5
+	@tests/paths.sh
+
+faults: ## system calls that fail or do less, by a preloaded library
+	@tests/faults.sh
+
+memory: ## a loop that can't allocate, at every single allocation
+	@tests/memory.sh
+
+hostile: ## peers that are slow, silent, stopped, killed, or too many
+	@tests/hostile.sh
+
+valgrind: ## the tests under memcheck
+	@tests/valgrind.sh
+
 fuzz: ## libFuzzer targets, FUZZ_SECONDS=60 for all of them
 	@tests/fuzz.sh
 
@@ -111,4 +126,4 @@ build/doctest:
 
 .DELETE_ON_ERROR:
 .PHONY: help run test check checks asan tsan noexcept cross lint format examples packaging interop syscalls \
-    fuzz differential soak coverage bench install clean
+    paths faults memory hostile valgrind fuzz differential soak coverage bench install clean

@@ -1921,17 +1921,19 @@ inline error open_path(listener& made, const listen_options& options) {
     made.folder = unique_fd(::open((parent + ".").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!made.folder) return path_failed(path, "open its folder");
     const bool asks = !options.take_over;
-    // First without the lock: a refusal neither waits for it nor leaves its file behind.
+    // First without the lock: a refusal neither waits for it nor leaves its file behind. And again
+    // where it was not to be had: in a crowd somebody has won meanwhile.
     if (error e = clear_path(made.folder, path, asks, false)) return e;
     result<path_lock> lock = lock_path(made.folder, path);
-    if (!lock) return lock.error();
+    error e = clear_path(made.folder, path, asks, asks && lock);
+    if (!e) e = lock.error();
+    if (e) return e;
     // Bound at `<path>.new`, it replaces what is at the path in one step. A file name too long for
     // bind(2) is staged too, under a short name: the inode number of our lock makes it its own.
     std::string staging = options.take_over ? path + ".new" : path;
     if (bind_name(made.folder, staging).size() > max_sun_path)
         staging = parent + numbered(".", static_cast<long>(lock->inode), ".new");
-    error e = clear_path(made.folder, path, asks, asks);
-    if (!e && staging != path) e = clear_path(made.folder, staging, false, true);
+    if (staging != path) e = clear_path(made.folder, staging, false, true);
     if (!e) e = bind_path(made, staging, options);
     const int at = made.folder.get();
     if (!e && staging != path && ::renameat(at, base_of(staging), at, base.c_str()) != 0)

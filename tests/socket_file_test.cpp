@@ -578,6 +578,27 @@ TEST_CASE("socket file: a lock that another process holds: waited for, but not f
     CHECK(open_at(f / "a.sock"));
 }
 
+TEST_CASE(
+    "socket file: whoever waits for the lock in vain is told of the server that came up then") {
+    no_leak l;
+    folder f;
+    std::string path = f / "a.sock";
+    unique_fd held(::open((path + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    REQUIRE(::flock(held.get(), LOCK_EX) == 0);
+    pid_t server = ::fork();
+    if (server == 0) {
+        wait_ready(-1, 0, deadline::after(milliseconds(200)), nullptr);
+        unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        endpoint at = make_endpoint(path);
+        if (::bind(fd.get(), at.get(), at.size) != 0 || ::listen(fd.get(), 1) != 0) ::_exit(1);
+        for (;;) ::pause();
+    }
+    auto door = open_at(path);
+    CHECK(door.error() == std::errc::address_in_use);
+    ::kill(server, SIGKILL);
+    ::waitpid(server, nullptr, 0);
+}
+
 TEST_CASE("socket file: a child forked under the lock does not keep it") {
     folder f;
     unique_fd dir(::open(f.path.c_str(), O_PATH | O_CLOEXEC));
