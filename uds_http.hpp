@@ -44,6 +44,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
+#include <memory> // for users: what their callbacks share
 #include <new>
 #include <optional>
 #include <string>
