@@ -1023,6 +1023,18 @@ public:
     return error(make_error_code(code), std::move(place));
 }
 
+/// Inside of UDS_HTTP_CATCH: without memory there is no answer to make; this goes on to the loop.
+inline void pass_on_bad_alloc() {
+#ifdef __cpp_exceptions
+    try {
+        throw;
+    } catch (const std::bad_alloc&) {
+        throw;
+    } catch (...) {
+    }
+#endif
+}
+
 /// Inside of UDS_HTTP_CATCH: what was thrown.
 inline std::string thrown() {
 #ifdef __cpp_exceptions
@@ -3039,18 +3051,28 @@ struct mailbox : counted {
     void* at = nullptr;       // the loop; for tasks that run on it
     const void* of = nullptr; // its server
     mutex guard;
-    row<ref<flow>> restless; // exchanges that have something for the loop
+    ref<flow> first; // of the exchanges that have something for the loop, linked by flow::next:
+    flow* last = nullptr; // to post one allocates nothing, and can't fail
     row<callback<void()>> tasks;
     unique_fd wake;                // eventfd, in the loop's epoll
     std::atomic<bool> full{false}; // so that a loop at work needs no lock to see that nothing came
     bool open = true;
 
-    bool post(ref<flow> from, callback<void()> task);
-    void take(row<ref<flow>>& flows, row<callback<void()>>& work) {
+    bool post(flow& from) noexcept;
+    bool post(callback<void()> task) {
         hold lock(guard);
-        flows.swap(restless), work.swap(tasks);
+        if (open) tasks.push_back(std::move(task)), wake_up();
+        return open;
+    }
+    void take(ref<flow>& flows, row<callback<void()>>& work) noexcept {
+        hold lock(guard);
+        flows = std::move(first), last = nullptr;
+        work.swap(tasks);
         full.store(false, std::memory_order_release);
     }
+
+private:
+    void wake_up() noexcept;
 };
 
 /// The mailbox of the loop that this thread runs, while it runs user code.
@@ -3094,6 +3116,7 @@ struct flow final : stream_base {
     callback<void(upgraded)> take_over;
     milliseconds heartbeat{0};
     mode how = mode::none;
+    ref<flow> next; // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
          is_events = false, end_sent = false;
 
@@ -3110,7 +3133,7 @@ struct flow final : stream_base {
     std::size_t max_head_bytes = 0;
     std::int64_t progress = 0; // ms, of the last bytes
     unsigned interims = 0;
-    bool may_upgrade = false, heard = false, reused = false;
+    bool may_upgrade = false, heard = false, reused = false, retried = false;
     bool used_up = false; // the request's body can't be sent again
 
     flow(ref<mailbox> loop, std::uint64_t connection, std::size_t limit)
@@ -3118,7 +3141,7 @@ struct flow final : stream_base {
 
     /// With the guard held.
     void post() {
-        if (!std::exchange(posted, true) && !home->post(this, {})) open = false;
+        if (!std::exchange(posted, true) && !home->post(*this)) open = false;
     }
     /// With the guard held. Never look whole: a hole, an end too early, a writer that was dropped.
     void cut_off() {
@@ -3237,20 +3260,30 @@ struct flow final : stream_base {
     }
 };
 
-/// The wake-up is written once however much is posted, and not at all from the loop itself, which
-/// looks before it sleeps. False: the loop has ended.
-inline bool mailbox::post(ref<flow> from, callback<void()> task) {
+/// Written once however much is posted, and not at all from the loop itself, which looks before it
+/// sleeps.
+inline void mailbox::wake_up() noexcept {
+    if (!full.exchange(true) && this_loop() != this) ring(wake.get());
+}
+/// False: the loop has ended.
+inline bool mailbox::post(flow& from) noexcept {
     hold lock(guard);
     if (!open) return false;
-    if (from) restless.push_back(std::move(from));
-    if (task) tasks.push_back(std::move(task));
-    if (!full.exchange(true) && this_loop() != this) ring(wake.get());
-    return true;
+    (last ? last->next : first) = &from;
+    last = &from;
+    return wake_up(), true;
+}
+/// Takes the first off a list.
+inline ref<flow> next_of(ref<flow>& list) noexcept {
+    ref<flow> f = std::move(list);
+    if (f) list = std::move(f->next);
+    return f;
 }
 
 /// Where a client's connections of one loop come from and go back to.
 struct call_pool : counted {
     virtual void freed(std::uint64_t id) = 0;        // kept for the next call
+    virtual void turn() = 0;                         // asked for by loop::wants_pools
     virtual void lost(std::uint64_t id) = 0;         // closed
     virtual bool retries(const ref<flow>& call) = 0; // sends it again elsewhere
     virtual void shut() = 0;                         // the loop ends
@@ -3324,6 +3357,7 @@ struct conn {
     bool head_only : 1;
     bool old_version : 1;
     bool calls : 1;          // the client's role
+    bool served : 1;         // a request has come over it
     bool passed : 1;         // the client has passed a descriptor itself: no proxy stands between
     bool wants_body_fd : 1;  // Accept-Body-Fd of the request at work
     unsigned char wants_fds; // Accept-Fds of it
@@ -3381,6 +3415,7 @@ struct desk {
     std::uint64_t bytes_in = 0;         // of its body
     char date[40] = {};                 // "Date: ...\r\n"
     std::int64_t (*micros)() = nullptr; // for those who log times; not called for others
+    std::size_t whole = 0;              // bytes of `out` that are whole answers
     std::uint64_t requests = 0, refused = 0;
 };
 
@@ -3429,8 +3464,11 @@ struct site : counted {
         UDS_HTTP_TRY { on_log(line); }
         UDS_HTTP_CATCH {}
     }
-    void log_thrown(const char* by) {
-        if (on_log) log(std::string(by) + ": " + thrown());
+    void log_thrown(const char* by) noexcept {
+        UDS_HTTP_TRY {
+            if (on_log) log(std::string(by) + ": " + thrown());
+        }
+        UDS_HTTP_CATCH {}
     }
 };
 
@@ -3455,6 +3493,7 @@ inline void run_plain(site& s, route& to, request& req, std::optional<response>&
     call arguments{req, &out, nullptr, nullptr};
     UDS_HTTP_TRY { access::of(access::of(to).run).run(arguments); }
     UDS_HTTP_CATCH {
+        pass_on_bad_alloc();
         s.log(access::of(to).pattern + ": handler threw: " + thrown(), req.peer());
         out.reset();
     }
@@ -3477,7 +3516,7 @@ public:
     bool take(string_view in) {
         d_.in = in;
         bool goes_on = true;
-        while (goes_on && !c_.ends && d_.out.size() < max_batch_bytes)
+        for (; goes_on && !c_.ends && d_.out.size() < max_batch_bytes; d_.whole = d_.out.size())
             goes_on = c_.at == phase::head ? step_head() : step();
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {};
@@ -3722,6 +3761,7 @@ private:
     void begin(request_state& req, const char* first) {
         const head& h = d_.parsed;
         ++d_.requests;
+        c_.served = true;
         req.reset();
         req.method = h.method, req.version = h.version;
         req.split(h.target);
@@ -3780,6 +3820,7 @@ private:
     bool run_before(hook& h) {
         UDS_HTTP_TRY { d_.res = h.before(d_.req); }
         UDS_HTTP_CATCH {
+            pass_on_bad_alloc();
             s_.log_thrown("hook");
             d_.res = plain_status(500);
         }
@@ -3934,6 +3975,7 @@ private:
         call arguments{f->req, nullptr, &later, body};
         UDS_HTTP_TRY { access::of(access::of(to).run).run(arguments); }
         UDS_HTTP_CATCH {
+            pass_on_bad_alloc();
             s_.log(access::of(to).pattern + ": handler threw: " + thrown(), who().who);
         }
     }
@@ -4294,20 +4336,17 @@ private:
 
     /// Calls `with` with the exchange that is being answered.
     template <class F>
-    void describe(int status, std::uint64_t bytes_out, const error& why, F with) {
+    void describe(int status, std::uint64_t bytes_out, const error& why, F with) noexcept {
         const about* a = c_.work() ? c_.work()->log.get() : nullptr;
         const request_state& r = state_of(c_.at == phase::body ? c_.more->req : d_.req);
-        const uds_http::exchange now{a ? string_view(a->method) : r.method,
-                                     a ? string_view(a->target) : r.target,
-                                     s_.name_of(c_.door),
-                                     who().who,
-                                     status,
-                                     a ? a->bytes_in : d_.bytes_in,
-                                     bytes_out,
-                                     a ? c_.who->tag : r.tag,
-                                     microseconds(d_.micros() - (a ? a->started : d_.started)),
-                                     why};
-        UDS_HTTP_TRY { with(now); }
+        const std::int64_t started = a ? a->started : d_.started;
+        UDS_HTTP_TRY {
+            const card& from = who();
+            with(uds_http::exchange{
+                a ? string_view(a->method) : r.method, a ? string_view(a->target) : r.target,
+                s_.name_of(c_.door), from.who, status, a ? a->bytes_in : d_.bytes_in, bytes_out,
+                a ? from.tag : r.tag, microseconds(d_.micros() - started), why});
+        }
         UDS_HTTP_CATCH { s_.log_thrown("hook"); }
     }
     void run_after(response& res) {
@@ -4482,12 +4521,13 @@ private:
     row<task> tasks_;
 };
 
-/// What is said to whom there is no room for.
-inline void say_busy(int fd) noexcept {
+/// What is said to whom there is no room for, behind what was said already.
+inline void say_busy(int fd, string_view before = {}) noexcept {
     static constexpr char busy[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
                                    "Connection: close\r\nContent-Length: 0\r\n\r\n";
-    iovec part{const_cast<char*>(busy), sizeof busy - 1};
-    (void)transmit(fd, &part, 1, MSG_DONTWAIT);
+    iovec parts[2] = {{const_cast<char*>(before.data()), before.size()},
+                      {const_cast<char*>(busy), sizeof busy - 1}};
+    (void)transmit(fd, parts, 2, MSG_DONTWAIT);
 }
 
 class loop : public counted {
@@ -4548,11 +4588,12 @@ public:
         for (int i = 0; i < count; ++i) on_event(events[i]);
         if (!again_.empty()) revisit();
         if (mail_->full.load(std::memory_order_acquire)) read_mail();
+        if (std::exchange(wants_pools, false)) turn_pools();
         if (deadlines_.is_sooner || d_.now >= alarm_at_) expire();
         return {};
     }
     bool has_rest() const noexcept {
-        return mail_->full.load(std::memory_order_acquire) || !again_.empty();
+        return mail_->full.load(std::memory_order_acquire) || !again_.empty() || wants_pools;
     }
     /// Before a foreign loop sleeps: descriptor() is readable once there is something to do.
     void show_rest() noexcept {
@@ -4562,7 +4603,7 @@ public:
     /// The last thing before a loop ends. False: something came in meanwhile.
     bool shuts_empty_mail() noexcept {
         hold lock(mail_->guard);
-        if (mail_->tasks.empty() && mail_->restless.empty()) mail_->open = false;
+        if (mail_->tasks.empty() && !mail_->first) mail_->open = false;
         return !mail_->open;
     }
 
@@ -4646,14 +4687,14 @@ public:
     }
     /// User code reaches the loop no more.
     void shut_mail() {
-        row<ref<flow>> flows;
+        ref<flow> flows;
         row<callback<void()>> work;
         {
             hold lock(mail_->guard);
             mail_->open = false;
         }
         mail_->take(flows, work);
-        for (ref<flow>& f : flows) abandon(*f, failed(errc::stopped, "server"));
+        while (ref<flow> f = next_of(flows)) abandon(*f, failed(errc::stopped, "server"));
         for (named_pool& p : pools_)
             if (p.pool) p.pool->shut();
         for (auto& task : work) run(task); // calls among them fail
@@ -4674,6 +4715,8 @@ public:
     }
 
     std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0}, bytes_out{0}; // written here
+    std::int64_t spares_until = INT64_MAX; // stopping: who has connected only just may still ask
+    bool wants_pools = false; // at the end of the turn: never from inside of a connection's work
 
 protected:
     virtual void on_special(std::uint64_t id) = 0;
@@ -4745,11 +4788,12 @@ private:
     }
     /// std::bad_alloc, somewhere on the way: this connection ends, the others go on.
     void lose_memory(std::uint64_t id) noexcept {
+        const string_view answers = d_.out.view().substr(0, d_.whole); // before this one
         d_.out.clear(), d_.fds.clear(), d_.res.reset();
         conn* c = conns_.find(id);
         if (!c) return;
         const bool is_due = c->at == phase::head || c->at == phase::body;
-        if (is_due && !c->has_output() && !c->calls) say_busy(c->fd);
+        if (is_due && !c->has_output() && !c->calls) say_busy(c->fd, answers);
         close(static_cast<std::uint32_t>(id));
     }
 
@@ -4833,7 +4877,7 @@ private:
         if (c.at == phase::kept && s_.stopping()) return close(index);
         if (!has_output && c.is_unused()) {
             if (c.peer_done) return close(index);
-            if (s_.stopping()) retire(index);
+            if (s_.stopping() && (c.served || d_.now >= spares_until)) retire(index);
             if (c.more && c.more->is_empty()) c.more = {};
         }
         const timer which = c.due_timer();
@@ -4907,7 +4951,7 @@ private:
         if (c.gone) all = false;
         else if (c.blocked) c.more->out.append(batch);
         else all = (batch.empty() && !c.has_output()) || push(c, index, batch);
-        d_.out.clear();
+        d_.out.clear(), d_.whole = 0;
         return all;
     }
 
@@ -5079,6 +5123,15 @@ private:
         read(index);
     }
 
+    void turn_pools() {
+        for (std::size_t i = 0; i < pools_.size(); ++i) {
+            const ref<call_pool> pool = pools_[i].pool; // it may leave the list
+            UDS_HTTP_TRY { pool->turn(); }
+            UDS_HTTP_CATCH { s_.log_thrown("pool"); }
+            if (i < pools_.size() && !(pools_[i].pool == pool)) --i;
+        }
+    }
+
     // -- wake-ups and deadlines
 
     void run(callback<void()>& task) {
@@ -5086,10 +5139,10 @@ private:
         UDS_HTTP_CATCH { s_.log_thrown("callback"); }
     }
     void read_mail() {
-        row<ref<flow>> flows;
+        ref<flow> flows;
         row<callback<void()>> work;
         mail_->take(flows, work);
-        for (ref<flow>& f : flows) {
+        while (ref<flow> f = next_of(flows)) {
             UDS_HTTP_TRY { settle(f); }
             UDS_HTTP_CATCH { lose_memory(f->id); }
         }
@@ -5399,7 +5452,7 @@ struct server_core final : site {
                 to->take(unique_fd(raw), number, forbidden, uid);
             };
             UDS_HTTP_TRY {
-                if (!to->mail()->post(nullptr, task)) take(unique_fd(raw), number, forbidden, uid);
+                if (!to->mail()->post(task)) take(unique_fd(raw), number, forbidden, uid);
             }
             UDS_HTTP_CATCH { fd = unique_fd(raw); }
         }
@@ -5435,7 +5488,9 @@ struct server_core final : site {
         void begin_drain() {
             draining_ = true;
             drained_by_ = now() + core_.options.drain_timeout.count();
+            spares_until = now() + grace.count();
             at(drained_by_, [] {}); // a turn, then
+            at(spares_until, [this] { drain_connections(); });
             if (first_) leave_paths();
             else unwatch_doors();
             drain_connections();
@@ -5449,7 +5504,7 @@ struct server_core final : site {
                 superseded |= !is_at(d->at.folder, d->at.path, d->at.device, d->at.inode);
                 remove_path(d->at);
             }
-            if (superseded && core_.stops.load() < 2) at(now() + 100, [this] { close_doors(); });
+            if (superseded && core_.stops.load() < 2) at(spares_until, [this] { close_doors(); });
             else close_doors();
         }
         /// Whoever is in the queue already is served; a plain close would reset them. Not for a
@@ -5467,6 +5522,7 @@ struct server_core final : site {
             drain_connections();
         }
 
+        static constexpr milliseconds grace{100}; // for who is on the way when the server stops
         server_core& core_;
         std::int64_t drained_by_ = 0, last_accept_ = -1;
         unsigned burst_ = 1;
@@ -5637,7 +5693,7 @@ struct server_core final : site {
             if (loops[0]->adopt(unique_fd(raw), loop::no_door, false))
                 loops[0]->last_added().uid = uid;
         };
-        if (loops[0]->mail()->post(nullptr, task)) return {};
+        if (loops[0]->mail()->post(task)) return {};
         fd = unique_fd(raw);
         return failed(errc::stopped, "server::adopt");
     }
@@ -6018,9 +6074,9 @@ struct client_exchange {
     /// A kept connection that was closed meanwhile. RFC 9112 9.3.1: again if nothing of the request
     /// was accepted, or if it makes no difference.
     bool may_retry() const noexcept {
-        if (!silent || !on->reused || core.adopted) return false;
+        if (!silent || core.adopted) return false;
         const bool can_replay = access::of(req.sent).kind <= access::kind::file;
-        return sent == 0 || (is_idempotent(req.method) && can_replay);
+        return sent == 0 || (on->reused && is_idempotent(req.method) && can_replay);
     }
 
     error attempt() {
@@ -6338,27 +6394,29 @@ public:
         serve();
     }
 
-    // Called while the connection is at work: what follows from them waits for its turn.
+    void turn() override { serve(); }
+    // Called while the connection is at work: what follows from them waits for turn().
     void freed(std::uint64_t id) override {
         idle_.push_back(id);
-        serve_soon();
+        loop_.wants_pools = true;
     }
     void lost(std::uint64_t id) override {
         --open_;
         for (std::size_t i = idle_.size(); i-- > 0;)
             if (idle_[i] == id) idle_.erase(i);
-        serve_soon();
+        loop_.wants_pools = true;
     }
     /// As client_exchange::may_retry(), for a kept connection that was closed meanwhile.
     bool retries(const ref<flow>& call) override {
         bool is_cut = !call->why_in || call->why_in == errc::cut_off;
-        bool may = call->reused && !call->heard && !call->used_up && is_cut;
-        may = may && (call->bytes_out == 0 || is_idempotent(call->req.method()));
-        if (is_shut_ || !may) return false;
+        const bool is_unseen = call->bytes_out == 0 && !std::exchange(call->retried, true);
+        bool may = !call->heard && !call->used_up && is_cut && !is_shut_;
+        may = may && (is_unseen || (call->reused && is_idempotent(call->req.method())));
+        if (!may) return false;
         call->reused = call->in_done = false, call->why_in = error();
-        waiting_.push_back(call);
-        serve_soon();
-        return true;
+        UDS_HTTP_TRY { waiting_.push_back(call); }
+        UDS_HTTP_CATCH { return false; }
+        return loop_.wants_pools = true;
     }
     void shut() override {
         is_shut_ = true;
@@ -6418,12 +6476,6 @@ private:
         for (std::uint64_t id : all) loop_.drop(id);
         if (open_ == 0) loop_.forget_pool(core_.get());
     }
-    /// Never from inside of what a connection is doing.
-    void serve_soon() {
-        if (waiting_.empty() && !is_forgotten_) return;
-        loop_.at(loop_.now(), [self = ref<loop_pool>(this)] { self->serve(); });
-    }
-
     /// A full backlog says EAGAIN and nothing is in progress (unix(7)): it is tried again.
     void dial(std::int64_t until, std::int64_t pause) {
         result<unique_fd> fd = try_connect(core_->where);
@@ -6445,7 +6497,7 @@ private:
         ref<flow> call = next();
         if (!why) return void(loop_.ask(id, call));
         loop_.abandon(*call, std::move(why));
-        serve_soon();
+        loop_.wants_pools = true;
     }
 
     loop& loop_;
@@ -6489,8 +6541,12 @@ struct async_call final : watched {
         call->told = std::move(told);
         f->on_head = [call](result<response> res) { call->on_head(std::move(res)); };
         core->carried_by(to);
-        auto task = [call, at = to.get()] { call->begin(*static_cast<loop*>(at->at)); };
-        if (!to->post(nullptr, task)) // no loop to say it on
+        auto task = [call, at = to.get()] {
+            loop& l = *static_cast<loop*>(at->at);
+            UDS_HTTP_TRY { call->begin(l); }
+            UDS_HTTP_CATCH { l.fail_call(*call->f, failed(ENOMEM, "async call")); }
+        };
+        if (!to->post(task)) // no loop to say it on
             std::exchange(f->on_head, {})(failed(errc::stopped, "server"));
     }
 
@@ -7169,7 +7225,9 @@ inline responder& responder::operator=(responder&& other) noexcept {
     return s_ = std::move(other.s_), *this;
 }
 inline responder::~responder() {
-    if (s_) s_->send(detail::plain_status(500), detail::flow::mode::whole);
+    if (!s_ || !s_->is_open()) return;
+    UDS_HTTP_TRY { s_->send(detail::plain_status(500), detail::flow::mode::whole); }
+    UDS_HTTP_CATCH { s_->cut(); }
 }
 inline bool responder::send(response res) {
     return s_ && s_->send(std::move(res), detail::flow::mode::whole);
@@ -7312,11 +7370,11 @@ inline void server::stop_on(std::initializer_list<int> signals) {
 }
 inline void server::post(callback<void()> task, milliseconds delay) {
     detail::loop* l = s_->loops[0].get();
-    if (delay.count() <= 0) return void(l->mail()->post(nullptr, std::move(task)));
+    if (delay.count() <= 0) return void(l->mail()->post(std::move(task)));
     auto later = [l, task = std::move(task), delay]() mutable {
         l->at(l->now() + delay.count(), std::move(task));
     };
-    l->mail()->post(nullptr, std::move(later));
+    l->mail()->post(std::move(later));
 }
 inline server_stats server::stats() const {
     server_stats sum;
@@ -7341,7 +7399,7 @@ inline client::client(address where, client_options options, server& loop)
 }
 inline client::~client() {
     for (auto& box : s_->used) // without a lock: nobody calls a client that is destroyed
-        box->post(nullptr, [key = s_.get(), at = box.get()] {
+        box->post([key = s_.get(), at = box.get()] {
             detail::loop& l = *static_cast<detail::loop*>(at->at);
             const detail::ref<detail::call_pool> pool = l.pool_of(key);
             if (pool) static_cast<detail::loop_pool*>(pool.get())->forget();

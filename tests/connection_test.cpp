@@ -32,7 +32,7 @@ struct driver {
     }
     ~driver() {
         if (c.work()) dialog::abandon(shared, *c.work(), failed(errc::stopped, "test"));
-        row<ref<flow>> flows; // they own their mailbox, and it them
+        ref<flow> flows; // they own their mailbox, and it them
         detail::row<callback<void()>> tasks;
         home->open = false;
         home->take(flows, tasks);
@@ -65,10 +65,11 @@ struct driver {
         }
     }
     bool settle() {
-        row<ref<flow>> flows;
+        ref<flow> flows;
         detail::row<callback<void()>> tasks;
         home->take(flows, tasks);
-        for (const auto& f : flows) {
+        const bool any = static_cast<bool>(flows);
+        while (ref<flow> f = next_of(flows)) {
             f->posted = false;
             if (!c.more || !(c.more->at_work == f))
                 dialog::abandon(shared, *f, failed(errc::cut_off, "test"));
@@ -76,7 +77,7 @@ struct driver {
             collect();
             if (c.more && !c.more->in.empty() && c.wants_bytes()) take({});
         }
-        return !flows.empty();
+        return any;
     }
     /// All that a socket with endless room would take.
     void collect() {

@@ -61,10 +61,11 @@ struct driver {
         feed({});
     }
     bool settle() {
-        row<ref<flow>> flows;
+        ref<flow> flows;
         row<callback<void()>> tasks;
         home->take(flows, tasks);
-        for (const auto& f : flows) {
+        const bool any = static_cast<bool>(flows);
+        while (ref<flow> f = next_of(flows)) {
             f->posted = false;
             if (!c.more || !(c.more->at_work == f))
                 dialog::abandon(shared, *f, failed(errc::cut_off, "fuzz"));
@@ -72,7 +73,7 @@ struct driver {
             collect();
             if (c.more && !c.more->in.empty() && c.wants_bytes()) take({});
         }
-        return !flows.empty();
+        return any;
     }
 
     /// All that a socket with endless room would take.
