@@ -103,7 +103,8 @@ int main(int argc, char** argv) {
         given.socket ? app.listen(given.socket, given.listen) : app.listen_inherited(given.listen);
     if (listening) return fail(listening);
     if (app.pollable_fd() >= 0) { // it has started; else run() says why not
-        std::fprintf(stderr, "listening on %s\n", given.socket ? given.socket : "inherited sockets");
+        std::fprintf(stderr, "listening on %s\n",
+                     given.socket ? given.socket : "inherited sockets");
         notify_ready();
     }
     if (const auto error = app.run()) return fail(error);
