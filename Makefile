@@ -62,6 +62,9 @@ interop: $(BUILD)/examples/hello $(BUILD)/examples/fetch ## other people's clien
 syscalls: $(BUILD)/examples/hello ## one receive, one send, one wait for a batch of requests
 	@tests/syscalls.sh
 
+faults: ## system calls that fail or do less, by a preloaded library
+	@tests/faults.sh
+
 fuzz: ## libFuzzer targets, FUZZ_SECONDS=60 for all of them
 	@tests/fuzz.sh
 
@@ -105,4 +108,4 @@ build/doctest:
 
 .DELETE_ON_ERROR:
 .PHONY: help run test check checks asan tsan noexcept compilers lint format examples interop syscalls \
-    fuzz differential soak coverage bench install clean
+    faults fuzz differential soak coverage bench install clean
