@@ -65,6 +65,9 @@ syscalls: $(BUILD)/examples/hello ## one receive, one send, one wait for a batch
 faults: ## system calls that fail or do less, by a preloaded library
 	@tests/faults.sh
 
+memory: ## a loop that can't allocate, at every single allocation
+	@tests/memory.sh
+
 fuzz: ## libFuzzer targets, FUZZ_SECONDS=60 for all of them
 	@tests/fuzz.sh
 
@@ -108,4 +111,4 @@ build/doctest:
 
 .DELETE_ON_ERROR:
 .PHONY: help run test check checks asan tsan noexcept compilers lint format examples interop syscalls \
-    faults fuzz differential soak coverage bench install clean
+    faults memory fuzz differential soak coverage bench install clean

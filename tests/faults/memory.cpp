@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: MIT
+// memory: a server whose loop can't allocate, at its first, second, third, ... call of operator
+// new, until a whole conversation gets by without that. For each, a fresh server in a process of
+// its own (what one that is warm has already got would hide the rest). The request ends in the
+// right answer, a 503, or a closed connection; where the allocation was the handler's own, also in
+// the 500 of a handler that throws. The next request, on a new connection, is answered.
+//
+//     memory [NAME]      all conversations, or one; the last line is `N passed, N failed`
+
+#include "uds_http.hpp"
+
+#include <cinttypes>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+namespace http = uds_http;
+using std::string_view;
+
+namespace {
+
+/// Shared by the server's process and the one that asks.
+struct shared {
+    std::atomic<std::uint32_t> at, count; // fails when count gets there; 0: never
+    std::atomic<bool> failed, in_handler, ready;
+};
+shared* told = nullptr;
+thread_local bool is_loop = false; // only the loop's allocations fail
+thread_local bool runs_handler = false;
+
+bool is_to_fail() noexcept {
+    if (!is_loop || told->at == 0 || ++told->count != told->at) return false;
+    told->failed = true, told->in_handler = runs_handler;
+    return true;
+}
+
+void* allocate(std::size_t size) noexcept {
+    return told && is_to_fail() ? nullptr : std::malloc(size ? size : 1);
+}
+
+} // namespace
+
+[[gnu::noinline]] void* operator new(std::size_t size) {
+    if (void* made = allocate(size)) return made;
+    throw std::bad_alloc();
+}
+[[gnu::noinline]] void* operator new[](std::size_t size) { return operator new(size); }
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+    return allocate(size);
+}
+[[gnu::noinline]] void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+    return allocate(size);
+}
+[[gnu::noinline]] void operator delete(void* gone) noexcept { std::free(gone); }
+[[gnu::noinline]] void operator delete[](void* gone) noexcept { std::free(gone); }
+[[gnu::noinline]] void operator delete(void* gone, std::size_t) noexcept { std::free(gone); }
+[[gnu::noinline]] void operator delete[](void* gone, std::size_t) noexcept { std::free(gone); }
+
+namespace {
+
+struct in_handler {
+    in_handler() { runs_handler = true; }
+    in_handler(const in_handler&) = delete;
+    ~in_handler() { runs_handler = false; }
+};
+
+const std::string large(100 << 10, 'x');
+
+// -- the server -----------------------------------------------------------------------------------
+
+void answer_later(http::server& app, http::responder out) {
+    in_handler here;
+    auto kept = std::make_shared<http::responder>(std::move(out));
+    app.post([kept] { kept->send(http::text("later")); }, http::milliseconds(1));
+}
+
+void stream(http::request&, http::responder out) {
+    in_handler here;
+    auto to = std::make_shared<http::body_writer>(out.stream(http::response()));
+    auto left = std::make_shared<int>(20);
+    auto more = [to, left] {
+        while (*left > 0) {
+            --*left;
+            if (to->write(string_view(large).substr(0, 10'000)) != http::written::ok) return;
+        }
+        to->end();
+    };
+    to->on_drain(more);
+    more();
+}
+
+void take_stream(http::request&, http::body_reader body, http::responder out) {
+    in_handler here;
+    auto in = std::make_shared<http::body_reader>(std::move(body));
+    auto size = std::make_shared<std::size_t>(0);
+    auto to = std::make_shared<http::responder>(std::move(out));
+    in->on_data([size](string_view piece) { *size += piece.size(); },
+                [in, size, to](const http::error& cut) {
+                    in_handler again;
+                    if (!cut) to->send(http::text(std::to_string(*size)));
+                });
+}
+
+void pass_on(http::client& upstream, http::request& req, http::responder out) {
+    in_handler here;
+    auto to = std::make_shared<http::responder>(std::move(out));
+    http::request asked("POST", "/echo");
+    asked.body(std::string(req.body()), "text/plain");
+    upstream.async_send(std::move(asked), [to](http::result<http::response> got) {
+        in_handler again;
+        to->send(got ? std::move(*got) : http::response(502));
+    });
+}
+
+int serve(const std::string& path, const std::string& folder, const std::string& upstream) {
+    http::server app;
+    http::client far(upstream, {}, app);
+    app.get("/", [](const http::request&) { return http::text("Hello Anonymous"); });
+    app.get("/{name}", [](const http::request& req) {
+        in_handler here;
+        return http::text("Hello " + std::string(req.param("name")));
+    });
+    app.post("/echo", [](const http::request& req) {
+        in_handler here;
+        return http::bytes(req.body());
+    });
+    app.get("/a/later",
+            [&](http::request&, http::responder out) { answer_later(app, std::move(out)); });
+    app.get("/a/stream", stream);
+    app.put("/a/stream", take_stream);
+    app.post("/a/proxy",
+             [&](http::request& req, http::responder out) { pass_on(far, req, std::move(out)); });
+    app.files("/files", folder);
+    if (const auto bad = app.listen(path))
+        return std::fprintf(stderr, "%s\n", bad.message().c_str()), 3;
+    if (!app.run_once(http::milliseconds(0))) return 3; // what is made once, at the start
+    is_loop = true;
+    told->ready = true;
+    const auto bad = app.run();
+    is_loop = false;
+    return bad ? std::fprintf(stderr, "run: %s\n", bad.message().c_str()), 2 : 0;
+}
+
+// -- who asks -------------------------------------------------------------------------------------
+
+struct answer {
+    int status = 0; // 0: none
+    std::string body;
+    bool whole = false;
+};
+
+class wire {
+public:
+    explicit wire(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+        sockaddr_un to{};
+        to.sun_family = AF_UNIX;
+        std::memcpy(to.sun_path, path.c_str(), path.size() + 1);
+        timeval limit{3, 0};
+        ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+        (void)::connect(fd_.get(), reinterpret_cast<sockaddr*>(&to), sizeof to);
+    }
+    void send(string_view bytes) {
+        while (!bytes.empty()) {
+            const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+            if (sent <= 0) return; // refused: the answer says why, or the end does
+            bytes.remove_prefix(static_cast<std::size_t>(sent));
+        }
+    }
+    answer read() {
+        answer got;
+        while (in_.find("\r\n\r\n") == in_.npos)
+            if (!more()) return got;
+        const std::string head = in_.substr(0, in_.find("\r\n\r\n") + 4);
+        in_.erase(0, head.size());
+        got.status = std::atoi(head.c_str() + 9);
+        const auto length = head.find("\r\nContent-Length: ");
+        if (length == head.npos) return got.whole = chunks(got.body), got;
+        const std::size_t size = std::strtoul(head.c_str() + length + 18, nullptr, 10);
+        got.whole = take(got.body, size);
+        return got;
+    }
+    bool hangs() const { return hangs_; }
+
+private:
+    bool more() {
+        char piece[64 << 10];
+        const ssize_t got = ::recv(fd_.get(), piece, sizeof piece, 0);
+        hangs_ = got < 0 && errno == EAGAIN;
+        if (got > 0) in_.append(piece, static_cast<std::size_t>(got));
+        return got > 0;
+    }
+    bool take(std::string& to, std::size_t size) {
+        while (in_.size() < size)
+            if (!more()) return false;
+        to.append(in_, 0, size);
+        in_.erase(0, size);
+        return true;
+    }
+    bool chunks(std::string& body) {
+        for (;;) {
+            while (in_.find("\r\n") == in_.npos)
+                if (!more()) return false;
+            const std::size_t size = std::strtoul(in_.c_str(), nullptr, 16);
+            in_.erase(0, in_.find("\r\n") + 2);
+            std::string end;
+            if (!take(body, size) || !take(end, 2)) return false;
+            if (size == 0) return true;
+        }
+    }
+    http::unique_fd fd_;
+    std::string in_;
+    bool hangs_ = false;
+};
+
+struct conversation {
+    const char* name;
+    std::string input, body;               // of the answer that is due
+    int also = 503;                        // another status that may come
+    std::size_t split = std::string::npos; // where the input is cut in two
+};
+
+std::string chunked(string_view body) {
+    char size[32];
+    std::snprintf(size, sizeof size, "%zx\r\n", body.size());
+    return size + std::string(body) + "\r\n0\r\n\r\n";
+}
+
+std::vector<conversation> conversations() {
+    const std::string host = " HTTP/1.1\r\nHost: a\r\n", length = std::to_string(large.size());
+    const std::string post = host + "Content-Length: " + length + "\r\n\r\n" + large;
+    const std::string chunks = host + "Transfer-Encoding: chunked\r\n\r\n" + chunked(large);
+    std::string streamed;
+    for (int i = 0; i < 20; ++i) streamed += large.substr(0, 10'000);
+    return {
+        {"GET", "GET /" + host + "\r\n", "Hello Anonymous"},
+        {"half a head, then the rest", "GET /" + host + "\r\n", "Hello Anonymous", 503, 9},
+        {"a parameter", "GET /w%6Frld" + host + "\r\n", "Hello world"},
+        {"POST of 100 KiB", "POST /echo" + post, large},
+        {"POST of 100 KiB in two", "POST /echo" + post, large, 503, 50'000},
+        {"chunked POST", "POST /echo" + chunks, large},
+        {"streamed response", "GET /a/stream" + host + "\r\n", streamed},
+        {"streamed request", "PUT /a/stream" + post, length},
+        {"streamed request, chunked", "PUT /a/stream" + chunks, length, 503, 60'000},
+        {"later answer", "GET /a/later" + host + "\r\n", "later"},
+        {"file", "GET /files/file" + host + "\r\n", large},
+        {"file, a range", "GET /files/file" + host + "Range: bytes=5-9\r\n\r\n", "xxxxx"},
+        {"through a client", "POST /a/proxy" + host + "Content-Length: 5\r\n\r\nhello", "hello",
+         502},
+    };
+}
+
+// -- one attempt ----------------------------------------------------------------------------------
+
+struct child {
+    pid_t pid;
+    int status = -1;
+    explicit child(pid_t made) : pid(made) {}
+    child(const child&) = delete;
+    ~child() {
+        if (status < 0) ::kill(pid, SIGKILL), ::waitpid(pid, &status, 0);
+    }
+    bool alive() { return status < 0 && ::waitpid(pid, &status, WNOHANG) == 0; }
+    std::string end() const {
+        if (WIFSIGNALED(status)) return "died of signal " + std::to_string(WTERMSIG(status));
+        return "ended with " + std::to_string(WEXITSTATUS(status));
+    }
+};
+
+template <class F> pid_t start(F act) {
+    std::fflush(stdout);
+    const pid_t made = ::fork();
+    if (made != 0) return made;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::prctl(PR_SET_DUMPABLE, 0); // no core: writing it takes longer than all the rest
+    if (!std::freopen("/dev/null", "w", stderr)) ::_exit(4); // terminate() says what is known here
+    ::_exit(act());
+}
+
+bool wait_for(const std::atomic<bool>& flag, child& in) {
+    for (int i = 0; i < 5'000 && in.alive(); ++i, ::usleep(1000))
+        if (flag) return true;
+    return flag;
+}
+
+answer ask(const std::string& path, const conversation& c, bool& hangs) {
+    wire to(path);
+    to.send(string_view(c.input).substr(0, c.split));
+    if (c.split != std::string::npos) {
+        ::usleep(2'000); // for the first part to be read alone; if it isn't, nothing goes wrong
+        to.send(string_view(c.input).substr(c.split));
+    }
+    answer got = to.read();
+    hangs = to.hangs();
+    return got;
+}
+
+std::string judge(const conversation& c, const answer& got, bool hangs) {
+    if (hangs) return "no answer and no end";
+    if (got.status == 0 || !got.whole) return {}; // closed
+    if (got.status == 200 && got.body == c.body) return {};
+    if (got.status == 503 || got.status == c.also || (got.status == 500 && told->in_handler))
+        return {};
+    return "answered " + std::to_string(got.status) + " with " + std::to_string(got.body.size()) +
+           " bytes";
+}
+
+struct place {
+    std::string folder, path, upstream;
+};
+
+/// What went wrong with the k-th allocation failing; `reached`: it was.
+std::string attempt(const conversation& c, const place& at, std::uint32_t k, bool& reached) {
+    told->at = 0, told->count = 0, told->failed = told->in_handler = told->ready = false;
+    child server(start([&] { return serve(at.path, at.folder, at.upstream); }));
+    if (!wait_for(told->ready, server)) return "the server doesn't start: " + server.end();
+    told->at = k;
+    bool hangs = false;
+    const answer got = ask(at.path, c, hangs);
+    reached = told->failed;
+    told->at = 0;
+    std::string fault = judge(c, got, hangs);
+    if (!reached && (got.status != 200 || got.body != c.body)) fault = "wrong without a failure";
+    const answer next =
+        ask(at.path, {"", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "Hello Anonymous"}, hangs);
+    if (next.status != 200 || next.body != "Hello Anonymous") {
+        ::usleep(server.alive() ? 20'000 : 0); // it may be about to end
+        fault = server.alive() ? "the next request isn't answered" : "the server " + server.end();
+    }
+    return fault;
+}
+
+bool check(const conversation& c, const place& at) {
+    std::uint32_t k = 1, bad = 0;
+    std::string first;
+    for (bool reached = true; k < 2'000; ++k) {
+        const std::string fault = attempt(c, at, k, reached);
+        if (!fault.empty() && bad++ == 0) first = "allocation " + std::to_string(k) + ": " + fault;
+        if (!reached) break;
+    }
+    std::printf("%-28s %4" PRIu32 " allocations, %4" PRIu32 " failures got over: %s\n", c.name,
+                k - 1, k - 1 - (bad < k ? bad : k - 1), bad ? "FAILED" : "ok");
+    if (bad) std::printf("  %s\n", first.c_str());
+    return bad == 0;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    void* memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return 1;
+    told = new (memory) shared();
+    char made[] = "/tmp/uds_http.XXXXXX";
+    if (!::mkdtemp(made)) return 1;
+    const place at{made, std::string(made) + "/s", std::string(made) + "/upstream"};
+    std::FILE* file = std::fopen((at.folder + "/file").c_str(), "w");
+    if (!file || std::fwrite(large.data(), 1, large.size(), file) != large.size()) return 1;
+    std::fclose(file);
+    int passed = 0, failed = 0;
+    {
+        child upstream(start([&] { return serve(at.upstream, at.folder, "@none"); }));
+        if (!wait_for(told->ready, upstream)) return 1;
+        for (const conversation& c : conversations())
+            if (argc < 2 || !std::strcmp(argv[1], c.name)) ++(check(c, at) ? passed : failed);
+    }
+    for (const char* name : {"/file", "/s", "/s.lock", "/upstream", "/upstream.lock"})
+        ::unlink((at.folder + name).c_str());
+    ::rmdir(at.folder.c_str());
+    std::printf("%d passed, %d failed\n", passed, failed);
+    return failed > 0;
+}

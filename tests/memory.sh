@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# memory.sh: operator new fails at its first, second, third, ... call on a server's loop; see
+# tests/faults/memory.cpp. Last line `N passed, N failed`.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+mkdir -p build/faults
+"${CXX:-g++}" -std="${CXXSTD:-c++17}" -O1 -g -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -I. -pthread \
+    -o build/faults/memory tests/faults/memory.cpp || exit 1
+build/faults/memory "$@"
