@@ -68,6 +68,12 @@ faults: ## system calls that fail or do less, by a preloaded library
 memory: ## a loop that can't allocate, at every single allocation
 	@tests/memory.sh
 
+hostile: ## peers that are slow, silent, stopped, killed, or too many
+	@tests/hostile.sh
+
+valgrind: ## the tests under memcheck
+	@tests/valgrind.sh
+
 fuzz: ## libFuzzer targets, FUZZ_SECONDS=60 for all of them
 	@tests/fuzz.sh
 
@@ -111,4 +117,4 @@ build/doctest:
 
 .DELETE_ON_ERROR:
 .PHONY: help run test check checks asan tsan noexcept compilers lint format examples interop syscalls \
-    faults memory fuzz differential soak coverage bench install clean
+    faults memory hostile valgrind fuzz differential soak coverage bench install clean
