@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# coverage.sh [LINES [BRANCHES]]: how much of uds_http.hpp the test suite runs, by clang's source
+# coverage.sh [LINES [BRANCHES]]: how much of uds_http.hpp the tests run: the suite, the examples by
+# tests/examples.sh, and the examples while their system calls fail (tests/faults). By clang's source
 # coverage: its branches are the conditions of the source, so exception edges aren't among them.
 # Fails under LINES (97) and BRANCHES (90) percent. What isn't run is listed in build/coverage.
 set -u
@@ -8,17 +9,29 @@ lines=${1:-97} branches=${2:-90}
 tests/need.sh clang:clang++ llvm:llvm-cov || exit 1
 build=build/coverage
 mkdir -p "$build" && rm -f "$build"/*.profraw
-make --no-print-directory BUILD="$build" CXX=clang++ OPTIMIZE=-O0 WERROR= \
-    CXXFLAGS="-g -fprofile-instr-generate -fcoverage-mapping -mllvm -runtime-counter-relocation" "$build/tests/all" >"$build/make.log" 2>&1 ||
-    { tail -n 20 "$build/make.log"; exit 1; }
+examples=()
+for file in examples/*.cpp; do examples+=("$build/${file%.cpp}"); done
+make --no-print-directory -j2 BUILD="$build" CXX=clang++ OPTIMIZE=-O0 WERROR= \
+    CXXFLAGS="-g -fprofile-instr-generate -fcoverage-mapping -mllvm -runtime-counter-relocation" \
+    "$build/tests/all" "${examples[@]}" >"$build/make.log" 2>&1 || { tail -n 20 "$build/make.log"; exit 1; }
 # %c: the counters are the file, so that a child counts too that leaves by _exit() or is killed.
 LLVM_PROFILE_FILE="$build/%p%c.profraw" "$build/tests/all" >"$build/suite.log" 2>&1
 status=$?
 tail -n 3 "$build/suite.log"
 [ "$status" -eq 0 ] || echo "the test binary ended with status $status"
 
+# %m: all processes of a program count in one file. Whether these pass is for their own targets to say.
+export LLVM_PROFILE_FILE="$PWD/$build/%m%c.profraw"
+BUILD=$build tests/examples.sh >"$build/examples.log" 2>&1
+tail -n 1 "$build/examples.log"
+EXAMPLES=$build/examples tests/faults.sh >"$build/faults.log" 2>&1
+tail -n 1 "$build/faults.log"
+unset LLVM_PROFILE_FILE
+
 llvm-profdata merge -sparse -o "$build/all.profdata" "$build"/*.profraw || exit 1
-cover() { llvm-cov "$@" "$build/tests/all" -instr-profile="$build/all.profdata" uds_http.hpp; }
+objects=()
+for program in "${examples[@]}"; do objects+=(-object "$program"); done
+cover() { llvm-cov "$@" "$build/tests/all" "${objects[@]}" -instr-profile="$build/all.profdata" uds_http.hpp; }
 rm -f "$build"/*.profraw
 cover show -show-branches=count -show-instantiations=false >"$build/uds_http.txt"
 # Lines that never ran, with their numbers.

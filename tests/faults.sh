@@ -7,7 +7,8 @@ tests/need.sh python3:/usr/bin/python3 || exit 1
 build=build/faults
 mkdir -p $build
 "${CC:-cc}" -shared -fPIC -O2 -Wall -Wextra -Werror -o $build/shim.so tests/faults/shim.c -ldl || exit 1
-make --no-print-directory -s build/examples/{hello,files,upload,proxy,websocket,fetch} || exit 1
+examples=${EXAMPLES:-build/examples}
+[ -n "${EXAMPLES:-}" ] || make --no-print-directory -s $examples/{hello,files,upload,proxy,websocket,fetch} || exit 1
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
-/usr/bin/python3 tests/faults/run.py "$PWD/$build/shim.so" build/examples "$folder"
+/usr/bin/python3 tests/faults/run.py "$PWD/$build/shim.so" "$examples" "$folder"

@@ -8,19 +8,24 @@ build=build/valgrind
 mkdir -p $build
 # Without optimization: at -O1 gcc asks both halves of `size && *size != stated` at once, which is a use of
 # what was never set to valgrind.
-make --no-print-directory BUILD=$build OPTIMIZE=-O0 CXXFLAGS=-g $build/tests/all >$build/make.log 2>&1 ||
+make --no-print-directory -j2 BUILD=$build OPTIMIZE=-O0 CXXFLAGS=-g $build/tests/all >$build/make.log 2>&1 ||
     { tail -n 20 $build/make.log; exit 1; }
 
 # Cases that are left out, each with its reason.
 without=()
 skip() { without+=("$1"); } # NAME, as a pattern of doctest's
-# A process without descriptors: valgrind needs some of its own, and gets stuck.
+# A process without any descriptor: valgrind needs some of its own, and gets stuck.
 skip 'fd: a canceller works without a descriptor for its eventfd'
-skip 'files: *descriptors*'
-skip 'fd: descriptors that don?t all fit are all closed; earlier ones stay'
-skip 'server: without descriptors accepting pauses*'
-# Twenty seconds of the same four loops; what they do is in other cases too.
-skip 'allocation: 10,000 kept-alive requests*'
+# They count calls of operator new, which is valgrind's here.
+skip 'allocation: *'
+skip 'client: a reused response costs no allocation'
+# Signals by a timer, faster than valgrind delivers them.
+skip 'client: signals don?t stretch a deadline'
+skip 'fd: signals interrupt neither*'
+skip 'fd: connect_until: bounded in spite of signals*'
+# Deadlines of some hundred milliseconds that a peer thirty times as slow can't keep.
+skip 'async: an upload that takes longer than read_timeout is no silence'
+skip 'client: a server that drips meets the total deadline, a silent one read_timeout'
 
 filter=$(IFS=,; echo "${without[*]-}")
 valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect --fair-sched=yes \
