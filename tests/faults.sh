@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# faults.sh: the examples with a preloaded library that makes their system calls fail or do less; see
+# faults.sh [NAME...]: the examples (hello, threads, upload, files, websocket, proxy, tunnel, fetch) with a preloaded library that makes their system calls fail or do less; see
 # tests/faults/shim.c and run.py. Last line `N passed, N failed`.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -11,4 +11,4 @@ examples=${EXAMPLES:-build/examples}
 [ -n "${EXAMPLES:-}" ] || make --no-print-directory -s $examples/{hello,files,upload,proxy,websocket,fetch} || exit 1
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
-/usr/bin/python3 tests/faults/run.py "$PWD/$build/shim.so" "$examples" "$folder"
+PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/faults/run.py "$PWD/$build/shim.so" "$examples" "$folder" "$@"
