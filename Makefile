@@ -16,7 +16,8 @@ PREFIX ?= /usr/local
 EXAMPLES = $(patsubst examples/%.cpp,%,$(wildcard examples/*.cpp))
 TESTS = $(patsubst tests/%.cpp,$(BUILD)/tests/%.o,$(wildcard tests/*_test.cpp) tests/main.cpp)
 # What `make check` and .ci/run do, in this order.
-CHECKS = test asan tsan noexcept cross lint examples packaging interop syscalls
+CHECKS = test asan tsan noexcept cross lint examples packaging interop syscalls paths faults memory hostile \
+    differential fuzz
 export CXX CXXSTD BUILD
 
 help: ## this list

@@ -3357,6 +3357,7 @@ struct conn {
     bool head_only : 1;
     bool old_version : 1;
     bool calls : 1;          // the client's role
+    bool is_mute : 1;        // nothing more is sent: a send has failed
     bool served : 1;         // a request has come over it
     bool passed : 1;         // the client has passed a descriptor itself: no proxy stands between
     bool wants_body_fd : 1;  // Accept-Body-Fd of the request at work
@@ -4216,7 +4217,7 @@ private:
         if (res && s_.stopping() && c_.more->in.empty()) c_.persistent = false;
         if (res && !start_answer(f, std::move(*res))) return;
         if (is_cut) c_.ends = true;
-        if (f.how == flow::mode::none || f.how == flow::mode::whole) return;
+        if (f.how == flow::mode::none || f.how == flow::mode::whole || c_.is_mute) return;
         f.bytes_out += bytes.size();
         const bool is_chunked = c_.more->plan.how == framing::chunked;
         if (is_chunked) add_chunk(d_.out, bytes);
@@ -5081,12 +5082,14 @@ private:
         (void)is_read_slowly(c); // notes where the peer is
         ask_for(index, EPOLLOUT);
     }
-    /// EPIPE and the like: nobody hears an answer. To a client's request one may have come before.
+    /// Nobody hears an answer. To a client's request one may have come before the peer has closed:
+    /// it is read, but nothing more is sent: what follows a hole would be taken for another
+    /// request.
     void lose(conn& c, std::uint32_t index) {
-        if (!c.calls) return void(c.gone = true);
+        if (!c.calls || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
         c.persistent = c.blocked = c.more->has_tail = false;
         c.more->out.clear(), c.more->tail = content();
-        c.readable = true;
+        c.is_mute = c.readable = true;
         again_.push_back(conns_.id_of(index));
     }
     void ask_for(std::uint32_t index, std::uint32_t extra) noexcept {
@@ -5662,8 +5665,8 @@ struct server_core final : site {
         if (remembered) return remembered;
         if (started) return failed(EALREADY, "server::listen: it runs already");
         result<listener> opened = open_listener(where, o);
-        if (opened) add_door(*std::move(opened), o);
-        return opened.error();
+        if (!opened) return opened.error();
+        return add_door(*std::move(opened), o), error();
     }
     error listen_inherited(const listen_options& o) {
         if (remembered) return remembered;

@@ -5,6 +5,8 @@ set -u
 export QUICK=${QUICK-1} # `make cross` alone runs its whole matrix
 cd "$(dirname "$0")/.." || exit 1
 mkdir -p build
+# The long ones in a form that CI has time for; by themselves they run for longer.
+export FUZZ_SECONDS=${FUZZ_SECONDS:-16} DIFFERENTIAL_CASES=${DIFFERENTIAL_CASES:-5000}
 passed=0 failed=0 summary=()
 for target; do
     echo "== make $target"

@@ -6,6 +6,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 tests/need.sh python3:/usr/bin/python3 util-linux:prlimit || exit 1
 . tests/lib.sh
+export PYTHONDONTWRITEBYTECODE=1
 build=build/hostile
 mkdir -p $build
 make --no-print-directory -s build/examples/{hello,files,proxy,fetch} || exit 1

@@ -14,8 +14,13 @@ make --no-print-directory -j2 BUILD=$build OPTIMIZE=-O0 CXXFLAGS=-g $build/tests
 # Cases that are left out, each with its reason.
 without=()
 skip() { without+=("$1"); } # NAME, as a pattern of doctest's
-# A process without any descriptor: valgrind needs some of its own, and gets stuck.
+# Processes short of descriptors: valgrind needs some of its own, and counts otherwise.
 skip 'fd: a canceller works without a descriptor for its eventfd'
+skip 'fd: descriptors that don?t all fit*'
+skip 'server: without descriptors accepting pauses*'
+skip 'socket file: descriptors exhausted at any point*'
+# It takes a path that fills sun_path for a string with a NUL behind it (unix(7): there is none).
+skip 'socket file: paths of every length*'
 # They count calls of operator new, which is valgrind's here.
 skip 'allocation: *'
 skip 'client: a reused response costs no allocation'
@@ -23,21 +28,34 @@ skip 'client: a reused response costs no allocation'
 skip 'client: signals don?t stretch a deadline'
 skip 'fd: signals interrupt neither*'
 skip 'fd: connect_until: bounded in spite of signals*'
-# Deadlines of some hundred milliseconds that a peer thirty times as slow can't keep.
+# Deadlines of some hundred milliseconds that a program thirty times as slow can't keep.
 skip 'async: an upload that takes longer than read_timeout is no silence'
 skip 'client: a server that drips meets the total deadline, a silent one read_timeout'
+# openat2(2), which valgrind 3.19 doesn't know: what opens a folder fails. The others of files are run.
+for name in 'Last-Modified' 'a file beyond' 'a folder that' 'a rename in' 'a storm of' 'a whole file' \
+    'an empty file' 'exhausted' 'magic links' 'neither type' 'no descriptor' 'nothing leads' 'routes of' 'the tag' \
+    'media types' 'one file by' 'what may not'; do
+    skip "files: $name*"
+done
+skip 'streams: a client that goes away under sendfile*'
+# Half a minute each of pure functions on millions of inputs; `make fuzz` and `make asan` see the same code.
+if [ -z "${VALGRIND_ALL:-}" ]; then
+    skip 'parser: sixteen bytes at once*'
+    skip 'parser: mutated*'
+    skip 'parser: limits*'
+    skip 'socket file: forty processes at once*'
+fi
 
 filter=$(IFS=,; echo "${without[*]-}")
 valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect --fair-sched=yes \
     --child-silent-after-fork=yes --log-file=$build/report "$build/tests/all" -d=true \
     ${1:+--test-case="$1"} ${filter:+--test-case-exclude="$filter"} >$build/suite.log 2>&1
 status=$?
-grep -E 'ERROR:|FAILED|^[0-9.]+ s: ' $build/suite.log | grep -B 1 -E 'ERROR:|FAILED' | head -n 40
+awk '/^TEST CASE:/ { name = $0 } / ERROR: / && !seen[name]++ { print name; print "  " $0 }' $build/suite.log
 read -r passed failed < <(sed -n 's/^\[doctest\] test cases: .*| *\([0-9]*\) passed *| *\([0-9]*\) failed.*/\1 \2/p' \
     $build/suite.log | tail -n 1)
 : "${passed:=0}" "${failed:=0}"
-if [ -s $build/report ]; then
-    cat $build/report
+if grep -v '^--' $build/report; then # those are warnings
     failed=$((failed + 1))
 elif [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
     echo "the test binary ended with status $status"

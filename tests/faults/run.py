@@ -1,6 +1,7 @@
 """The examples while system calls fail, or do less than they were asked to.
 
-run.py SHIM EXAMPLES FOLDER: the preloaded library, where the programs are, an empty folder.
+run.py SHIM EXAMPLES FOLDER [NAME...]: the preloaded library, where the programs are, an empty folder; only
+the programs of these names.
 
 exact:  EINTR, EAGAIN, short counts, accept(2) without descriptors: every answer is what it is without.
 errors: one call fails, at its first, second, third, ... time until the conversation doesn't get
@@ -246,7 +247,7 @@ SWEPT = {"hello": ("kept alive", "pipelined", "echo", "chunked echo", "half-clos
 
 
 def main():
-    library, examples, folder = sys.argv[1:]
+    library, examples, folder, *names = sys.argv[1:]
     os.mkdir(folder + "/site")
     for name, size in (("site.bin", 100_000), ("small", 300), ("empty", 0)):
         with open("%s/site/%s" % (folder, name), "wb") as file:
@@ -273,14 +274,17 @@ def main():
             program.good = program.probe.run(program.socket)
             time.sleep(0.05)
             program.held, program.spare = program.descriptors(), 4 if command[0] == "proxy" else 0
+            if names and name not in names:
+                continue
             exact(program, talks, usual)
             errors(program, [talk for talk in talks(5000) if talk.name in SWEPT.get(name, ())], usual - {"accept", "wait"})
             print("%-10s %5.1f s" % (name, time.monotonic() - begun), flush=True)
-        begun = time.monotonic()
-        fetch = Fetch(library, examples + "/fetch", folder)
-        fetch_exact(fetch, lambda most: fetch_cases(at, folder, most))
-        fetch_errors(fetch, fetch_cases(at, folder, 5000) + fetch_cases(at, folder, 102_400)[-2:])
-        print("%-10s %5.1f s" % ("fetch", time.monotonic() - begun), flush=True)
+        if not names or "fetch" in names:
+            begun = time.monotonic()
+            fetch = Fetch(library, examples + "/fetch", folder)
+            fetch_exact(fetch, lambda most: fetch_cases(at, folder, most))
+            fetch_errors(fetch, fetch_cases(at, folder, 5000) + fetch_cases(at, folder, 102_400)[-2:])
+            print("%-10s %5.1f s" % ("fetch", time.monotonic() - begun), flush=True)
         for last, first in (("proxy", "upload"), ("tunnel", "websocket")):
             check("%s ends with 0" % first, status_fault(programs.pop(first)))
             held = programs[last].settled(programs[last].bare)

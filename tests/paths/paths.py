@@ -836,7 +836,7 @@ def units():
     same("systemd-analyze verify: finds nonsense", True, "Nonsense" in verify(folder)[1])
 
 
-PARTS = [start_together, strangers, doors, narrowing, take_over, successors, names, links, shared_folders, swapped_paths,
+PARTS = [start_together, slow_clients, strangers, doors, narrowing, take_over, successors, names, links, shared_folders, swapped_paths,
          read_only, full_disk, read_only_disk, activation, readiness, units]
 BY_NAME_ONLY = [slow_clients]  # what a server that is told to stop doesn't do yet
 
