@@ -10,6 +10,7 @@ warnings='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror'
 syntax() { # COMPILER STANDARD
     local file
     for file in examples/*.cpp tests/*_test.cpp; do
+        [ "$file" != examples/coroutine.cpp ] || [ "$2" = c++20 ] || continue
         # shellcheck disable=SC2086 # the warnings are words
         "$1" -std="$2" $warnings -I. -fsyntax-only "$file" || return 1
     done
