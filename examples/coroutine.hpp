@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
-// coroutine.hpp: handlers and calls that are awaited (C++20), on top of the library's callbacks.
-// For a server with one loop (server_options::threads = 1): everything here runs, and resumes, on
-// it.
+// coroutine.hpp: handlers and calls that are awaited (C++20), on top of the library's callbacks. On
+// a server with one loop (server_options::threads = 1): all of it runs there.
 //
-// Whatever waits is resumed, at the latest when run() returns: a sleep says false; a call or a body
-// says stopped, cut_off or operation_canceled. Then co_return: there is no loop any more to wait
-// on.
+// Whatever waits is resumed, at the latest when run() returns: a sleep says false, a call or a body
+// its error. Then co_return: there is no loop any more to wait on.
 #pragma once
 #include "uds_http.hpp"
 
