@@ -107,6 +107,7 @@ install: ## the header, for pkg-config and CMake, below PREFIX=/usr/local
 clean: ## remove build/
 	rm -rf build
 
+$(BUILD)/examples/coroutine: override CXXSTD = c++20
 $(BUILD)/examples/%: examples/%.cpp Makefile
 	@mkdir -p $(@D)
 	$(CXX) $(FLAGS) $(OPTIMIZE) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS)

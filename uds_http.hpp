@@ -3682,6 +3682,8 @@ private:
             return ++f.interims <= 16 || (fail_call(failed(errc::bad_message, "1xx")), false);
         if (h.status == 101 && !f.may_upgrade)
             return fail_call(failed(errc::bad_message, "101 that nobody asked for")), false;
+        if (h.status == 101 && (c_.has_output() || (f.how == flow::mode::streamed && !f.end_sent)))
+            return fail_call(failed(errc::bad_message, "101 inside of a request")), false;
         res.status(h.status).headers() = fields; // a copy, out of the loop's buffer
         c_.persistent = h.persistent;
         tell_head(f, std::move(res));
@@ -3695,7 +3697,8 @@ private:
         {
             hold lock(f.guard);
             std::swap(act, f.on_head);
-            if (h.status == 101) f.how = flow::mode::raw;
+            if (h.status == 101)
+                f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = {};
             if (h.status == 101)
                 f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
         }

@@ -162,6 +162,23 @@ ticks() { [ "$(get "$socket" http://localhost/ | sed -n 's/ ticks$//p')" -ge 3 ]
 same 'embed_loop: the timer of the program goes on' yes "$(until_true 10 ticks && echo yes)"
 ends_well embed_loop
 
+# coroutine
+serve coroutine
+same 'coroutine: sleeps' 'slept 20' "$(get "$socket" http://localhost/sleep/20)"
+same 'coroutine: asks itself' $'slept 5\nslept 5' "$(get "$socket" http://localhost/twice/5)"
+same 'coroutine: a body as it comes' 3000000 "$(get "$socket" -T "$folder/big" http://localhost/size)"
+same 'coroutine: an empty one' 0 "$(get "$socket" -T /dev/null http://localhost/size)"
+hour() { curl -sS --unix-socket "$socket" http://localhost/sleep/3600000; } # the loop serves others meanwhile
+start hour hour
+hour=$pid pid=${started[-2]}
+connected() { [ "$(find "/proc/$pid/fd" -lname 'socket:*' | wc -l)" -gt "$idle" ]; }
+idle=$(find "/proc/$pid/fd" -lname 'socket:*' | wc -l)
+until_true 10 connected
+same 'coroutine: others are served' 'slept 1' "$(get "$socket" http://localhost/sleep/1)"
+kill "$pid" && kill "$pid" # the second one doesn't wait for it
+ends_well coroutine
+same 'coroutine: who waited learns of it' no "$(stop "$hour" && echo yes || echo no)"
+
 # child
 same 'child' 1 "$("$build/child" | grep -cE '^Hello from [0-9]+$')"
 

@@ -124,6 +124,7 @@ ask_start() {
 
 ask_events() { # they come while things happen, not when all is over
     local reader seen=$folder/events
+    rm -f "$seen" # podman's own answer was there
     timeout 60 docker events --format '{{.Action}}' >"$seen" 2>&1 &
     reader=$!
     # Podman answers with the first event only; until one is seen, nobody listens for sure.
@@ -144,6 +145,7 @@ ask_events() { # they come while things happen, not when all is over
 
 ask_logs() { # -f shows a line while the container runs, and ends with it
     local reader seen=$folder/logs
+    rm -f "$seen"
     create --name a localhost/tiny:1 sh -c 'echo one; until [ -e /go ]; do sleep 0.1; done; echo two; echo three >&2'
     docker_ start a
     timeout 60 docker logs -f a >"$seen" 2>&1 &

@@ -47,7 +47,8 @@ async function checkEcho(WebSocket, url) {
         that(answers.every((text, i) => text === 'of ' + i), 'twenty at once')
         many.forEach(one => { one.onclose = null; one.close() })
 
-        // One frame of that size is too big; a browser sends it in several, and gets them back.
+        // One frame of that size is too big; a browser sends it in several, and gets them back. Through
+        // nginx the reason may be lost: it resets its TCP connection while the frame is on its way.
         ws = await open()
         const large = (1 << 20) + 1
         ws.send(new Uint8Array(large))
@@ -55,7 +56,7 @@ async function checkEcho(WebSocket, url) {
             ws.onmessage = e => resolve(e.data.byteLength === large ? 'echoed' : 'something else')
             ws.onclose = e => resolve(e.code)
         })
-        that(said === 1009 || said === 'echoed', 'too big: ' + said)
+        that(said === 1009 || said === 'echoed' || (said === 1006 && url.startsWith('ws:')), 'too big: ' + said)
         return 'ok ' + checks
     } catch (why) {
         return 'FAILED after ' + checks + ': ' + why.message

@@ -838,13 +838,12 @@ def units():
 
 PARTS = [start_together, slow_clients, strangers, doors, narrowing, take_over, successors, names, links, shared_folders, swapped_paths,
          read_only, full_disk, read_only_disk, activation, readiness, units]
-BY_NAME_ONLY = [slow_clients]  # what a server that is told to stop doesn't do yet
 
 
 def main():
     wanted = sys.argv[4:]
-    for part in PARTS + BY_NAME_ONLY:
-        if part.__name__ not in wanted if wanted else part in BY_NAME_ONLY:
+    for part in PARTS:
+        if wanted and part.__name__ not in wanted:
             continue
         began, before = time.monotonic(), passed
         part()

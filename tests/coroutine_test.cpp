@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// examples/coroutine.hpp, where the compiler has coroutines: how a coroutine ends.
+#ifdef __cpp_impl_coroutine
+#include "../examples/coroutine.hpp"
+#include "raw_client.hpp"
+
+using namespace raw;
+
+namespace {
+
+/// What a coroutine saw of its end, and that it got there.
+struct seen {
+    std::string what;
+    bool unwound = false;
+};
+struct at_end {
+    seen& to;
+    ~at_end() { to.unwound = true; }
+};
+
+task<response> sleeps(server& app, seen& saw, request) {
+    at_end last{saw};
+    saw.what = "sleeps";
+    saw.what = co_await async_sleep(app, std::chrono::hours(1)) ? "slept" : "stopped";
+    co_return text("too late");
+}
+task<response> asks(client& api, seen& saw, request) {
+    at_end last{saw};
+    auto got = co_await async_get(api, "/sleeps");
+    saw.what = got ? std::to_string(got->status()) : "failed";
+    auto again = co_await async_get(api, "/sleeps"); // fails, too: nothing waits for ever
+    saw.what += again ? ", answered" : ", failed";
+    co_return text("too late");
+}
+task<void> reads(seen& saw, request, body_reader in, responder) {
+    at_end last{saw};
+    async_body body(std::move(in));
+    for (auto piece = co_await body.read();; piece = co_await body.read()) {
+        saw.what += piece ? *piece + "," : "cut";
+        if (!piece || piece->empty()) co_return;
+    }
+}
+
+} // namespace
+
+TEST_CASE("coroutine: whatever waits is resumed when the server stops, and unwinds") {
+    fd_watch watch;
+    folder at;
+    seen sleep, ask, read;
+    {
+        server app;
+        client api(at("s"), {}, app);
+        app.get("/sleeps", coroutine([&](request r) { return sleeps(app, sleep, std::move(r)); }));
+        app.get("/asks", coroutine([&](request r) { return asks(api, ask, std::move(r)); }));
+        app.put("/reads", coroutine([&](request r, body_reader in, responder out) {
+                    return reads(read, std::move(r), std::move(in), std::move(out));
+                }));
+        REQUIRE_FALSE(app.listen(at("s")));
+        wire_client asking(at("s")), reading(at("s"));
+        asking.send("GET /asks HTTP/1.1\r\nHost: a\r\n\r\n");
+        reading.send("PUT /reads HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\npart");
+        const auto until = steady_clock::now() + patience;
+        while ((sleep.what.empty() || read.what.empty()) && steady_clock::now() < until)
+            CHECK(app.run_once(milliseconds(10)));
+        CHECK(sleep.what == "sleeps");
+        CHECK(read.what == "part,");
+        app.stop(), app.stop();
+        CHECK_FALSE(app.run());
+    }
+    CHECK(sleep.what == "stopped");
+    CHECK(read.what == "part,cut");
+    CHECK(ask.what == "failed, failed");
+    CHECK(sleep.unwound);
+    CHECK(read.unwound);
+    CHECK(ask.unwound);
+}
+
+TEST_CASE("coroutine: one that throws answers 500") {
+    folder at;
+    server app;
+    app.get("/", coroutine([](request) -> task<response> { co_return throw 1, text("never"); }));
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client peer(at("s"));
+    peer.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    for (int turns = 0; turns < 10; ++turns) CHECK(app.run_once(milliseconds(10)));
+    CHECK(peer.until("\r\n\r\n"));
+    CHECK(peer.got.rfind("HTTP/1.1 500 ", 0) == 0);
+}
+#endif
