@@ -126,13 +126,21 @@ emulated() { # NAME RUNNER COMPILER FLAGS VARIABLE=VALUE...
         left_out=$(without "$runner" "$3" "$4")
         [ -z "$left_out" ] || echo "$name: left out, as qemu lacks what they need: ${left_out%,}"
     fi
-    RUNNER=$runner EXCLUDE=${left_out%,} suite "$name" "$name${runner:+ under qemu}" CXX="$3" CXXFLAGS="$4" "${@:5}"
+    RUNNER=$runner EXCLUDE=${left_out%,} suite "$name" "$name${runner:+ under qemu}" CXX="$3" CXXFLAGS="$4" \
+        OPTIMIZE=-O1 "${@:5}"
 }
 other() { # ARCHITECTURE
     emulated "$1" "$(qemu "$1")" "$1-linux-gnu-g++" "-isystem $here/$cross/include"
     quick_other "$1"
 }
-suite_m32() { emulated m32 "$(runner_m32)" g++ "$m32" WERROR=; }
+# qemu-i386 7.2 mixes threads up once a signal has come (pthread_join(3) says EDEADLK, in a program of
+# ten lines, too), and then crashes: there the rooms without syscalls alone are run.
+suite_m32() {
+    local runner pure='parser*,serializer*,router*,connection*,values*'
+    runner=$(runner_m32)
+    [ -z "$runner" ] || echo "m32: this kernel doesn't run it, and qemu-i386 fails with signals: only $pure"
+    emulated m32 "$runner" g++ "$m32" WERROR= ${runner:+ONLY="$pure"}
+}
 
 # Without exceptions doctest can't catch: test cases that throw are left out, the rest runs from a copy.
 without_throw() { # FILE: its text, with those test cases renamed
