@@ -39,7 +39,7 @@ count() { # WHAT LOG: adds the log's last line up
 suite() { # NAME DESCRIPTION VARIABLE=VALUE...: of the Makefile; OPTIMIZE, CXX, CXXSTD, CXXFLAGS, LDFLAGS
     local name=$1 what=$2
     shift 2
-    make --no-print-directory -j2 BUILD="$cross/$name" OPTIMIZE=-O1 "$@" test >"$folder/$name.log" 2>&1
+    make --no-print-directory -j2 BUILD="$cross/$name" OPTIMIZE=-O0 "$@" test >"$folder/$name.log" 2>&1
     count "$what, the suite" "$folder/$name.log"
 }
 syntax() { # COMPILER STANDARD: warnings are errors
@@ -84,7 +84,13 @@ programs() { # NAME VARIABLE=VALUE...: builds hello and fetch
 }
 
 # Other machines. ---------------------------------------------------------------------------------
-quick_m32() { programs m32 CXXFLAGS="$m32" WERROR= && exchange '32 bits (-m32)' $cross/m32/examples; }
+# Not every kernel of 64 bits runs programs of 32.
+runner_m32() { echo 'int main() {}' | g++ -m32 -static -o $cross/probe -x c++ - && $cross/probe 2>/dev/null || echo qemu-i386; }
+quick_m32() {
+    local runner
+    runner=$(runner_m32)
+    programs m32 CXXFLAGS="$m32" WERROR= && exchange "32 bits (-m32${runner:+, under qemu})" $cross/m32/examples "$runner"
+}
 warnings_m32() { # std::size_t is narrower than std::uint64_t there
     # shellcheck disable=SC2086 # words
     same '32 bits: hello, fetch, upload, fd_pass have no warning' '' "$(for file in hello fetch upload fd_pass; do
@@ -93,33 +99,40 @@ warnings_m32() { # std::size_t is narrower than std::uint64_t there
 quick_other() { # ARCHITECTURE
     programs "$1" CXX="$1-linux-gnu-g++" && exchange "$1 under qemu" "$cross/$1/examples" "$(qemu "$1")"
 }
-# qemu 7.2 has no openat2(2) and no SO_PEERGROUPS: what needs them is left out there, and said.
-without() { # ARCHITECTURE: patterns of test cases
-    "$1-linux-gnu-g++" -static -o "$cross/probe" -x c++ - <<'PROBE' && $(qemu "$1") "$cross/probe"
+# qemu 7.2 has no openat2(2), and its SO_PEERGROUPS doesn't give the peer's groups: what needs them is
+# left out there, and said.
+without() { # RUNNER COMPILER FLAGS: patterns of test cases
+    # shellcheck disable=SC2086 # words
+    "$2" $3 -static -o "$cross/probe" -x c++ - <<'PROBE' && $1 "$cross/probe"
 #include <cerrno>
 #include <cstdio>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#ifndef SO_PEERGROUPS
-#define SO_PEERGROUPS 59
-#endif
 int main() {
-    int pair[2], groups[64];
-    socklen_t size = sizeof groups;
-    if (syscall(SYS_openat2, -1, "", nullptr, 0) < 0 && errno == ENOSYS) std::printf("files: *,");
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || getsockopt(pair[0], SOL_SOCKET, SO_PEERGROUPS, groups, &size))
-        std::printf("fd: peer_of*,");
+    if (syscall(SYS_openat2, -1, "", nullptr, 0) < 0 && errno == ENOSYS) std::puts("files: *,fd: peer_of: as of*");
 }
 PROBE
 }
+emulated() { # NAME RUNNER COMPILER FLAGS VARIABLE=VALUE...
+    local name=$1 runner=$2 left_out=''
+    if [ -n "$runner" ]; then
+        left_out=$(without "$runner" "$3" "$4")
+        [ -z "$left_out" ] || echo "$name: left out, as qemu lacks what they need: ${left_out%,}"
+    fi
+    RUNNER=$runner EXCLUDE=${left_out%,} suite "$name" "$name${runner:+ under qemu}" CXX="$3" CXXFLAGS="$4" \
+        OPTIMIZE=-O1 "${@:5}"
+}
 other() { # ARCHITECTURE
-    local left_out
-    left_out=$(without "$1")
-    [ -z "$left_out" ] || echo "$1: left out, as qemu lacks what they need: ${left_out%,}"
-    RUNNER=$(qemu "$1") EXCLUDE=${left_out%,} suite "$1" "$1 under qemu" CXX="$1-linux-gnu-g++" \
-        CXXFLAGS="-isystem $here/$cross/include"
+    emulated "$1" "$(qemu "$1")" "$1-linux-gnu-g++" "-isystem $here/$cross/include"
     quick_other "$1"
+}
+# qemu-i386 7.2 mixes threads up once a signal has come (pthread_join(3) says EDEADLK, in a program of
+# ten lines, too), and then crashes: there the rooms without syscalls alone are run.
+suite_m32() {
+    local runner pure='parser*,serializer*,router*,connection*,values*'
+    runner=$(runner_m32)
+    [ -z "$runner" ] || echo "m32: this kernel doesn't run it, and qemu-i386 fails with signals: only $pure"
+    emulated m32 "$runner" g++ "$m32" WERROR= ${runner:+ONLY="$pure"}
 }
 
 # Without exceptions doctest can't catch: test cases that throw are left out, the rest runs from a copy.
@@ -139,7 +152,7 @@ no_exceptions() {
         cmp -s "$folder/copy" "$copy/$file" || cp "$folder/copy" "$copy/$file"
     done
     mkdir -p "$copy/build" && touch "$copy/build/doctest"
-    (cd "$copy" && EXCLUDE='throws: *' make --no-print-directory -j2 BUILD=build/suite OPTIMIZE=-O1 WERROR= test \
+    (cd "$copy" && EXCLUDE='throws: *' make --no-print-directory -j2 BUILD=build/suite OPTIMIZE=-O0 WERROR= test \
         CXXFLAGS='-fno-exceptions -fno-rtti -include cstdlib -DDOCTEST_CONFIG_NO_EXCEPTIONS_BUT_WITH_ALL_ASSERTS') \
         >"$folder/noexcept.log" 2>&1
     echo "-fno-exceptions: left out, as they throw: $(grep -ho 'throws: [^"]*' "$copy"/tests/*_test.cpp | wc -l) test cases"
@@ -202,7 +215,7 @@ clang19() {
 }
 not_linux() {
     same 'where the system is not Linux: a clear #error' 1 \
-        "$(g++ -std=c++17 -U__linux__ -I. -fsyntax-only -x c++ uds_http.hpp 2>&1 | grep -c '#error "uds_http needs Linux')"
+        "$(g++ -std=c++17 -U__linux__ -I. -fsyntax-only -x c++ uds_http.hpp 2>&1 | grep -c 'error: #error "uds_http needs Linux')"
 }
 
 # The matrix. -------------------------------------------------------------------------------------
@@ -210,7 +223,7 @@ want() { [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" $1 "* ]]; }
 only=("$@")
 quick() {
     # shellcheck disable=SC2046 # words
-    tests/need.sh clang:clang++ curl:curl "$need_m32" $(need_qemu aarch64) $(need_qemu s390x) || exit 1
+    tests/need.sh clang:clang++ curl:curl "$need_m32" qemu-user:qemu-i386 $(need_qemu aarch64) $(need_qemu s390x) || exit 1
     suite clang 'clang++, C++20' CXX=clang++ CXXSTD=c++20
     syntax g++ c++20
     syntax clang++ c++17
@@ -222,7 +235,7 @@ quick() {
 all() {
     # shellcheck disable=SC2046 # words
     tests/need.sh clang:clang++ libc++-dev:/usr/lib/llvm-14/include/c++ libc++abi-dev:/usr/lib/llvm-14/lib/libc++abi.so curl:curl \
-        musl-tools:musl-gcc "$need_m32" $(need_qemu aarch64) $(need_qemu s390x) || exit 1
+        musl-tools:musl-gcc "$need_m32" qemu-user:qemu-i386 $(need_qemu aarch64) $(need_qemu s390x) || exit 1
     want syntax && { syntax g++ c++20; syntax clang++ c++17; not_linux; build_only g++ c++20; build_only clang++ c++17; }
     want clang && suite clang 'clang++ 14, C++20' CXX=clang++ CXXSTD=c++20
     want lto && suite lto 'g++, C++20, -O2 -flto' CXXSTD=c++20 OPTIMIZE=-O2 CXXFLAGS=-flto=auto
@@ -230,7 +243,7 @@ all() {
     want libc++ && suite libc++ 'clang++ 14, C++17, libc++ 14' CXX=clang++ CXXFLAGS=-stdlib=libc++
     want clang19 && clang19
     want noexcept && no_exceptions
-    want m32 && { suite m32 '32 bits (-m32)' CXXFLAGS="$m32" WERROR=; quick_m32; warnings_m32; }
+    want m32 && { suite_m32; quick_m32; warnings_m32; }
     want aarch64 && other aarch64
     want s390x && other s390x
     want musl && musl
