@@ -16,6 +16,7 @@ front_at() {
 }
 program HAProxy "$(/usr/sbin/haproxy -v | awk '{ sub(/-.*/, "", $3); print $3; exit }')" front
 drive_front
+drive_refusal
 drive_descriptors
 # HAProxy 2.6 fills an abstract name with NULs up to the end of sun_path, 107 bytes; unix(7): they count.
 name=uds_http.haproxy.$$

@@ -198,6 +198,14 @@ drive_front() {
     check 'events as they come' $'id: 42\nid: 43' \
         "$(through -N -H 'Last-Event-ID: 41' $at/ 2>/dev/null | grep -m 2 '^id' | tr -d '\r')"
 }
+# A body over the limit is refused while it is still coming; the refusal has to arrive, each time.
+drive_refusal() {
+    local again
+    serve hello
+    front "$socket"
+    check '413 while the body is coming' '413 413 413 413 413' "$(for again in 1 2 3 4 5; do
+        head -c 9000000 /dev/zero | status_of -H Expect: --data-binary @- "http://127.0.0.1:$port/echo" 2>&1; echo; done | paste -sd' ')"
+}
 # A client behind a front that asks for descriptors must get bytes: fronts pass the fields on, but
 # drop the descriptor. $front_socket is the front's own Unix socket; to it a client can pass one.
 drive_descriptors() {

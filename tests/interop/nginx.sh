@@ -17,6 +17,7 @@ front() { # SOCKET: the example as it is but for paths and port
 }
 program nginx "$version" front
 drive_front
+drive_refusal
 drive_descriptors
 
 program nginx "$version" server
