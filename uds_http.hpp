@@ -1477,10 +1477,11 @@ inline ssize_t transmit_fds(int fd, const iovec* parts, int count,
     if (fds.empty()) return transmit(fd, parts, count);
     control_data control;
     msghdr message = message_of(parts, count);
-    message.msg_control = control.bytes, message.msg_controllen = CMSG_SPACE(size);
+    message.msg_control = control.bytes,
+    message.msg_controllen = static_cast<socklen_t>(CMSG_SPACE(size));
     cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET, header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(size);
+    header->cmsg_len = static_cast<socklen_t>(CMSG_LEN(size)); // musl has it so
     std::memcpy(CMSG_DATA(header), fds.data(), size);
     return uninterrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT); });
 }
@@ -3324,6 +3325,7 @@ enum class phase : unsigned char {
     stream,  // a body goes to its reader as it comes
     waiting, // for an answer
     raw,     // upgraded
+    linger,  // of a refused request: whoever is still sending has to see the answer, then the end
     kept,    // the client's role: between calls
     reply,   // the head of an answer is awaited; its body is a `stream`
 };
@@ -3357,6 +3359,7 @@ struct conn {
     bool head_only : 1;
     bool old_version : 1;
     bool calls : 1;          // the client's role
+    bool lingers : 1;        // once it ends
     bool is_mute : 1;        // nothing more is sent: a send has failed
     bool served : 1;         // a request has come over it
     bool passed : 1;         // the client has passed a descriptor itself: no proxy stands between
@@ -3393,6 +3396,7 @@ struct conn {
         if (has_output()) return timer::write;
         switch (at) {
         case phase::head: return is_unused() ? timer::idle : timer::head;
+        case phase::linger: return timer::head;
         case phase::body:
         case phase::discard: return timer::body;
         case phase::stream: return !calls && wants_body() ? timer::body : timer::none;
@@ -3530,7 +3534,7 @@ public:
 
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     void time_out(timer which) {
-        if (which == timer::head) refuse(408, "head too slow");
+        if (which == timer::head && c_.at == phase::head) refuse(408, "head too slow");
         else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
         else if (which == timer::body && c_.at == phase::stream) time_out_stream();
         c_.ends = true;
@@ -3637,7 +3641,7 @@ public:
     }
 
     void refuse(int status, string_view why) {
-        c_.persistent = false;
+        c_.persistent = false, c_.lingers = true;
         note(status, why);
         answer(plain_status(status, why));
         c_.ends = true;
@@ -3650,6 +3654,7 @@ private:
             d_.started = c_.more->started;
             return collect(c_.more->req, c_.more->decoder, c_.more->to);
         case phase::discard: return step_discard();
+        case phase::linger: return d_.in = {}, false;
         case phase::stream: return step_stream();
         case phase::raw:
             if (d_.in.empty() || !c_.wants_body()) return false;
@@ -3785,7 +3790,7 @@ private:
         const bool is_early = screen(to);
         if (!(c_.who == req.from)) c_.who = req.from;
         if (is_early) {
-            if (!skip_body()) c_.persistent = false;
+            if (!skip_body()) c_.persistent = false, c_.lingers = true;
             return answer_plain();
         }
         const bool is_streamed = access::of(access::of(*to).run).shape == access::shape::streamed;
@@ -3897,7 +3902,9 @@ private:
         const bool is_first = r.body.empty() && r.borrowed;
         if (is_first && is_last) return r.body = piece, true;
         if (is_first && d_.parsed.how == framing::length) // believed for 1 MiB ahead
-            r.body_text.reserve(d_.parsed.length < (1u << 20) ? d_.parsed.length : (1u << 20));
+            r.body_text.reserve(d_.parsed.length < (1u << 20)
+                                    ? static_cast<std::size_t>(d_.parsed.length)
+                                    : std::size_t{1} << 20);
         r.body_text.append(piece);
         r.body = r.body_text;
         return count(r.body_text.size() > (64 << 10) ? r.body_text.size() : 0);
@@ -4561,7 +4568,9 @@ public:
         in_size_ = in_room;
         while (in_size_ < s_.limits.max_head_bytes * 2) in_size_ *= 2;
         in_ = in_bytes_.reserve(in_size_);
-        d_.micros = [] { return clock::now().time_since_epoch() / microseconds(1); };
+        d_.micros = []() -> std::int64_t {
+            return clock::now().time_since_epoch() / microseconds(1);
+        };
         const server_options& o = s_.options;
         deadlines_.set_duration(timer::head, o.head_timeout);
         deadlines_.set_duration(timer::body, o.body_timeout);
@@ -4871,14 +4880,14 @@ private:
     void rest(std::uint32_t index, bool progress) {
         conn& c = *conns_.at(index);
         const bool has_output = c.has_output();
-        if (c.gone || (c.ends && !has_output)) return close(index);
+        if (c.gone || (c.ends && !has_output && !starts_to_linger(c))) return close(index);
         if (c.hung_up && c.at == phase::waiting && !c.calls) return close(index); // nobody listens
         if (c.shuts && !has_output) {
             ::shutdown(c.fd, SHUT_WR);
             c.shuts = false;
         }
         if (c.at == phase::raw && is_spent(c)) return close(index);
-        if (c.at == phase::kept && s_.stopping()) return close(index);
+        if ((c.at == phase::kept || c.at == phase::linger) && s_.stopping()) return close(index);
         if (!has_output && c.is_unused()) {
             if (c.peer_done) return close(index);
             if (s_.stopping() && (c.served || d_.now >= spares_until)) retire(index);
@@ -4887,6 +4896,19 @@ private:
         const timer which = c.due_timer();
         // A head has its time from its first byte on: one that drips is as slow as one that stops.
         deadlines_.set(index, which, d_.now, progress && which != timer::head);
+    }
+
+    /// A proxy that finds our end closed while it sends gives up without a look at the answer. Our
+    /// half is shut; what comes is dropped until the peer ends too, or for as long as a head may
+    /// take.
+    bool starts_to_linger(conn& c) noexcept {
+        const bool lingers = c.lingers && !c.peer_done && !c.hung_up && !s_.stopping();
+        c.lingers = false;
+        if (!lingers) return false;
+        ::shutdown(c.fd, SHUT_WR);
+        c.at = phase::linger, c.ends = false;
+        if (c.more) c.more->in.clear();
+        return true;
     }
 
     /// An upgraded connection that has nothing left to read, and nothing to write or nobody to.
