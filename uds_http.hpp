@@ -3332,7 +3332,7 @@ enum class phase : unsigned char {
 
 enum class timer : unsigned char { none, head, body, write, idle, count };
 
-/// A connection: 64 bytes, all that it owns while it idles.
+/// A connection: 56 bytes, all that it owns while it idles.
 struct conn {
     ref<box> more;
     ref<card> who;                    // made at first use
