@@ -167,53 +167,99 @@ public:
     T* operator->() const noexcept { return get(); }
 };
 
-/// A growing array: std::vector, for the same reason.
-template <class T> class row {
+/// What doesn't depend on the type of a row's elements.
+class any_row {
 public:
-    row() noexcept = default;
-    row(row&& other) noexcept { swap(other); }
-    row& operator=(row&& other) noexcept {
-        row old(std::move(*this)); // ends here
-        return swap(other), *this;
-    }
-    ~row() { clear(), ::operator delete(static_cast<void*>(at_)); }
-    T* begin() const noexcept { return at_; }
-    T* end() const noexcept { return at_ + size_; }
-    T& operator[](std::size_t index) const noexcept { return at_[index]; }
-    T& back() const noexcept { return at_[size_ - 1]; }
+    any_row() noexcept = default;
+    any_row(any_row&& other) noexcept { swap(other); }
+    any_row& operator=(any_row&& other) noexcept { return swap(other), *this; } // it ends what was
     std::size_t size() const noexcept { return size_; }
     bool empty() const noexcept { return size_ == 0; }
-    void push_back(T value) {
-        if (size_ == room_) reserve(room_ ? room_ * 2 : 4);
-        new (static_cast<void*>(at_ + size_++)) T(std::move(value));
+    void assume(std::size_t size) noexcept { size_ = size; } // written through reserve()'s pointer
+
+protected:
+    void swap(any_row& other) noexcept {
+        std::swap(at_, other.at_), std::swap(size_, other.size_), std::swap(room_, other.room_);
     }
+    void* at_ = nullptr;
+    std::size_t size_ = 0, room_ = 0;
+};
+
+/// A growing array: std::vector, for the same reason.
+template <class T> class row : public any_row {
+public:
+    row() noexcept = default;
+    row(row&&) noexcept = default;
+    row& operator=(row&&) noexcept = default;
+    ~row() { clear(), ::operator delete(at_); }
+    T* begin() const noexcept { return static_cast<T*>(at_); }
+    T* end() const noexcept { return begin() + size_; }
+    T& operator[](std::size_t index) const noexcept { return begin()[index]; }
+    T& back() const noexcept { return end()[-1]; }
+    void push_back(T value) {
+        if (size_ == room_) grow(room_ ? room_ * 2 : 4);
+        new (static_cast<void*>(begin() + size_++)) T(std::move(value));
+    }
+    void swap(row& other) noexcept { any_row::swap(other); }
     void clear() noexcept { shrink(0); }
     void shrink(std::size_t size) noexcept {
-        while (size_ > size) at_[--size_].~T();
+        while (size_ > size) begin()[--size_].~T();
     }
     void erase(std::size_t index) noexcept { // keeps the order
-        for (; index + 1 < size_; ++index) at_[index] = std::move(at_[index + 1]);
+        for (; index + 1 < size_; ++index) begin()[index] = std::move(begin()[index + 1]);
         shrink(size_ - 1);
-    }
-    void swap(row& other) noexcept {
-        std::swap(at_, other.at_), std::swap(size_, other.size_), std::swap(room_, other.room_);
     }
     /// Room for so many; what is not there yet has no value.
     T* reserve(std::size_t room) {
-        if (room <= room_) return at_;
-        T* to = static_cast<T*>(::operator new(room * sizeof(T)));
-        for (std::size_t i = 0; i < size_; ++i) {
-            new (static_cast<void*>(to + i)) T(std::move(at_[i]));
-            at_[i].~T();
-        }
-        ::operator delete(static_cast<void*>(std::exchange(at_, to)));
-        return room_ = room, at_;
+        if (room > room_) grow(room);
+        return begin();
     }
-    void assume(std::size_t size) noexcept { size_ = size; } // written through reserve()'s pointer
 
 private:
-    T* at_ = nullptr;
-    std::size_t size_ = 0, room_ = 0;
+    [[gnu::noinline]] void grow(std::size_t room) {
+        void* const to = ::operator new(room * sizeof(T)); // may throw: before anything has moved
+        row old(std::move(*this));
+        at_ = to, room_ = room;
+        for (T& one : old) new (static_cast<void*>(begin() + size_++)) T(std::move(one));
+    }
+};
+
+/// A callback's function, in its place or elsewhere; whatever doesn't depend on the signature.
+class any_callback {
+public:
+    any_callback() noexcept = default;
+    any_callback(any_callback&& other) noexcept { *this = std::move(other); }
+    any_callback& operator=(any_callback&& other) noexcept {
+        if (this == &other) return *this;
+        const auto end = move_;
+        move_ = nullptr; // what ends here may look at this
+        if (end) end(room_, nullptr);
+        if (other.move_) other.move_(other.room_, room_);
+        invoke_ = other.invoke_, move_ = other.move_, other.move_ = nullptr;
+        return *this;
+    }
+    ~any_callback() {
+        if (move_) move_(room_, nullptr);
+    }
+    explicit operator bool() const noexcept { return move_ != nullptr; }
+
+protected:
+    template <class F> static void move(void* self, void* to) noexcept { // to nowhere: ends
+        if (to) new (to) F(std::move(*static_cast<F*>(self)));
+        static_cast<F*>(self)->~F();
+    }
+    void (*move_)(void*, void*) noexcept = nullptr;
+    void (*invoke_)() = nullptr; // of the type that its signature gives it
+    alignas(std::max_align_t) unsigned char room_[48];
+};
+template <class F> struct elsewhere {
+    F* at;
+    explicit elsewhere(F&& f) : at(new F(std::move(f))) {}
+    elsewhere(elsewhere&& other) noexcept : at(other.at) { other.at = nullptr; }
+    ~elsewhere() { delete at; }
+    template <class... A> decltype(auto) operator()(A&&... arguments) {
+        return (*at)(std::forward<A>(arguments)...);
+    }
 };
 
 } // namespace detail
@@ -267,68 +313,62 @@ private:
 /// NDEBUG too: it costs one branch.
 template <class T> class [[nodiscard]] result {
 public:
-    result(T value) : value_(std::move(value)) {}
-    result(uds_http::error failed) : error_(std::move(failed)) { UDS_HTTP_ASSERT(error_); }
-    explicit operator bool() const noexcept { return value_.has_value(); }
+    result(T value) : value_(std::move(value)), has_value_(true) {}
+    result(uds_http::error failed) : none_(), error_(std::move(failed)) { UDS_HTTP_ASSERT(error_); }
+    result(result&& other) : none_(), has_value_(other.has_value_), error_(std::move(other.error_)) {
+        if (has_value_) new (static_cast<void*>(&value_)) T(std::move(other.value_));
+    }
+    result& operator=(result&& other) {
+        if (this == &other) return *this;
+        this->~result();
+        return *new (static_cast<void*>(this)) result(std::move(other));
+    }
+    ~result() {
+        if (has_value_) value_.~T();
+    }
+    explicit operator bool() const noexcept { return has_value_; }
     const uds_http::error& error() const noexcept { return error_; }
-    T& operator*() & { return value_ ? *value_ : (std::abort(), *value_); }
-    const T& operator*() const& { return value_ ? *value_ : (std::abort(), *value_); }
+    T& operator*() & { return has_value_ ? value_ : (std::abort(), value_); }
+    const T& operator*() const& { return has_value_ ? value_ : (std::abort(), value_); }
     T&& operator*() && { return std::move(**this); }
     T* operator->() & { return &**this; }
     const T* operator->() const& { return &**this; }
     T* operator->() && = delete; // get(url)->body() would dangle
 
 private:
-    std::optional<T> value_;
+    union { // std::optional takes five times as long to compile
+        char none_;
+        T value_;
+    };
+    bool has_value_ = false;
     uds_http::error error_;
 };
 
 /// A function that is moved, not copied; captures up to 48 bytes don't allocate. One that throws
 /// costs its own request or stream (500, or cut) and is reported to on_log, nothing more.
 template <class> class callback;
-template <class R, class... A> class callback<R(A...)> : detail::move_only {
+template <class R, class... A> class callback<R(A...)> : detail::any_callback {
 public:
     callback() noexcept = default;
-    template <class F, class = std::enable_if_t<std::is_invocable_r_v<R, F&, A...> &&
-                                                !std::is_same_v<std::decay_t<F>, callback>>>
+    template <class F, class = decltype(std::declval<F&>()(std::declval<A>()...))>
     callback(F function) {
-        using held =
-            std::conditional_t<(sizeof(F) <= 48 && std::is_nothrow_move_constructible_v<F>), F,
-                               elsewhere<F>>;
+        using held = std::conditional_t<(sizeof(F) <= sizeof room_ &&
+                                         std::is_nothrow_move_constructible_v<F>),
+                                        F, detail::elsewhere<F>>;
         new (room_) held(std::move(function));
-        invoke_ = [](void* self, A... arguments) -> R {
-            return (*static_cast<held*>(self))(std::forward<A>(arguments)...);
-        };
-        move_ = [](void* self, void* to) noexcept { // to nowhere: ends
-            if (to) new (to) held(std::move(*static_cast<held*>(self)));
-            static_cast<held*>(self)->~held();
-        };
+        invoke_ = reinterpret_cast<void (*)()>(&invoke<held>);
+        move_ = &move<held>;
     }
-    callback(callback&& other) noexcept { *this = std::move(other); }
-    callback& operator=(callback&& other) noexcept {
-        if (this == &other) return *this;
-        if (auto end = std::exchange(move_, other.move_)) end(room_, nullptr);
-        if (move_) move_(other.room_, room_);
-        invoke_ = other.invoke_, other.move_ = nullptr;
-        return *this;
+    R operator()(A... arguments) {
+        return reinterpret_cast<R (*)(void*, A...)>(invoke_)(room_, std::forward<A>(arguments)...);
     }
-    ~callback() {
-        if (move_) move_(room_, nullptr);
-    }
-    R operator()(A... arguments) { return invoke_(room_, std::forward<A>(arguments)...); }
-    explicit operator bool() const noexcept { return move_ != nullptr; }
+    using any_callback::operator bool;
 
 private:
-    template <class F> struct elsewhere {
-        F* at;
-        explicit elsewhere(F&& f) : at(new F(std::move(f))) {}
-        elsewhere(elsewhere&& other) noexcept : at(std::exchange(other.at, nullptr)) {}
-        ~elsewhere() { delete at; }
-        R operator()(A... arguments) { return (*at)(std::forward<A>(arguments)...); }
-    };
-    void (*move_)(void*, void*) noexcept = nullptr;
-    R (*invoke_)(void*, A...) = nullptr;
-    alignas(std::max_align_t) unsigned char room_[48];
+    template <class F> static R invoke(void* self, A... arguments) {
+        if constexpr (std::is_void_v<R>) (*static_cast<F*>(self))(std::forward<A>(arguments)...);
+        else return (*static_cast<F*>(self))(std::forward<A>(arguments)...);
+    }
 };
 
 /// The one owner of a descriptor; a bare int elsewhere is a borrow.
@@ -1456,7 +1496,7 @@ struct control_data { // 256 bytes more: credentials and labels that an adopted 
 /// The descriptors ride on the first byte. After a failure, EAGAIN too, nothing of it has left;
 /// after a short send they all have, and the rest is for transmit().
 inline ssize_t transmit_fds(int fd, const iovec* parts, int count,
-                            const std::vector<int>& fds) noexcept {
+                            const row<int>& fds) noexcept {
     std::size_t bytes = 0, size = fds.size() * sizeof(int);
     for (int i = 0; i < count; ++i) bytes += parts[i].iov_len;
     // sendmsg() of no bytes succeeds and attaches nothing.
@@ -1468,7 +1508,7 @@ inline ssize_t transmit_fds(int fd, const iovec* parts, int count,
     cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET, header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(size);
-    std::memcpy(CMSG_DATA(header), fds.data(), size);
+    std::memcpy(CMSG_DATA(header), fds.begin(), size);
     return uninterrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT); });
 }
 
@@ -1479,7 +1519,7 @@ struct received {
 
 /// Adds the descriptors to `fds`, close-on-exec. The kernel glues earlier bytes to a message with
 /// descriptors and stops after it: they belong to the message of the last byte.
-inline received receive_fds(int fd, char* into, std::size_t room, std::vector<unique_fd>& fds) {
+inline received receive_fds(int fd, char* into, std::size_t room, row<unique_fd>& fds) {
     const std::size_t before = fds.size();
     fds.reserve(before + max_fds_per_message); // now: a bad_alloc later would leak them
     control_data control;
@@ -1499,7 +1539,7 @@ inline received receive_fds(int fd, char* into, std::size_t room, std::vector<un
         }
     }
     const bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
-    while (truncated && fds.size() > before) fds.pop_back();
+    if (truncated) fds.shrink(before);
     return {size, truncated};
 }
 
@@ -1979,12 +2019,12 @@ inline std::string take_variable(const char* name, const char* otherwise) {
 /// sd_listen_fds(3). Empty if there are none for this process. If one is no listening Unix socket,
 /// none is touched.
 /// Threads: changes the environment, so before others read it.
-inline result<std::vector<inherited>> inherited_listeners(int backlog = listen_options().backlog) {
+inline result<row<inherited>> inherited_listeners(int backlog = listen_options().backlog) {
     const std::string pid = take_variable("LISTEN_PID", ""), fds = take_variable("LISTEN_FDS", "0"),
                       names = take_variable("LISTEN_FDNAMES", "");
     string_view rest = fds;
     const std::uint64_t count = take_number(rest).value_or(UINT64_MAX);
-    if (pid != numbered("", ::getpid())) return std::vector<inherited>();
+    if (pid != numbered("", ::getpid())) return row<inherited>();
     if (count >= 1u << 30 || !rest.empty())
         return path_failed("LISTEN_FDS=" + fds, "not a number of descriptors", EINVAL);
     int fd = 3; // SD_LISTEN_FDS_START
@@ -1992,12 +2032,12 @@ inline result<std::vector<inherited>> inherited_listeners(int backlog = listen_o
         if (!is_unix_stream(fd) || socket_option(fd, SO_ACCEPTCONN) != 1)
             return failed(errc::bad_descriptor, numbered("LISTEN_FDS: descriptor ", fd,
                                                          " is no listening Unix stream socket"));
-    std::vector<inherited> taken(count);
+    row<inherited> taken;
     rest = names, fd = 3;
-    for (inherited& one : taken) {
-        one.fd = unique_fd(fd);
-        one.name = rest.substr(0, rest.find(':'));
-        rest.remove_prefix(one.name.size() + (one.name.size() < rest.size()));
+    for (std::uint64_t n = 0; n < count; ++n) {
+        const string_view name = rest.substr(0, rest.find(':'));
+        taken.push_back({std::string(name), unique_fd(fd)});
+        rest.remove_prefix(name.size() + (name.size() < rest.size()));
         // O_NONBLOCK belongs to the socket, not to the descriptor: who holds a duplicate sees it.
         // listen() once more shows clients our credentials instead of the service manager's.
         if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || ::listen(fd, backlog) != 0 ||
@@ -2986,7 +3026,7 @@ struct fd_claim {
     }
 
     /// Takes all of `came`. Errors: bad_descriptor, too_large; then everything is closed.
-    error take(const headers& fields, std::vector<unique_fd> came) {
+    error take(const headers& fields, row<unique_fd> came) {
         for (string_view rest = fields.get("Fds"); !rest.empty();) {
             string_view name = next_element(rest);
             if (!is_token(name) || find_fd(named, name))
@@ -3261,9 +3301,9 @@ struct box : counted {
     std::uint64_t tail_at = 0, tail_size = 0;
     framing tail_how = framing::none;
     bool has_tail = false, tail_ended = false;
-    std::vector<unique_fd> fds;    // to pass on,
+    row<unique_fd> fds;    // to pass on,
     std::size_t fds_at = 0;        // with this byte of `out` or of the batch
-    std::vector<unique_fd> fds_in; // came with the head that begins `in`
+    row<unique_fd> fds_in; // came with the head that begins `in`
     body_decoder decoder;
     request req = access::make_request(); // whose body is being collected
     route* to = nullptr;
@@ -3370,7 +3410,7 @@ struct desk {
     body_decoder decoder;
     head parsed;
     string_view in;
-    std::vector<unique_fd> fds;         // came with the last byte of `in`,
+    row<unique_fd> fds;         // came with the last byte of `in`,
     const char* fds_from = nullptr;     // in a read that began here
     std::int64_t now = 0;               // ms, monotonic
     std::int64_t started = 0;           // us, of req, where somebody wants to know
@@ -3934,7 +3974,7 @@ private:
     /// Descriptors belong to the message of the last byte that came with them, and it must have
     /// begun in that read. False: refused.
     bool claim_fds(request_state& req, const char* first) {
-        std::vector<unique_fd> came;
+        row<unique_fd> came;
         if (c_.more && !c_.more->fds_in.empty()) came.swap(c_.more->fds_in);
         else if (!d_.fds.empty() && first >= d_.fds_from && is_last()) came.swap(d_.fds);
         const std::size_t announced = fd_claim::announced(req.fields);
@@ -3943,7 +3983,7 @@ private:
         const bool is_proof = (c_.wants_fds || c_.wants_body_fd) && !c_.passed && !came.empty() &&
                               came.size() == announced + 1;
         c_.passed = c_.passed || !came.empty();
-        if (is_proof) came.pop_back(); // any descriptor: only that it came counts
+        if (is_proof) came.shrink(came.size() - 1); // any descriptor: only that it came counts
         if (!c_.passed) c_.wants_fds = 0, c_.wants_body_fd = false;
         fd_claim claim{s_.options.max_body_fd_bytes, s_.options.max_fds_count};
         error bad = claim.take(req.fields, std::move(came));
@@ -3973,7 +4013,7 @@ private:
     }
     /// Those of a head that is not whole yet wait for it.
     bool keep_fds() {
-        std::vector<unique_fd> came;
+        row<unique_fd> came;
         came.swap(d_.fds);
         bool fits =
             c_.at == phase::head && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
@@ -3994,7 +4034,7 @@ private:
             return void(extra.failed = failed(errc::bad_descriptor, "the client asked for fewer"));
         box& b = c_.kept();
         if (memory) {
-            b.fds.emplace_back(duplicate(memory->fd.get()));
+            b.fds.push_back(unique_fd(duplicate(memory->fd.get())));
             res.header("Body-Fd", "length=" + number_text(memory->size));
             res.header("Cache-Control", "no-store");
             body = content();
@@ -4931,7 +4971,7 @@ private:
             if (sent > 0) before -= static_cast<std::size_t>(sent);
             return sent;
         }
-        std::vector<int> raw;
+        row<int> raw;
         for (const unique_fd& fd : c.more->fds) raw.push_back(fd.get());
         ssize_t sent = transmit_fds(c.fd, parts, body.empty() ? 1 : 2, raw);
         if (sent >= 0) c.more->fds.clear();
@@ -5595,7 +5635,7 @@ struct server_core final : site {
     }
     error listen_inherited(const listen_options& o) {
         if (remembered) return remembered;
-        result<std::vector<inherited>> got = inherited_listeners(o.backlog);
+        result<row<inherited>> got = inherited_listeners(o.backlog);
         if (!got) return got.error();
         for (inherited& from : *got) {
             door& d = add_door(listener{std::move(from.fd), "LISTEN_FDS"}, o);
@@ -5690,8 +5730,8 @@ struct wire : counted {
     milliseconds armed{-1}; // SO_RCVTIMEO
     const microseconds spin;
     const bool takes_fds;
-    std::vector<int> fds;        // to pass on with the next byte; borrowed
-    std::vector<unique_fd> came; // with the last byte read
+    row<int> fds;        // to pass on with the next byte; borrowed
+    row<unique_fd> came; // with the last byte read
     bool reused = false, watches = false, large = false;
     bool ended = true;          // the body
     bool asked = false;         // for descriptors, by passing one
@@ -5744,7 +5784,7 @@ struct wire : counted {
     ssize_t receive_with_fds(int flags) {
         pollfd readable{fd.get(), POLLIN, 0};
         if (flags && ::poll(&readable, 1, 0) == 0) return errno = EAGAIN, -1;
-        std::vector<unique_fd> with;
+        row<unique_fd> with;
         received got = receive_fds(fd.get(), in + end, room - end, with);
         if (!with.empty()) came.swap(with);
         return got.truncated ? (errno = EBADMSG, -1) : got.size;
