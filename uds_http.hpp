@@ -163,8 +163,8 @@ public:
     ref(T* made) noexcept : any_ref(made) {}
     template <class U> ref(const ref<U>& derived) noexcept : ref(static_cast<T*>(derived.get())) {}
     T* get() const noexcept { return static_cast<T*>(at_); }
-    T& operator*() const noexcept { return *get(); }
-    T* operator->() const noexcept { return get(); }
+    T& operator*() const noexcept { return static_cast<T&>(*at_); }
+    T* operator->() const noexcept { return static_cast<T*>(at_); }
 };
 
 /// What doesn't depend on the type of a row's elements.
@@ -181,6 +181,13 @@ protected:
     void swap(any_row& other) noexcept {
         std::swap(at_, other.at_), std::swap(size_, other.size_), std::swap(room_, other.room_);
     }
+    [[gnu::noinline]] void grow(std::size_t room, std::size_t size, void (*move)(void*, void*)) {
+        char* const to = static_cast<char*>(::operator new(room* size)); // may throw: nothing moved
+        for (std::size_t at = 0; at < size_ * size; at += size)
+            move(to + at, static_cast<char*>(at_) + at);
+        ::operator delete(at_);
+        at_ = to, room_ = room;
+    }
     void* at_ = nullptr;
     std::size_t size_ = 0, room_ = 0;
 };
@@ -191,19 +198,19 @@ public:
     row() noexcept = default;
     row(row&&) noexcept = default;
     row& operator=(row&&) noexcept = default;
-    ~row() { clear(), ::operator delete(at_); }
+    ~row() { shrink(0), ::operator delete(at_); }
     T* begin() const noexcept { return static_cast<T*>(at_); }
     T* end() const noexcept { return begin() + size_; }
     T& operator[](std::size_t index) const noexcept { return begin()[index]; }
     T& back() const noexcept { return end()[-1]; }
     void push_back(T value) {
-        if (size_ == room_) grow(room_ ? room_ * 2 : 4);
-        new (static_cast<void*>(begin() + size_++)) T(std::move(value));
+        if (size_ == room_) grow(room_ ? room_ * 2 : 4, sizeof(T), &move);
+        new (static_cast<void*>(begin() + size_++)) T(static_cast<T&&>(value));
     }
     void swap(row& other) noexcept { any_row::swap(other); }
     void clear() noexcept { shrink(0); }
     void shrink(std::size_t size) noexcept {
-        while (size_ > size) begin()[--size_].~T();
+        while (size_ > size) (static_cast<T*>(at_) + --size_)->~T();
     }
     void erase(std::size_t index) noexcept { // keeps the order
         for (; index + 1 < size_; ++index) begin()[index] = std::move(begin()[index + 1]);
@@ -211,16 +218,14 @@ public:
     }
     /// Room for so many; what is not there yet has no value.
     T* reserve(std::size_t room) {
-        if (room > room_) grow(room);
+        if (room > room_) grow(room, sizeof(T), &move);
         return begin();
     }
 
 private:
-    [[gnu::noinline]] void grow(std::size_t room) {
-        void* const to = ::operator new(room * sizeof(T)); // may throw: before anything has moved
-        row old(std::move(*this));
-        at_ = to, room_ = room;
-        for (T& one : old) new (static_cast<void*>(begin() + size_++)) T(std::move(one));
+    static void move(void* to, void* from) {
+        new (to) T(static_cast<T&&>(*static_cast<T*>(from)));
+        static_cast<T*>(from)->~T();
     }
 };
 
@@ -315,7 +320,8 @@ template <class T> class [[nodiscard]] result {
 public:
     result(T value) : value_(std::move(value)), has_value_(true) {}
     result(uds_http::error failed) : none_(), error_(std::move(failed)) { UDS_HTTP_ASSERT(error_); }
-    result(result&& other) : none_(), has_value_(other.has_value_), error_(std::move(other.error_)) {
+    result(result&& other)
+        : none_(), has_value_(other.has_value_), error_(std::move(other.error_)) {
         if (has_value_) new (static_cast<void*>(&value_)) T(std::move(other.value_));
     }
     result& operator=(result&& other) {
@@ -1433,22 +1439,29 @@ inline response typed(content&& body, string_view literal_type) {
 // end. Nothing here keeps state, and nothing else in the header knows EINTR. All of it reports like
 // the system does, with -1 and errno: the callers know the name of the socket, and we don't.
 
-using clock = std::chrono::steady_clock; // CLOCK_MONOTONIC in both standard libraries
+/// Nanoseconds on CLOCK_MONOTONIC. Plain numbers from here on: each sum or comparison of chrono's
+/// types is a template of its own.
+inline std::int64_t now_ns() noexcept {
+    timespec now;
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return std::int64_t(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
 
 /// A moment after which something is given up. By default: never.
 struct deadline {
-    clock::time_point at = clock::time_point::max();
+    std::int64_t at = INT64_MAX;
     /// Never for milliseconds::max() and whatever the clock can't count to; now for zero.
     static deadline after(milliseconds wait) noexcept {
-        const clock::time_point now = clock::now(), last = clock::time_point::max();
-        if (wait >= std::chrono::duration_cast<milliseconds>(last - now)) return {};
-        return {wait.count() < 0 ? now : now + wait};
+        const std::int64_t now = now_ns(), ms = wait.count();
+        if (ms >= (INT64_MAX - now) / 1'000'000) return {};
+        return {ms < 0 ? now : now + ms * 1'000'000};
     }
-    bool is_never() const noexcept { return at == clock::time_point::max(); }
-    bool passed() const noexcept { return !is_never() && clock::now() >= at; }
+    bool is_never() const noexcept { return at == INT64_MAX; }
+    bool passed() const noexcept { return !is_never() && now_ns() >= at; }
     milliseconds left() const noexcept { // rounded up: zero only when the moment has come
-        const auto rest = std::chrono::ceil<milliseconds>(at - clock::now());
-        return is_never() ? milliseconds::max() : rest.count() < 0 ? milliseconds(0) : rest;
+        const std::int64_t rest = at - now_ns();
+        return is_never() ? milliseconds::max()
+                          : milliseconds(rest < 0 ? 0 : rest / 1'000'000 + (rest % 1'000'000 > 0));
     }
     int poll_timeout() const noexcept { // twelve days at most: whoever waits looks again
         const auto rest = left().count();
@@ -1495,8 +1508,7 @@ struct control_data { // 256 bytes more: credentials and labels that an adopted 
 
 /// The descriptors ride on the first byte. After a failure, EAGAIN too, nothing of it has left;
 /// after a short send they all have, and the rest is for transmit().
-inline ssize_t transmit_fds(int fd, const iovec* parts, int count,
-                            const row<int>& fds) noexcept {
+inline ssize_t transmit_fds(int fd, const iovec* parts, int count, const row<int>& fds) noexcept {
     std::size_t bytes = 0, size = fds.size() * sizeof(int);
     for (int i = 0; i < count; ++i) bytes += parts[i].iov_len;
     // sendmsg() of no bytes succeeds and attaches nothing.
@@ -1661,9 +1673,8 @@ struct condition { // on the monotonic clock
     /// Gives the mutex up while it sleeps. False: the deadline has passed.
     bool wait(mutex& m, deadline until) noexcept {
         if (until.is_never()) return ::pthread_cond_wait(&raw, &m.raw) == 0;
-        const auto ns = std::chrono::nanoseconds(until.at.time_since_epoch()).count();
-        const timespec at{static_cast<time_t>(ns / 1'000'000'000),
-                          static_cast<long>(ns % 1'000'000'000)};
+        const timespec at{static_cast<time_t>(until.at / 1'000'000'000),
+                          static_cast<long>(until.at % 1'000'000'000)};
         return ::pthread_cond_timedwait(&raw, &m.raw, &at) == 0;
     }
 };
@@ -1879,7 +1890,7 @@ inline result<path_lock> lock_path(const unique_fd& folder, const std::string& p
     constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     const std::string lock = path + ".lock";
     const deadline end = deadline::after(milliseconds(2'000));
-    for (milliseconds pause(1);; pause *= pause.count() < 16 ? 2 : 1) {
+    for (int pause = 1;; pause *= pause < 16 ? 2 : 1) { // ms
         struct stat is;
         unique_fd fd(::openat(folder.get(), base_of(lock), flags, 0600));
         if (!fd || ::fstat(fd.get(), &is) != 0) return path_failed(lock, "open");
@@ -1890,7 +1901,7 @@ inline result<path_lock> lock_path(const unique_fd& folder, const std::string& p
         if (held && is_at(folder, lock, is.st_dev, is.st_ino))
             return path_lock(std::move(fd), is.st_ino);
         if (end.passed()) return path_failed(lock, "held by another process", ETIMEDOUT);
-        (void)wait_ready(-1, 0, deadline::after(pause).sooner(end), nullptr);
+        (void)wait_ready(-1, 0, deadline::after(milliseconds(pause)).sooner(end), nullptr);
     }
 }
 
@@ -3301,9 +3312,9 @@ struct box : counted {
     std::uint64_t tail_at = 0, tail_size = 0;
     framing tail_how = framing::none;
     bool has_tail = false, tail_ended = false;
-    row<unique_fd> fds;    // to pass on,
-    std::size_t fds_at = 0;        // with this byte of `out` or of the batch
-    row<unique_fd> fds_in; // came with the head that begins `in`
+    row<unique_fd> fds;     // to pass on,
+    std::size_t fds_at = 0; // with this byte of `out` or of the batch
+    row<unique_fd> fds_in;  // came with the head that begins `in`
     body_decoder decoder;
     request req = access::make_request(); // whose body is being collected
     route* to = nullptr;
@@ -3410,7 +3421,7 @@ struct desk {
     body_decoder decoder;
     head parsed;
     string_view in;
-    row<unique_fd> fds;         // came with the last byte of `in`,
+    row<unique_fd> fds;                 // came with the last byte of `in`,
     const char* fds_from = nullptr;     // in a read that began here
     std::int64_t now = 0;               // ms, monotonic
     std::int64_t started = 0;           // us, of req, where somebody wants to know
@@ -4541,7 +4552,7 @@ public:
         in_size_ = in_room;
         while (in_size_ < s_.limits.max_head_bytes * 2) in_size_ *= 2;
         in_ = in_bytes_.reserve(in_size_);
-        d_.micros = [] { return clock::now().time_since_epoch() / microseconds(1); };
+        d_.micros = [] { return now_ns() / 1'000; };
         const server_options& o = s_.options;
         deadlines_.set_duration(timer::head, o.head_timeout);
         deadlines_.set_duration(timer::body, o.body_timeout);
@@ -4727,11 +4738,11 @@ private:
     /// it was in vain again and again it is tried more and more seldom.
     int spin(epoll_event* events, int room) noexcept {
         if (spin_pause_ > 0) return --spin_pause_, 0;
-        const auto until = clock::now() + s_.options.busy_poll;
+        const std::int64_t until = now_ns() + s_.options.busy_poll.count() * 1'000;
         do {
             int count = ::epoll_wait(epoll_.get(), events, room, 0);
             if (count > 0) return spins_in_vain_ = 0, count;
-        } while (clock::now() < until && !mail_->full.load(std::memory_order_acquire));
+        } while (now_ns() < until && !mail_->full.load(std::memory_order_acquire));
         spins_in_vain_ += spins_in_vain_ < 10;
         spin_pause_ = spins_in_vain_ > 4 ? 1u << (spins_in_vain_ - 4) : 0;
         return 0;
@@ -5231,7 +5242,7 @@ inline void join(row<pthread_t>& threads) noexcept {
 }
 
 /// Threads for handlers that block. Their queue is bounded: what doesn't fit is a 503.
-class worker_pool {
+class worker_pool : public counted {
 public:
     explicit worker_pool(site& s) : s_(s) {}
     worker_pool(const worker_pool&) = delete;
@@ -5500,12 +5511,16 @@ struct server_core final : site {
     row<ref<route>> owned_routes;
     row<ref<server_loop>> loops;
     row<pthread_t> threads;
-    std::optional<worker_pool> workers;
+    ref<worker_pool> workers;
     user_counts users;
     unique_fd stop_event;
     error remembered;
     std::atomic<std::uint64_t> accepted{0};
-    row<std::pair<int, struct sigaction>> old_actions;
+    struct action {
+        int number;
+        struct sigaction was;
+    };
+    row<action> old_actions;
     bool started = false, finished = false, adopted_any = false;
     const pid_t owner = ::getpid();
 
@@ -5559,7 +5574,7 @@ struct server_core final : site {
     }
 
     error start_workers() {
-        workers.emplace(*this);
+        workers = new worker_pool(*this);
         to_worker = [this](ref<flow> f, route& to) { return workers->add(std::move(f), to); };
         return workers->start(options.workers);
     }
@@ -5613,7 +5628,7 @@ struct server_core final : site {
         if (::sigaction(number, &act, &old) == 0) old_actions.push_back({number, old});
     }
     void restore_signals() {
-        for (auto& [number, old] : old_actions) {
+        for (const auto& [number, old] : old_actions) {
             ::sigaction(number, &old, nullptr);
             server_core* self = this;
             target_of(number).compare_exchange_strong(self, nullptr);
@@ -5623,7 +5638,9 @@ struct server_core final : site {
 
     door& add_door(listener from, const listen_options& o) {
         doors.push_back(new door(std::move(from)));
-        doors.back()->allow = o.allow, doors.back()->name = o.name;
+        doors.back()->name = o.name;
+        if (o.allow)
+            doors.back()->allow.emplace(*o.allow); // what assigns vectors takes long to compile
         return *doors.back();
     }
     error listen(const address& where, const listen_options& o) {
@@ -5798,7 +5815,8 @@ struct wire : counted {
         const deadline until = within.next();
         int why = EAGAIN;
         if (spin.count() > 0)
-            for (auto last = clock::now() + spin; why == EAGAIN && clock::now() < last;)
+            for (const auto last = now_ns() + spin.count() * 1'000;
+                 why == EAGAIN && now_ns() < last;)
                 why = receive_some(MSG_DONTWAIT);
         if (why == EAGAIN && !within.cancel)
             if (why = arm(until); why == 0) why = receive_some(0);
