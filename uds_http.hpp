@@ -112,6 +112,7 @@ struct call;
 struct card;
 struct cancel_state;
 struct client_core;
+struct failure;
 struct field_block;
 struct flow;
 struct mapping;
@@ -289,29 +290,25 @@ enum class errc {
 std::error_code make_error_code(errc) noexcept;
 
 /// An error code that knows its place. True when something failed.
-/// Lifetime: a value; allocates only when something failed.
+/// Lifetime: a value, copied by sharing; allocates only when something failed.
 class [[nodiscard]] error {
 public:
     error() noexcept = default;
-    error(std::error_code code, std::string place) : s_{code, std::move(place), false} {}
-    explicit operator bool() const noexcept { return static_cast<bool>(s_.code); }
-    const std::error_code& code() const noexcept { return s_.code; }
+    error(std::error_code code, std::string place);
+    explicit operator bool() const noexcept { return static_cast<bool>(s_); }
+    const std::error_code& code() const noexcept;
     /// "/run/a.sock: connect: Connection refused": the socket, what was tried, the cause.
     std::string message() const;
     /// Client: the server may have seen (part of) the request.
-    bool sent() const noexcept { return s_.sent; }
-    friend bool operator==(const error& e, std::errc c) noexcept { return e.s_.code == c; }
+    bool sent() const noexcept;
+    friend bool operator==(const error& e, std::errc c) noexcept { return e.code() == c; }
     friend bool operator==(const error& e, errc c) noexcept {
-        return e.s_.code == make_error_code(c);
+        return e.code() == make_error_code(c);
     }
 
 private:
     friend struct detail::access;
-    struct state {
-        std::error_code code{};
-        std::string place{};
-        bool sent = false;
-    } s_;
+    detail::ref<detail::failure> s_; // none: nothing failed
 };
 
 /// A value, or the error that kept it from being. Reading a value that isn't there aborts, with
@@ -1061,15 +1058,24 @@ public:
     }
 };
 
-[[gnu::noinline]] inline error failed(int errno_value, std::string place) {
-    return error(std::error_code(errno_value, std::system_category()), std::move(place));
+/// What an error has, so that one that isn't is a null pointer.
+struct failure : counted {
+    std::error_code code;
+    std::string place;
+    bool sent = false;
+    failure(std::error_code what, std::string where) : code(what), place(std::move(where)) {}
+};
+
+// Cold: the compiler keeps what leads here out of the way, and small.
+[[gnu::cold, gnu::noinline]] inline error failed(int errno_value, string_view place) {
+    return error({errno_value, std::system_category()}, std::string(place));
 }
-[[gnu::noinline]] inline error failed(errc code, std::string place) {
-    return error(make_error_code(code), std::move(place));
+[[gnu::cold, gnu::noinline]] inline error failed(errc code, string_view place) {
+    return error(make_error_code(code), std::string(place));
 }
 
 /// Inside of UDS_HTTP_CATCH: what was thrown.
-inline std::string thrown() {
+[[gnu::cold]] inline std::string thrown() {
 #ifdef __cpp_exceptions
     try {
         throw;
@@ -1190,7 +1196,7 @@ inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
 }
 
 /// For messages: what is not visible ASCII as \xNN. Every path is whole (PATH_MAX, limits.h).
-inline std::string printable(string_view text) {
+[[gnu::cold]] inline std::string printable(string_view text) {
     std::string out;
     for (char c : text.substr(0, 4096)) {
         static constexpr char hex[] = "0123456789abcdef";
@@ -1265,6 +1271,14 @@ struct access {
     using shape = handler::shape;
     using address_state = address::state;
 };
+
+inline string_view place_of(const error& e) noexcept {
+    return access::of(e) ? string_view(access::of(e)->place) : string_view();
+}
+inline error& mark_sent(error& e, bool sent) noexcept {
+    if (access::of(e)) access::of(e)->sent = sent;
+    return e;
+}
 
 struct field_block : counted {
     row<field> list;
@@ -1698,11 +1712,12 @@ struct card : counted {
 // nothing is truncated; the umask, which belongs to the process, stays as it is.
 
 /// References only, so that nothing runs between the failure and the reading of errno.
-[[gnu::cold]] inline error path_failed(const std::string& path, const char* what, int why = errno) {
+[[gnu::cold, gnu::noinline]] inline error path_failed(const std::string& path, const char* what,
+                                                      int why = errno) {
     return failed(why, printable(path) + ": " + what);
 }
 
-inline std::string numbered(const char* before, long number, const char* after = "") {
+[[gnu::cold]] inline std::string numbered(const char* before, long number, const char* after = "") {
     char text[96];
     return std::snprintf(text, sizeof text, "%s%ld%s", before, number, after), text;
 }
@@ -1718,13 +1733,13 @@ inline std::string display(const address& where) { return printable(spelled(wher
 constexpr std::size_t max_sun_path = sizeof(sockaddr_un::sun_path); // 108; no NUL needs to fit
 
 /// An address that no one can use, and the reason for whoever tries to.
-[[gnu::cold]] inline address bad_address(string_view text, const char* why) {
+[[gnu::cold, gnu::noinline]] inline address bad_address(string_view text, const char* why) {
     error e = failed(errc::bad_address, printable(text) + ": " + why);
     return access::make<address>(access::address_state{{}, {}, std::move(e), false});
 }
 
 /// A path or "@name" without what stood around it in `text`.
-inline address named_address(std::string name, std::string target, string_view text) {
+[[gnu::cold]] inline address named_address(std::string name, std::string target, string_view text) {
     const bool is_abstract = !name.empty() && name.front() == '@';
     if (is_abstract) name.erase(0, 1);
     if (name.empty()) return bad_address(text, "names no socket");
@@ -1736,7 +1751,7 @@ inline address named_address(std::string name, std::string target, string_view t
         access::address_state{std::move(name), std::move(target), std::move(e), is_abstract});
 }
 
-inline address abstract_address(string_view exact, std::string target) {
+[[gnu::cold]] inline address abstract_address(string_view exact, std::string target) {
     return named_address("@" + std::string(exact), std::move(target), "@");
 }
 
@@ -1747,7 +1762,7 @@ inline bool drop_prefix(string_view& text, string_view prefix) noexcept {
 
 /// http+unix://: the authority is the name, percent-encoded; never lower-cased, '+' is no space.
 /// http://unix:/path:/target: of nginx and got; nothing in it is encoded.
-inline address parse_address(string_view text) {
+[[gnu::cold]] inline address parse_address(string_view text) {
     string_view rest = text;
     const bool is_encoded = drop_prefix(rest, "http+unix://");
     if (!is_encoded && !drop_prefix(rest, "http://unix:")) {
@@ -1797,7 +1812,7 @@ inline unique_fd stream_socket(int flags) noexcept {
     return unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
 }
 
-[[gnu::cold]] inline error connect_failed(const address& where, int why = errno) {
+[[gnu::cold, gnu::noinline]] inline error connect_failed(const address& where, int why = errno) {
     const char* what = "connect";
     if (why == ENOENT) what = "connect (is the server running?)";
     if (why == ECONNREFUSED) what = "connect (nobody is listening: is the server running?)";
@@ -1809,7 +1824,7 @@ inline unique_fd stream_socket(int flags) noexcept {
 
 /// A path that is too long for a sockaddr_un goes through an O_PATH descriptor of the socket
 /// itself, whatever its length. Symbolic links are followed, as connect(2) does.
-inline result<endpoint> endpoint_of(const address& where) {
+[[gnu::cold]] inline result<endpoint> endpoint_of(const address& where) {
     const std::string& name = access::of(where).name;
     if (where.error()) return where.error();
     if (access::of(where).is_abstract) return make_endpoint('\0' + name);
@@ -1886,7 +1901,7 @@ struct path_lock : move_only {
 /// in a folder that others may write it may be a link to a file of which we must not change the
 /// mode. Waits for 2 s at most: the lock is held across a dozen syscalls, so longer means a stopped
 /// or hostile holder. Where somebody else removed the file, what we hold is nothing: once more.
-inline result<path_lock> lock_path(const unique_fd& folder, const std::string& path) {
+[[gnu::cold]] inline result<path_lock> lock_path(const unique_fd& folder, const std::string& path) {
     constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     const std::string lock = path + ".lock";
     const deadline end = deadline::after(milliseconds(2'000));
@@ -1907,7 +1922,8 @@ inline result<path_lock> lock_path(const unique_fd& folder, const std::string& p
 
 /// Refuses what is at the path unless it is a socket, and if it `asks`, one that nobody serves.
 /// `removes`: then it goes. The descriptor leads to the very one that was looked at.
-inline error clear_path(const unique_fd& folder, const std::string& path, bool asks, bool removes) {
+[[gnu::cold]] inline error clear_path(const unique_fd& folder, const std::string& path, bool asks,
+                                      bool removes) {
     struct stat is;
     unique_fd at = look_at(folder, path), fd;
     if (!at && errno == ENOENT) return {};
@@ -1933,7 +1949,8 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
 /// Binds and remembers what the path has become; owner, mode; then listens. Until then connect(2)
 /// is refused, but it looks at the permissions first, and may be slow: so they never are wider than
 /// at the end. fchmod(2) before bind(2): its owner's alone, or nobody's if it is to have another.
-inline error bind_path(listener& made, const std::string& path, const listen_options& options) {
+[[gnu::cold]] inline error bind_path(listener& made, const std::string& path,
+                                     const listen_options& options) {
     const int fd = made.fd.get();
     const mode_t mode = options.mode & 07777;
     const endpoint to = make_endpoint(bind_name(made.folder, path));
@@ -1964,7 +1981,7 @@ inline void unlink_ours(listener& made, const std::string& path) {
         ::unlinkat(made.folder.get(), base_of(path), 0);
 }
 
-inline error open_path(listener& made, const listen_options& options) {
+[[gnu::cold]] inline error open_path(listener& made, const listen_options& options) {
     const std::string &path = made.path, base = base_of(path);
     const std::string parent = path.substr(0, path.size() - base.size());
     if (base.empty() || base == "." || base == "..")
@@ -1993,7 +2010,8 @@ inline error open_path(listener& made, const listen_options& options) {
 
 /// Non-blocking. Errors: address_in_use (a server is alive there), not_a_socket (what else is there
 /// stays), permission_denied, filename_too_long, timed_out (of the lock), ...
-inline result<listener> open_listener(const address& where, const listen_options& options) {
+[[gnu::cold]] inline result<listener> open_listener(const address& where,
+                                                    const listen_options& options) {
     if (where.error()) return where.error();
     listener made{stream_socket(SOCK_NONBLOCK), spelled(where)};
     if (!made.fd) return path_failed(made.path, "socket");
@@ -2012,7 +2030,7 @@ inline result<listener> open_listener(const address& where, const listen_options
 
 /// Call it while the descriptor is open: until then nobody else's file can get our inode number.
 /// Without the lock the path stays, and the next server finds it dead.
-inline void remove_path(listener& ours) {
+[[gnu::cold]] inline void remove_path(listener& ours) {
     if (!ours.unlinks || ours.owner != ::getpid()) return;
     if (result<path_lock> lock = lock_path(ours.folder, ours.path)) unlink_ours(ours, ours.path);
     ours.unlinks = false; // once is enough: a second call would wait for the lock again
@@ -2021,7 +2039,7 @@ inline void remove_path(listener& ours) {
 using inherited = named_fd; // by LISTEN_FDNAMES, else ""
 
 /// Reads a variable and removes it, so that no child takes it for its own.
-inline std::string take_variable(const char* name, const char* otherwise) {
+[[gnu::cold]] inline std::string take_variable(const char* name, const char* otherwise) {
     const char* value = ::getenv(name);
     std::string text = value ? value : otherwise;
     return ::unsetenv(name), text;
@@ -2030,7 +2048,8 @@ inline std::string take_variable(const char* name, const char* otherwise) {
 /// sd_listen_fds(3). Empty if there are none for this process. If one is no listening Unix socket,
 /// none is touched.
 /// Threads: changes the environment, so before others read it.
-inline result<row<inherited>> inherited_listeners(int backlog = listen_options().backlog) {
+[[gnu::cold]] inline result<row<inherited>>
+inherited_listeners(int backlog = listen_options().backlog) {
     const std::string pid = take_variable("LISTEN_PID", ""), fds = take_variable("LISTEN_FDS", "0"),
                       names = take_variable("LISTEN_FDNAMES", "");
     string_view rest = fds;
@@ -2853,7 +2872,7 @@ struct route_node : counted {
 class router {
 public:
     /// `to` stays where it is. Errors: bad_pattern, naming the pattern and what is wrong with it.
-    error add(route& to) {
+    [[gnu::cold]] error add(route& to) {
         const string_view pattern = access::of(to).pattern, method = access::of(to).method;
         const char* fault = nullptr;
         if (pattern.empty() || pattern.front() != '/') fault = "starts with no /";
@@ -2926,7 +2945,8 @@ private:
     }
 
     /// One segment of a pattern: finds or makes its node. Returns what is wrong with it.
-    const char* descend(route_node*& at, string_view segment, bool last, row<string_view>& names) {
+    [[gnu::cold]] const char* descend(route_node*& at, string_view segment, bool last,
+                                      row<string_view>& names) {
         const bool is_literal = segment.find_first_of("{}") == string_view::npos;
         const bool is_tail = segment.size() > 4 && segment.substr(segment.size() - 4) == "...}";
         if (!is_literal) {
@@ -3008,7 +3028,7 @@ private:
 
 /// Maps what a peer passed, if it can neither shrink nor change under us: a truncated file would be
 /// a SIGBUS, and a memfd sealed with FUTURE_WRITE stays writable by its sender (fcntl(2)).
-inline result<sealed_memory> map_received(unique_fd fd, std::uint64_t length) {
+[[gnu::cold]] inline result<sealed_memory> map_received(unique_fd fd, std::uint64_t length) {
     constexpr int needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
     struct stat is {};
     int seals = ::fcntl(fd.get(), F_GET_SEALS);
@@ -3037,7 +3057,7 @@ struct fd_claim {
     }
 
     /// Takes all of `came`. Errors: bad_descriptor, too_large; then everything is closed.
-    error take(const headers& fields, row<unique_fd> came) {
+    [[gnu::cold]] error take(const headers& fields, row<unique_fd> came) {
         for (string_view rest = fields.get("Fds"); !rest.empty();) {
             string_view name = next_element(rest);
             if (!is_token(name) || find_fd(named, name))
@@ -3053,7 +3073,7 @@ struct fd_claim {
     }
 
 private:
-    error take_body(string_view value, unique_fd came) {
+    [[gnu::cold]] error take_body(string_view value, unique_fd came) {
         if (value.substr(0, 7) != "length=")
             return failed(errc::bad_descriptor, "Body-Fd: no length");
         value.remove_prefix(7);
@@ -4000,7 +4020,7 @@ private:
         error bad = claim.take(req.fields, std::move(came));
         if (!bad && claim.has_body && d_.parsed.how != framing::none)
             bad = failed(errc::bad_descriptor, "Body-Fd beside a body");
-        if (bad) return refuse(bad == errc::too_large ? 413 : 400, access::of(bad).place), false;
+        if (bad) return refuse(bad == errc::too_large ? 413 : 400, place_of(bad)), false;
         req.fds = std::move(claim.named);
         req.body_memory = std::move(claim.body);
         if (claim.has_body) req.body = req.body_memory.view();
@@ -6024,9 +6044,8 @@ struct client_exchange {
         return core.name + ": " + printable(req.method) + " " + printable(req.target) + ": ";
     }
     error fail(const error& bad) const {
-        error e(bad.code(), place() + access::of(bad).place);
-        access::of(e).sent = seen || sent > 0;
-        return e;
+        error e(bad.code(), place().append(place_of(bad)));
+        return mark_sent(e, seen || sent > 0);
     }
     error fail(errc code, const char* what) const { return fail(failed(code, what)); }
     /// Of a wait: says how long it was to be.
@@ -6050,10 +6069,7 @@ struct client_exchange {
         if (!e || !may_retry()) return e;
         seen = sent > 0;
         on = {};
-        if (error none = core.connect(on, within)) {
-            access::of(none).sent = seen;
-            return none;
-        }
+        if (error none = core.connect(on, within)) return mark_sent(none, seen);
         return attempt();
     }
 
@@ -6296,7 +6312,7 @@ struct client_stream final : stream_base {
         if (piece.empty() && on && size > 0) {
             if (int failure = on->next_piece(piece, size)) {
                 why = told(failure, place + "reading the body");
-                access::of(why).sent = true;
+                mark_sent(why, true);
                 if (!raw) give(false);
                 return why;
             }
@@ -6380,19 +6396,20 @@ public:
         serve();
     }
 
-    // Called while the connection is at work: what follows from them waits for its turn.
-    void freed(std::uint64_t id) override {
+    // Called while the connection is at work: what follows from them waits for its turn. Cold: the
+    // compiler expects them nowhere, and a server without a client holds nothing of this room.
+    [[gnu::cold]] void freed(std::uint64_t id) override {
         idle_.push_back(id);
         serve_soon();
     }
-    void lost(std::uint64_t id) override {
+    [[gnu::cold]] void lost(std::uint64_t id) override {
         --open_;
         for (std::size_t i = idle_.size(); i-- > 0;)
             if (idle_[i] == id) idle_.erase(i);
         serve_soon();
     }
     /// As client_exchange::may_retry(), for a kept connection that was closed meanwhile.
-    bool retries(const ref<flow>& call) override {
+    [[gnu::cold]] bool retries(const ref<flow>& call) override {
         bool is_cut = !call->why_in || call->why_in == errc::cut_off;
         bool may = call->reused && !call->heard && !call->used_up && is_cut;
         may = may && (call->bytes_out == 0 || is_idempotent(call->req.method()));
@@ -6402,7 +6419,7 @@ public:
         serve_soon();
         return true;
     }
-    void shut() override {
+    [[gnu::cold]] void shut() override {
         is_shut_ = true;
         row<ref<flow>> left;
         left.swap(waiting_);
@@ -6538,8 +6555,8 @@ struct async_call final : watched {
 
 private:
     void tell(const error& why) {
-        error e(why.code(), place + access::of(why).place);
-        access::of(e).sent = f->id != UINT64_MAX;
+        error e(why.code(), place + std::string(place_of(why)));
+        mark_sent(e, f->id != UINT64_MAX);
         std::exchange(told, {})(std::move(e));
     }
     void on_head(result<response> res) {
@@ -6829,9 +6846,18 @@ inline std::error_code make_error_code(errc code) noexcept {
     static const detail::error_names category;
     return {static_cast<int>(code), category};
 }
-inline std::string error::message() const {
-    return s_.place.empty() ? s_.code.message() : s_.place + ": " + s_.code.message();
+inline error::error(std::error_code code, std::string place) {
+    if (code) s_ = new detail::failure(code, std::move(place));
 }
+inline const std::error_code& error::code() const noexcept {
+    static const std::error_code none;
+    return s_ ? s_->code : none;
+}
+[[gnu::cold]] inline std::string error::message() const {
+    const std::string place(detail::place_of(*this));
+    return place.empty() ? code().message() : place + ": " + code().message();
+}
+inline bool error::sent() const noexcept { return s_ && s_->sent; }
 
 inline unique_fd& unique_fd::operator=(unique_fd&& other) noexcept {
     unique_fd old(std::exchange(fd_, other.release())); // onto itself: no change
@@ -6855,7 +6881,7 @@ inline bool peer_rule::admits(const peer& who) const noexcept {
     return false;
 }
 
-inline std::string percent_encode(string_view segment) {
+[[gnu::cold]] inline std::string percent_encode(string_view segment) {
     std::string out;
     for (char c : segment) {
         static constexpr char hex[] = "0123456789ABCDEF";
@@ -6868,7 +6894,7 @@ inline std::string percent_encode(string_view segment) {
 
 // Members: headers.
 
-inline headers::headers(std::initializer_list<field> fields) {
+[[gnu::cold]] inline headers::headers(std::initializer_list<field> fields) {
     for (const field& f : fields) {
         error bad = add(f.name, f.value);
         UDS_HTTP_ASSERT(!bad);
@@ -7290,13 +7316,14 @@ template <class F, class> handler::handler(F function) {
     }
 }
 
-inline server::server(server_options options) : s_(new detail::server_core(options)) {}
-inline server::~server() {
+[[gnu::cold]] inline server::server(server_options options)
+    : s_(new detail::server_core(options)) {}
+[[gnu::cold]] inline server::~server() {
     // A forked child's copy: its paths, threads and epoll are the parent's. It is leaked.
     if (s_->owner != ::getpid()) s_->owners.fetch_add(1);
     else s_->destroy();
 }
-inline route& server::add(string_view method, string_view pattern, handler h) {
+[[gnu::cold]] inline route& server::add(string_view method, string_view pattern, handler h) {
     s_->owned_routes.push_back(detail::access::make_route(method, pattern, std::move(h)));
     route& made = *s_->owned_routes.back();
     return s_->remember(s_->routes.add(made)), made;
@@ -7310,10 +7337,10 @@ inline void server::on_exchange(callback<void(const exchange&)> act) {
     s_->on_exchange = std::move(act);
 }
 inline void server::on_log(callback<void(string_view)> act) { s_->on_log = std::move(act); }
-inline error server::listen(const address& where, const listen_options& options) {
+[[gnu::cold]] inline error server::listen(const address& where, const listen_options& options) {
     return s_->listen(where, options);
 }
-inline error server::listen_inherited(const listen_options& options) {
+[[gnu::cold]] inline error server::listen_inherited(const listen_options& options) {
     return s_->listen_inherited(options);
 }
 inline error server::adopt(unique_fd connected) { return s_->adopt(std::move(connected)); }
@@ -7327,8 +7354,8 @@ inline result<unique_fd> server::hand_over(string_view name) {
     }
     return detail::failed(ENOENT, "server::hand_over: no listener of that name");
 }
-inline error server::run() { return s_->run(); }
-inline error server::run(const address& where) {
+[[gnu::cold]] inline error server::run() { return s_->run(); }
+[[gnu::cold]] inline error server::run(const address& where) {
     if (error bad = listen(where)) return bad;
     return run();
 }
@@ -7349,7 +7376,7 @@ inline int server::pollable_fd() const {
 }
 inline void server::stop() noexcept { s_->stop(); }
 inline bool server::stopping() const noexcept { return s_->stopping(); }
-inline void server::stop_on(std::initializer_list<int> signals) {
+[[gnu::cold]] inline void server::stop_on(std::initializer_list<int> signals) {
     for (int number : signals) s_->install_signal(number);
 }
 inline void server::post(callback<void()> task, milliseconds delay) {
@@ -7483,7 +7510,7 @@ inline void server::files(string_view prefix, const std::string& folder) {
     });
 }
 
-inline address::address(string_view text) : address(detail::parse_address(text)) {}
+[[gnu::cold]] inline address::address(string_view text) : address(detail::parse_address(text)) {}
 inline address address::abstract_name(string_view exact) {
     return detail::abstract_address(exact, {});
 }
