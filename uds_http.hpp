@@ -460,7 +460,8 @@ struct field {
 /// Header fields in their order; names are compared without case (RFC 9110 5.1).
 class headers {
 public:
-    headers(std::initializer_list<field> fields = {});
+    headers() noexcept = default;
+    headers(std::initializer_list<field> fields);
     headers(const headers& other);
     headers(headers&& other);
     headers& operator=(headers other) noexcept;
