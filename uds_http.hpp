@@ -168,104 +168,18 @@ public:
     T* operator->() const noexcept { return static_cast<T*>(at_); }
 };
 
-/// What doesn't depend on the type of a row's elements.
-class any_row {
-public:
-    any_row() noexcept = default;
-    any_row(any_row&& other) noexcept { swap(other); }
-    any_row& operator=(any_row&& other) noexcept { return swap(other), *this; } // it ends what was
-    std::size_t size() const noexcept { return size_; }
-    bool empty() const noexcept { return size_ == 0; }
-    void assume(std::size_t size) noexcept { size_ = size; } // written through reserve()'s pointer
-
-protected:
-    void swap(any_row& other) noexcept {
-        std::swap(at_, other.at_), std::swap(size_, other.size_), std::swap(room_, other.room_);
-    }
-    [[gnu::noinline]] void grow(std::size_t room, std::size_t size, void (*move)(void*, void*)) {
-        char* const to = static_cast<char*>(::operator new(room* size)); // may throw: nothing moved
-        for (std::size_t at = 0; at < size_ * size; at += size)
-            move(to + at, static_cast<char*>(at_) + at);
-        ::operator delete(at_);
-        at_ = to, room_ = room;
-    }
-    void* at_ = nullptr;
-    std::size_t size_ = 0, room_ = 0;
-};
-
-/// A growing array: std::vector, for the same reason.
-template <class T> class row : public any_row {
-public:
-    row() noexcept = default;
-    row(row&&) noexcept = default;
-    row& operator=(row&&) noexcept = default;
-    ~row() { shrink(0), ::operator delete(at_); }
-    T* begin() const noexcept { return static_cast<T*>(at_); }
-    T* end() const noexcept { return begin() + size_; }
-    T& operator[](std::size_t index) const noexcept { return begin()[index]; }
-    T& back() const noexcept { return end()[-1]; }
-    void push_back(T value) {
-        if (size_ == room_) grow(room_ ? room_ * 2 : 4, sizeof(T), &move);
-        new (static_cast<void*>(begin() + size_++)) T(static_cast<T&&>(value));
-    }
-    void swap(row& other) noexcept { any_row::swap(other); }
-    void clear() noexcept { shrink(0); }
-    void shrink(std::size_t size) noexcept {
-        while (size_ > size) (static_cast<T*>(at_) + --size_)->~T();
-    }
-    void erase(std::size_t index) noexcept { // keeps the order
-        for (; index + 1 < size_; ++index) begin()[index] = std::move(begin()[index + 1]);
-        shrink(size_ - 1);
-    }
-    /// Room for so many; what is not there yet has no value.
-    T* reserve(std::size_t room) {
-        if (room > room_) grow(room, sizeof(T), &move);
-        return begin();
-    }
-
-private:
-    static void move(void* to, void* from) {
-        new (to) T(static_cast<T&&>(*static_cast<T*>(from)));
-        static_cast<T*>(from)->~T();
-    }
-};
-
-/// A callback's function, in its place or elsewhere; whatever doesn't depend on the signature.
+/// A callback's function, whatever its signature; [2] [3] has the members.
 class any_callback {
 public:
     any_callback() noexcept = default;
-    any_callback(any_callback&& other) noexcept { *this = std::move(other); }
-    any_callback& operator=(any_callback&& other) noexcept {
-        if (this == &other) return *this;
-        const auto end = move_;
-        move_ = nullptr; // what ends here may look at this
-        if (end) end(room_, nullptr);
-        if (other.move_) other.move_(other.room_, room_);
-        invoke_ = other.invoke_, move_ = other.move_, other.move_ = nullptr;
-        return *this;
-    }
-    ~any_callback() {
-        if (move_) move_(room_, nullptr);
-    }
-    explicit operator bool() const noexcept { return move_ != nullptr; }
+    any_callback(any_callback&& other) noexcept;
+    any_callback& operator=(any_callback&& other) noexcept;
+    ~any_callback();
 
 protected:
-    template <class F> static void move(void* self, void* to) noexcept { // to nowhere: ends
-        if (to) new (to) F(std::move(*static_cast<F*>(self)));
-        static_cast<F*>(self)->~F();
-    }
-    void (*move_)(void*, void*) noexcept = nullptr;
-    void (*invoke_)() = nullptr; // of the type that its signature gives it
+    void (*move_)(void* from, void* to) noexcept = nullptr; // to nowhere: ends it
+    void (*invoke_)() = nullptr; // of the type that the signature gives it
     alignas(std::max_align_t) unsigned char room_[48];
-};
-template <class F> struct elsewhere {
-    F* at;
-    explicit elsewhere(F&& f) : at(new F(std::move(f))) {}
-    elsewhere(elsewhere&& other) noexcept : at(other.at) { other.at = nullptr; }
-    ~elsewhere() { delete at; }
-    template <class... A> decltype(auto) operator()(A&&... arguments) {
-        return (*at)(std::forward<A>(arguments)...);
-    }
 };
 
 } // namespace detail
@@ -354,24 +268,11 @@ template <class R, class... A> class callback<R(A...)> : detail::any_callback {
 public:
     callback() noexcept = default;
     template <class F, class = decltype(std::declval<F&>()(std::declval<A>()...))>
-    callback(F function) {
-        using held = std::conditional_t<(sizeof(F) <= sizeof room_ &&
-                                         std::is_nothrow_move_constructible_v<F>),
-                                        F, detail::elsewhere<F>>;
-        new (room_) held(std::move(function));
-        invoke_ = reinterpret_cast<void (*)()>(&invoke<held>);
-        move_ = &move<held>;
-    }
+    callback(F function);
     R operator()(A... arguments) {
         return reinterpret_cast<R (*)(void*, A...)>(invoke_)(room_, std::forward<A>(arguments)...);
     }
-    using any_callback::operator bool;
-
-private:
-    template <class F> static R invoke(void* self, A... arguments) {
-        if constexpr (std::is_void_v<R>) (*static_cast<F*>(self))(std::forward<A>(arguments)...);
-        else return (*static_cast<F*>(self))(std::forward<A>(arguments)...);
-    }
+    explicit operator bool() const noexcept { return move_ != nullptr; }
 };
 
 /// The one owner of a descriptor; a bare int elsewhere is a borrow.
@@ -1037,6 +938,100 @@ namespace detail {
 
 // [2] [3] VALUES ----------------------------------------------------------------------------------
 // What errors, headers, contents and messages are made of, and the members of their classes.
+
+/// What doesn't depend on the type of a row's elements.
+class any_row {
+public:
+    any_row() noexcept = default;
+    any_row(any_row&& other) noexcept { swap(other); }
+    any_row& operator=(any_row&& other) noexcept { return swap(other), *this; } // it ends what was
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    void assume(std::size_t size) noexcept { size_ = size; } // written through reserve()'s pointer
+
+protected:
+    void swap(any_row& other) noexcept {
+        std::swap(at_, other.at_), std::swap(size_, other.size_), std::swap(room_, other.room_);
+    }
+    [[gnu::noinline]] void grow(std::size_t room, std::size_t size, void (*move)(void*, void*)) {
+        char* const to = static_cast<char*>(::operator new(room* size)); // may throw: nothing moved
+        for (std::size_t at = 0; at < size_ * size; at += size)
+            move(to + at, static_cast<char*>(at_) + at);
+        ::operator delete(at_);
+        at_ = to, room_ = room;
+    }
+    void* at_ = nullptr;
+    std::size_t size_ = 0, room_ = 0;
+};
+
+/// A growing array: std::vector, which costs more to compile than a type of element is worth.
+template <class T> class row : public any_row {
+public:
+    row() noexcept = default;
+    row(row&&) noexcept = default;
+    row& operator=(row&&) noexcept = default;
+    ~row() { shrink(0), ::operator delete(at_); }
+    T* begin() const noexcept { return static_cast<T*>(at_); }
+    T* end() const noexcept { return begin() + size_; }
+    T& operator[](std::size_t index) const noexcept { return begin()[index]; }
+    T& back() const noexcept { return end()[-1]; }
+    void push_back(T value) {
+        if (size_ == room_) grow(room_ ? room_ * 2 : 4, sizeof(T), &move);
+        new (static_cast<void*>(begin() + size_++)) T(static_cast<T&&>(value));
+    }
+    void swap(row& other) noexcept { any_row::swap(other); }
+    void clear() noexcept { shrink(0); }
+    void shrink(std::size_t size) noexcept {
+        while (size_ > size) (static_cast<T*>(at_) + --size_)->~T();
+    }
+    void erase(std::size_t index) noexcept { // keeps the order
+        for (; index + 1 < size_; ++index) begin()[index] = std::move(begin()[index + 1]);
+        shrink(size_ - 1);
+    }
+    /// Room for so many; what is not there yet has no value.
+    T* reserve(std::size_t room) {
+        if (room > room_) grow(room, sizeof(T), &move);
+        return begin();
+    }
+
+private:
+    static void move(void* to, void* from) {
+        new (to) T(static_cast<T&&>(*static_cast<T*>(from)));
+        static_cast<T*>(from)->~T();
+    }
+};
+
+inline any_callback::any_callback(any_callback&& other) noexcept { *this = std::move(other); }
+inline any_callback& any_callback::operator=(any_callback&& other) noexcept {
+    if (this == &other) return *this;
+    if (const auto end = move_) move_ = nullptr, end(room_, nullptr); // what ends may look at this
+    if (other.move_) other.move_(other.room_, room_);
+    invoke_ = other.invoke_, move_ = other.move_, other.move_ = nullptr;
+    return *this;
+}
+inline any_callback::~any_callback() {
+    if (move_) move_(room_, nullptr);
+}
+
+/// How a callback holds, moves and calls its function: in its own room, or through a pointer.
+template <class F> struct held {
+    static constexpr bool is_here = sizeof(F) <= 48 && std::is_nothrow_move_constructible_v<F>;
+    static F& at(void* room) noexcept {
+        if constexpr (is_here) return *static_cast<F*>(room);
+        else return **static_cast<F**>(room);
+    }
+    static void move(void* from, void* to) noexcept {
+        if constexpr (is_here) {
+            if (to) new (to) F(static_cast<F&&>(at(from)));
+            at(from).~F();
+        } else if (to) new (to) F*(&at(from));
+        else delete &at(from);
+    }
+    template <class R, class... A> static R invoke(void* room, A... arguments) {
+        if constexpr (std::is_void_v<R>) at(room)(std::forward<A>(arguments)...);
+        else return at(room)(std::forward<A>(arguments)...);
+    }
+};
 
 class error_names final : public std::error_category {
 public:
@@ -6842,6 +6837,14 @@ inline response serve_beneath(int folder, const request& req, string_view name) 
 // What Part I declares, on top of the rooms above.
 
 // Members: errors and small values.
+
+template <class R, class... A> template <class F, class> callback<R(A...)>::callback(F function) {
+    using held = detail::held<F>;
+    if constexpr (held::is_here) new (static_cast<void*>(room_)) F(std::move(function));
+    else new (static_cast<void*>(room_)) F*(new F(std::move(function)));
+    invoke_ = reinterpret_cast<void (*)()>(&held::template invoke<R, A...>);
+    move_ = &held::move;
+}
 
 inline std::error_code make_error_code(errc code) noexcept {
     static const detail::error_names category;
