@@ -113,6 +113,7 @@ struct call;
 struct card;
 struct cancel_state;
 struct client_core;
+struct failure;
 struct field_block;
 struct flow;
 struct mapping;
@@ -164,57 +165,22 @@ public:
     ref(T* made) noexcept : any_ref(made) {}
     template <class U> ref(const ref<U>& derived) noexcept : ref(static_cast<T*>(derived.get())) {}
     T* get() const noexcept { return static_cast<T*>(at_); }
-    T& operator*() const noexcept { return *get(); }
-    T* operator->() const noexcept { return get(); }
+    T& operator*() const noexcept { return static_cast<T&>(*at_); }
+    T* operator->() const noexcept { return static_cast<T*>(at_); }
 };
 
-/// A growing array: std::vector, for the same reason.
-template <class T> class row {
+/// A callback's function, whatever its signature; [2] [3] has the members.
+class any_callback {
 public:
-    row() noexcept = default;
-    row(row&& other) noexcept { swap(other); }
-    row& operator=(row&& other) noexcept {
-        row old(std::move(*this)); // ends here
-        return swap(other), *this;
-    }
-    ~row() { clear(), ::operator delete(static_cast<void*>(at_)); }
-    T* begin() const noexcept { return at_; }
-    T* end() const noexcept { return at_ + size_; }
-    T& operator[](std::size_t index) const noexcept { return at_[index]; }
-    T& back() const noexcept { return at_[size_ - 1]; }
-    std::size_t size() const noexcept { return size_; }
-    bool empty() const noexcept { return size_ == 0; }
-    void push_back(T value) {
-        if (size_ == room_) reserve(room_ ? room_ * 2 : 4);
-        new (static_cast<void*>(at_ + size_++)) T(std::move(value));
-    }
-    void clear() noexcept { shrink(0); }
-    void shrink(std::size_t size) noexcept {
-        while (size_ > size) at_[--size_].~T();
-    }
-    void erase(std::size_t index) noexcept { // keeps the order
-        for (; index + 1 < size_; ++index) at_[index] = std::move(at_[index + 1]);
-        shrink(size_ - 1);
-    }
-    void swap(row& other) noexcept {
-        std::swap(at_, other.at_), std::swap(size_, other.size_), std::swap(room_, other.room_);
-    }
-    /// Room for so many; what is not there yet has no value.
-    T* reserve(std::size_t room) {
-        if (room <= room_) return at_;
-        T* to = static_cast<T*>(::operator new(room * sizeof(T)));
-        for (std::size_t i = 0; i < size_; ++i) {
-            new (static_cast<void*>(to + i)) T(std::move(at_[i]));
-            at_[i].~T();
-        }
-        ::operator delete(static_cast<void*>(std::exchange(at_, to)));
-        return room_ = room, at_;
-    }
-    void assume(std::size_t size) noexcept { size_ = size; } // written through reserve()'s pointer
+    any_callback() noexcept = default;
+    any_callback(any_callback&& other) noexcept;
+    any_callback& operator=(any_callback&& other) noexcept;
+    ~any_callback();
 
-private:
-    T* at_ = nullptr;
-    std::size_t size_ = 0, room_ = 0;
+protected:
+    void (*move_)(void* from, void* to) noexcept = nullptr; // to nowhere: ends it
+    void (*invoke_)() = nullptr; // of the type that the signature gives it
+    alignas(std::max_align_t) unsigned char room_[48];
 };
 
 } // namespace detail
@@ -239,97 +205,75 @@ enum class errc {
 std::error_code make_error_code(errc) noexcept;
 
 /// An error code that knows its place. True when something failed.
-/// Lifetime: a value; allocates only when something failed.
+/// Lifetime: a value, copied by sharing; allocates only when something failed.
 class [[nodiscard]] error {
 public:
     error() noexcept = default;
-    error(std::error_code code, std::string place) : s_{code, std::move(place), false} {}
-    explicit operator bool() const noexcept { return static_cast<bool>(s_.code); }
-    const std::error_code& code() const noexcept { return s_.code; }
+    error(std::error_code code, std::string place);
+    explicit operator bool() const noexcept { return static_cast<bool>(s_); }
+    const std::error_code& code() const noexcept;
     /// "/run/a.sock: connect: Connection refused": the socket, what was tried, the cause.
     std::string message() const;
     /// Client: the server may have seen (part of) the request.
-    bool sent() const noexcept { return s_.sent; }
-    friend bool operator==(const error& e, std::errc c) noexcept { return e.s_.code == c; }
+    bool sent() const noexcept;
+    friend bool operator==(const error& e, std::errc c) noexcept { return e.code() == c; }
     friend bool operator==(const error& e, errc c) noexcept {
-        return e.s_.code == make_error_code(c);
+        return e.code() == make_error_code(c);
     }
 
 private:
     friend struct detail::access;
-    struct state {
-        std::error_code code{};
-        std::string place{};
-        bool sent = false;
-    } s_;
+    detail::ref<detail::failure> s_; // none: nothing failed
 };
 
 /// A value, or the error that kept it from being. Reading a value that isn't there aborts, with
 /// NDEBUG too: it costs one branch.
 template <class T> class [[nodiscard]] result {
 public:
-    result(T value) : value_(std::move(value)) {}
-    result(uds_http::error failed) : error_(std::move(failed)) { UDS_HTTP_ASSERT(error_); }
-    explicit operator bool() const noexcept { return value_.has_value(); }
+    result(T value) : value_(std::move(value)), has_value_(true) {}
+    result(uds_http::error failed) : none_(), error_(std::move(failed)) { UDS_HTTP_ASSERT(error_); }
+    result(result&& other)
+        : none_(), has_value_(other.has_value_), error_(std::move(other.error_)) {
+        if (has_value_) new (static_cast<void*>(&value_)) T(std::move(other.value_));
+    }
+    result& operator=(result&& other) {
+        if (this == &other) return *this;
+        this->~result();
+        return *new (static_cast<void*>(this)) result(std::move(other));
+    }
+    ~result() {
+        if (has_value_) value_.~T();
+    }
+    explicit operator bool() const noexcept { return has_value_; }
     const uds_http::error& error() const noexcept { return error_; }
-    T& operator*() & { return value_ ? *value_ : (std::abort(), *value_); }
-    const T& operator*() const& { return value_ ? *value_ : (std::abort(), *value_); }
+    T& operator*() & { return has_value_ ? value_ : (std::abort(), value_); }
+    const T& operator*() const& { return has_value_ ? value_ : (std::abort(), value_); }
     T&& operator*() && { return std::move(**this); }
     T* operator->() & { return &**this; }
     const T* operator->() const& { return &**this; }
     T* operator->() && = delete; // get(url)->body() would dangle
 
 private:
-    std::optional<T> value_;
+    union { // std::optional takes five times as long to compile
+        char none_;
+        T value_;
+    };
+    bool has_value_ = false;
     uds_http::error error_;
 };
 
 /// A function that is moved, not copied; captures up to 48 bytes don't allocate. One that throws
 /// costs its own request or stream (500, or cut) and is reported to on_log, nothing more.
 template <class> class callback;
-template <class R, class... A> class callback<R(A...)> : detail::move_only {
+template <class R, class... A> class callback<R(A...)> : detail::any_callback {
 public:
     callback() noexcept = default;
-    template <class F, class = std::enable_if_t<std::is_invocable_r_v<R, F&, A...> &&
-                                                !std::is_same_v<std::decay_t<F>, callback>>>
-    callback(F function) {
-        using held =
-            std::conditional_t<(sizeof(F) <= 48 && std::is_nothrow_move_constructible_v<F>), F,
-                               elsewhere<F>>;
-        new (room_) held(std::move(function));
-        invoke_ = [](void* self, A... arguments) -> R {
-            return (*static_cast<held*>(self))(std::forward<A>(arguments)...);
-        };
-        move_ = [](void* self, void* to) noexcept { // to nowhere: ends
-            if (to) new (to) held(std::move(*static_cast<held*>(self)));
-            static_cast<held*>(self)->~held();
-        };
+    template <class F, class = decltype(std::declval<F&>()(std::declval<A>()...))>
+    callback(F function);
+    R operator()(A... arguments) {
+        return reinterpret_cast<R (*)(void*, A...)>(invoke_)(room_, std::forward<A>(arguments)...);
     }
-    callback(callback&& other) noexcept { *this = std::move(other); }
-    callback& operator=(callback&& other) noexcept {
-        if (this == &other) return *this;
-        if (auto end = std::exchange(move_, other.move_)) end(room_, nullptr);
-        if (move_) move_(other.room_, room_);
-        invoke_ = other.invoke_, other.move_ = nullptr;
-        return *this;
-    }
-    ~callback() {
-        if (move_) move_(room_, nullptr);
-    }
-    R operator()(A... arguments) { return invoke_(room_, std::forward<A>(arguments)...); }
     explicit operator bool() const noexcept { return move_ != nullptr; }
-
-private:
-    template <class F> struct elsewhere {
-        F* at;
-        explicit elsewhere(F&& f) : at(new F(std::move(f))) {}
-        elsewhere(elsewhere&& other) noexcept : at(std::exchange(other.at, nullptr)) {}
-        ~elsewhere() { delete at; }
-        R operator()(A... arguments) { return (*at)(std::forward<A>(arguments)...); }
-    };
-    void (*move_)(void*, void*) noexcept = nullptr;
-    R (*invoke_)(void*, A...) = nullptr;
-    alignas(std::max_align_t) unsigned char room_[48];
 };
 
 /// The one owner of a descriptor; a bare int elsewhere is a borrow.
@@ -418,7 +362,8 @@ struct field {
 /// Header fields in their order; names are compared without case (RFC 9110 5.1).
 class headers {
 public:
-    headers(std::initializer_list<field> fields = {});
+    headers() noexcept = default;
+    headers(std::initializer_list<field> fields);
     headers(const headers& other);
     headers(headers&& other);
     headers& operator=(headers other) noexcept;
@@ -995,6 +940,100 @@ namespace detail {
 // [2] [3] VALUES ----------------------------------------------------------------------------------
 // What errors, headers, contents and messages are made of, and the members of their classes.
 
+/// What doesn't depend on the type of a row's elements.
+class any_row {
+public:
+    any_row() noexcept = default;
+    any_row(any_row&& other) noexcept { swap(other); }
+    any_row& operator=(any_row&& other) noexcept { return swap(other), *this; } // it ends what was
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    void assume(std::size_t size) noexcept { size_ = size; } // written through reserve()'s pointer
+
+protected:
+    void swap(any_row& other) noexcept {
+        std::swap(at_, other.at_), std::swap(size_, other.size_), std::swap(room_, other.room_);
+    }
+    [[gnu::noinline]] void grow(std::size_t room, std::size_t size, void (*move)(void*, void*)) {
+        char* const to = static_cast<char*>(::operator new(room* size)); // may throw: nothing moved
+        for (std::size_t at = 0; at < size_ * size; at += size)
+            move(to + at, static_cast<char*>(at_) + at);
+        ::operator delete(at_);
+        at_ = to, room_ = room;
+    }
+    void* at_ = nullptr;
+    std::size_t size_ = 0, room_ = 0;
+};
+
+/// A growing array: std::vector, which costs more to compile than a type of element is worth.
+template <class T> class row : public any_row {
+public:
+    row() noexcept = default;
+    row(row&&) noexcept = default;
+    row& operator=(row&&) noexcept = default;
+    ~row() { shrink(0), ::operator delete(at_); }
+    T* begin() const noexcept { return static_cast<T*>(at_); }
+    T* end() const noexcept { return begin() + size_; }
+    T& operator[](std::size_t index) const noexcept { return begin()[index]; }
+    T& back() const noexcept { return end()[-1]; }
+    void push_back(T value) {
+        if (size_ == room_) grow(room_ ? room_ * 2 : 4, sizeof(T), &move);
+        new (static_cast<void*>(begin() + size_++)) T(static_cast<T&&>(value));
+    }
+    void swap(row& other) noexcept { any_row::swap(other); }
+    void clear() noexcept { shrink(0); }
+    void shrink(std::size_t size) noexcept {
+        while (size_ > size) (static_cast<T*>(at_) + --size_)->~T();
+    }
+    void erase(std::size_t index) noexcept { // keeps the order
+        for (; index + 1 < size_; ++index) begin()[index] = std::move(begin()[index + 1]);
+        shrink(size_ - 1);
+    }
+    /// Room for so many; what is not there yet has no value.
+    T* reserve(std::size_t room) {
+        if (room > room_) grow(room, sizeof(T), &move);
+        return begin();
+    }
+
+private:
+    static void move(void* to, void* from) {
+        new (to) T(static_cast<T&&>(*static_cast<T*>(from)));
+        static_cast<T*>(from)->~T();
+    }
+};
+
+inline any_callback::any_callback(any_callback&& other) noexcept { *this = std::move(other); }
+inline any_callback& any_callback::operator=(any_callback&& other) noexcept {
+    if (this == &other) return *this;
+    if (const auto end = move_) move_ = nullptr, end(room_, nullptr); // what ends may look at this
+    if (other.move_) other.move_(other.room_, room_);
+    invoke_ = other.invoke_, move_ = other.move_, other.move_ = nullptr;
+    return *this;
+}
+inline any_callback::~any_callback() {
+    if (move_) move_(room_, nullptr);
+}
+
+/// How a callback holds, moves and calls its function: in its own room, or through a pointer.
+template <class F> struct held {
+    static constexpr bool is_here = sizeof(F) <= 48 && std::is_nothrow_move_constructible_v<F>;
+    static F& at(void* room) noexcept {
+        if constexpr (is_here) return *static_cast<F*>(room);
+        else return **static_cast<F**>(room);
+    }
+    static void move(void* from, void* to) noexcept {
+        if constexpr (is_here) {
+            if (to) new (to) F(static_cast<F&&>(at(from)));
+            at(from).~F();
+        } else if (to) new (to) F*(&at(from));
+        else delete &at(from);
+    }
+    template <class R, class... A> static R invoke(void* room, A... arguments) {
+        if constexpr (std::is_void_v<R>) at(room)(std::forward<A>(arguments)...);
+        else return at(room)(std::forward<A>(arguments)...);
+    }
+};
+
 class error_names final : public std::error_category {
 public:
     const char* name() const noexcept override { return "uds_http"; }
@@ -1016,11 +1055,20 @@ public:
     }
 };
 
-[[gnu::noinline]] inline error failed(int errno_value, std::string place) {
-    return error(std::error_code(errno_value, std::system_category()), std::move(place));
+/// What an error has, so that one that isn't is a null pointer.
+struct failure : counted {
+    std::error_code code;
+    std::string place;
+    bool sent = false;
+    failure(std::error_code what, std::string where) : code(what), place(std::move(where)) {}
+};
+
+// Cold: the compiler keeps what leads here out of the way, and small.
+[[gnu::cold, gnu::noinline]] inline error failed(int errno_value, string_view place) {
+    return error({errno_value, std::system_category()}, std::string(place));
 }
-[[gnu::noinline]] inline error failed(errc code, std::string place) {
-    return error(make_error_code(code), std::move(place));
+[[gnu::cold, gnu::noinline]] inline error failed(errc code, string_view place) {
+    return error(make_error_code(code), std::string(place));
 }
 
 /// Inside of UDS_HTTP_CATCH: without memory there is no answer to make; this goes on to the loop.
@@ -1036,7 +1084,7 @@ inline void pass_on_bad_alloc() {
 }
 
 /// Inside of UDS_HTTP_CATCH: what was thrown.
-inline std::string thrown() {
+[[gnu::cold]] inline std::string thrown() {
 #ifdef __cpp_exceptions
     try {
         throw;
@@ -1157,7 +1205,7 @@ inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
 }
 
 /// For messages: what is not visible ASCII as \xNN. Every path is whole (PATH_MAX, limits.h).
-inline std::string printable(string_view text) {
+[[gnu::cold]] inline std::string printable(string_view text) {
     std::string out;
     for (char c : text.substr(0, 4096)) {
         static constexpr char hex[] = "0123456789abcdef";
@@ -1232,6 +1280,14 @@ struct access {
     using shape = handler::shape;
     using address_state = address::state;
 };
+
+inline string_view place_of(const error& e) noexcept {
+    return access::of(e) ? string_view(access::of(e)->place) : string_view();
+}
+inline error& mark_sent(error& e, bool sent) noexcept {
+    if (access::of(e)) access::of(e)->sent = sent;
+    return e;
+}
 
 struct field_block : counted {
     row<field> list;
@@ -1406,22 +1462,29 @@ inline response typed(content&& body, string_view literal_type) {
 // end. Nothing here keeps state, and nothing else in the header knows EINTR. All of it reports like
 // the system does, with -1 and errno: the callers know the name of the socket, and we don't.
 
-using clock = std::chrono::steady_clock; // CLOCK_MONOTONIC in both standard libraries
+/// Nanoseconds on CLOCK_MONOTONIC. Plain numbers from here on: each sum or comparison of chrono's
+/// types is a template of its own.
+inline std::int64_t now_ns() noexcept {
+    timespec now;
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return std::int64_t(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
 
 /// A moment after which something is given up. By default: never.
 struct deadline {
-    clock::time_point at = clock::time_point::max();
+    std::int64_t at = INT64_MAX;
     /// Never for milliseconds::max() and whatever the clock can't count to; now for zero.
     static deadline after(milliseconds wait) noexcept {
-        const clock::time_point now = clock::now(), last = clock::time_point::max();
-        if (wait >= std::chrono::duration_cast<milliseconds>(last - now)) return {};
-        return {wait.count() < 0 ? now : now + wait};
+        const std::int64_t now = now_ns(), ms = wait.count();
+        if (ms >= (INT64_MAX - now) / 1'000'000) return {};
+        return {ms < 0 ? now : now + ms * 1'000'000};
     }
-    bool is_never() const noexcept { return at == clock::time_point::max(); }
-    bool passed() const noexcept { return !is_never() && clock::now() >= at; }
+    bool is_never() const noexcept { return at == INT64_MAX; }
+    bool passed() const noexcept { return !is_never() && now_ns() >= at; }
     milliseconds left() const noexcept { // rounded up: zero only when the moment has come
-        const auto rest = std::chrono::ceil<milliseconds>(at - clock::now());
-        return is_never() ? milliseconds::max() : rest.count() < 0 ? milliseconds(0) : rest;
+        const std::int64_t rest = at - now_ns();
+        return is_never() ? milliseconds::max()
+                          : milliseconds(rest < 0 ? 0 : rest / 1'000'000 + (rest % 1'000'000 > 0));
     }
     int poll_timeout() const noexcept { // twelve days at most: whoever waits looks again
         const auto rest = left().count();
@@ -1468,8 +1531,7 @@ struct control_data { // 256 bytes more: credentials and labels that an adopted 
 
 /// The descriptors ride on the first byte. After a failure, EAGAIN too, nothing of it has left;
 /// after a short send they all have, and the rest is for transmit().
-inline ssize_t transmit_fds(int fd, const iovec* parts, int count,
-                            const std::vector<int>& fds) noexcept {
+inline ssize_t transmit_fds(int fd, const iovec* parts, int count, const row<int>& fds) noexcept {
     std::size_t bytes = 0, size = fds.size() * sizeof(int);
     for (int i = 0; i < count; ++i) bytes += parts[i].iov_len;
     // sendmsg() of no bytes succeeds and attaches nothing.
@@ -1482,7 +1544,7 @@ inline ssize_t transmit_fds(int fd, const iovec* parts, int count,
     cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET, header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = static_cast<socklen_t>(CMSG_LEN(size)); // musl has it so
-    std::memcpy(CMSG_DATA(header), fds.data(), size);
+    std::memcpy(CMSG_DATA(header), fds.begin(), size);
     return uninterrupted([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT); });
 }
 
@@ -1493,7 +1555,7 @@ struct received {
 
 /// Adds the descriptors to `fds`, close-on-exec. The kernel glues earlier bytes to a message with
 /// descriptors and stops after it: they belong to the message of the last byte.
-inline received receive_fds(int fd, char* into, std::size_t room, std::vector<unique_fd>& fds) {
+inline received receive_fds(int fd, char* into, std::size_t room, row<unique_fd>& fds) {
     const std::size_t before = fds.size();
     fds.reserve(before + max_fds_per_message); // now: a bad_alloc later would leak them
     control_data control;
@@ -1513,7 +1575,7 @@ inline received receive_fds(int fd, char* into, std::size_t room, std::vector<un
         }
     }
     const bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
-    while (truncated && fds.size() > before) fds.pop_back();
+    if (truncated) fds.shrink(before);
     return {size, truncated};
 }
 
@@ -1635,9 +1697,8 @@ struct condition { // on the monotonic clock
     /// Gives the mutex up while it sleeps. False: the deadline has passed.
     bool wait(mutex& m, deadline until) noexcept {
         if (until.is_never()) return ::pthread_cond_wait(&raw, &m.raw) == 0;
-        const auto ns = std::chrono::nanoseconds(until.at.time_since_epoch()).count();
-        const timespec at{static_cast<time_t>(ns / 1'000'000'000),
-                          static_cast<long>(ns % 1'000'000'000)};
+        const timespec at{static_cast<time_t>(until.at / 1'000'000'000),
+                          static_cast<long>(until.at % 1'000'000'000)};
         return ::pthread_cond_timedwait(&raw, &m.raw, &at) == 0;
     }
 };
@@ -1661,11 +1722,12 @@ struct card : counted {
 // nothing is truncated; the umask, which belongs to the process, stays as it is.
 
 /// References only, so that nothing runs between the failure and the reading of errno.
-[[gnu::cold]] inline error path_failed(const std::string& path, const char* what, int why = errno) {
+[[gnu::cold, gnu::noinline]] inline error path_failed(const std::string& path, const char* what,
+                                                      int why = errno) {
     return failed(why, printable(path) + ": " + what);
 }
 
-inline std::string numbered(const char* before, long number, const char* after = "") {
+[[gnu::cold]] inline std::string numbered(const char* before, long number, const char* after = "") {
     char text[96];
     return std::snprintf(text, sizeof text, "%s%ld%s", before, number, after), text;
 }
@@ -1681,13 +1743,13 @@ inline std::string display(const address& where) { return printable(spelled(wher
 constexpr std::size_t max_sun_path = sizeof(sockaddr_un::sun_path); // 108; no NUL needs to fit
 
 /// An address that no one can use, and the reason for whoever tries to.
-[[gnu::cold]] inline address bad_address(string_view text, const char* why) {
+[[gnu::cold, gnu::noinline]] inline address bad_address(string_view text, const char* why) {
     error e = failed(errc::bad_address, printable(text) + ": " + why);
     return access::make<address>(access::address_state{{}, {}, std::move(e), false});
 }
 
 /// A path or "@name" without what stood around it in `text`.
-inline address named_address(std::string name, std::string target, string_view text) {
+[[gnu::cold]] inline address named_address(std::string name, std::string target, string_view text) {
     const bool is_abstract = !name.empty() && name.front() == '@';
     if (is_abstract) name.erase(0, 1);
     if (name.empty()) return bad_address(text, "names no socket");
@@ -1699,7 +1761,7 @@ inline address named_address(std::string name, std::string target, string_view t
         access::address_state{std::move(name), std::move(target), std::move(e), is_abstract});
 }
 
-inline address abstract_address(string_view exact, std::string target) {
+[[gnu::cold]] inline address abstract_address(string_view exact, std::string target) {
     return named_address("@" + std::string(exact), std::move(target), "@");
 }
 
@@ -1710,7 +1772,7 @@ inline bool drop_prefix(string_view& text, string_view prefix) noexcept {
 
 /// http+unix://: the authority is the name, percent-encoded; never lower-cased, '+' is no space.
 /// http://unix:/path:/target: of nginx and got; nothing in it is encoded.
-inline address parse_address(string_view text) {
+[[gnu::cold]] inline address parse_address(string_view text) {
     string_view rest = text;
     const bool is_encoded = drop_prefix(rest, "http+unix://");
     if (!is_encoded && !drop_prefix(rest, "http://unix:")) {
@@ -1760,7 +1822,7 @@ inline unique_fd stream_socket(int flags) noexcept {
     return unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
 }
 
-[[gnu::cold]] inline error connect_failed(const address& where, int why = errno) {
+[[gnu::cold, gnu::noinline]] inline error connect_failed(const address& where, int why = errno) {
     const char* what = "connect";
     if (why == ENOENT) what = "connect (is the server running?)";
     if (why == ECONNREFUSED) what = "connect (nobody is listening: is the server running?)";
@@ -1772,7 +1834,7 @@ inline unique_fd stream_socket(int flags) noexcept {
 
 /// A path that is too long for a sockaddr_un goes through an O_PATH descriptor of the socket
 /// itself, whatever its length. Symbolic links are followed, as connect(2) does.
-inline result<endpoint> endpoint_of(const address& where) {
+[[gnu::cold]] inline result<endpoint> endpoint_of(const address& where) {
     const std::string& name = access::of(where).name;
     if (where.error()) return where.error();
     if (access::of(where).is_abstract) return make_endpoint('\0' + name);
@@ -1849,11 +1911,11 @@ struct path_lock : move_only {
 /// in a folder that others may write it may be a link to a file of which we must not change the
 /// mode. Waits for 2 s at most: the lock is held across a dozen syscalls, so longer means a stopped
 /// or hostile holder. Where somebody else removed the file, what we hold is nothing: once more.
-inline result<path_lock> lock_path(const unique_fd& folder, const std::string& path) {
+[[gnu::cold]] inline result<path_lock> lock_path(const unique_fd& folder, const std::string& path) {
     constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     const std::string lock = path + ".lock";
     const deadline end = deadline::after(milliseconds(2'000));
-    for (milliseconds pause(1);; pause *= pause.count() < 16 ? 2 : 1) {
+    for (int pause = 1;; pause *= pause < 16 ? 2 : 1) { // ms
         struct stat is;
         unique_fd fd(::openat(folder.get(), base_of(lock), flags, 0600));
         if (!fd || ::fstat(fd.get(), &is) != 0) return path_failed(lock, "open");
@@ -1864,13 +1926,14 @@ inline result<path_lock> lock_path(const unique_fd& folder, const std::string& p
         if (held && is_at(folder, lock, is.st_dev, is.st_ino))
             return path_lock(std::move(fd), is.st_ino);
         if (end.passed()) return path_failed(lock, "held by another process", ETIMEDOUT);
-        (void)wait_ready(-1, 0, deadline::after(pause).sooner(end), nullptr);
+        (void)wait_ready(-1, 0, deadline::after(milliseconds(pause)).sooner(end), nullptr);
     }
 }
 
 /// Refuses what is at the path unless it is a socket, and if it `asks`, one that nobody serves.
 /// `removes`: then it goes. The descriptor leads to the very one that was looked at.
-inline error clear_path(const unique_fd& folder, const std::string& path, bool asks, bool removes) {
+[[gnu::cold]] inline error clear_path(const unique_fd& folder, const std::string& path, bool asks,
+                                      bool removes) {
     struct stat is;
     unique_fd at = look_at(folder, path), fd;
     if (!at && errno == ENOENT) return {};
@@ -1896,7 +1959,8 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
 /// Binds and remembers what the path has become; owner, mode; then listens. Until then connect(2)
 /// is refused, but it looks at the permissions first, and may be slow: so they never are wider than
 /// at the end. fchmod(2) before bind(2): its owner's alone, or nobody's if it is to have another.
-inline error bind_path(listener& made, const std::string& path, const listen_options& options) {
+[[gnu::cold]] inline error bind_path(listener& made, const std::string& path,
+                                     const listen_options& options) {
     const int fd = made.fd.get();
     const mode_t mode = options.mode & 07777;
     const endpoint to = make_endpoint(bind_name(made.folder, path));
@@ -1927,7 +1991,7 @@ inline void unlink_ours(listener& made, const std::string& path) {
         ::unlinkat(made.folder.get(), base_of(path), 0);
 }
 
-inline error open_path(listener& made, const listen_options& options) {
+[[gnu::cold]] inline error open_path(listener& made, const listen_options& options) {
     const std::string &path = made.path, base = base_of(path);
     const std::string parent = path.substr(0, path.size() - base.size());
     if (base.empty() || base == "." || base == "..")
@@ -1958,7 +2022,8 @@ inline error open_path(listener& made, const listen_options& options) {
 
 /// Non-blocking. Errors: address_in_use (a server is alive there), not_a_socket (what else is there
 /// stays), permission_denied, filename_too_long, timed_out (of the lock), ...
-inline result<listener> open_listener(const address& where, const listen_options& options) {
+[[gnu::cold]] inline result<listener> open_listener(const address& where,
+                                                    const listen_options& options) {
     if (where.error()) return where.error();
     listener made{stream_socket(SOCK_NONBLOCK), spelled(where)};
     if (!made.fd) return path_failed(made.path, "socket");
@@ -1977,7 +2042,7 @@ inline result<listener> open_listener(const address& where, const listen_options
 
 /// Call it while the descriptor is open: until then nobody else's file can get our inode number.
 /// Without the lock the path stays, and the next server finds it dead.
-inline void remove_path(listener& ours) {
+[[gnu::cold]] inline void remove_path(listener& ours) {
     if (!ours.unlinks || ours.owner != ::getpid()) return;
     if (result<path_lock> lock = lock_path(ours.folder, ours.path)) unlink_ours(ours, ours.path);
     ours.unlinks = false; // once is enough: a second call would wait for the lock again
@@ -1986,7 +2051,7 @@ inline void remove_path(listener& ours) {
 using inherited = named_fd; // by LISTEN_FDNAMES, else ""
 
 /// Reads a variable and removes it, so that no child takes it for its own.
-inline std::string take_variable(const char* name, const char* otherwise) {
+[[gnu::cold]] inline std::string take_variable(const char* name, const char* otherwise) {
     const char* value = ::getenv(name);
     std::string text = value ? value : otherwise;
     return ::unsetenv(name), text;
@@ -1995,12 +2060,13 @@ inline std::string take_variable(const char* name, const char* otherwise) {
 /// sd_listen_fds(3). Empty if there are none for this process. If one is no listening Unix socket,
 /// none is touched.
 /// Threads: changes the environment, so before others read it.
-inline result<std::vector<inherited>> inherited_listeners(int backlog = listen_options().backlog) {
+[[gnu::cold]] inline result<row<inherited>>
+inherited_listeners(int backlog = listen_options().backlog) {
     const std::string pid = take_variable("LISTEN_PID", ""), fds = take_variable("LISTEN_FDS", "0"),
                       names = take_variable("LISTEN_FDNAMES", "");
     string_view rest = fds;
     const std::uint64_t count = take_number(rest).value_or(UINT64_MAX);
-    if (pid != numbered("", ::getpid())) return std::vector<inherited>();
+    if (pid != numbered("", ::getpid())) return row<inherited>();
     if (count >= 1u << 30 || !rest.empty())
         return path_failed("LISTEN_FDS=" + fds, "not a number of descriptors", EINVAL);
     int fd = 3; // SD_LISTEN_FDS_START
@@ -2008,12 +2074,12 @@ inline result<std::vector<inherited>> inherited_listeners(int backlog = listen_o
         if (!is_unix_stream(fd) || socket_option(fd, SO_ACCEPTCONN) != 1)
             return failed(errc::bad_descriptor, numbered("LISTEN_FDS: descriptor ", fd,
                                                          " is no listening Unix stream socket"));
-    std::vector<inherited> taken(count);
+    row<inherited> taken;
     rest = names, fd = 3;
-    for (inherited& one : taken) {
-        one.fd = unique_fd(fd);
-        one.name = rest.substr(0, rest.find(':'));
-        rest.remove_prefix(one.name.size() + (one.name.size() < rest.size()));
+    for (std::uint64_t n = 0; n < count; ++n) {
+        const string_view name = rest.substr(0, rest.find(':'));
+        taken.push_back({std::string(name), unique_fd(fd)});
+        rest.remove_prefix(name.size() + (name.size() < rest.size()));
         // O_NONBLOCK belongs to the socket, not to the descriptor: who holds a duplicate sees it.
         // listen() once more shows clients our credentials instead of the service manager's.
         if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || ::listen(fd, backlog) != 0 ||
@@ -2818,7 +2884,7 @@ struct route_node : counted {
 class router {
 public:
     /// `to` stays where it is. Errors: bad_pattern, naming the pattern and what is wrong with it.
-    error add(route& to) {
+    [[gnu::cold]] error add(route& to) {
         const string_view pattern = access::of(to).pattern, method = access::of(to).method;
         const char* fault = nullptr;
         if (pattern.empty() || pattern.front() != '/') fault = "starts with no /";
@@ -2891,7 +2957,8 @@ private:
     }
 
     /// One segment of a pattern: finds or makes its node. Returns what is wrong with it.
-    const char* descend(route_node*& at, string_view segment, bool last, row<string_view>& names) {
+    [[gnu::cold]] const char* descend(route_node*& at, string_view segment, bool last,
+                                      row<string_view>& names) {
         const bool is_literal = segment.find_first_of("{}") == string_view::npos;
         const bool is_tail = segment.size() > 4 && segment.substr(segment.size() - 4) == "...}";
         if (!is_literal) {
@@ -2973,7 +3040,7 @@ private:
 
 /// Maps what a peer passed, if it can neither shrink nor change under us: a truncated file would be
 /// a SIGBUS, and a memfd sealed with FUTURE_WRITE stays writable by its sender (fcntl(2)).
-inline result<sealed_memory> map_received(unique_fd fd, std::uint64_t length) {
+[[gnu::cold]] inline result<sealed_memory> map_received(unique_fd fd, std::uint64_t length) {
     constexpr int needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
     struct stat is {};
     int seals = ::fcntl(fd.get(), F_GET_SEALS);
@@ -3002,7 +3069,7 @@ struct fd_claim {
     }
 
     /// Takes all of `came`. Errors: bad_descriptor, too_large; then everything is closed.
-    error take(const headers& fields, std::vector<unique_fd> came) {
+    [[gnu::cold]] error take(const headers& fields, row<unique_fd> came) {
         for (string_view rest = fields.get("Fds"); !rest.empty();) {
             string_view name = next_element(rest);
             if (!is_token(name) || find_fd(named, name))
@@ -3018,7 +3085,7 @@ struct fd_claim {
     }
 
 private:
-    error take_body(string_view value, unique_fd came) {
+    [[gnu::cold]] error take_body(string_view value, unique_fd came) {
         if (value.substr(0, 7) != "length=")
             return failed(errc::bad_descriptor, "Body-Fd: no length");
         value.remove_prefix(7);
@@ -3298,9 +3365,9 @@ struct box : counted {
     std::uint64_t tail_at = 0, tail_size = 0;
     framing tail_how = framing::none;
     bool has_tail = false, tail_ended = false;
-    std::vector<unique_fd> fds;    // to pass on,
-    std::size_t fds_at = 0;        // with this byte of `out` or of the batch
-    std::vector<unique_fd> fds_in; // came with the head that begins `in`
+    row<unique_fd> fds;     // to pass on,
+    std::size_t fds_at = 0; // with this byte of `out` or of the batch
+    row<unique_fd> fds_in;  // came with the head that begins `in`
     body_decoder decoder;
     request req = access::make_request(); // whose body is being collected
     route* to = nullptr;
@@ -3413,7 +3480,7 @@ struct desk {
     body_decoder decoder;
     head parsed;
     string_view in;
-    std::vector<unique_fd> fds;         // came with the last byte of `in`,
+    row<unique_fd> fds;                 // came with the last byte of `in`,
     const char* fds_from = nullptr;     // in a read that began here
     std::int64_t now = 0;               // ms, monotonic
     std::int64_t started = 0;           // us, of req, where somebody wants to know
@@ -4003,7 +4070,7 @@ private:
     /// Descriptors belong to the message of the last byte that came with them, and it must have
     /// begun in that read. False: refused.
     bool claim_fds(request_state& req, const char* first) {
-        std::vector<unique_fd> came;
+        row<unique_fd> came;
         if (c_.more && !c_.more->fds_in.empty()) came.swap(c_.more->fds_in);
         else if (!d_.fds.empty() && first >= d_.fds_from && is_last()) came.swap(d_.fds);
         const std::size_t announced = fd_claim::announced(req.fields);
@@ -4012,13 +4079,13 @@ private:
         const bool is_proof = (c_.wants_fds || c_.wants_body_fd) && !c_.passed && !came.empty() &&
                               came.size() == announced + 1;
         c_.passed = c_.passed || !came.empty();
-        if (is_proof) came.pop_back(); // any descriptor: only that it came counts
+        if (is_proof) came.shrink(came.size() - 1); // any descriptor: only that it came counts
         if (!c_.passed) c_.wants_fds = 0, c_.wants_body_fd = false;
         fd_claim claim{s_.options.max_body_fd_bytes, s_.options.max_fds_count};
         error bad = claim.take(req.fields, std::move(came));
         if (!bad && claim.has_body && d_.parsed.how != framing::none)
             bad = failed(errc::bad_descriptor, "Body-Fd beside a body");
-        if (bad) return refuse(bad == errc::too_large ? 413 : 400, access::of(bad).place), false;
+        if (bad) return refuse(bad == errc::too_large ? 413 : 400, place_of(bad)), false;
         req.fds = std::move(claim.named);
         req.body_memory = std::move(claim.body);
         if (claim.has_body) req.body = req.body_memory.view();
@@ -4042,7 +4109,7 @@ private:
     }
     /// Those of a head that is not whole yet wait for it.
     bool keep_fds() {
-        std::vector<unique_fd> came;
+        row<unique_fd> came;
         came.swap(d_.fds);
         bool fits =
             c_.at == phase::head && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
@@ -4063,7 +4130,7 @@ private:
             return void(extra.failed = failed(errc::bad_descriptor, "the client asked for fewer"));
         box& b = c_.kept();
         if (memory) {
-            b.fds.emplace_back(duplicate(memory->fd.get()));
+            b.fds.push_back(unique_fd(duplicate(memory->fd.get())));
             res.header("Body-Fd", "length=" + number_text(memory->size));
             res.header("Cache-Control", "no-store");
             body = content();
@@ -4568,9 +4635,7 @@ public:
         in_size_ = in_room;
         while (in_size_ < s_.limits.max_head_bytes * 2) in_size_ *= 2;
         in_ = in_bytes_.reserve(in_size_);
-        d_.micros = []() -> std::int64_t {
-            return clock::now().time_since_epoch() / microseconds(1);
-        };
+        d_.micros = []() -> std::int64_t { return now_ns() / 1'000; };
         const server_options& o = s_.options;
         deadlines_.set_duration(timer::head, o.head_timeout);
         deadlines_.set_duration(timer::body, o.body_timeout);
@@ -4759,11 +4824,11 @@ private:
     /// it was in vain again and again it is tried more and more seldom.
     int spin(epoll_event* events, int room) noexcept {
         if (spin_pause_ > 0) return --spin_pause_, 0;
-        const auto until = clock::now() + s_.options.busy_poll;
+        const std::int64_t until = now_ns() + s_.options.busy_poll.count() * 1'000;
         do {
             int count = ::epoll_wait(epoll_.get(), events, room, 0);
             if (count > 0) return spins_in_vain_ = 0, count;
-        } while (clock::now() < until && !mail_->full.load(std::memory_order_acquire));
+        } while (now_ns() < until && !mail_->full.load(std::memory_order_acquire));
         spins_in_vain_ += spins_in_vain_ < 10;
         spin_pause_ = spins_in_vain_ > 4 ? 1u << (spins_in_vain_ - 4) : 0;
         return 0;
@@ -5017,7 +5082,7 @@ private:
             if (sent > 0) before -= static_cast<std::size_t>(sent);
             return sent;
         }
-        std::vector<int> raw;
+        row<int> raw;
         for (const unique_fd& fd : c.more->fds) raw.push_back(fd.get());
         ssize_t sent = transmit_fds(c.fd, parts, body.empty() ? 1 : 2, raw);
         if (sent >= 0) c.more->fds.clear();
@@ -5288,7 +5353,7 @@ inline void join(row<pthread_t>& threads) noexcept {
 }
 
 /// Threads for handlers that block. Their queue is bounded: what doesn't fit is a 503.
-class worker_pool {
+class worker_pool : public counted {
 public:
     explicit worker_pool(site& s) : s_(s) {}
     worker_pool(const worker_pool&) = delete;
@@ -5560,12 +5625,16 @@ struct server_core final : site {
     row<ref<route>> owned_routes;
     row<ref<server_loop>> loops;
     row<pthread_t> threads;
-    std::optional<worker_pool> workers;
+    ref<worker_pool> workers;
     user_counts users;
     unique_fd stop_event;
     error remembered;
     std::atomic<std::uint64_t> accepted{0};
-    row<std::pair<int, struct sigaction>> old_actions;
+    struct action {
+        int number;
+        struct sigaction was;
+    };
+    row<action> old_actions;
     bool started = false, finished = false, adopted_any = false;
     const pid_t owner = ::getpid();
 
@@ -5619,7 +5688,7 @@ struct server_core final : site {
     }
 
     error start_workers() {
-        workers.emplace(*this);
+        workers = new worker_pool(*this);
         to_worker = [this](ref<flow> f, route& to) { return workers->add(std::move(f), to); };
         return workers->start(options.workers);
     }
@@ -5673,7 +5742,7 @@ struct server_core final : site {
         if (::sigaction(number, &act, &old) == 0) old_actions.push_back({number, old});
     }
     void restore_signals() {
-        for (auto& [number, old] : old_actions) {
+        for (const auto& [number, old] : old_actions) {
             ::sigaction(number, &old, nullptr);
             server_core* self = this;
             target_of(number).compare_exchange_strong(self, nullptr);
@@ -5683,7 +5752,9 @@ struct server_core final : site {
 
     door& add_door(listener from, const listen_options& o) {
         doors.push_back(new door(std::move(from)));
-        doors.back()->allow = o.allow, doors.back()->name = o.name;
+        doors.back()->name = o.name;
+        if (o.allow)
+            doors.back()->allow.emplace(*o.allow); // what assigns vectors takes long to compile
         return *doors.back();
     }
     error listen(const address& where, const listen_options& o) {
@@ -5695,7 +5766,7 @@ struct server_core final : site {
     }
     error listen_inherited(const listen_options& o) {
         if (remembered) return remembered;
-        result<std::vector<inherited>> got = inherited_listeners(o.backlog);
+        result<row<inherited>> got = inherited_listeners(o.backlog);
         if (!got) return got.error();
         for (inherited& from : *got) {
             door& d = add_door(listener{std::move(from.fd), "LISTEN_FDS"}, o);
@@ -5790,8 +5861,8 @@ struct wire : counted {
     milliseconds armed{-1}; // SO_RCVTIMEO
     const microseconds spin;
     const bool takes_fds;
-    std::vector<int> fds;        // to pass on with the next byte; borrowed
-    std::vector<unique_fd> came; // with the last byte read
+    row<int> fds;        // to pass on with the next byte; borrowed
+    row<unique_fd> came; // with the last byte read
     bool reused = false, watches = false, large = false;
     bool ended = true;          // the body
     bool asked = false;         // for descriptors, by passing one
@@ -5844,7 +5915,7 @@ struct wire : counted {
     ssize_t receive_with_fds(int flags) {
         pollfd readable{fd.get(), POLLIN, 0};
         if (flags && ::poll(&readable, 1, 0) == 0) return errno = EAGAIN, -1;
-        std::vector<unique_fd> with;
+        row<unique_fd> with;
         received got = receive_fds(fd.get(), in + end, room - end, with);
         if (!with.empty()) came.swap(with);
         return got.truncated ? (errno = EBADMSG, -1) : got.size;
@@ -5858,7 +5929,8 @@ struct wire : counted {
         const deadline until = within.next();
         int why = EAGAIN;
         if (spin.count() > 0)
-            for (auto last = clock::now() + spin; why == EAGAIN && clock::now() < last;)
+            for (const auto last = now_ns() + spin.count() * 1'000;
+                 why == EAGAIN && now_ns() < last;)
                 why = receive_some(MSG_DONTWAIT);
         if (why == EAGAIN && !within.cancel)
             if (why = arm(until); why == 0) why = receive_some(0);
@@ -6066,9 +6138,8 @@ struct client_exchange {
         return core.name + ": " + printable(req.method) + " " + printable(req.target) + ": ";
     }
     error fail(const error& bad) const {
-        error e(bad.code(), place() + access::of(bad).place);
-        access::of(e).sent = seen || sent > 0;
-        return e;
+        error e(bad.code(), place().append(place_of(bad)));
+        return mark_sent(e, seen || sent > 0);
     }
     error fail(errc code, const char* what) const { return fail(failed(code, what)); }
     /// Of a wait: says how long it was to be.
@@ -6092,10 +6163,7 @@ struct client_exchange {
         if (!e || !may_retry()) return e;
         seen = sent > 0;
         on = {};
-        if (error none = core.connect(on, within)) {
-            access::of(none).sent = seen;
-            return none;
-        }
+        if (error none = core.connect(on, within)) return mark_sent(none, seen);
         return attempt();
     }
 
@@ -6338,7 +6406,7 @@ struct client_stream final : stream_base {
         if (piece.empty() && on && size > 0) {
             if (int failure = on->next_piece(piece, size)) {
                 why = told(failure, place + "reading the body");
-                access::of(why).sent = true;
+                mark_sent(why, true);
                 if (!raw) give(false);
                 return why;
             }
@@ -6422,20 +6490,22 @@ public:
         serve();
     }
 
-    void turn() override { serve(); }
+    // Cold: the compiler expects them nowhere, and a server without a client holds nothing of this
+    // room.
+    [[gnu::cold]] void turn() override { serve(); }
     // Called while the connection is at work: what follows from them waits for turn().
-    void freed(std::uint64_t id) override {
+    [[gnu::cold]] void freed(std::uint64_t id) override {
         idle_.push_back(id);
         loop_.wants_pools = true;
     }
-    void lost(std::uint64_t id) override {
+    [[gnu::cold]] void lost(std::uint64_t id) override {
         --open_;
         for (std::size_t i = idle_.size(); i-- > 0;)
             if (idle_[i] == id) idle_.erase(i);
         loop_.wants_pools = true;
     }
     /// As client_exchange::may_retry(), for a kept connection that was closed meanwhile.
-    bool retries(const ref<flow>& call) override {
+    [[gnu::cold]] bool retries(const ref<flow>& call) override {
         bool is_cut = !call->why_in || call->why_in == errc::cut_off;
         const bool is_unseen = call->bytes_out == 0 && !std::exchange(call->retried, true);
         bool may = !call->heard && !call->used_up && is_cut && !is_shut_;
@@ -6446,7 +6516,7 @@ public:
         UDS_HTTP_CATCH { return false; }
         return loop_.wants_pools = true;
     }
-    void shut() override {
+    [[gnu::cold]] void shut() override {
         is_shut_ = true;
         row<ref<flow>> left;
         left.swap(waiting_);
@@ -6580,8 +6650,8 @@ struct async_call final : watched {
 
 private:
     void tell(const error& why) {
-        error e(why.code(), place + access::of(why).place);
-        access::of(e).sent = f->id != UINT64_MAX;
+        error e(why.code(), place + std::string(place_of(why)));
+        mark_sent(e, f->id != UINT64_MAX);
         std::exchange(told, {})(std::move(e));
     }
     void on_head(result<response> res) {
@@ -6867,13 +6937,30 @@ inline response serve_beneath(int folder, const request& req, string_view name) 
 
 // Members: errors and small values.
 
+template <class R, class... A> template <class F, class> callback<R(A...)>::callback(F function) {
+    using held = detail::held<F>;
+    if constexpr (held::is_here) new (static_cast<void*>(room_)) F(std::move(function));
+    else new (static_cast<void*>(room_)) F*(new F(std::move(function)));
+    invoke_ = reinterpret_cast<void (*)()>(&held::template invoke<R, A...>);
+    move_ = &held::move;
+}
+
 inline std::error_code make_error_code(errc code) noexcept {
     static const detail::error_names category;
     return {static_cast<int>(code), category};
 }
-inline std::string error::message() const {
-    return s_.place.empty() ? s_.code.message() : s_.place + ": " + s_.code.message();
+inline error::error(std::error_code code, std::string place) {
+    if (code) s_ = new detail::failure(code, std::move(place));
 }
+inline const std::error_code& error::code() const noexcept {
+    static const std::error_code none;
+    return s_ ? s_->code : none;
+}
+[[gnu::cold]] inline std::string error::message() const {
+    const std::string place(detail::place_of(*this));
+    return place.empty() ? code().message() : place + ": " + code().message();
+}
+inline bool error::sent() const noexcept { return s_ && s_->sent; }
 
 inline unique_fd& unique_fd::operator=(unique_fd&& other) noexcept {
     unique_fd old(std::exchange(fd_, other.release())); // onto itself: no change
@@ -6897,7 +6984,7 @@ inline bool peer_rule::admits(const peer& who) const noexcept {
     return false;
 }
 
-inline std::string percent_encode(string_view segment) {
+[[gnu::cold]] inline std::string percent_encode(string_view segment) {
     std::string out;
     for (char c : segment) {
         static constexpr char hex[] = "0123456789ABCDEF";
@@ -6910,7 +6997,7 @@ inline std::string percent_encode(string_view segment) {
 
 // Members: headers.
 
-inline headers::headers(std::initializer_list<field> fields) {
+[[gnu::cold]] inline headers::headers(std::initializer_list<field> fields) {
     for (const field& f : fields) {
         error bad = add(f.name, f.value);
         UDS_HTTP_ASSERT(!bad);
@@ -7334,13 +7421,14 @@ template <class F, class> handler::handler(F function) {
     }
 }
 
-inline server::server(server_options options) : s_(new detail::server_core(options)) {}
-inline server::~server() {
+[[gnu::cold]] inline server::server(server_options options)
+    : s_(new detail::server_core(options)) {}
+[[gnu::cold]] inline server::~server() {
     // A forked child's copy: its paths, threads and epoll are the parent's. It is leaked.
     if (s_->owner != ::getpid()) s_->owners.fetch_add(1);
     else s_->destroy();
 }
-inline route& server::add(string_view method, string_view pattern, handler h) {
+[[gnu::cold]] inline route& server::add(string_view method, string_view pattern, handler h) {
     s_->owned_routes.push_back(detail::access::make_route(method, pattern, std::move(h)));
     route& made = *s_->owned_routes.back();
     return s_->remember(s_->routes.add(made)), made;
@@ -7354,10 +7442,10 @@ inline void server::on_exchange(callback<void(const exchange&)> act) {
     s_->on_exchange = std::move(act);
 }
 inline void server::on_log(callback<void(string_view)> act) { s_->on_log = std::move(act); }
-inline error server::listen(const address& where, const listen_options& options) {
+[[gnu::cold]] inline error server::listen(const address& where, const listen_options& options) {
     return s_->listen(where, options);
 }
-inline error server::listen_inherited(const listen_options& options) {
+[[gnu::cold]] inline error server::listen_inherited(const listen_options& options) {
     return s_->listen_inherited(options);
 }
 inline error server::adopt(unique_fd connected) { return s_->adopt(std::move(connected)); }
@@ -7371,8 +7459,8 @@ inline result<unique_fd> server::hand_over(string_view name) {
     }
     return detail::failed(ENOENT, "server::hand_over: no listener of that name");
 }
-inline error server::run() { return s_->run(); }
-inline error server::run(const address& where) {
+[[gnu::cold]] inline error server::run() { return s_->run(); }
+[[gnu::cold]] inline error server::run(const address& where) {
     if (error bad = listen(where)) return bad;
     return run();
 }
@@ -7393,7 +7481,7 @@ inline int server::pollable_fd() const {
 }
 inline void server::stop() noexcept { s_->stop(); }
 inline bool server::stopping() const noexcept { return s_->stopping(); }
-inline void server::stop_on(std::initializer_list<int> signals) {
+[[gnu::cold]] inline void server::stop_on(std::initializer_list<int> signals) {
     for (int number : signals) s_->install_signal(number);
 }
 inline void server::post(callback<void()> task, milliseconds delay) {
@@ -7527,7 +7615,7 @@ inline void server::files(string_view prefix, const std::string& folder) {
     });
 }
 
-inline address::address(string_view text) : address(detail::parse_address(text)) {}
+[[gnu::cold]] inline address::address(string_view text) : address(detail::parse_address(text)) {}
 inline address address::abstract_name(string_view exact) {
     return detail::abstract_address(exact, {});
 }

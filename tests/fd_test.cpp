@@ -43,7 +43,9 @@ bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
 
 ssize_t send_text(int fd, string_view text, const std::vector<int>& fds = {}) {
     iovec part{const_cast<char*>(text.data()), text.size()};
-    return transmit_fds(fd, &part, 1, fds);
+    row<int> passed;
+    for (int one : fds) passed.push_back(one);
+    return transmit_fds(fd, &part, 1, passed);
 }
 
 std::atomic<int> alarms{0};
@@ -80,8 +82,8 @@ template <class F> struct thread {
     ~thread() { ::pthread_join(id, nullptr); }
 };
 
-milliseconds since(clock::time_point start) {
-    return std::chrono::duration_cast<milliseconds>(clock::now() - start);
+milliseconds since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - start);
 }
 
 } // namespace
@@ -209,7 +211,7 @@ TEST_CASE("fd: signals interrupt neither receive nor wait_ready nor their deadli
     CHECK(receive(s.a.get(), &byte, 1) == 1);
     CHECK(byte == 'x');
     CHECK(alarms >= 3);
-    auto start = clock::now();
+    auto start = std::chrono::steady_clock::now();
     CHECK(wait_ready(s.a.get(), POLLIN, deadline::after(milliseconds(40)), nullptr) == ETIMEDOUT);
     CHECK(since(start) >= milliseconds(40));
 }
@@ -250,7 +252,7 @@ TEST_CASE("fd: up to 253 descriptors cross, close-on-exec; 254, or no byte, are 
     for (std::size_t count : {1u, 2u, 253u}) {
         CAPTURE(count);
         CHECK(send_text(s.a.get(), "x", std::vector<int>(count, s.a.get())) == 1);
-        std::vector<unique_fd> fds;
+        row<unique_fd> fds;
         char in[4];
         received got = receive_fds(s.b.get(), in, sizeof in, fds);
         CHECK(got.size == 1);
@@ -286,7 +288,7 @@ TEST_CASE("fd: fact: 254 descriptors are refused; those of a message without byt
     CHECK(errno == EINVAL);
     CHECK(raw_send(1, 0) == 0);
     CHECK(send_text(s.a.get(), "y") == 1);
-    std::vector<unique_fd> fds;
+    row<unique_fd> fds;
     char in[4];
     CHECK(receive_fds(s.b.get(), in, sizeof in, fds).size == 1);
     CHECK(fds.empty());
@@ -297,7 +299,7 @@ TEST_CASE("fd: fact: earlier bytes are glued to the message that carries a descr
     CHECK(send_text(s.a.get(), "AAAA") == 4);
     CHECK(send_text(s.a.get(), "BBBB", {s.a.get()}) == 4);
     CHECK(send_text(s.a.get(), "CCCC") == 4);
-    std::vector<unique_fd> fds;
+    row<unique_fd> fds;
     char in[64];
     CHECK(receive_fds(s.b.get(), in, sizeof in, fds).size == 8);
     CHECK(string_view(in, 8) == "AAAABBBB");
@@ -328,7 +330,7 @@ TEST_CASE("fd: after EAGAIN no descriptor has left") {
     REQUIRE(errno == EAGAIN);
     CHECK(send_text(s.a.get(), "y", {s.a.get()}) == -1);
     CHECK(errno == EAGAIN);
-    std::vector<unique_fd> fds;
+    row<unique_fd> fds;
     while (receive_fds(s.b.get(), block, sizeof block, fds).size > 0) continue;
     CHECK(errno == EAGAIN);
     CHECK(fds.empty());
@@ -340,8 +342,8 @@ TEST_CASE("fd: after EAGAIN no descriptor has left") {
 TEST_CASE("fd: descriptors that don't all fit are all closed; earlier ones stay") {
     CHECK(in_child([] {
               pair_of_sockets s;
-              std::vector<unique_fd> fds;
-              fds.emplace_back(::dup(0));
+              row<unique_fd> fds;
+              fds.push_back(unique_fd(::dup(0)));
               char in[4];
               if (send_text(s.a.get(), "x", {0, 1, 2}) != 1) return 1;
               int before = open_fds();
@@ -364,7 +366,7 @@ TEST_CASE("fd: what an adopted socket asks for besides costs neither descriptors
     int before = open_fds();
     char in[4];
     {
-        std::vector<unique_fd> fds;
+        row<unique_fd> fds;
         CHECK(send_text(s.a.get(), "x") == 1);
         received got = receive_fds(s.b.get(), in, sizeof in, fds);
         CHECK(got.size == 1);
@@ -380,7 +382,7 @@ TEST_CASE("fd: what an adopted socket asks for besides costs neither descriptors
 
 TEST_CASE("fd: receive_fds says what recv says: end, EAGAIN, no socket") {
     pair_of_sockets s(SOCK_NONBLOCK);
-    std::vector<unique_fd> fds;
+    row<unique_fd> fds;
     char in[4];
     CHECK(receive_fds(s.a.get(), in, sizeof in, fds).size == -1);
     CHECK(errno == EAGAIN);
@@ -532,7 +534,7 @@ TEST_CASE("fd: connect_until: bounded in spite of signals, let in when there is 
     CHECK(connect_until(second.get(), at, door.size, deadline::after(milliseconds(0))) ==
           ETIMEDOUT);
     interruptions on;
-    auto start = clock::now();
+    auto start = std::chrono::steady_clock::now();
     CHECK(connect_until(second.get(), at, door.size, deadline::after(milliseconds(50))) ==
           ETIMEDOUT);
     CHECK(since(start) >= milliseconds(50));

@@ -1105,7 +1105,8 @@ TEST_CASE("server: bytes that follow a descriptor are read too") {
     wire_client c(std::move(p.b));
     // recvmsg(2) stops after a message with descriptors, however much room there is.
     iovec part{const_cast<char*>("GET / HTTP/1.1\r\nHo"), 18};
-    const std::vector<int> passed{0};
+    detail::row<int> passed;
+    passed.push_back(0);
     REQUIRE(detail::transmit_fds(c.fd.get(), &part, 1, passed) == 18);
     CHECK(c.send("st: a\r\n\r\n"));
     for (auto start = steady_clock::now();

@@ -100,8 +100,8 @@ bool contains(const error& e, string_view text) {
     return e.message().find(text) != std::string::npos;
 }
 
-milliseconds since(clock::time_point start) {
-    return std::chrono::duration_cast<milliseconds>(clock::now() - start);
+milliseconds since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - start);
 }
 
 /// Another user, where we may become one; else the same.
@@ -566,7 +566,7 @@ TEST_CASE("socket file: a lock that another process holds: waited for, but not f
     char byte;
     CHECK(::read(ready[0], &byte, 1) == 1);
     ::close(ready[0]), ::close(ready[1]);
-    auto start = clock::now();
+    auto start = std::chrono::steady_clock::now();
     auto door = open_at(f / "a.sock");
     CHECK(door.error() == std::errc::timed_out);
     CHECK(contains(door.error(), (f / "a.sock.lock") + ": held by another process"));
@@ -610,7 +610,7 @@ TEST_CASE("socket file: a child forked under the lock does not keep it") {
         if (child == 0)
             for (;;) ::pause();
     }
-    auto start = clock::now();
+    auto start = std::chrono::steady_clock::now();
     CHECK(lock_path(dir, f / "a.sock"));
     CHECK(since(start) < milliseconds(1000));
     ::kill(child, SIGKILL);
@@ -820,7 +820,7 @@ TEST_CASE("socket file: connect: a full backlog times out, in time") {
     canceller unused;
     for (const cancel_state* cancel :
          {static_cast<cancel_state*>(nullptr), access::of(unused).get()}) {
-        auto start = clock::now();
+        auto start = std::chrono::steady_clock::now();
         auto conn = connect_to(d.path, deadline::after(milliseconds(60)), cancel);
         CHECK(conn.error() == std::errc::timed_out);
         CHECK(contains(conn.error(), d.path));
@@ -863,7 +863,7 @@ TEST_CASE("socket file: connect: a canceller ends the wait from another thread")
         return nullptr;
     };
     REQUIRE(::pthread_create(&waker, nullptr, act, &c) == 0);
-    auto start = clock::now();
+    auto start = std::chrono::steady_clock::now();
     auto conn = connect_to(d.path, deadline::after(milliseconds(30'000)), access::of(c).get());
     ::pthread_join(waker, nullptr);
     CHECK(conn.error() == std::errc::operation_canceled);
