@@ -2440,6 +2440,13 @@ struct head_parser : line_reader {
     }
 };
 
+/// A head that comes byte by byte would be parsed as often. Again only where a line has ended since
+/// there were `before` bytes, or there is twice as much, or too much.
+inline bool is_worth_parsing(string_view in, std::size_t before, std::size_t most) noexcept {
+    return before == 0 || in.size() >= before * 2 || in.size() >= most ||
+           in.find('\n', before) != string_view::npos;
+}
+
 /// `fields` has room for limits.max_fields_count.
 inline parsed parse_request_head(string_view in, const head_limits& limits, field* fields,
                                  head& out) {
@@ -3611,15 +3618,28 @@ public:
     bool at_eof() {
         c_.peer_done = true;
         switch (c_.at) {
-        case phase::reply: fail_call(failed(errc::cut_off, "response")); return false;
+        case phase::head: return take_last(), !c_.ends; // cut short without a fault: no answer
+        case phase::reply:
+            take_last();
+            fail_call(failed(errc::cut_off, "response"));
+            return false;
         case phase::stream:
             if (c_.more->decoder.ends_at_eof()) finish_body({});
             else finish_body(failed(errc::cut_off, c_.calls ? "response body" : "request body"));
             return false;
         case phase::raw: c_.more->at_work->end_in({}); return false;
         case phase::waiting: return false; // half-closed, and waits for its answer
-        default: return true;              // a head cut short gets no answer: there is no request
+        default: return true;
         }
+    }
+
+    /// What dripped in and was not worth parsing: the faults in it are the same as if it came at
+    /// once.
+    void take_last() {
+        if (!c_.more || c_.more->parsed_bytes == 0) return;
+        const std::string last = std::move(c_.more->in);
+        c_.more->parsed_bytes = 0;
+        take(last);
     }
 
     /// The exchange at work has news from its user: sends and delivers what can be. `f` is held by
@@ -3736,6 +3756,7 @@ private:
         if (d_.in.empty()) return false;
         flow& f = *c_.work();
         f.heard = true;
+        if (!is_worth_parsing(d_.in, c_.more->parsed_bytes, f.max_head_bytes)) return false;
         head_limits limits = s_.limits;
         limits.max_head_bytes = f.max_head_bytes;
         response res;
@@ -3743,6 +3764,7 @@ private:
         field* room = open_fields(fields, limits.max_fields_count);
         const head& h = d_.parsed;
         parsed at = parse_response_head(d_.in, limits, f.req.method(), room, d_.parsed);
+        c_.more->parsed_bytes = at == parsed::more ? d_.in.size() : 0;
         if (at == parsed::more) return false;
         if (at == parsed::bad) {
             errc why = h.status == 431 ? errc::too_large : errc::bad_message;
@@ -3823,14 +3845,11 @@ private:
         return !c_.ends;
     }
 
-    /// A head that comes byte by byte would be parsed as often. Again only where a line has ended,
-    /// or there is twice as much, or too much.
     bool is_dripping() noexcept {
         if (!c_.more) return false;
-        const std::size_t before = std::exchange(c_.more->parsed_bytes, 0), now = d_.in.size();
-        if (before == 0 || now >= before * 2 || now >= s_.limits.max_head_bytes) return false;
-        if (d_.in.find('\n', before) != string_view::npos) return false;
-        c_.more->parsed_bytes = before;
+        const std::size_t before = c_.more->parsed_bytes;
+        if (is_worth_parsing(d_.in, before, s_.limits.max_head_bytes))
+            return c_.more->parsed_bytes = 0, false;
         return true;
     }
 
@@ -4898,6 +4917,7 @@ private:
             if (got <= 0) {
                 c.readable = false;
                 if (got < 0 || talk(index).at_eof()) return close(index);
+                flush(c, index);
                 break;
             }
             if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half && !passed)
@@ -6301,14 +6321,19 @@ struct client_exchange {
     error next_head() {
         const head_limits limits{core.options.max_head_bytes, 0, wire::max_fields_count};
         field* fields = open_fields(on->fields, limits.max_fields_count);
-        for (;;) {
-            parsed step = parse_response_head(on->unread(), limits, req.method, fields, got);
+        int why = 0;
+        for (std::size_t before = 0;;) {
+            parsed step = parsed::more;
+            if (why || is_worth_parsing(on->unread(), before, limits.max_head_bytes)) {
+                step = parse_response_head(on->unread(), limits, req.method, fields, got);
+                before = on->unread().size();
+            }
             if (step == parsed::done) break;
             if (step == parsed::bad)
                 return fail(got.status == 431 ? errc::too_large : errc::bad_message, got.why);
-            int why = on->fill();
-            silent = why == cut_short && interim == 0 && on->unread().empty();
             if (why) return fail(why, "waiting for the response");
+            why = on->fill();
+            silent = why == cut_short && interim == 0 && on->unread().empty();
         }
         close_fields(on->fields, got.fields_count);
         on->begin += got.size;
@@ -6474,7 +6499,7 @@ class loop_pool final : public call_pool {
 public:
     loop_pool(loop& on, ref<client_core> core) : loop_(on), core_(std::move(core)) {}
 
-    void start(ref<flow> call, ref<watched> with) {
+    void start(ref<flow> call, const ref<watched>& with) {
         if (watched_.size() >= most_watched_) { // those that are over, before there are too many
             look();
             most_watched_ = watched_.size() * 2 + 16;

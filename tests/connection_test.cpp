@@ -477,6 +477,26 @@ TEST_CASE("connection: a head that never ends is 431, not memory") {
     CHECK(d.lent.refused == 1);
 }
 
+TEST_CASE("connection: a head that drips is parsed by the line, not by the byte") {
+    usual d;
+    d.feed("GET / HT");
+    REQUIRE(d.c.more);
+    CHECK(d.c.more->parsed_bytes == 8);
+    d.feed("TP/1.");
+    CHECK(d.c.more->parsed_bytes == 8); // no line has ended, and it isn't twice as much
+    d.feed("1\r\n");
+    CHECK(d.c.more->parsed_bytes == 16);
+    d.feed("Host: a\r\n\r\n");
+    CHECK(read_answers(d.out).bodies == std::vector<std::string>{"Hello Anonymous"});
+    d.out.clear();
+    d.feed("GET / HTTP/1.1\r\nHost: ");
+    d.feed("a\1b"); // what may not stand there, in a line that never ends
+    CHECK(d.out.empty());
+    CHECK_FALSE(d.talk().at_eof());
+    d.collect();
+    CHECK(read_answers(d.out).statuses == std::vector<int>{400});
+}
+
 TEST_CASE("connection: targets and fields at and over their limits") {
     server_options o;
     o.max_target_bytes = 20, o.max_fields_count = 4;
