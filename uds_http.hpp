@@ -53,7 +53,6 @@
 #include <utility>
 #include <vector>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -1191,16 +1190,21 @@ inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
            c == '_' || c == '~';
 }
 
-/// For messages: what is not visible ASCII as \xNN. Every path is whole (PATH_MAX, limits.h).
-[[gnu::cold]] inline std::string printable(string_view text) {
+/// What `keeps` doesn't take as two digits of `hex` behind a mark.
+[[gnu::cold]] inline std::string escaped(string_view text, const char* mark, const char* hex,
+                                         bool (*keeps)(char)) {
     std::string out;
-    for (char c : text.substr(0, 4096)) {
-        static constexpr char hex[] = "0123456789abcdef";
-        unsigned byte = static_cast<unsigned char>(c);
-        if (byte >= 0x20 && byte < 0x7f) out += c;
-        else out += "\\x", out += hex[byte >> 4], out += hex[byte & 15];
+    for (char c : text) {
+        const unsigned byte = static_cast<unsigned char>(c);
+        if (keeps(c)) out += c;
+        else out.append(mark) += hex[byte >> 4], out += hex[byte & 15];
     }
     return out;
+}
+/// For messages: what is not visible ASCII as \xNN. Every path is whole (PATH_MAX, limits.h).
+[[gnu::cold]] inline std::string printable(string_view text) {
+    return escaped(text.substr(0, 4096), "\\x", "0123456789abcdef",
+                   [](char c) { return c >= 0x20 && c < 0x7f; });
 }
 
 /// Bytes that keep their address until clear(), which keeps the largest block: a reused arena
@@ -6886,14 +6890,7 @@ inline bool peer_rule::admits(const peer& who) const noexcept {
 }
 
 [[gnu::cold]] inline std::string percent_encode(string_view segment) {
-    std::string out;
-    for (char c : segment) {
-        static constexpr char hex[] = "0123456789ABCDEF";
-        unsigned byte = static_cast<unsigned char>(c);
-        if (detail::is_unreserved(c)) out += c;
-        else out += '%', out += hex[byte >> 4], out += hex[byte & 15];
-    }
-    return out;
+    return detail::escaped(segment, "%", "0123456789ABCDEF", detail::is_unreserved);
 }
 
 // Members: headers.
@@ -6993,12 +6990,11 @@ inline result<sealed_memory> sealed_memory::copy_of(string_view bytes) {
     return std::move(*made).seal();
 }
 
-inline content::content(sealed_memory bytes) {
-    s_ = {{}, bytes.view(), new detail::source, kind::view};
+inline content::content(sealed_memory bytes)
+    : s_{{}, bytes.view(), new detail::source, kind::view} {
     s_.from->memory = std::move(bytes);
 }
-inline content::content(body_reader from) {
-    s_ = {{}, {}, new detail::source, kind::reader};
+inline content::content(body_reader from) : s_{{}, {}, new detail::source, kind::reader} {
     s_.from->reader = std::move(from);
 }
 inline content content::literal(string_view forever) noexcept {
@@ -7013,15 +7009,14 @@ inline content content::borrowed(string_view bytes, callback<void()> released) {
     return made;
 }
 inline content content::file(unique_fd fd, std::uint64_t offset, std::uint64_t length) {
-    content made;
-    made.s_ = {{}, {}, new detail::source, kind::file};
-    made.s_.from->file = std::move(fd);
-    made.s_.from->offset = offset, made.s_.from->length = length;
+    content made = pulled({}, length);
+    made.s_.kind = kind::file;
+    made.s_.from->file = std::move(fd), made.s_.from->offset = offset;
     return made;
 }
 inline content content::pulled(fill act, std::optional<std::uint64_t> length) {
     content made;
-    made.s_ = {{}, {}, new detail::source, kind::pulled};
+    made.s_.from = new detail::source, made.s_.kind = kind::pulled;
     made.s_.from->fill = std::move(act), made.s_.from->length = length;
     return made;
 }
