@@ -106,7 +106,6 @@ class server;
 namespace detail {
 
 struct access; // the one friend: `access::of(object)` is what a class keeps private
-struct arena;
 struct call;
 struct card;
 struct cancel_state;
@@ -170,6 +169,7 @@ public:
 /// A callback's function, whatever its signature; [2] [3] has the members.
 class any_callback {
 public:
+    static constexpr std::size_t room_bytes = 48;
     any_callback() noexcept = default;
     any_callback(any_callback&& other) noexcept;
     any_callback& operator=(any_callback&& other) noexcept;
@@ -178,7 +178,7 @@ public:
 protected:
     void (*move_)(void* from, void* to) noexcept = nullptr; // to nowhere: ends it
     void (*invoke_)() = nullptr; // of the type that the signature gives it
-    alignas(std::max_align_t) unsigned char room_[48];
+    alignas(std::max_align_t) unsigned char room_[room_bytes];
 };
 
 } // namespace detail
@@ -225,7 +225,7 @@ private:
 };
 
 /// A value, or the error that kept it from being. Reading a value that isn't there aborts, with
-/// NDEBUG too: it costs one branch.
+/// NDEBUG too: it costs one branch. It is moved, not copied.
 template <class T> class [[nodiscard]] result {
 public:
     result(T value) : value_(std::move(value)), has_value_(true) {}
@@ -1014,7 +1014,8 @@ inline any_callback::~any_callback() {
 
 /// How a callback holds, moves and calls its function: in its own room, or through a pointer.
 template <class F> struct held {
-    static constexpr bool is_here = sizeof(F) <= 48 && std::is_nothrow_move_constructible_v<F>;
+    static constexpr bool is_here =
+        sizeof(F) <= any_callback::room_bytes && std::is_nothrow_move_constructible_v<F>;
     static F& at(void* room) noexcept {
         if constexpr (is_here) return *static_cast<F*>(room);
         else return **static_cast<F**>(room);
