@@ -54,7 +54,6 @@
 #include <utility>
 #include <vector>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -108,7 +107,6 @@ class server;
 namespace detail {
 
 struct access; // the one friend: `access::of(object)` is what a class keeps private
-struct arena;
 struct call;
 struct card;
 struct cancel_state;
@@ -172,6 +170,7 @@ public:
 /// A callback's function, whatever its signature; [2] [3] has the members.
 class any_callback {
 public:
+    static constexpr std::size_t room_bytes = 48;
     any_callback() noexcept = default;
     any_callback(any_callback&& other) noexcept;
     any_callback& operator=(any_callback&& other) noexcept;
@@ -180,7 +179,7 @@ public:
 protected:
     void (*move_)(void* from, void* to) noexcept = nullptr; // to nowhere: ends it
     void (*invoke_)() = nullptr; // of the type that the signature gives it
-    alignas(std::max_align_t) unsigned char room_[48];
+    alignas(std::max_align_t) unsigned char room_[room_bytes];
 };
 
 } // namespace detail
@@ -227,7 +226,7 @@ private:
 };
 
 /// A value, or the error that kept it from being. Reading a value that isn't there aborts, with
-/// NDEBUG too: it costs one branch.
+/// NDEBUG too: it costs one branch. It is moved, not copied.
 template <class T> class [[nodiscard]] result {
 public:
     result(T value) : value_(std::move(value)), has_value_(true) {}
@@ -1016,7 +1015,8 @@ inline any_callback::~any_callback() {
 
 /// How a callback holds, moves and calls its function: in its own room, or through a pointer.
 template <class F> struct held {
-    static constexpr bool is_here = sizeof(F) <= 48 && std::is_nothrow_move_constructible_v<F>;
+    static constexpr bool is_here =
+        sizeof(F) <= any_callback::room_bytes && std::is_nothrow_move_constructible_v<F>;
     static F& at(void* room) noexcept {
         if constexpr (is_here) return *static_cast<F*>(room);
         else return **static_cast<F**>(room);
@@ -1204,16 +1204,21 @@ inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
            c == '_' || c == '~';
 }
 
-/// For messages: what is not visible ASCII as \xNN. Every path is whole (PATH_MAX, limits.h).
-[[gnu::cold]] inline std::string printable(string_view text) {
+/// What `keeps` doesn't take as two digits of `hex` behind a mark.
+[[gnu::cold]] inline std::string escaped(string_view text, const char* mark, const char* hex,
+                                         bool (*keeps)(char)) {
     std::string out;
-    for (char c : text.substr(0, 4096)) {
-        static constexpr char hex[] = "0123456789abcdef";
-        unsigned byte = static_cast<unsigned char>(c);
-        if (byte >= 0x20 && byte < 0x7f) out += c;
-        else out += "\\x", out += hex[byte >> 4], out += hex[byte & 15];
+    for (char c : text) {
+        const unsigned byte = static_cast<unsigned char>(c);
+        if (keeps(c)) out += c;
+        else out.append(mark) += hex[byte >> 4], out += hex[byte & 15];
     }
     return out;
+}
+/// For messages: what is not visible ASCII as \xNN. Every path is whole (PATH_MAX, limits.h).
+[[gnu::cold]] inline std::string printable(string_view text) {
+    return escaped(text.substr(0, 4096), "\\x", "0123456789abcdef",
+                   [](char c) { return c >= 0x20 && c < 0x7f; });
 }
 
 /// Bytes that keep their address until clear(), which keeps the largest block: a reused arena
@@ -7010,14 +7015,7 @@ inline bool peer_rule::admits(const peer& who) const noexcept {
 }
 
 [[gnu::cold]] inline std::string percent_encode(string_view segment) {
-    std::string out;
-    for (char c : segment) {
-        static constexpr char hex[] = "0123456789ABCDEF";
-        unsigned byte = static_cast<unsigned char>(c);
-        if (detail::is_unreserved(c)) out += c;
-        else out += '%', out += hex[byte >> 4], out += hex[byte & 15];
-    }
-    return out;
+    return detail::escaped(segment, "%", "0123456789ABCDEF", detail::is_unreserved);
 }
 
 // Members: headers.
@@ -7117,12 +7115,11 @@ inline result<sealed_memory> sealed_memory::copy_of(string_view bytes) {
     return std::move(*made).seal();
 }
 
-inline content::content(sealed_memory bytes) {
-    s_ = {{}, bytes.view(), new detail::source, kind::view};
+inline content::content(sealed_memory bytes)
+    : s_{{}, bytes.view(), new detail::source, kind::view} {
     s_.from->memory = std::move(bytes);
 }
-inline content::content(body_reader from) {
-    s_ = {{}, {}, new detail::source, kind::reader};
+inline content::content(body_reader from) : s_{{}, {}, new detail::source, kind::reader} {
     s_.from->reader = std::move(from);
 }
 inline content content::literal(string_view forever) noexcept {
@@ -7137,15 +7134,14 @@ inline content content::borrowed(string_view bytes, callback<void()> released) {
     return made;
 }
 inline content content::file(unique_fd fd, std::uint64_t offset, std::uint64_t length) {
-    content made;
-    made.s_ = {{}, {}, new detail::source, kind::file};
-    made.s_.from->file = std::move(fd);
-    made.s_.from->offset = offset, made.s_.from->length = length;
+    content made = pulled({}, length);
+    made.s_.kind = kind::file;
+    made.s_.from->file = std::move(fd), made.s_.from->offset = offset;
     return made;
 }
 inline content content::pulled(fill act, std::optional<std::uint64_t> length) {
     content made;
-    made.s_ = {{}, {}, new detail::source, kind::pulled};
+    made.s_.from = new detail::source, made.s_.kind = kind::pulled;
     made.s_.from->fill = std::move(act), made.s_.from->length = length;
     return made;
 }

@@ -1,6 +1,7 @@
 // Room [5]: deadlines, waiting, descriptors that cross, and who is at the other end.
 #include "uds_http.hpp"
 
+#include <dirent.h>
 #include <doctest/doctest.h>
 #include <grp.h>
 #include <netinet/in.h>

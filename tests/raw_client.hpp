@@ -5,6 +5,7 @@
 
 #include "uds_http.hpp"
 
+#include <dirent.h>
 #include <memory>
 
 #include <doctest/doctest.h>

@@ -1,6 +1,7 @@
 // Room [6]: addresses, and the life of a socket's path.
 #include "uds_http.hpp"
 
+#include <dirent.h>
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <grp.h>
