@@ -3539,7 +3539,7 @@ struct site : counted {
     string_view name_of(std::size_t door) const noexcept { // adopted connections came by none
         return door < doors.size() ? string_view(doors[door]->name) : string_view();
     }
-    void log(std::string line, const uds_http::peer& who) {
+    [[gnu::cold]] void log(std::string line, const uds_http::peer& who) {
         line.append(" pid=").append(std::to_string(who.pid));
         log(line.append(" uid=").append(std::to_string(who.uid)));
     }
@@ -3548,7 +3548,7 @@ struct site : counted {
         UDS_HTTP_TRY { on_log(line); }
         UDS_HTTP_CATCH {}
     }
-    void log_thrown(const char* by) noexcept {
+    [[gnu::cold]] void log_thrown(const char* by) noexcept {
         UDS_HTTP_TRY {
             if (on_log) log(std::string(by) + ": " + thrown());
         }
@@ -3612,7 +3612,7 @@ public:
     }
 
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
-    void time_out(timer which) {
+    [[gnu::cold]] void time_out(timer which) {
         if (which == timer::head && c_.at == phase::head) refuse(408, "head too slow");
         else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
         else if (which == timer::body && c_.at == phase::stream) time_out_stream();
@@ -3662,7 +3662,7 @@ public:
     }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
-    static void abandon(site& s, flow& f, error why) {
+    [[gnu::cold]] static void abandon(site& s, flow& f, error why) {
         callback<void()> closed, drained;
         callback<void(string_view)> piece;
         callback<void(const error&)> done;
@@ -3710,7 +3710,7 @@ public:
     }
 
     /// Ends a call, and its connection, with an error.
-    void fail_call(error why) {
+    [[gnu::cold]] void fail_call(error why) {
         c_.gone = c_.ends = true;
         flow& f = *c_.work();
         hold lock(f.guard);
@@ -3732,7 +3732,7 @@ public:
         if (plan.sends) send_body(access::of(res).body, plan);
     }
 
-    void refuse(int status, string_view why) {
+    [[gnu::cold]] void refuse(int status, string_view why) {
         c_.persistent = false, c_.lingers = true;
         note(status, why);
         answer(plain_status(status, why));
@@ -3926,11 +3926,11 @@ private:
         }
         return d_.res.has_value();
     }
-    bool refuse_early(int status, string_view why) {
+    [[gnu::cold]] bool refuse_early(int status, string_view why) {
         note(status, why);
         return d_.res = plain_status(status), true;
     }
-    bool answer_no_route() {
+    [[gnu::cold]] bool answer_no_route() {
         std::string allow;
         const int status = s_.routes.refuse(state_of(d_.req), allow);
         d_.res = status == 204 ? response(204) : plain_status(status);
@@ -4236,7 +4236,7 @@ private:
         f.end_in(std::move(why));
     }
 
-    void time_out_stream() {
+    [[gnu::cold]] void time_out_stream() {
         const ref<flow> f = c_.more->at_work; // finish() lets it go
         finish_body(failed(ETIMEDOUT, "request body"));
         {
@@ -4462,7 +4462,7 @@ private:
             describe(status, bytes_out, why,
                      [this](const uds_http::exchange& now) { s_.on_exchange(now); });
     }
-    void note(int status, string_view why) {
+    [[gnu::cold]] void note(int status, string_view why) {
         ++d_.refused;
         if (!s_.on_log) return;
         std::string line = number_text(static_cast<std::uint64_t>(status));
@@ -4648,7 +4648,7 @@ public:
         mail_->at = this, mail_->of = &s;
     }
 
-    error open() {
+    [[gnu::cold]] error open() {
         epoll_ = unique_fd(::epoll_create1(EPOLL_CLOEXEC));
         alarm_ = unique_fd(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
         mail_->wake = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
@@ -4757,7 +4757,7 @@ public:
         rest(index, true);
         return true;
     }
-    void fail_call(flow& call, error why) {
+    [[gnu::cold]] void fail_call(flow& call, error why) {
         conn* c = conns_.find(call.id);
         if (!c || c->work() != &call) return abandon(call, std::move(why));
         std::uint32_t index = static_cast<std::uint32_t>(call.id);
@@ -4788,7 +4788,7 @@ public:
         return mail_->open;
     }
     /// User code reaches the loop no more.
-    void shut_mail() {
+    [[gnu::cold]] void shut_mail() {
         ref<flow> flows;
         row<callback<void()>> work;
         {
@@ -4889,7 +4889,7 @@ private:
         UDS_HTTP_CATCH { lose_memory(id); }
     }
     /// std::bad_alloc, somewhere on the way: this connection ends, the others go on.
-    void lose_memory(std::uint64_t id) noexcept {
+    [[gnu::cold]] void lose_memory(std::uint64_t id) noexcept {
         const string_view answers = d_.out.view().substr(0, d_.whole); // before this one
         d_.out.clear(), d_.fds.clear(), d_.res.reset();
         conn* c = conns_.find(id);
@@ -5303,7 +5303,7 @@ private:
             run(task);
         }
     }
-    void time_out(std::uint32_t index, timer which) {
+    [[gnu::cold]] void time_out(std::uint32_t index, timer which) {
         conn& c = *conns_.at(index);
         UDS_HTTP_TRY {
             if (which != timer::write) talk(index).time_out(which), flush(c, index);
@@ -5580,14 +5580,14 @@ struct server_core final : site {
         }
 
         /// Too many connections: says so without becoming one.
-        void turn_away(int fd) {
+        [[gnu::cold]] void turn_away(int fd) {
             say_busy(fd);
             refused.store(++d_.refused, std::memory_order_relaxed);
             if (core_.on_log) core_.log("503 too many connections", peer_of(fd));
         }
 
         /// Out of descriptors: nobody is dropped, the queue waits in the kernel, nothing spins.
-        void pause_accepting() {
+        [[gnu::cold]] void pause_accepting() {
             if (std::exchange(paused_, true)) return;
             core_.log("out of descriptors: accepting pauses");
             unwatch_doors();
@@ -5603,7 +5603,7 @@ struct server_core final : site {
             if (core_.counts_users() && !gone.calls) core_.users.remove(gone.uid);
         }
 
-        void begin_drain() {
+        [[gnu::cold]] void begin_drain() {
             draining_ = true;
             drained_by_ = now() + core_.options.drain_timeout.count();
             spares_until = now() + grace.count();
@@ -5615,7 +5615,7 @@ struct server_core final : site {
         }
         /// Our paths go. Where a successor has taken one over, some have looked our socket up
         /// already: they are served for a moment more.
-        void leave_paths() {
+        [[gnu::cold]] void leave_paths() {
             bool superseded = false;
             for (auto& d : core_.doors) {
                 if (!d->at.fd || !d->at.unlinks) continue;
@@ -5627,7 +5627,7 @@ struct server_core final : site {
         }
         /// Whoever is in the queue already is served; a plain close would reset them. Not for a
         /// listener that others hold too: shutdown hits every duplicate.
-        void close_doors() {
+        [[gnu::cold]] void close_doors() {
             if (!paused_) unwatch_doors();
             for (std::size_t i = 0; i < core_.doors.size(); ++i) {
                 door& d = *core_.doors[i];
@@ -5683,7 +5683,7 @@ struct server_core final : site {
         return sum;
     }
 
-    error start() {
+    [[gnu::cold]] error start() {
         if (finished) return failed(errc::stopped, "server");
         if (started || remembered) return remembered;
         block_fds();
@@ -5727,7 +5727,7 @@ struct server_core final : site {
     }
 
     /// Drained: the other threads end, and whoever holds a stream learns of it.
-    void finish() {
+    [[gnu::cold]] void finish() {
         if (std::exchange(finished, true)) return;
         end_threads();
         for (auto& l : loops) l->shut_mail();
@@ -5756,7 +5756,7 @@ struct server_core final : site {
         static std::atomic<server_core*> targets[_NSIG];
         return targets[signal];
     }
-    void install_signal(int number) {
+    [[gnu::cold]] void install_signal(int number) {
         struct sigaction act {
         }, old{};
         act.sa_handler = [](int caught) {
@@ -5775,21 +5775,21 @@ struct server_core final : site {
         old_actions.clear();
     }
 
-    door& add_door(listener from, const listen_options& o) {
+    [[gnu::cold]] door& add_door(listener from, const listen_options& o) {
         doors.push_back(new door(std::move(from)));
         doors.back()->name = o.name;
         if (o.allow)
             doors.back()->allow.emplace(*o.allow); // what assigns vectors takes long to compile
         return *doors.back();
     }
-    error listen(const address& where, const listen_options& o) {
+    [[gnu::cold]] error listen(const address& where, const listen_options& o) {
         if (remembered) return remembered;
         if (started) return failed(EALREADY, "server::listen: it runs already");
         result<listener> opened = open_listener(where, o);
         if (!opened) return opened.error();
         return add_door(*std::move(opened), o), error();
     }
-    error listen_inherited(const listen_options& o) {
+    [[gnu::cold]] error listen_inherited(const listen_options& o) {
         if (remembered) return remembered;
         result<row<inherited>> got = inherited_listeners(o.backlog);
         if (!got) return got.error();
@@ -5823,7 +5823,7 @@ struct server_core final : site {
     }
 
     /// Without a run() to its end: everything is cut.
-    void destroy() {
+    [[gnu::cold]] void destroy() {
         if (finished) return;
         stops.store(2);
         if (stop_event) ring(stop_event.get());
