@@ -14,7 +14,8 @@ BUILD ?= build
 PREFIX ?= /usr/local
 
 EXAMPLES = $(patsubst examples/%.cpp,%,$(wildcard examples/*.cpp))
-TESTS = $(patsubst tests/%.cpp,$(BUILD)/tests/%.o,$(wildcard tests/*_test.cpp) tests/main.cpp)
+TESTED ?= $(patsubst tests/%_test.cpp,%,$(wildcard tests/*_test.cpp))
+TESTS = $(TESTED:%=$(BUILD)/tests/%_test.o) $(BUILD)/tests/main.o
 # What `make check` and .ci/run do, in this order.
 CHECKS = test asan tsan noexcept cross lint examples packaging interop syscalls paths faults memory hostile \
     differential fuzz
@@ -39,8 +40,9 @@ asan: ## the tests with the address and undefined behaviour sanitizers
 	@$(MAKE) test BUILD=build/asan OPTIMIZE=-O1 \
 	    CXXFLAGS='-g -fsanitize=address,undefined -fno-sanitize-recover=all'
 
-tsan: ## the tests with the thread sanitizer
-	@$(MAKE) test BUILD=build/tsan OPTIMIZE=-O1 CXXFLAGS='-g -fsanitize=thread'
+tsan: ## the tests that have threads with the thread sanitizer
+	@$(MAKE) test BUILD=build/tsan OPTIMIZE=-O1 CXXFLAGS='-g -fsanitize=thread' \
+	    TESTED='allocation async_client client fd server socket_file streams'
 
 noexcept: ## hello and fetch without exceptions and RTTI
 	@$(MAKE) run BUILD=build/noexcept CXXFLAGS='-fno-exceptions -fno-rtti'

@@ -976,7 +976,7 @@ public:
     T& operator[](std::size_t index) const noexcept { return begin()[index]; }
     T& back() const noexcept { return end()[-1]; }
     void push_back(T value) {
-        if (size_ == room_) grow(room_ ? room_ * 2 : 4, sizeof(T), &move);
+        if (size_ == room_) grow(room_ ? room_ * 2 : 4, each, &move);
         new (static_cast<void*>(begin() + size_++)) T(static_cast<T&&>(value));
     }
     void swap(row& other) noexcept { any_row::swap(other); }
@@ -990,11 +990,12 @@ public:
     }
     /// Room for so many; what is not there yet has no value.
     T* reserve(std::size_t room) {
-        if (room > room_) grow(room, sizeof(T), &move);
+        if (room > room_) grow(room, each, &move);
         return begin();
     }
 
 private:
+    static constexpr std::size_t each = sizeof(T); // NOLINT: a pointer's, too
     static void move(void* to, void* from) {
         new (to) T(static_cast<T&&>(*static_cast<T*>(from)));
         static_cast<T*>(from)->~T();
@@ -5850,10 +5851,10 @@ struct server_core final : site {
 // Inside this room failures travel as errno values; these two mean what errc names.
 constexpr int cut_short = ENODATA, malformed = EBADMSG;
 
-inline error told(int why, std::string place) {
-    if (why == cut_short) return failed(errc::cut_off, std::move(place));
-    if (why == malformed) return failed(errc::bad_message, std::move(place));
-    return failed(why, std::move(place));
+inline error told(int why, string_view place) {
+    if (why == cut_short) return failed(errc::cut_off, place);
+    if (why == malformed) return failed(errc::bad_message, place);
+    return failed(why, place);
 }
 
 /// What bounds the waits of an exchange.
@@ -6174,7 +6175,7 @@ struct client_exchange {
             limit =
                 req.timeout < core.options.total_timeout ? req.timeout : core.options.total_timeout;
         if (why == ETIMEDOUT) what += " (limit " + std::to_string(limit.count()) + " ms)";
-        return fail(told(why, std::move(what)));
+        return fail(told(why, what));
     }
 
     /// Until the head of the answer is there.
