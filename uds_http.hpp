@@ -226,17 +226,19 @@ private:
 };
 
 /// A value, or the error that kept it from being. Reading a value that isn't there aborts, with
-/// NDEBUG too: it costs one branch. It is moved, not copied.
+/// NDEBUG too: it costs one branch. Copied where T can be.
 template <class T> class [[nodiscard]] result {
 public:
     result(T value) : value_(std::move(value)), has_value_(true) {}
     result(uds_http::error failed) : none_(), error_(std::move(failed)) { UDS_HTTP_ASSERT(error_); }
+    result(const result& other) : none_(), has_value_(other.has_value_), error_(other.error_) {
+        if (has_value_) new (static_cast<void*>(&value_)) T(other.value_);
+    }
     result(result&& other)
         : none_(), has_value_(other.has_value_), error_(std::move(other.error_)) {
         if (has_value_) new (static_cast<void*>(&value_)) T(std::move(other.value_));
     }
-    result& operator=(result&& other) {
-        if (this == &other) return *this;
+    result& operator=(result other) { // by value: what could fail has been done
         this->~result();
         return *new (static_cast<void*>(this)) result(std::move(other));
     }

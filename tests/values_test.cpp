@@ -48,6 +48,13 @@ TEST_CASE("values: an error is true when something failed, and says where and wh
 }
 
 TEST_CASE("values: a result has a value or an error") {
+    result<std::string> whole = std::string("a value that is longer than it is short"),
+                        same = whole;
+    CHECK(*same == *whole);
+    same = detail::failed(errc::cut_off, "here");
+    CHECK(same.error() == errc::cut_off);
+    same = whole;
+    CHECK((same && *same == *whole && !same.error()));
     result<std::string> good(std::string("x"));
     CHECK(static_cast<bool>(good));
     CHECK(*good == "x");
