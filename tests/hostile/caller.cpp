@@ -9,6 +9,8 @@
 
 #include "uds_http.hpp"
 
+#include <dirent.h>
+
 namespace http = uds_http;
 
 namespace {

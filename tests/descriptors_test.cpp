@@ -1,0 +1,344 @@
+// Bodies and descriptors that cross as themselves: both sides, each against the other and against
+// raw bytes (README, "Descriptors").
+#include "raw_client.hpp"
+
+#include <sys/mman.h>
+
+using namespace uds_http;
+
+namespace {
+
+server_options willing(std::uint64_t body = 1 << 20, std::size_t fds = 4) {
+    server_options options;
+    options.max_body_fd_bytes = body, options.max_fds_count = fds;
+    return options;
+}
+client_options asking(std::uint64_t body = 1 << 20, std::size_t fds = 4) {
+    client_options options;
+    options.max_body_fd_bytes = body, options.max_fds_count = fds;
+    return options;
+}
+
+/// A memfd of these bytes; `seals` as fcntl(2) names them.
+unique_fd memory(string_view bytes, int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) {
+    unique_fd fd(::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    REQUIRE(::write(fd.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+    REQUIRE(::fcntl(fd.get(), F_ADD_SEALS, seals) == 0);
+    return fd;
+}
+std::string contents(int fd) {
+    char bytes[64] = {};
+    ssize_t size = ::pread(fd, bytes, sizeof bytes, 0);
+    return std::string(bytes, size > 0 ? static_cast<std::size_t>(size) : 0);
+}
+
+bool send_with(int to, string_view bytes, std::initializer_list<int> fds) {
+    detail::row<int> list;
+    for (int fd : fds) list.push_back(fd);
+    iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+    return detail::transmit_fds(to, &part, 1, list) == static_cast<ssize_t>(bytes.size());
+}
+
+/// Serves one page in sealed memory, takes and gives descriptors.
+struct exchanging : raw::running {
+    explicit exchanging(const server_options& options = willing()) : running(options) {
+        const sealed_memory page = *sealed_memory::copy_of("sealed page");
+        app.get("/page", [page](const request&) { return html(page); });
+        app.get("/log", [](const request&) {
+            return text("here").fd("log", memory("log")).fd("control", memory("control"));
+        });
+        app.post("/echo", [](const request& r) { return bytes(r.body()); });
+        app.post("/named", [](const request& r) {
+            return text(contents(r.fd("a")) + "+" + contents(r.fd("b")) + "+" +
+                        std::string(r.body()));
+        });
+        start();
+    }
+};
+
+/// A server of raw bytes for one connection: reads a head, answers with these descriptors.
+struct scripted {
+    raw::folder at;
+    std::string path = at("s");
+    unique_fd listener{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    std::thread thread;
+    std::string asked; // the request, once the thread has ended
+    std::size_t passed = 0;
+
+    scripted(std::string answer, std::vector<unique_fd> fds) {
+        const detail::endpoint to = *detail::endpoint_of(path);
+        REQUIRE(::bind(listener.get(), to.get(), to.size) == 0);
+        REQUIRE(::listen(listener.get(), 5) == 0);
+        thread = std::thread([this, answer = std::move(answer), fds = std::move(fds)] {
+            unique_fd peer(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+            char in[4096];
+            detail::row<unique_fd> came;
+            detail::received got = detail::receive_fds(peer.get(), in, sizeof in, came);
+            if (got.size > 0) asked.assign(in, static_cast<std::size_t>(got.size));
+            passed = came.size();
+            detail::row<int> raw;
+            for (const unique_fd& fd : fds) raw.push_back(fd.get());
+            iovec part{const_cast<char*>(answer.data()), answer.size()};
+            (void)detail::transmit_fds(peer.get(), &part, 1, raw);
+            char byte;
+            (void)::recv(peer.get(), &byte, 1, 0); // until the client has gone
+        });
+    }
+    void join() {
+        if (thread.joinable()) thread.join();
+    }
+    ~scripted() { join(); }
+};
+
+response ask(client& api, const char* target, const char* method = "GET") {
+    auto res = api.send(request(method, target));
+    return res ? std::move(*res) : text(res.error().message()).status(0);
+}
+
+std::vector<unique_fd> list(unique_fd one = unique_fd(), unique_fd other = unique_fd()) {
+    std::vector<unique_fd> made;
+    if (one) made.push_back(std::move(one));
+    if (other) made.push_back(std::move(other));
+    return made;
+}
+
+} // namespace
+
+TEST_CASE(
+    "descriptors: a body in sealed memory crosses as itself to who asks, as bytes to others") {
+    exchanging s;
+    client api(s.path, asking()), plain(s.path);
+    for (int i = 0; i < 3; ++i) { // the first request asks, the others find it done
+        auto res = api.get("/page");
+        REQUIRE_MESSAGE(res, res.error().message());
+        CHECK(res->body() == "sealed page");
+        CHECK(res->header("Body-Fd") == "length=11");
+        CHECK(res->header("Cache-Control") == "no-store");
+    }
+    auto res = plain.get("/page");
+    REQUIRE(res);
+    CHECK(res->body() == "sealed page");
+    CHECK(res->header("Body-Fd").empty());
+    CHECK(res->header("Content-Length") == "11");
+    CHECK(ask(api, "/page", "HEAD").header("Body-Fd").empty()); // there is no body to pass
+}
+
+TEST_CASE("descriptors: a stream reads such a body too") {
+    exchanging s;
+    client api(s.path, asking());
+    auto got = api.stream(request("GET", "/page"));
+    REQUIRE(got);
+    CHECK(got->head.body() == "sealed page");
+    char piece[8];
+    std::string all;
+    for (;;) {
+        auto n = got->body.read(piece, sizeof piece);
+        REQUIRE(n);
+        if (*n == 0) break;
+        all.append(piece, *n);
+    }
+    CHECK(all == "sealed page");
+}
+
+TEST_CASE("descriptors: named ones come with a response, and close with it") {
+    raw::fd_watch watch;
+    exchanging s;
+    client api(s.path, asking());
+    {
+        auto res = api.get("/log");
+        REQUIRE_MESSAGE(res, res.error().message());
+        CHECK(res->body() == "here");
+        CHECK(contents(res->fd("log")) == "log");
+        unique_fd taken = res->take_fd("control");
+        CHECK(contents(taken.get()) == "control");
+        CHECK(res->fd("control") == -1);
+        CHECK(res->fd("none") == -1);
+    }
+    client plain(s.path);
+    CHECK(ask(plain, "/log").status() == 500); // who didn't ask gets none, and not half an answer
+    client few(s.path, asking(0, 1));
+    CHECK(ask(few, "/log").status() == 500);
+}
+
+TEST_CASE(
+    "descriptors: a request carries named ones; its body goes so once the server has said so") {
+    exchanging s;
+    client api(s.path, asking());
+    request req("POST", "/named");
+    req.fd("a", memory("one")).fd("b", memory("two")).body("body", "text/plain");
+    auto res = api.send(req);
+    REQUIRE_MESSAGE(res, res.error().message());
+    CHECK(res->body() == "one+two+body");
+    REQUIRE(api.get("/page")); // Accept-Body-Fd in its answer
+    res = api.post("/echo", *sealed_memory::copy_of("by descriptor"), "text/plain");
+    REQUIRE_MESSAGE(res, res.error().message());
+    CHECK(res->body() == "by descriptor");
+}
+
+TEST_CASE("descriptors: a server that wants none gets none, and refuses what comes") {
+    exchanging s((server_options()));
+    client api(s.path, asking());
+    auto res = api.get("/page"); // the proof is refused, by the kernel or with a 400
+    if (res) CHECK((res->status() == 400 || res->body() == "sealed page"));
+    client plain(s.path);
+    CHECK(ask(plain, "/page").body() == "sealed page");
+}
+
+TEST_CASE("descriptors: what a server may answer with them") {
+    const struct {
+        const char* name;
+        const char* fields;
+        std::vector<unique_fd> fds;
+        const char* body; // nullptr: bad_descriptor
+    } rows[] = {
+        {"as it should be", "Body-Fd: length=4\r\n", list(memory("abcd")), "abcd"},
+        {"a body and a named one", "Body-Fd: length=4\r\nFds: x\r\n",
+         list(memory("abcd"), memory("x")), "abcd"},
+        {"announced, but not there", "Body-Fd: length=4\r\n", list(), nullptr},
+        {"there, but not announced", "", list(memory("abcd")), nullptr},
+        {"one too many", "Body-Fd: length=4\r\n", list(memory("abcd"), memory("x")), nullptr},
+        {"one too few", "Body-Fd: length=4\r\nFds: x\r\n", list(memory("abcd")), nullptr},
+        {"shorter than said", "Body-Fd: length=5\r\n", list(memory("abcd")), nullptr},
+        {"longer than said", "Body-Fd: length=3\r\n", list(memory("abcd")), nullptr},
+        {"no length", "Body-Fd: 4\r\n", list(memory("abcd")), nullptr},
+        {"a length of no number", "Body-Fd: length=4x\r\n", list(memory("abcd")), nullptr},
+        {"it could shrink", "Body-Fd: length=4\r\n",
+         list(memory("abcd", F_SEAL_GROW | F_SEAL_WRITE)), nullptr},
+        {"it could change", "Body-Fd: length=4\r\n",
+         list(memory("abcd", F_SEAL_GROW | F_SEAL_SHRINK)), nullptr},
+        {"its sender could change it", "Body-Fd: length=4\r\n",
+         list(memory("abcd", F_SEAL_GROW | F_SEAL_SHRINK | 0x10 /* F_SEAL_FUTURE_WRITE */)),
+         nullptr},
+        {"no memory at all", "Body-Fd: length=4\r\n", list(unique_fd(::dup(0))), nullptr},
+        {"a name twice", "Fds: x, x\r\n", list(memory("a"), memory("b")), nullptr},
+        {"a name that is no token", "Fds: a b\r\n", list(memory("a")), nullptr},
+    };
+    for (auto& r : rows) {
+        CAPTURE(r.name);
+        raw::fd_watch watch;
+        std::vector<unique_fd> copies;
+        for (const unique_fd& fd : r.fds) copies.emplace_back(::dup(fd.get()));
+        const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n";
+        scripted s(head + r.fields + "\r\n", std::move(copies));
+        {
+            client api(s.path, asking());
+            auto res = api.get("/");
+            if (r.body) CHECK((res && res->body() == r.body));
+            else CHECK((!res && res.error() == errc::bad_descriptor));
+        }
+        s.join();
+        CHECK(s.asked.find("Accept-Body-Fd: 1\r\n") != std::string::npos);
+        CHECK(s.passed == 1); // the proof that no proxy is between
+    }
+}
+
+TEST_CASE("descriptors: Body-Fd to who never asked is an error, not an empty body") {
+    scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nBody-Fd: length=4\r\n\r\n",
+               list(memory("abcd")));
+    client api(s.path);
+    auto res = api.get("/");
+    CHECK((!res && res.error() == errc::bad_descriptor));
+}
+
+TEST_CASE("descriptors: a body over the limit is too_large") {
+    scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nBody-Fd: length=4\r\n\r\n",
+               list(memory("abcd")));
+    client api(s.path, asking(3));
+    auto res = api.get("/");
+    CHECK((!res && res.error() == errc::too_large));
+}
+
+TEST_CASE("descriptors: what a client may send with a request") {
+    const struct {
+        const char* name;
+        const char* request;
+        std::vector<unique_fd> fds;
+        int status;
+    } rows[] = {
+        {"a body",
+         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nBody-Fd: length=4\r\n\r\n",
+         list(memory("abcd")), 200},
+        {"a body beside a body",
+         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nBody-Fd: length=4\r\n\r\nx",
+         list(memory("abcd")), 400},
+        {"not sealed", "POST /echo HTTP/1.1\r\nHost: a\r\nBody-Fd: length=4\r\n\r\n",
+         list(memory("abcd", F_SEAL_GROW)), 400},
+        {"not there", "POST /echo HTTP/1.1\r\nHost: a\r\nBody-Fd: length=4\r\n\r\n", list(), 400},
+        {"not announced", "GET /page HTTP/1.1\r\nHost: a\r\n\r\n", list(memory("abcd")), 400},
+        {"the proof", "GET /page HTTP/1.1\r\nHost: a\r\nAccept-Body-Fd: 1\r\n\r\n",
+         list(unique_fd(::dup(0))), 200},
+        {"two proofs", "GET /page HTTP/1.1\r\nHost: a\r\nAccept-Body-Fd: 1\r\n\r\n",
+         list(unique_fd(::dup(0)), unique_fd(::dup(0))), 400},
+        {"over the limit", "POST /echo HTTP/1.1\r\nHost: a\r\nBody-Fd: length=99999999\r\n\r\n",
+         list(memory("abcd")), 413},
+    };
+    for (auto& r : rows) {
+        CAPTURE(r.name);
+        exchanging s;
+        raw::wire_client c = s.connect();
+        if (r.fds.empty()) REQUIRE(c.send(r.request));
+        else if (r.fds.size() == 1) REQUIRE(send_with(c.fd.get(), r.request, {r.fds[0].get()}));
+        else REQUIRE(send_with(c.fd.get(), r.request, {r.fds[0].get(), r.fds[1].get()}));
+        CHECK(c.read().status == r.status);
+    }
+}
+
+TEST_CASE("descriptors: those of one pipelined request never become another's") {
+    const std::string get = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
+    const std::string named = "POST /named HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n";
+    unique_fd stranger = memory("stranger");
+    exchanging s;
+    raw::wire_client c = s.connect();
+    SUBCASE("with the first, while the second announces one") {
+        REQUIRE(send_with(c.fd.get(), get, {stranger.get()}));
+        (void)c.send(named);
+    }
+    SUBCASE("with the second, while the first announces one") {
+        REQUIRE(c.send(named));
+        (void)send_with(c.fd.get(), get, {stranger.get()});
+    }
+    SUBCASE("in the middle of a request that began before") {
+        REQUIRE(c.send(named.substr(0, 10)));
+        REQUIRE(raw::comes_true([&] { // it was read
+            int unread = 1;
+            return ::ioctl(c.fd.get(), SIOCOUTQ, &unread) == 0 && unread == 0;
+        }));
+        REQUIRE(send_with(c.fd.get(), named.substr(10), {stranger.get()}));
+    }
+    CHECK(c.read().status == 400);
+    CHECK(c.at_end());
+}
+
+TEST_CASE(
+    "descriptors: asking without passing one is not believed: a proxy may have forwarded it") {
+    exchanging s;
+    raw::wire_client c = s.connect();
+    raw::answer a = c.ask("/page", "GET", "Accept-Body-Fd: 1\r\nAccept-Fds: 4\r\n");
+    CHECK(a.status == 200);
+    CHECK(a.body == "sealed page");
+    CHECK(a.field("Body-Fd").empty());
+}
+
+TEST_CASE("descriptors: none is left open by a storm of wrong ones") {
+    raw::fd_watch watch;
+    exchanging s;
+    unique_fd one = memory("abcd");
+    unsigned seed = 7;
+    for (int i = 0; i < 300; ++i) {
+        raw::wire_client c = s.connect();
+        seed = seed * 1103515245 + 12345;
+        std::string head = "POST /named HTTP/1.1\r\nHost: a\r\n";
+        if (seed & 0x10000) head += "Fds: a\r\n";
+        if (seed & 0x20000) head += "Body-Fd: length=4\r\n";
+        if (seed & 0x40000) head += "Accept-Fds: 2\r\n";
+        head += "\r\n";
+        const std::size_t cut = (seed >> 8) % head.size();
+        if (cut && !c.send(string_view(head).substr(0, cut))) continue;
+        const string_view rest = string_view(head).substr(cut);
+        if (seed & 0x80000) (void)send_with(c.fd.get(), rest, {one.get(), one.get()});
+        else (void)send_with(c.fd.get(), rest, {one.get()});
+        if (seed & 0x100000) (void)c.read();
+    }
+    client api(s.path, asking());
+    CHECK(ask(api, "/page").body() == "sealed page");
+}
