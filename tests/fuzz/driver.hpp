@@ -58,6 +58,7 @@ struct driver {
         feed({});
         if (is_over() || !socket.empty()) return;
         if (talk().at_eof()) c.ends = c.gone = true;
+        collect();
         feed({});
     }
     bool settle() {

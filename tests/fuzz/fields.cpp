@@ -34,7 +34,7 @@ void check_hop_by_hop(const headers& fields) {
 void check_response(const headers& fields, int status, std::uint64_t size) {
     response res(status);
     res.headers() = headers(fields);
-    if (framing_fault(access::raw_fields(res), size, status)) return; // the caller is told
+    if (framing_fault(access::of(res).fields, size, status)) return; // the caller is told
     const body_plan plan = plan_response(res, size, false, 11);
     buffer out;
     head_writer{"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", true, 11}.write(out, res, plan);
