@@ -605,6 +605,7 @@ def test_deadlines():
         for target in (b"/bytes/%d" % GIB, b"/memory/50000000", b"/stream/%d" % GIB):
             with server.wire() as wire:
                 wire.send(get(target))
+                check("never read: %s: begins" % target.decode(), select_in(wire, PATIENCE))
                 check("never read: %s: cut" % target.decode(), server.settles(), str(server.descriptors()))
                 same("never read: %s: what it sees" % target.decode(), "cut", rest_of(wire))
         check("it serves on", server.serves())
