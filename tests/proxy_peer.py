@@ -628,8 +628,8 @@ def cuts(proxy, policy, upstream):
         got = "cut"
     same("upstream is killed under a stream", "cut", got)
     client.close()
-    until(lambda: proxy.fds() == proxy.rest)
-    same("all descriptors are closed", proxy.rest, proxy.fds())
+    until(lambda: proxy.fds() <= proxy.rest)  # fewer: then a connection was still closing when it was started
+    same("all descriptors are closed", True, proxy.fds() <= proxy.rest)
 
 
 # A slow side ------------------------------------------------------------------------------------------
