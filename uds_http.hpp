@@ -4846,22 +4846,36 @@ private:
 
     int wait(epoll_event* events, int room, int timeout) noexcept {
         if (timeout != 0 && s_.options.busy_poll.count() > 0)
-            if (int count = spin(events, room); count != 0) return count;
+            if (int count = spin(events, room); count >= 0) return count;
         int count = ::epoll_wait(epoll_.get(), events, room, timeout);
         return count < 0 && errno == EINTR ? 0 : count;
     }
-    /// Burns the core for a while instead of sleeping: a wake-up costs more than many polls. Where
-    /// it was in vain again and again it is tried more and more seldom.
-    int spin(epoll_event* events, int room) noexcept {
-        if (spin_pause_ > 0) return --spin_pause_, 0;
+    /// Burns the core for a while instead of sleeping: a wake-up costs more than many polls. Who
+    /// spoke last is the likeliest to speak next, and to read from it is one call where an event
+    /// takes two; every fourth look is at all others. Where it was in vain again and again it is
+    /// tried more and more seldom. -1: in vain.
+    int spin(epoll_event* events, int room) {
+        if (spin_pause_ > 0) return --spin_pause_, -1;
         const std::int64_t until = now_ns() + s_.options.busy_poll.count() * 1'000;
         do {
-            int count = ::epoll_wait(epoll_.get(), events, room, 0);
+            const bool at_all = ++looks_ % 4 == 0;
+            if (!at_all && look_at_last()) return spins_in_vain_ = 0, 0;
+            const int count = at_all ? ::epoll_wait(epoll_.get(), events, room, 0) : 0;
             if (count > 0) return spins_in_vain_ = 0, count;
         } while (now_ns() < until && !mail_->full.load(std::memory_order_acquire));
         spins_in_vain_ += spins_in_vain_ < 10;
         spin_pause_ = spins_in_vain_ > 4 ? 1u << (spins_in_vain_ - 4) : 0;
-        return 0;
+        return -1;
+    }
+    /// True: something came.
+    bool look_at_last() {
+        conn* c = conns_.find(last_event_);
+        if (!c || !c->is_unused() || !c->wants_bytes()) return false;
+        const std::uint64_t before = bytes_in.load(std::memory_order_relaxed);
+        read_clock();
+        c->readable = true;
+        read_safely(last_event_);
+        return bytes_in.load(std::memory_order_relaxed) != before;
     }
 
     void read_clock() noexcept {
@@ -4883,7 +4897,7 @@ private:
             else if (id != wake_id) on_special(id);
             return;
         }
-        conn* c = conns_.find(id);
+        conn* c = conns_.find(last_event_ = id);
         if (!c) return;
         if (e.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
         if (e.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->half = true;
@@ -4905,6 +4919,10 @@ private:
         close(static_cast<std::uint32_t>(id));
     }
 
+    void read_safely(std::uint64_t id) {
+        UDS_HTTP_TRY { read(static_cast<std::uint32_t>(id)); }
+        UDS_HTTP_CATCH { lose_memory(id); }
+    }
     /// Reads and serves while there is something to read and somebody wants it.
     void read(std::uint32_t index) {
         conn& c = *conns_.at(index);
@@ -5028,11 +5046,8 @@ private:
     void revisit() {
         row<std::uint64_t> now;
         now.swap(again_);
-        for (std::uint64_t id : now) {
-            if (!conns_.find(id)) continue;
-            UDS_HTTP_TRY { read(static_cast<std::uint32_t>(id)); }
-            UDS_HTTP_CATCH { lose_memory(id); }
-        }
+        for (std::uint64_t id : now)
+            if (conns_.find(id)) read_safely(id);
         now.clear();
         if (again_.empty()) again_.swap(now); // keeps its capacity
     }
@@ -5356,7 +5371,8 @@ private:
     task_heap tasks_;
     std::int64_t alarm_at_ = INT64_MAX, dated_at_ = 0;
     std::time_t dated_ = 0;
-    unsigned spins_in_vain_ = 0, spin_pause_ = 0;
+    std::uint64_t last_event_ = UINT64_MAX;
+    unsigned spins_in_vain_ = 0, spin_pause_ = 0, looks_ = 0;
     std::uint32_t last_added_ = 0;
     std::atomic<std::size_t> shared_count_{0};
 };
