@@ -1508,7 +1508,7 @@ struct cancel_state : counted {
 };
 
 /// A signal handler installed without SA_RESTART may interrupt any call.
-template <class F> auto uninterrupted(F&& call) noexcept {
+template <class F> [[gnu::always_inline]] inline auto uninterrupted(F&& call) noexcept {
     auto outcome = call();
     while (outcome == -1 && errno == EINTR) outcome = call();
     return outcome;
@@ -2192,7 +2192,8 @@ inline bool equals(string_view text, string_view lower) {
 
 /// uri-host [":" port] (RFC 9110 7.2). Empty is a valid Host: the target had no authority.
 inline bool is_authority(string_view text) {
-    if (text == "localhost") return true; // what nearly all clients of a Unix socket say
+    // What nearly all clients of a Unix socket say.
+    if (text.size() == 9 && std::memcmp(text.data(), "localhost", 9) == 0) return true;
     const char *at = text.data(), *const end = at + text.size();
     if (at != end && *at == '[') { // IPv6; without a zone, which means nothing to others
         const char* const first = ++at;
@@ -2250,7 +2251,8 @@ struct line_reader {
     const char* end;
     const char* why = nullptr;
     int answer = 400; // to what is refused
-    explicit line_reader(string_view in) : end(in.data() + in.size()) {}
+    explicit line_reader(string_view in, std::size_t most = SIZE_MAX)
+        : end(in.data() + (in.size() < most ? in.size() : most)) {}
 
     const char* refuse(const char* reason, int status = 400) {
         why = reason, answer = status;
@@ -2290,7 +2292,7 @@ struct head_parser : line_reader {
     bool closes = false, keeps = false, upgrades = false;
 
     head_parser(string_view in, const head_limits& bounds, head& result)
-        : line_reader(in.substr(0, bounds.max_head_bytes)), limits(bounds), out(result) {
+        : line_reader(in, bounds.max_head_bytes), limits(bounds), out(result) {
         static constexpr head blank;
         out = blank;
     }
@@ -2611,7 +2613,7 @@ inline void request_state::split(string_view text) noexcept {
     const void* mark = text.empty() ? nullptr : std::memchr(text.data(), '?', text.size());
     const std::size_t size =
         mark ? view(text.data(), static_cast<const char*>(mark)).size() : text.size();
-    path = !text.empty() && text[0] == '/' ? text.substr(0, size) : path_of(text);
+    path = !text.empty() && text[0] == '/' ? string_view(text.data(), size) : path_of(text);
     query = mark ? text.substr(size + 1) : string_view();
 }
 inline void request_state::set_target(string_view text) {
@@ -3457,6 +3459,11 @@ struct conn {
     }
     flow* work() const noexcept { return more ? more->at_work.get() : nullptr; }
     bool has_output() const noexcept { return blocked || (more && more->has_output()); }
+    /// Idles, and nothing is known against that.
+    bool is_calm() const noexcept {
+        return !more && at == phase::head &&
+               !(blocked | hung_up | peer_done | ends | shuts | gone | lingers);
+    }
     bool is_unused() const noexcept { return at == phase::head && (!more || more->in.empty()); }
 
     bool wants_body() const noexcept {
@@ -3832,7 +3839,7 @@ private:
 
     // -- requests
 
-    bool step_head() {
+    [[gnu::always_inline]] bool step_head() {
         if (d_.in.empty() || c_.has_output() || is_dripping()) return false;
         request_state& req = state_of(d_.req);
         field* fields = open_fields(req.fields, s_.limits.max_fields_count);
@@ -3856,7 +3863,7 @@ private:
         return !c_.ends;
     }
 
-    bool is_dripping() noexcept {
+    [[gnu::always_inline]] bool is_dripping() noexcept {
         if (!c_.more) return false;
         const std::size_t before = c_.more->parsed_bytes;
         if (is_worth_parsing(d_.in, before, s_.limits.max_head_bytes))
@@ -3864,7 +3871,7 @@ private:
         return true;
     }
 
-    void begin(request_state& req, const char* first) {
+    [[gnu::always_inline]] void begin(request_state& req, const char* first) {
         const head& h = d_.parsed;
         ++d_.requests;
         c_.served = true;
@@ -3903,7 +3910,7 @@ private:
     }
 
     /// Everything that can answer before a body is read. True: d_.res is the answer.
-    bool screen(route* to) {
+    [[gnu::always_inline]] bool screen(route* to) {
         if (c_.forbidden) {
             c_.persistent = false;
             return refuse_early(403, "not on the listener's list");
@@ -4507,9 +4514,10 @@ public:
         conn* c = at(index);
         return c->fd >= 0 && c->generation == id >> 32 ? c : nullptr;
     }
-    std::uint64_t id_of(std::uint32_t index) const noexcept {
-        return static_cast<std::uint64_t>(at(index)->generation) << 32 | index;
+    static std::uint64_t id_of(const conn& c, std::uint32_t index) noexcept {
+        return static_cast<std::uint64_t>(c.generation) << 32 | index;
     }
+    std::uint64_t id_of(std::uint32_t index) const noexcept { return id_of(*at(index), index); }
     std::uint32_t add() {
         if (free_ == none) {
             blocks_.reserve(blocks_.size() + 1); // first: what follows can't fail halfway
@@ -4549,14 +4557,15 @@ public:
     explicit deadlines(slab& conns) : conns_(conns) {
         for (list& l : lists_) l.first = l.last = slab::none;
     }
-    void set_duration(timer kind, milliseconds length) { of(kind).length = length.count(); }
+    void set_duration(timer kind, milliseconds length) { // half of what there is: never
+        of(kind).length = length.count() < INT64_MAX / 2 ? length.count() : INT64_MAX / 2;
+    }
 
     void set(std::uint32_t index, timer kind, std::int64_t now, bool restarts) noexcept {
         conn& c = *conns_.at(index);
         if (c.clock == kind && (!restarts || kind == timer::none)) return;
         list& l = of(kind);
-        // A length that would overflow is never.
-        std::int64_t due = l.length < INT64_MAX / 2 - now ? now + l.length : INT64_MAX / 2;
+        const std::int64_t due = now + l.length;
         if (c.clock == kind && due - c.due <= l.length / 64) return;
         clear(index);
         if (kind == timer::none) return;
@@ -4758,16 +4767,16 @@ public:
             return false;
         std::uint32_t index = static_cast<std::uint32_t>(id);
         call->id = id, call->progress = d_.now;
-        talk(index).ask(call);
+        talk(*c, index).ask(call);
         flush(*c, index);
-        rest(index, true);
+        rest(*c, index, true);
         return true;
     }
     [[gnu::cold]] void fail_call(flow& call, error why) {
         conn* c = conns_.find(call.id);
         if (!c || c->work() != &call) return abandon(call, std::move(why));
         std::uint32_t index = static_cast<std::uint32_t>(call.id);
-        talk(index).fail_call(std::move(why));
+        talk(*c, index).fail_call(std::move(why));
         close(index);
     }
     /// A kept connection that nobody will use.
@@ -4785,7 +4794,7 @@ public:
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
             if (c.work() && c.work()->is_events) c.work()->end({});
-            else rest(i, false);
+            else rest(c, i, false);
         }
     }
 
@@ -4835,8 +4844,8 @@ protected:
     slab conns_;
 
 private:
-    dialog talk(std::uint32_t index) noexcept {
-        return dialog(s_, d_, *conns_.at(index), conns_.id_of(index), mail_);
+    dialog talk(conn& c, std::uint32_t index) noexcept {
+        return dialog(s_, d_, c, slab::id_of(c, index), mail_);
     }
     bool control(int what, int fd, std::uint32_t events, std::uint64_t id) noexcept {
         epoll_event e{};
@@ -4945,7 +4954,7 @@ private:
             }
             if (got <= 0) {
                 c.readable = false;
-                if (got < 0 || talk(index).at_eof()) return close(index);
+                if (got < 0 || talk(c, index).at_eof()) return close(index);
                 flush(c, index);
                 break;
             }
@@ -4953,9 +4962,9 @@ private:
                 c.readable = false;
             add(bytes_in, static_cast<std::uint64_t>(got));
             progress = true;
-            serve(index, {in_, kept + static_cast<std::size_t>(got)});
+            serve(c, index, {in_, kept + static_cast<std::size_t>(got)});
         }
-        rest(index, progress);
+        rest(c, index, progress);
     }
 
     /// recv(2) that drops descriptors, as it does, and tells of them.
@@ -4969,14 +4978,13 @@ private:
     }
 
     /// Answers what is in `bytes`, sends, and goes on while there was more than one batch of it.
-    void serve(std::uint32_t index, string_view bytes) {
-        conn& c = *conns_.at(index);
+    [[gnu::always_inline]] void serve(conn& c, std::uint32_t index, string_view bytes) {
         const std::uint64_t before = d_.requests;
-        bool again = talk(index).take(bytes);
+        bool again = talk(c, index).take(bytes);
         bool sent = flush(c, index);
         while (again && sent && !c.gone) {
             std::string kept = c.more ? std::move(c.more->in) : std::string();
-            again = talk(index).take(kept);
+            again = talk(c, index).take(kept);
             sent = flush(c, index);
         }
         if (d_.requests == before) return;
@@ -4991,8 +4999,11 @@ private:
 
     /// After anything happened to a connection: close it, end its sending side, or set its
     /// deadline.
-    void rest(std::uint32_t index, bool progress) {
-        conn& c = *conns_.at(index);
+    [[gnu::always_inline]] void rest(conn& c, std::uint32_t index, bool progress) {
+        if (!c.is_calm() || s_.stopping()) end_or_rest(c, index, progress);
+        else deadlines_.set(index, timer::idle, d_.now, progress); // as most, most of the time
+    }
+    [[gnu::noinline]] void end_or_rest(conn& c, std::uint32_t index, bool progress) {
         const bool has_output = c.has_output();
         if (c.gone || (c.ends && !has_output && !starts_to_linger(c))) return close(index);
         if (c.hung_up && c.at == phase::waiting && !c.calls) return close(index); // nobody listens
@@ -5056,7 +5067,7 @@ private:
         conn& c = *conns_.at(index);
         const std::uint64_t id = conns_.id_of(index);
         deadlines_.clear(index);
-        if (s_.on_exchange && !c.calls) talk(index).tell_cut();
+        if (s_.on_exchange && !c.calls) talk(c, index).tell_cut();
         ref<box> more = std::move(c.more);
         if (more && more->counted) s_.buffered.fetch_sub(more->counted);
         if (more && more->at_work) {
@@ -5241,7 +5252,7 @@ private:
         bool all = push(c, index, out);
         bool progress = bytes_out.load(std::memory_order_relaxed) != before;
         if (progress && c.clock == timer::write) deadlines_.clear(index);
-        if (!all) return rest(index, progress);
+        if (!all) return rest(c, index, progress);
         ask_for(index, 0);
         resume(index);
     }
@@ -5251,13 +5262,13 @@ private:
         conn& c = *conns_.at(index);
         if (c.work()) {
             ref<flow> f = c.more->at_work;
-            talk(index).settle(*f);
+            talk(c, index).settle(*f);
             flush(c, index);
         }
         // Also where a reader has started, and its sender waits for 100 Continue.
         if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
             std::string kept = std::move(c.more->in);
-            serve(index, kept);
+            serve(c, index, kept);
         }
         read(index);
     }
@@ -5327,7 +5338,7 @@ private:
     [[gnu::cold]] void time_out(std::uint32_t index, timer which) {
         conn& c = *conns_.at(index);
         UDS_HTTP_TRY {
-            if (which != timer::write) talk(index).time_out(which), flush(c, index);
+            if (which != timer::write) talk(c, index).time_out(which), flush(c, index);
             close(index);
         }
         UDS_HTTP_CATCH { lose_memory(conns_.id_of(index)); }
