@@ -1836,7 +1836,7 @@ inline unique_fd stream_socket(int flags) noexcept {
 [[gnu::cold, gnu::noinline]] inline error connect_failed(const address& where, int why = errno) {
     const char* what = "connect";
     if (why == ENOENT) what = "connect (is the server running?)";
-    if (why == ECONNREFUSED) what = "connect (nobody is listening: is the server running?)";
+    if (why == ECONNREFUSED) what = "connect (nobody is listening: is it a socket, with a server?)";
     if (why == EACCES) what = "connect (no write permission on it, or no way through its folders)";
     if (why == EPROTOTYPE) what = "connect (not a stream socket)";
     if (why == EAGAIN || why == ETIMEDOUT) what = "connect (backlog full, or no time left)";
