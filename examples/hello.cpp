@@ -1,6 +1,7 @@
 // hello: greets, and sends a body back.
 //
-//     $ make build/examples/hello && build/examples/hello /tmp/hello.sock &
+//     $ make build/examples/hello
+//     $ build/examples/hello /tmp/hello.sock &
 //     $ curl --unix-socket /tmp/hello.sock http://localhost/world
 //     Hello world
 //     $ curl --unix-socket /tmp/hello.sock -d 'some bytes' http://localhost/echo

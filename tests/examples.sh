@@ -2,7 +2,7 @@
 # Runs every example and checks what it says; compiles the blocks of the README.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-tests/need.sh curl:curl python3:/usr/bin/python3 || exit 1
+tests/need.sh curl:curl python3:/usr/bin/python3 python3-aiohttp:python:aiohttp || exit 1
 . tests/lib.sh
 build=${BUILD:-build}/examples
 fetch=$build/fetch
