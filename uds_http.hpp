@@ -32,8 +32,8 @@
 #ifndef UDS_HTTP_HPP
 #define UDS_HTTP_HPP
 
-#if !defined(__linux__)
-#error "uds_http needs Linux: epoll, eventfd, SO_PEERCRED, /proc/self/fd"
+#if !defined(__linux__) || __cplusplus < 201703L
+#error "uds_http needs Linux (epoll, eventfd, SO_PEERCRED, /proc/self/fd) and -std=c++17"
 #endif
 
 #include <atomic>
@@ -640,7 +640,7 @@ struct event {
     string_view data, type = "message", id = {};
 };
 
-/// Server-sent events. stop() ends the stream in order, so that clients reconnect elsewhere.
+/// Server-sent events, threads as body_writer's. stop() ends them: clients reconnect elsewhere.
 class event_writer : detail::move_only {
 public:
     written send(const event&);

@@ -63,7 +63,7 @@ bool parse(int argc, char** argv, arguments& given) {
         if (!take(flag, given)) return false;
     if (argc - optind > 1) return false;
     given.socket = argv[optind]; // argv[argc] is a null pointer
-    return true;
+    return given.socket || std::getenv("LISTEN_FDS");
 }
 
 // Tells systemd that the socket is live, where the unit asks for it by Type=notify (sd_notify(3)).

@@ -40,6 +40,7 @@ same 'hello POST /echo' 'some bytes' "$(get "$socket" -d 'some bytes' http://loc
 same 'hello: 405' '405 GET' "$(get "$socket" -o /dev/null -w '%{http_code} %header{allow}' -X DELETE http://localhost/ | cut -d, -f1)"
 same 'hello: no second server' 1 "$("$build/hello" "$socket" 2>"$folder/second"; echo $?)"
 same 'hello: one line says why' 1 "$(grep -c "$socket" "$folder/second")"
+same 'hello: without a socket, from nobody: usage' '1 usage' "$(env -u LISTEN_FDS "$build/hello" 2>"$folder/err"; echo $? "$(head -c 5 "$folder/err")")"
 same 'hello: mode' 600 "$(stat -c %a "$socket")"
 
 # fetch, against the same server
