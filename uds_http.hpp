@@ -32,8 +32,8 @@
 #ifndef UDS_HTTP_HPP
 #define UDS_HTTP_HPP
 
-#if !defined(__linux__)
-#error "uds_http needs Linux: epoll, eventfd, SO_PEERCRED, /proc/self/fd"
+#if !defined(__linux__) || __cplusplus < 201703L
+#error "uds_http needs Linux (epoll, eventfd, SO_PEERCRED, /proc/self/fd) and -std=c++17"
 #endif
 
 #include <atomic>
@@ -640,7 +640,7 @@ struct event {
     string_view data, type = "message", id = {};
 };
 
-/// Server-sent events. stop() ends the stream in order, so that clients reconnect elsewhere.
+/// Server-sent events, threads as body_writer's. stop() ends them: clients reconnect elsewhere.
 class event_writer : detail::move_only {
 public:
     written send(const event&);
@@ -1836,7 +1836,7 @@ inline unique_fd stream_socket(int flags) noexcept {
 [[gnu::cold, gnu::noinline]] inline error connect_failed(const address& where, int why = errno) {
     const char* what = "connect";
     if (why == ENOENT) what = "connect (is the server running?)";
-    if (why == ECONNREFUSED) what = "connect (nobody is listening: is the server running?)";
+    if (why == ECONNREFUSED) what = "connect (nobody is listening: is it a socket, with a server?)";
     if (why == EACCES) what = "connect (no write permission on it, or no way through its folders)";
     if (why == EPROTOTYPE) what = "connect (not a stream socket)";
     if (why == EAGAIN || why == ETIMEDOUT) what = "connect (backlog full, or no time left)";

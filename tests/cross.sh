@@ -217,6 +217,8 @@ clang19() {
 not_linux() {
     same 'where the system is not Linux: a clear #error' 1 \
         "$(g++ -std=c++17 -U__linux__ -I. -fsyntax-only -x c++ uds_http.hpp 2>&1 | grep -c 'error: #error "uds_http needs Linux')"
+    same 'where the standard is older: the same, first' 1 \
+        "$(g++ -std=c++14 -I. -fsyntax-only -x c++ uds_http.hpp 2>&1 | head -n 1 | grep -c 'error: #error .* -std=c++17')"
 }
 
 # The matrix. -------------------------------------------------------------------------------------
