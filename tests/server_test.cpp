@@ -663,7 +663,7 @@ TEST_CASE("server: an idle connection is closed in its time, without a word") {
 
 TEST_CASE("server: a client that doesn't read is cut, one that reads slowly is not") {
     server_options o;
-    o.write_timeout = milliseconds(600);
+    o.write_timeout = milliseconds(1500); // a machine at its limits may stop a thread for half of it
     running s(o);
     std::string large(8 << 20, 'x');
     s.app.get("/", [&](const request&) { return text(large); });
@@ -694,10 +694,9 @@ TEST_CASE("server: a client that doesn't read is cut, one that reads slowly is n
         CHECK(slow.send("GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
         auto start = steady_clock::now();
         CHECK(slow.until("\r\n\r\n"));
-        while (slow.got.size() < large.size() && slow.more(256 << 10)) ::usleep(25'000);
+        while (slow.got.size() < large.size() && slow.more(256 << 10)) ::usleep(55'000);
         CHECK(slow.got.size() >= large.size());
-        CHECK(since(start) >
-              milliseconds(400)); // longer than the deadline, and never without progress
+        CHECK(since(start) > o.write_timeout); // but never without progress
     }
 }
 
@@ -748,7 +747,7 @@ TEST_CASE("server: a foreign loop sees connections, answers, deadlines and posts
     fd_watch watch;
     folder at;
     server_options o;
-    o.idle_timeout = milliseconds(150);
+    o.idle_timeout = milliseconds(1000);
     server app(o);
     app.post("/", [](const request& r) { return text(std::to_string(r.body().size())); });
     app.post("/stream", [](request&, body_reader in, responder res) {
