@@ -476,11 +476,18 @@ public:
     int fd(string_view name) const noexcept; // a borrow; -1 if there is none
     unique_fd take_fd(string_view name);     // what nobody takes is closed
 
-    request& header(string_view name, string_view value);
-    request& body(content, string_view type);
-    request& fd(string_view name, unique_fd); // goes along, as README's "Descriptors" says
-    request& timeout(milliseconds total);
-    request& cancel_with(canceller);
+    request& header(string_view name, string_view value) &;
+    request& body(content, string_view type) &;
+    request& fd(string_view name, unique_fd) &; // goes along, as README's "Descriptors" says
+    request& timeout(milliseconds total) &;
+    request& cancel_with(canceller) &;
+    request header(string_view name, string_view value) && {
+        return std::move(header(name, value));
+    }
+    request body(content c, string_view type) && { return std::move(body(std::move(c), type)); }
+    request fd(string_view name, unique_fd one) && { return std::move(fd(name, std::move(one))); }
+    request timeout(milliseconds total) && { return std::move(timeout(total)); }
+    request cancel_with(canceller by) && { return std::move(cancel_with(std::move(by))); }
 
 private:
     friend struct detail::access;
@@ -509,16 +516,10 @@ public:
     response& body(content, string_view type) &;
     response& fd(string_view name, unique_fd) &;
     // By value: nothing dangles in `auto r = text("x").status(201)`.
-    response status(int status) && { return std::move(this->status(status)); }
-    response header(string_view name, string_view value) && {
-        return std::move(this->header(name, value));
-    }
-    response body(content body, string_view type) && {
-        return std::move(this->body(std::move(body), type));
-    }
-    response fd(string_view name, unique_fd fd) && {
-        return std::move(this->fd(name, std::move(fd)));
-    }
+    response status(int code) && { return std::move(status(code)); }
+    response header(string_view name, string_view text) && { return std::move(header(name, text)); }
+    response body(content c, string_view type) && { return std::move(body(std::move(c), type)); }
+    response fd(string_view name, unique_fd one) && { return std::move(fd(name, std::move(one))); }
 
 private:
     friend struct detail::access;
@@ -883,13 +884,13 @@ public:
     result<response> head(string_view target) { return send(request("HEAD", target)); }
     result<response> del(string_view target) { return send(request("DELETE", target)); }
     result<response> post(string_view target, content body, string_view type) {
-        return send(std::move(request("POST", target).body(std::move(body), type)));
+        return send(request("POST", target).body(std::move(body), type));
     }
     result<response> put(string_view target, content body, string_view type) {
-        return send(std::move(request("PUT", target).body(std::move(body), type)));
+        return send(request("PUT", target).body(std::move(body), type));
     }
     result<response> patch(string_view target, content body, string_view type) {
-        return send(std::move(request("PATCH", target).body(std::move(body), type)));
+        return send(request("PATCH", target).body(std::move(body), type));
     }
     result<response> send(request&);
     result<response> send(request&& req) { return send(req); }
@@ -7242,22 +7243,22 @@ inline unique_fd request::take_fd(string_view name) {
     unique_fd* found = detail::find_fd(s_->fds, name);
     return found ? std::move(*found) : unique_fd();
 }
-inline request& request::header(string_view name, string_view value) {
+inline request& request::header(string_view name, string_view value) & {
     if (error bad = s_->fields.set(name, value)) s_->fail(std::move(bad));
     return *this;
 }
-inline request& request::body(content body, string_view type) {
+inline request& request::body(content body, string_view type) & {
     s_->sent = std::move(body);
     return type.empty() ? *this : header("Content-Type", type);
 }
-inline request& request::fd(string_view name, unique_fd passed) {
+inline request& request::fd(string_view name, unique_fd passed) & {
     if (!detail::is_token(name) || !passed)
         s_->fail(detail::failed(errc::bad_descriptor, "fd " + detail::printable(name)));
     s_->fds.push_back({std::string(name), std::move(passed)});
     return *this;
 }
-inline request& request::timeout(milliseconds total) { return s_->timeout = total, *this; }
-inline request& request::cancel_with(canceller by) {
+inline request& request::timeout(milliseconds total) & { return s_->timeout = total, *this; }
+inline request& request::cancel_with(canceller by) & {
     return s_->cancel = detail::access::of(by), *this;
 }
 

@@ -254,11 +254,11 @@ TEST_CASE("async: a kept connection that was closed meanwhile is replaced") {
             peer.send(ok_reply);
             CHECK(f.ended.take().status == 200);
             if (k.reads_second) {
-                f.call(std::move(request(k.method, "/2").body("abc", "")));
+                f.call(request(k.method, "/2").body("abc", ""));
                 CHECK_FALSE(head_of(peer).empty());
             }
         }
-        if (!k.reads_second) f.call(std::move(request(k.method, "/2").body("abc", "")));
+        if (!k.reads_second) f.call(request(k.method, "/2").body("abc", ""));
         if (k.comes_through) {
             wire_client peer = up.accept();
             CHECK(head_of(peer).find("Content-Length: 3\r\n") != std::string::npos);
@@ -281,7 +281,7 @@ TEST_CASE("async: a large body is never sent again as an empty one") {
         head_of(peer);
         peer.send(ok_reply);
         f.ended.take();
-        f.call(std::move(request("PUT", "/").body(std::string(1 << 20, 'x'), "")));
+        f.call(request("PUT", "/").body(std::string(1 << 20, 'x'), ""));
         head_of(peer);
     }
     CHECK(f.ended.take().why == errc::cut_off);
@@ -345,7 +345,7 @@ TEST_CASE("async: a call that waits for the pool meets its deadline, once") {
     f.start();
     f.call();
     wire_client peer = up.accept();
-    f.call(std::move(request("GET", "/2").timeout(30ms)));
+    f.call(request("GET", "/2").timeout(30ms));
     outcome got = f.ended.take();
     CHECK(got.why == std::errc::timed_out);
     CHECK_FALSE(got.why.sent());
@@ -387,7 +387,7 @@ TEST_CASE("async: timeouts of any size, never included") {
     o.connect_timeout = milliseconds::max();
     fixture f(up.path, o);
     f.start();
-    f.call(std::move(request("GET", "/").timeout(milliseconds::max() - 1ms)));
+    f.call(request("GET", "/").timeout(milliseconds::max() - 1ms));
     wire_client peer = up.accept();
     head_of(peer);
     peer.send(ok_reply);
@@ -399,13 +399,13 @@ TEST_CASE("async: a canceller ends a call, and every later one") {
     fixture f(up.path);
     f.start();
     canceller stop;
-    f.call(std::move(request("GET", "/").cancel_with(stop)));
+    f.call(request("GET", "/").cancel_with(stop));
     wire_client peer = up.accept();
     head_of(peer);
     stop.cancel();
     CHECK(f.ended.take().why == std::errc::operation_canceled);
     CHECK(peer.at_end());
-    f.call(std::move(request("GET", "/").cancel_with(stop)));
+    f.call(request("GET", "/").cancel_with(stop));
     CHECK(f.ended.take().why == std::errc::operation_canceled);
 }
 
@@ -512,7 +512,7 @@ TEST_CASE("async: a refusal that comes before the upload has ended is not lost")
         scripted up;
         fixture f(up.path);
         f.start();
-        f.call(std::move(request("POST", "/").body(std::string(8 << 20, 'x'), "")));
+        f.call(request("POST", "/").body(std::string(8 << 20, 'x'), ""));
         wire_client peer = up.accept();
         head_of(peer);
         peer.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig");
@@ -528,7 +528,7 @@ TEST_CASE("async: an upload that takes longer than read_timeout is no silence") 
     scripted up;
     fixture f(up.path, quick(300ms));
     f.start();
-    f.call(std::move(request("POST", "/").body(std::string(16 << 20, 'x'), "")));
+    f.call(request("POST", "/").body(std::string(16 << 20, 'x'), ""));
     wire_client peer = up.accept();
     head_of(peer);
     for (std::size_t got = peer.got.size(); got < 16 << 20; got += peer.got.size()) {
@@ -693,7 +693,7 @@ TEST_CASE("async: a stream's own timeout holds for its body, and a cut says so")
                               *body = body_reader();
                           });
         };
-        f.api->async_stream(std::move(request("GET", "/").timeout(cut ? 10s : 100ms)), head);
+        f.api->async_stream(request("GET", "/").timeout(cut ? 10s : 100ms), head);
         wire_client peer = up.accept();
         head_of(peer);
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc");
@@ -809,7 +809,7 @@ TEST_CASE("async: an upgrade gives both directions, silent for as long as they l
                 both->out.end();
             });
     };
-    f.api->async_upgrade(std::move(request("POST", "/").header("Upgrade", "tcp")), taken);
+    f.api->async_upgrade(request("POST", "/").header("Upgrade", "tcp"), taken);
     wire_client peer = up.accept();
     CHECK(head_of(peer).find("Connection: Upgrade\r\n") != std::string::npos);
     peer.send("HTTP/1.1 101 X\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\nhello");
@@ -839,7 +839,7 @@ TEST_CASE("async: an upgraded connection is released with what was read, a refus
         if (*got) raw.put(std::move(*got).release());
         else refused.put({error(), got->head.status(), std::string(got->head.body())});
     };
-    f.api->async_upgrade(std::move(request("GET", "/").header("Upgrade", "x")), taken);
+    f.api->async_upgrade(request("GET", "/").header("Upgrade", "x"), taken);
     {
         wire_client peer = up.accept();
         head_of(peer);
@@ -850,7 +850,7 @@ TEST_CASE("async: an upgraded connection is released with what was read, a refus
         CHECK(::send(out.fd.get(), "back", 4, MSG_NOSIGNAL) == 4);
         CHECK(peer.until("back"));
     }
-    f.api->async_upgrade(std::move(request("GET", "/").header("Upgrade", "x")), taken);
+    f.api->async_upgrade(request("GET", "/").header("Upgrade", "x"), taken);
     wire_client peer = up.accept();
     head_of(peer);
     peer.send("HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno");

@@ -318,16 +318,15 @@ TEST_CASE("client: what gets onto the wire") {
         *into = static_cast<char>('a' + calls);
         return std::size_t(calls++ < 2);
     };
-    REQUIRE(api.send(std::move(request("PUT", "/").body(content::pulled(fill), ""))));
+    REQUIRE(api.send(request("PUT", "/").body(content::pulled(fill), "")));
     CHECK(seen == "PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
                   "1\r\na\r\n1\r\nb\r\n0\r\n\r\n");
     calls = 0;
-    REQUIRE(api.send(std::move(request("PUT", "/").body(content::pulled(fill, 2), ""))));
+    REQUIRE(api.send(request("PUT", "/").body(content::pulled(fill, 2), "")));
     CHECK(seen == "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab");
     unique_fd file(::memfd_create("t", MFD_CLOEXEC));
     REQUIRE(::write(file.get(), "0123456789", 10) == 10);
-    REQUIRE(
-        api.send(std::move(request("PUT", "/").body(content::file(std::move(file), 2, 5), ""))));
+    REQUIRE(api.send(request("PUT", "/").body(content::file(std::move(file), 2, 5), "")));
     CHECK(seen == "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n23456");
     CHECK(server.accepted() == 1);
 }
@@ -341,9 +340,9 @@ TEST_CASE("client: what the program got wrong is refused and never sent") {
     bad.push_back(request("GET", "x"));
     bad.push_back(request("GET", "*"));
     bad.push_back(request("CONNECT", "a:1"));
-    bad.push_back(std::move(request("GET", "/").header("X", "a\r\nb: c")));
-    bad.push_back(std::move(request("GET", "/").header("Transfer-Encoding", "chunked")));
-    bad.push_back(std::move(request("PUT", "/").body("abc", "").header("Content-Length", "4")));
+    bad.push_back(request("GET", "/").header("X", "a\r\nb: c"));
+    bad.push_back(request("GET", "/").header("Transfer-Encoding", "chunked"));
+    bad.push_back(request("PUT", "/").body("abc", "").header("Content-Length", "4"));
     for (request& r : bad) {
         result<response> got = api.send(r);
         REQUIRE(!got);
@@ -399,8 +398,7 @@ TEST_CASE("client: a connection isn't kept after a close, bytes too many, or a l
     }
     fake server(echo_targets);
     client api(server.path);
-    for (int i = 0; i < 2; ++i)
-        CHECK(api.send(std::move(request("GET", "/").header("Connection", "close"))));
+    for (int i = 0; i < 2; ++i) CHECK(api.send(request("GET", "/").header("Connection", "close")));
     CHECK(server.accepted() == 2);
 }
 
@@ -532,7 +530,7 @@ TEST_CASE("fact: sendfile to a closed peer raises SIGPIPE, hence pread") {
     fake closes([](end_point& at) { at.bytes(1); });
     result<response> got =
         client(closes.path)
-            .send(std::move(request("PUT", "/").body(content::file(std::move(file), 0, 100), "")));
+            .send(request("PUT", "/").body(content::file(std::move(file), 0, 100), ""));
     CHECK(!got);
     std::string large(4 << 20, 'x');
     CHECK(!client(closes.path).put("/", large, ""));
@@ -632,8 +630,7 @@ TEST_CASE("client: waiting for a connection is bounded, and can be cancelled") {
     CHECK(!got.error().sent());
     canceller stop;
     std::thread later([&] { stop.cancel(); });
-    CHECK(api.send(std::move(request("GET", "/").cancel_with(stop))).error() ==
-          std::errc::operation_canceled);
+    CHECK(api.send(request("GET", "/").cancel_with(stop)).error() == std::errc::operation_canceled);
     later.join();
 }
 
@@ -718,13 +715,12 @@ TEST_CASE("client: content that ends early or fails cuts the request") {
     fake server([](end_point& at) { at.rest(); });
     client api(server.path, quick(5s));
     auto none = [](char*, std::size_t) -> result<std::size_t> { return std::size_t(0); };
-    result<response> got =
-        api.send(std::move(request("PUT", "/").body(content::pulled(none, 2), "")));
+    result<response> got = api.send(request("PUT", "/").body(content::pulled(none, 2), ""));
     CHECK(got.error() == errc::bad_field);
     auto fails = [](char*, std::size_t) -> result<std::size_t> {
         return error(std::make_error_code(std::errc::io_error), "disk");
     };
-    got = api.send(std::move(request("PUT", "/").body(content::pulled(fails), "")));
+    got = api.send(request("PUT", "/").body(content::pulled(fails), ""));
     CHECK(got.error() == std::errc::io_error);
     CHECK(contains(got.error(), "disk"));
     CHECK(got.error().sent());
@@ -766,7 +762,7 @@ TEST_CASE("client: a stream may be silent for longer than read_timeout, not than
         at.rest();
     });
     client api(server.path, quick(50ms));
-    result<reply> got = api.stream(std::move(request("GET", "/").timeout(400ms)));
+    result<reply> got = api.stream(request("GET", "/").timeout(400ms));
     REQUIRE(got);
     char byte;
     CHECK(*got->body.read(&byte, 1) == 1);
@@ -815,15 +811,14 @@ TEST_CASE("client: a stream is passed on as a body") {
         result<reply> got = client(from.path).stream(request("GET", "/"));
         REQUIRE(got);
         client api(to.path);
-        CHECK(api.send(std::move(request("PUT", "/").body(std::move(got->body), ""))));
+        CHECK(api.send(request("PUT", "/").body(std::move(got->body), "")));
     }
     CHECK(seen == "3\r\nabc\r\n0\r\nT: 1\r\n\r\n");
     fake to([&](end_point& at) { seen = at.rest(); });
     result<reply> got = client(cut.path).stream(request("GET", "/"));
     REQUIRE(got);
     client api(to.path);
-    CHECK(api.send(std::move(request("PUT", "/").body(std::move(got->body), ""))).error() ==
-          errc::cut_off);
+    CHECK(api.send(request("PUT", "/").body(std::move(got->body), "")).error() == errc::cut_off);
 }
 
 TEST_CASE("client: a received request is passed on with its body") {
@@ -873,8 +868,7 @@ TEST_CASE("client: upgrade gives both directions, and a refusal whole") {
             at.say(at.rest());
         });
         client api(server.path);
-        result<upgraded> got =
-            api.upgrade(std::move(request("POST", "/").header("Upgrade", "tcp")));
+        result<upgraded> got = api.upgrade(request("POST", "/").header("Upgrade", "tcp"));
         REQUIRE_MESSAGE(got, got.error().message());
         REQUIRE(*got);
         CHECK(got->out.write("abc") == written::ok);
@@ -886,7 +880,7 @@ TEST_CASE("client: upgrade gives both directions, and a refusal whole") {
             all.append(piece, *n);
         CHECK(all == "helloabc");
 
-        result<upgraded> raw = api.upgrade(std::move(request("GET", "/").header("Upgrade", "tcp")));
+        result<upgraded> raw = api.upgrade(request("GET", "/").header("Upgrade", "tcp"));
         REQUIRE((raw && *raw));
         raw_stream out = std::move(*raw).release();
         raw = result<upgraded>(upgraded{response(), {}, {}}); // what is left of it cuts nothing
@@ -894,7 +888,7 @@ TEST_CASE("client: upgrade gives both directions, and a refusal whole") {
         CHECK((::fcntl(out.fd.get(), F_GETFL) & O_NONBLOCK) != 0);
         CHECK(::send(out.fd.get(), "x", 1, MSG_NOSIGNAL) == 1);
 
-        result<upgraded> no = api.upgrade(std::move(request("GET", "/").header("Upgrade", "x")));
+        result<upgraded> no = api.upgrade(request("GET", "/").header("Upgrade", "x"));
         REQUIRE(no);
         CHECK(!*no);
         CHECK(no->head.status() == 403);
