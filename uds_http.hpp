@@ -2477,14 +2477,16 @@ inline parsed parse_response_head(string_view in, const head_limits& limits,
     return parser.finish(in, at && parser.finish_response(request_method) ? at : nullptr, 431);
 }
 
-/// RFC 9110 6.5.1: what a trailer may not say, because framing, routing or rights were decided by
-/// the head. Refused, since somebody else may have believed it.
+/// RFC 9110 6.5.1: what a trailer may not say: framing, routing, rights, conditions and the kind of
+/// content were decided by the head. Refused, since somebody else may have believed it.
 inline bool may_trail(string_view name) {
-    return !list_has("authorization,cache-control,connection,content-encoding,content-length,"
-                     "content-range,content-type,cookie,expect,host,keep-alive,max-forwards,"
-                     "proxy-authorization,proxy-connection,range,set-cookie,te,trailer,"
-                     "transfer-encoding,upgrade,www-authenticate",
-                     name);
+    return !list_has(
+        "age,authorization,body-fd,cache-control,connection,content-encoding,content-length,"
+        "content-range,content-type,cookie,date,expect,expires,fds,host,if-match,"
+        "if-modified-since,if-none-match,if-range,if-unmodified-since,keep-alive,location,"
+        "max-forwards,pragma,proxy-authenticate,proxy-authorization,proxy-connection,range,"
+        "retry-after,set-cookie,te,trailer,transfer-encoding,upgrade,vary,www-authenticate",
+        name);
 }
 
 /// RFC 9112 7.1.2: a line like a head's.
@@ -2581,20 +2583,28 @@ private:
         return at;
     }
 
-    /// RFC 9112 7.1.1: BWS ";" and names, with tokens or quoted strings as values. Up to the CR, or
-    /// to the end of what has come; null where it can't become one.
+    /// RFC 9112 7.1.1: *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ). Up to the
+    /// CR, or to the end of what has come; null where it can't become one.
     static const char* extension_end(const char* at, const char* end) {
-        if (at != end && *at == '\r') return at;
-        while (at != end && is_blank(*at)) ++at;
-        if (at != end && *at != ';') return nullptr;
-        bool is_quoted = false, is_escaped = false;
-        for (; at != end && (*at != '\r' || is_quoted); ++at) {
-            const bool is_mark = string_view("=;\" \t").find(*at) != string_view::npos;
-            if (is_quoted ? !is(*at, value_byte) : !is(*at, token_byte) && !is_mark) return nullptr;
-            if (*at == '"' && !is_escaped) is_quoted = !is_quoted;
-            is_escaped = is_quoted && !is_escaped && *at == '\\';
+        for (bool is_value = true; at != end && *at != '\r';) { // "=" stands behind a name only
+            while (at != end && is_blank(*at)) ++at;
+            if (at == end) break;
+            if (*at != ';' && (is_value || *at != '=')) return nullptr;
+            is_value = *at++ == '=';
+            while (at != end && is_blank(*at)) ++at;
+            const char* const word = at;
+            at = is_value && at != end && *at == '"' ? quoted_end(at, end)
+                                                     : first_not<token_byte>(at, end);
+            if (!at || (at == word && at != end)) return nullptr;
         }
         return at;
+    }
+    static const char* quoted_end(const char* at, const char* end) {
+        for (bool is_escaped = true; at != end && (*at != '"' || is_escaped); ++at) {
+            if (!is(*at, value_byte)) return nullptr;
+            is_escaped = !is_escaped && *at == '\\';
+        }
+        return at == end ? end : at + 1;
     }
 
     std::uint64_t left_ = 0;
@@ -3274,6 +3284,8 @@ struct flow final : stream_base {
         hold lock(guard);
         if (!open || ended) return false;
         if (may_write && *may_write) return cut_off(), false;
+        for (const field& f : trailers)
+            if (!may_trail(f.name)) return cut_off(), false;
         trailers_out = std::move(trailers);
         ended = true;
         post();
@@ -3457,7 +3469,9 @@ struct conn {
     }
     flow* work() const noexcept { return more ? more->at_work.get() : nullptr; }
     bool has_output() const noexcept { return blocked || (more && more->has_output()); }
-    bool is_unused() const noexcept { return at == phase::head && (!more || more->in.empty()); }
+    bool is_unused() const noexcept { // a CRLF behind a body, of old clients, begins no head
+        return at == phase::head && (!more || more->in.empty() || more->in == "\r\n");
+    }
 
     bool wants_body() const noexcept {
         flow* f = work();
@@ -3619,6 +3633,7 @@ public:
 
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     [[gnu::cold]] void time_out(timer which) {
+        if (c_.at == phase::head) c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
         if (which == timer::head && c_.at == phase::head) refuse(408, "head too slow");
         else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
         else if (which == timer::body && c_.at == phase::stream) time_out_stream();
@@ -3837,12 +3852,9 @@ private:
         request_state& req = state_of(d_.req);
         field* fields = open_fields(req.fields, s_.limits.max_fields_count);
         switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
-        case parsed::more:
-            if (d_.in == "\r\n") d_.in = {}; // behind a body, of old clients: no head has begun
-            else c_.kept().parsed_bytes = d_.in.size();
-            return false;
+        case parsed::more: c_.kept().parsed_bytes = d_.in.size(); return false;
         case parsed::bad:
-            c_.head_only = c_.old_version = false;
+            c_.head_only = d_.parsed.method == "HEAD", c_.old_version = false;
             req.reset(), req.method = req.target = {};
             if (s_.is_observed()) d_.started = d_.micros();
             refuse(d_.parsed.status, d_.parsed.why);
