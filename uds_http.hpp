@@ -1224,8 +1224,7 @@ inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
                    [](char c) { return c >= 0x20 && c < 0x7f; });
 }
 
-/// Bytes that keep their address until clear(), which keeps the largest block: a reused arena
-/// doesn't allocate.
+/// Bytes that keep their address until clear(). It keeps the largest block: reuse doesn't allocate.
 struct arena {
     struct block {
         block* older;
@@ -2133,6 +2132,8 @@ struct head {
 };
 
 constexpr std::uint64_t max_length = INT64_MAX; // so that it fits an off_t
+// Apache takes 100 from a client; a service's own answers have fewer, a proxy adds some.
+constexpr std::size_t max_response_fields = 256;
 
 inline string_view view(const char* from, const char* to) {
     return {from, static_cast<std::size_t>(to - from)};
@@ -2386,8 +2387,8 @@ struct head_parser : line_reader {
         }
     }
 
-    /// RFC 9112 6.3, as far as both kinds agree. It lets equal lengths be joined into one; refused:
-    /// one field, one number.
+    /// RFC 9112 6.3, as far as both kinds agree; but equal lengths are refused, not joined into
+    /// one.
     bool read_framing() {
         if (seen[length]) {
             string_view digits = value(length);
@@ -2504,8 +2505,7 @@ inline bool parse_trailers(string_view raw, headers& out) {
     return true;
 }
 
-/// Bytes to the body's bytes. Holds nothing but a line of chunked framing that isn't complete, and
-/// trailers.
+/// Bytes to the body's bytes. Holds nothing but trailers and half a line of chunked framing.
 class body_decoder {
 public:
     void start(framing how, std::uint64_t length) {
@@ -2730,8 +2730,14 @@ inline bool is_named(const field& f, string_view name) noexcept {
     return f.name.size() == name.size() && equal_nocase(f.name, name);
 }
 
-/// Content-Length as somebody's code set it; `absent` without one, UINT64_MAX where it is no
-/// number.
+/// RFC 9112 9.6: who says so must not go on.
+inline bool says_close(const headers& fields) noexcept {
+    for (const field& f : fields)
+        if (is_named(f, "Connection") && list_has(f.value, "close")) return true;
+    return false;
+}
+
+/// Content-Length as somebody's code set it; `absent` without one, UINT64_MAX if it is no number.
 inline std::uint64_t stated_length(const headers& fields, std::uint64_t absent) noexcept {
     bool is_there = false;
     for (const field& f : fields) {
@@ -2844,16 +2850,19 @@ private:
     }
 };
 
-/// The head of a client's request. Host is "localhost" unless the caller set one: a path in it gets
-/// 400s from many servers, and an empty one is refused by nginx. `more` are whole field lines.
+/// The head of a client's request. Host is the target's authority (RFC 9112 3.2) or "localhost",
+/// unless the caller set one: a path in it gets 400s from many servers, and an empty one is refused
+/// by nginx. No expectation without content (RFC 9110 10.1.1). `more` are whole field lines.
 inline void write_request_head(buffer& out, const request_state& req, const body_plan& plan,
                                string_view more = {}) {
-    char* const first =
-        out.room(128 + req.method.size() + req.target.size() + size_of(req.fields) + more.size());
+    char* const first = out.room(128 + req.method.size() + req.target.size() * 2 +
+                                 size_of(req.fields) + more.size());
     char* at = put(put(put(put(first, req.method), " "), req.target), " HTTP/1.1\r\n");
-    if (!req.fields.contains("Host")) at = put(at, "Host: localhost\r\n");
+    const string_view host = authority_of(req.target);
+    if (!req.fields.contains("Host")) at = put_field(at, "Host", host.empty() ? "localhost" : host);
     for (const field& f : req.fields)
-        if (!is_named(f, "Content-Length")) at = put_field(at, f.name, f.value);
+        if (!is_named(f, "Content-Length") && (plan.sends || !is_named(f, "Expect")))
+            at = put_field(at, f.name, f.value);
     if (plan.how == framing::chunked) at = put(at, "Transfer-Encoding: chunked\r\n");
     if (plan.states_length) at = put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
     out.commit(static_cast<std::size_t>(put(put(at, more), "\r\n") - first));
@@ -3358,8 +3367,7 @@ struct flow final : stream_base {
     }
 };
 
-/// Written once however much is posted, and not at all from the loop itself, which looks before it
-/// sleeps.
+/// Written once however much is posted, and not by the loop itself, which looks before it sleeps.
 inline void mailbox::wake_up() noexcept {
     if (!full.exchange(true) && this_loop() != this) ring(wake.get());
 }
@@ -3659,8 +3667,7 @@ public:
         }
     }
 
-    /// What dripped in and was not worth parsing: the faults in it are the same as if it came at
-    /// once.
+    /// What dripped in and was not worth parsing: its faults are those of what comes at once.
     void take_last() {
         if (!c_.more || c_.more->parsed_bytes == 0) return;
         const std::string last = std::move(c_.more->in);
@@ -3717,7 +3724,8 @@ public:
         request_state& r = state_of(f->req);
         box& b = c_.kept();
         b.plan = plan_request(r), b.at_work = f;
-        c_.at = phase::reply, c_.head_only = r.method == "HEAD", c_.persistent = true;
+        c_.at = phase::reply, c_.head_only = r.method == "HEAD",
+        c_.persistent = !says_close(r.fields);
         f->fd = c_.fd; // for release()
         write_request_head(d_.out, r, b.plan);
         if (!b.plan.sends) return;
@@ -3783,8 +3791,7 @@ private:
         flow& f = *c_.work();
         f.heard = true;
         if (!is_worth_parsing(d_.in, c_.more->parsed_bytes, f.max_head_bytes)) return false;
-        head_limits limits = s_.limits;
-        limits.max_head_bytes = f.max_head_bytes;
+        const head_limits limits{f.max_head_bytes, 0, max_response_fields};
         response res;
         headers& fields = access::of(res).fields;
         field* room = open_fields(fields, limits.max_fields_count);
@@ -3805,7 +3812,7 @@ private:
         if (h.status == 101 && (c_.has_output() || (f.how == flow::mode::streamed && !f.end_sent)))
             return fail_call(failed(errc::bad_message, "101 inside of a request")), false;
         res.status(h.status).headers() = fields; // a copy, out of the loop's buffer
-        c_.persistent = h.persistent;
+        c_.persistent = c_.persistent && h.persistent;
         tell_head(f, std::move(res));
         return true;
     }
@@ -3956,8 +3963,7 @@ private:
         return true;
     }
 
-    /// A request was answered before its body came. False: what is left of it can't be passed over,
-    /// so the connection ends.
+    /// Answered before its body came. False: the rest can't be passed over, so the connection ends.
     bool skip_body() {
         const head& h = d_.parsed;
         if (h.how == framing::none) return true;
@@ -4307,7 +4313,7 @@ private:
 
     bool check(response& res, std::optional<std::uint64_t> size) {
         const auto& r = access::of(res);
-        if (list_has(r.fields.get("Connection"), "close")) c_.persistent = false;
+        if (says_close(r.fields)) c_.persistent = false;
         const char* fault = res.status() < 200 || res.status() > 999
                                 ? "a status that can't be final"
                                 : framing_fault(r.fields, size, res.status());
@@ -4983,8 +4989,7 @@ private:
         to.store(to.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
     }
 
-    /// After anything happened to a connection: close it, end its sending side, or set its
-    /// deadline.
+    /// After anything happened to a connection: closes it, ends its sending, or sets its deadline.
     void rest(std::uint32_t index, bool progress) {
         conn& c = *conns_.at(index);
         const bool has_output = c.has_output();
@@ -5111,8 +5116,7 @@ private:
         }
     }
 
-    /// Both in one call, but for descriptors: what they belong to begins a call of its own
-    /// (unix(7)).
+    /// Both in one call, but what descriptors belong to begins a call of its own (unix(7)).
     ssize_t send_parts(conn& c, string_view batch, string_view body) {
         if (body.size() > (64 << 10)) enlarge(c);
         iovec parts[2] = {{const_cast<char*>(batch.data()), batch.size()},
@@ -5216,8 +5220,7 @@ private:
         ask_for(index, EPOLLOUT);
     }
     /// Nobody hears an answer. To a client's request one may have come before the peer has closed:
-    /// it is read, but nothing more is sent: what follows a hole would be taken for another
-    /// request.
+    /// it is read, but nothing is sent: what follows a hole would be taken for another request.
     void lose(conn& c, std::uint32_t index) {
         if (!c.calls || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
         c.persistent = c.blocked = c.more->has_tail = false;
@@ -5337,8 +5340,7 @@ private:
         return std::exchange(c.more->unread, unread) > unread;
     }
 
-    /// A timerfd, so that pollable_fd() shows deadlines too; set only when the next one gets
-    /// earlier.
+    /// A timerfd, so that pollable_fd() shows deadlines too; set when the next one gets earlier.
     void set_alarm() noexcept {
         if (!std::exchange(deadlines_.is_sooner, false)) return;
         std::int64_t next = deadlines_.next();
@@ -5576,8 +5578,7 @@ struct server_core final : site {
             give(std::move(fd), number, d.allow && !d.allow->admits(who), who.uid);
         }
 
-        /// To the loop with the fewest connections. One that has ended takes none, so this one
-        /// does.
+        /// To the loop with the fewest connections; from one that has ended to this one.
         void give(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
             server_loop* to = this;
             for (auto& other : core_.loops)
@@ -5887,9 +5888,6 @@ struct bounds {
 
 /// One connection: its descriptor, what was read ahead, and the body that is being read.
 struct wire : counted {
-    // Apache takes 100 from a client; a service's own answers have fewer, a proxy adds some.
-    static constexpr std::size_t max_fields_count = 256;
-
     unique_fd fd;
     const std::size_t usual_room; // of `in`; pages that nothing was read into cost nothing
     const std::size_t most_room;  // an answer that comes while its request is still being sent
@@ -5923,9 +5921,9 @@ struct wire : counted {
 
     string_view unread() const noexcept { return {in + begin, end - begin}; }
 
-    /// A look costs a sixth of a call. Farewells come after seconds; whoever closes at once makes
-    /// the send fail before a byte is accepted, and another connection is taken.
-    bool was_just_used() const noexcept { return now_ns() - last_used < 10'000'000; }
+    /// A look costs a sixth of a call; one right behind the other does without, as bytes that come
+    /// then are in time for the look or too late for any. A closed one makes the send fail.
+    bool was_just_used() const noexcept { return now_ns() - last_used < 20'000; }
 
     /// Between two exchanges a server has nothing to say: bytes are an old 408, the end a farewell.
     bool is_quiet() const noexcept {
@@ -6140,7 +6138,13 @@ inline error check_sendable(request_state& req, bool upgrades) {
     if (req.method == "CONNECT" || !is_target_of(req.method, req.target))
         return failed(errc::bad_target, "not for this method");
     if (req.body.data() && known_size(req.sent) == std::uint64_t(0))
-        req.sent = content::literal(req.body); // as old as the request
+        req.sent = content::literal(req.body);                             // as old as the request
+    if (req.method == "TRACE" && known_size(req.sent) != std::uint64_t(0)) // RFC 9110 9.3.8
+        return failed(errc::bad_field, "content on TRACE");
+    bool is_hosted = false;
+    for (const field& f : req.fields)
+        if (is_named(f, "Host") && (std::exchange(is_hosted, true) || !is_authority(f.value)))
+            return failed(errc::bad_field, "Host");
     for (const char* ours : {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"})
         if (req.fields.contains(ours)) return failed(errc::bad_field, ours); // the library's to set
     if (const char* fault = framing_fault(req.fields, known_size(req.sent), 0))
@@ -6154,7 +6158,8 @@ inline error check_sendable(request_state& req, bool upgrades) {
 
 /// RFC 9110 9.2.2.
 inline bool is_idempotent(string_view method) noexcept {
-    return list_has("GET,HEAD,PUT,DELETE,OPTIONS,TRACE", method);
+    return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" ||
+           method == "OPTIONS" || method == "TRACE";
 }
 
 /// One request and the head of its answer. Its connection goes with it, unless somebody takes that.
@@ -6301,8 +6306,7 @@ struct client_exchange {
         }
     }
 
-    /// What doesn't lie in memory. No sendfile(2): on a closed socket it raises SIGPIPE, and it
-    /// waits as sendmsg(2) does.
+    /// What isn't in memory. No sendfile(2): it raises SIGPIPE, and waits as sendmsg(2) does.
     error send_pieces() {
         constexpr std::size_t room = 128 << 10;
         row<char> bytes;
@@ -6347,7 +6351,7 @@ struct client_exchange {
     /// One more head; `answered` if it is the final one. RFC 9110 15.2: any number of interim ones
     /// may come first; Go's client takes five.
     error next_head() {
-        const head_limits limits{core.options.max_head_bytes, 0, wire::max_fields_count};
+        const head_limits limits{core.options.max_head_bytes, 0, max_response_fields};
         field* fields = open_fields(on->fields, limits.max_fields_count);
         int why = 0;
         for (std::size_t before = 0;;) {
@@ -6414,9 +6418,7 @@ struct client_exchange {
     }
 
     /// RFC 9112 9.3, 9.6: nor after a close that was ours.
-    bool may_keep() const noexcept {
-        return got.persistent && !stopped && !list_has(req.fields.get("Connection"), "close");
-    }
+    bool may_keep() const noexcept { return got.persistent && !stopped && !says_close(req.fields); }
 };
 
 /// A response's body, or an upgraded connection: then the two directions may have a thread each.
@@ -6543,8 +6545,7 @@ public:
         serve();
     }
 
-    // Cold: the compiler expects them nowhere, and a server without a client holds nothing of this
-    // room.
+    // Cold: a server without a client holds nothing of this room.
     [[gnu::cold]] void turn() override { serve(); }
     // Called while the connection is at work: what follows from them waits for turn().
     [[gnu::cold]] void freed(std::uint64_t id) override {
@@ -6743,8 +6744,8 @@ private:
         static_cast<loop_pool*>(pool.get())->start(f, this);
     }
 
-    /// A silent stream is not slow, a silent answer is. A canceller can't wake this loop: it is
-    /// asked from time to time.
+    /// A silent answer is slow, a silent stream isn't. A canceller can't wake this loop: it's
+    /// asked.
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
@@ -7068,9 +7069,7 @@ inline string_view headers::get(string_view name) const noexcept {
     return {};
 }
 inline bool headers::contains(string_view name) const noexcept {
-    for (const field& f : *this)
-        if (detail::equal_nocase(f.name, name)) return true;
-    return false;
+    return get(name).data() != nullptr; // an empty value has an address
 }
 inline error headers::add(string_view name, string_view value) {
     while (!value.empty() && detail::is_blank(value.front())) value.remove_prefix(1);
