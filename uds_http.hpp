@@ -3147,9 +3147,8 @@ inline std::string fd_names(const row<named_fd>& fds) {
 // but for the one write that wakes a loop when another thread has something for it.
 //
 // A connection that idles owns nothing but its `conn`. What it needs for longer than one turn of
-// the loop (half a message, an answer that found no room, an exchange that is answered later) is in
-// its `box`. One exchange at a time: pipelined bytes behind it wait unparsed, so answers keep their
-// order.
+// the loop (half a message, an answer that found no room, an exchange answered later) is in its
+// `box`. One exchange at a time: pipelined bytes wait unparsed, so answers keep their order.
 
 /// How other threads reach a loop. Outlives it, so that posting is always harmless.
 struct mailbox : counted {
@@ -3410,12 +3409,13 @@ struct box : counted {
     request req = access::make_request(); // whose body is being collected
     route* to = nullptr;
     ref<flow> at_work;
-    ref<call_pool> pool;          // the client's role
-    body_plan plan;               // of at_work's answer
-    std::size_t parsed_bytes = 0; // of `in`, when that was half a head
-    std::size_t counted = 0;      // in site::buffered
-    int unread = 0;               // by the peer, when that was looked at last
-    std::int64_t started = 0;     // us, of req
+    ref<call_pool> pool;                 // the client's role
+    body_plan plan;                      // of at_work's answer
+    std::size_t parsed_bytes = 0;        // of `in`, when that was half a head
+    std::uint64_t may_come = UINT64_MAX; // of a streamed body
+    std::size_t counted = 0;             // in site::buffered
+    int unread = 0;                      // by the peer, when that was looked at last
+    std::int64_t started = 0;            // us, of req
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
     bool is_empty() const noexcept {
@@ -3487,8 +3487,7 @@ struct conn {
         hold lock(f->guard);
         return f->wanted && !f->paused && f->arrived.size() < flow::max_arrived;
     }
-    /// Whether bytes of the peer could be used now. What can't be stays in the socket, so that its
-    /// buffer stops the sender.
+    /// Whether the peer's bytes could be used now; else the socket's full buffer stops the sender.
     bool wants_bytes() const noexcept {
         switch (at) {
         case phase::head: return !ends && !has_output();
@@ -3623,8 +3622,7 @@ public:
     dialog(site& s, desk& d, conn& c, std::uint64_t id, const ref<mailbox>& home) noexcept
         : s_(s), d_(d), c_(c), id_(id), home_(home) {}
 
-    /// Answers every complete request in `in`; what remains is kept. True: there is more to do once
-    /// the answers have left.
+    /// Answers every complete request in `in`, keeps the rest. True: more to do once that has left.
     bool take(string_view in) {
         d_.in = in;
         bool goes_on = true;
@@ -3644,7 +3642,8 @@ public:
         if (c_.at == phase::head) c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
         if (which == timer::head && c_.at == phase::head) refuse(408, "head too slow");
         else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
-        else if (which == timer::body && c_.at == phase::stream) time_out_stream();
+        else if (which == timer::body && c_.at == phase::stream)
+            fail_stream(failed(ETIMEDOUT, "request body"), 408, "body too slow");
         c_.ends = true;
     }
 
@@ -4087,7 +4086,7 @@ private:
     }
     void start_stream(route& to) {
         ref<flow> f = make_flow(d_.req);
-        c_.more->decoder = d_.decoder;
+        c_.more->decoder = d_.decoder, c_.more->may_come = limit_of(to);
         c_.at = phase::stream;
         if (f->log) f->log->bytes_in = 0;                 // counted as it comes
         f->arrived = state_of(f->req).body_memory.view(); // Body-Fd, to who reads a stream
@@ -4200,9 +4199,12 @@ private:
             c_.expects = false;
             string_view piece;
             parsed at = b.decoder.next(d_.in, piece);
-            if (at == parsed::bad)
-                return finish_body(failed(errc::bad_message, b.decoder.why())), false;
-            f.progress = d_.now;
+            if (const char* why = b.decoder.why())
+                return fail_stream(failed(errc::bad_message, why), 400, why), false;
+            if (piece.size() > b.may_come)
+                return fail_stream(failed(errc::too_large, "request body"), 413, "body too long"),
+                       false;
+            b.may_come -= piece.size(), f.progress = d_.now;
             if (f.log) f.log->bytes_in += piece.size();
             if (!piece.empty()) hand_in(f, piece);
             if (at == parsed::done) return finish_body({}), false;
@@ -4260,15 +4262,15 @@ private:
         f.end_in(std::move(why));
     }
 
-    [[gnu::cold]] void time_out_stream() {
+    [[gnu::cold]] void fail_stream(error bad, int status, string_view why) {
         const ref<flow> f = c_.more->at_work; // finish() lets it go
-        finish_body(failed(ETIMEDOUT, "request body"));
+        finish_body(std::move(bad));
         {
             hold lock(f->guard);
             if (c_.calls || f->how != flow::mode::none) return;
-            f->open = false; // 408 is the answer
+            f->open = false; // this is the answer
         }
-        refuse(408, "body too slow");
+        refuse(status, why);
         finish(*f);
     }
 
@@ -5012,8 +5014,7 @@ private:
     }
 
     /// A proxy that finds our end closed while it sends gives up without a look at the answer. Our
-    /// half is shut; what comes is dropped until the peer ends too, or for as long as a head may
-    /// take.
+    /// half is shut; what comes is dropped until the peer ends, or for as long as a head may take.
     bool starts_to_linger(conn& c) noexcept {
         const bool lingers = c.lingers && !c.peer_done && !c.hung_up && !s_.stopping();
         c.lingers = false;
@@ -5545,8 +5546,7 @@ struct server_core final : site {
                 if (d->at.fd) unwatch(d->at.fd.get());
         }
 
-        /// Once per event, more when they come in bursts: an accept that finds nobody costs as much
-        /// as one that does.
+        /// Once per event, more in bursts: an accept that finds nobody costs as much as another.
         void accept_some(std::uint16_t number) {
             burst_ = now() == last_accept_ && burst_ < 64 ? burst_ * 2 : 1;
             last_accept_ = now();
@@ -5863,8 +5863,7 @@ struct server_core final : site {
 // SO_SNDTIMEO bounds as a whole; after EAGAIN it is poll(2) that waits.
 //
 // A connection is used again only if both messages ended where they said they would, and nothing
-// came behind them. It refuses to follow redirects, to answer 101 unasked and to send what the
-// program got wrong.
+// came behind. It refuses to follow redirects, to take 101 unasked, to send a program's mistakes.
 
 // Inside this room failures travel as errno values; these two mean what errc names.
 constexpr int cut_short = ENODATA, malformed = EBADMSG;

@@ -546,6 +546,8 @@ TEST_CASE("connection: bodies under, at and over the limit, of the server and of
         {"streams have none, chunked", "/stream", 5000, true, 200},
         {"a stream's own", "/bounded", 20, false, 200},
         {"over a stream's own", "/bounded", 21, false, 413},
+        {"a stream's own, chunked", "/read", 20, true, 200},
+        {"over a stream's own, chunked", "/read", 21, true, 413},
     };
     server_options o;
     o.max_body_bytes = 10;
@@ -556,6 +558,14 @@ TEST_CASE("connection: bodies under, at and over the limit, of the server and of
         d.add("POST", "/bounded", [](request&, body_reader, responder s) {
              s.send(text(""));
          }).max_body_bytes(20);
+        auto read = [](request&, body_reader body, responder out) {
+            auto in = std::make_shared<body_reader>(std::move(body));
+            auto done = [in, out = std::move(out)](const error& bad) mutable {
+                if (!bad) out.send(text(""));
+            };
+            in->on_data([](string_view) {}, std::move(done));
+        };
+        d.add("POST", "/read", read).max_body_bytes(20);
         std::string body(r.size, 'b'), input = "POST " + r.target + " HTTP/1.1\r\nHost: a\r\n";
         char line[18];
         if (r.chunked) {
@@ -842,6 +852,25 @@ TEST_CASE("connection: HEAD has the head of GET and no body, in every shape") {
         CHECK(field_of(d.out, "Content-Length") == r.length);
     }
     CHECK_FALSE(d.is_over());
+}
+
+TEST_CASE("connection: a streamed body with bad chunks is 400, though its handler says nothing") {
+    for (const bool says : {false, true}) {
+        error seen;
+        driver d;
+        d.add("PUT", "/", [&](request&, body_reader body, responder out) {
+            auto in = std::make_shared<body_reader>(std::move(body));
+            auto done = [&, in, out = std::move(out)](const error& why) mutable {
+                seen = why;
+                if (says) out.send(text("late").status(422));
+            };
+            in->on_data([](string_view) {}, std::move(done));
+        });
+        d.feed("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabX");
+        CHECK(read_answers(d.out).statuses == std::vector<int>{400});
+        CHECK(seen == errc::bad_message);
+        CHECK(d.is_over());
+    }
 }
 
 TEST_CASE("connection: a refused HEAD has no body, what follows an answered one has") {
