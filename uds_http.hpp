@@ -2286,8 +2286,8 @@ struct head_parser : line_reader {
     enum deciding { host, expect, upgrade, connection, length, coding, deciding_count };
     const head_limits& limits;
     head& out;
-    const field* seen[deciding_count] = {}; // the last of each
-    unsigned doubled = 0;                   // bit n: seen[n] wasn't the first
+    field* seen[deciding_count] = {}; // the last of each
+    unsigned doubled = 0;             // bit n: seen[n] wasn't the first
     bool closes = false, keeps = false, upgrades = false;
 
     head_parser(string_view in, const head_limits& bounds, head& result)
@@ -2368,7 +2368,7 @@ struct head_parser : line_reader {
     }
 
     /// The length of a name says which of the deciding ones it may be.
-    [[gnu::always_inline]] void note(const field& f) {
+    [[gnu::always_inline]] void note(field& f) {
         static constexpr string_view by_size = "----0-12--3---4--5";
         static constexpr string_view names[] = {
             "host", "expect", "upgrade", "connection", "content-length", "transfer-encoding"};
@@ -2422,9 +2422,10 @@ struct head_parser : line_reader {
         if ((seen[length] || seen[coding]) && !read_framing()) return false;
         if (seen[expect] && (is_doubled(expect) || !equals(value(expect), "100-continue")))
             return refuse("an unknown expectation", 417);
-        // RFC 9112 3.2.2: the target's authority counts, not the Host field's.
+        // RFC 9112 3.2.2: the target's authority counts, and is what whoever reads Host gets.
         const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
         if (!named.empty()) out.host = named;
+        if (!named.empty() && seen[host]) seen[host]->value = named;
         // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
         out.expect_continue = seen[expect] && out.version == 11 && out.how != framing::none;
         out.upgrade = upgrades && out.version == 11 && !value(upgrade).empty();
@@ -4371,10 +4372,8 @@ private:
             return answer(std::move(res)), finish(f), false;
         }
         const int status = res.status();
-        if (!open_answer(res, true, c_.more->plan)) {
+        if (!open_answer(res, true, c_.more->plan) && std::exchange(c_.more->plan.sends, false))
             send_body(body, c_.more->plan);
-            c_.more->plan.sends = false;
-        }
         f.status = res.status();
         const bool is_bodiless = status == 204 || status == 205 || status == 304;
         return (c_.more->plan.sends && !is_bodiless) || (finish(f), false);

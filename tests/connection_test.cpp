@@ -783,6 +783,11 @@ TEST_CASE("connection: nothing that a program passes breaks framing") {
             CHECK(got.bodies.back() == "next");
             CHECK(got.bodies.front() != "body");
             CHECK(d.log.size() == 1); // the cause, for whoever runs it
+            d.out.clear();
+            d.feed("HEAD " + target + " HTTP/1.1\r\nHost: a\r\n\r\n");
+            got = read_answers(d.out, true);
+            CHECK(got.statuses == std::vector<int>{500});
+            CHECK(got.rest == ""); // it would be taken for the next answer
         }
     }
 }
