@@ -1225,8 +1225,7 @@ inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
                    [](char c) { return c >= 0x20 && c < 0x7f; });
 }
 
-/// Bytes that keep their address until clear(), which keeps the largest block: a reused arena
-/// doesn't allocate.
+/// Bytes that keep their address until clear(). It keeps the largest block: reuse doesn't allocate.
 struct arena {
     struct block {
         block* older;
@@ -2134,6 +2133,8 @@ struct head {
 };
 
 constexpr std::uint64_t max_length = INT64_MAX; // so that it fits an off_t
+// Apache takes 100 from a client; a service's own answers have fewer, a proxy adds some.
+constexpr std::size_t max_response_fields = 256;
 
 inline string_view view(const char* from, const char* to) {
     return {from, static_cast<std::size_t>(to - from)};
@@ -2288,8 +2289,8 @@ struct head_parser : line_reader {
     enum deciding { host, expect, upgrade, connection, length, coding, deciding_count };
     const head_limits& limits;
     head& out;
-    const field* seen[deciding_count] = {}; // the last of each
-    unsigned doubled = 0;                   // bit n: seen[n] wasn't the first
+    field* seen[deciding_count] = {}; // the last of each
+    unsigned doubled = 0;             // bit n: seen[n] wasn't the first
     bool closes = false, keeps = false, upgrades = false;
 
     head_parser(string_view in, const head_limits& bounds, head& result)
@@ -2370,7 +2371,7 @@ struct head_parser : line_reader {
     }
 
     /// The length of a name says which of the deciding ones it may be.
-    [[gnu::always_inline]] void note(const field& f) {
+    [[gnu::always_inline]] void note(field& f) {
         static constexpr string_view by_size = "----0-12--3---4--5";
         static constexpr string_view names[] = {
             "host", "expect", "upgrade", "connection", "content-length", "transfer-encoding"};
@@ -2389,8 +2390,8 @@ struct head_parser : line_reader {
         }
     }
 
-    /// RFC 9112 6.3, as far as both kinds agree. It lets equal lengths be joined into one; refused:
-    /// one field, one number.
+    /// RFC 9112 6.3, as far as both kinds agree; but equal lengths are refused, not joined into
+    /// one.
     bool read_framing() {
         if (seen[length]) {
             string_view digits = value(length);
@@ -2424,9 +2425,10 @@ struct head_parser : line_reader {
         if ((seen[length] || seen[coding]) && !read_framing()) return false;
         if (seen[expect] && (is_doubled(expect) || !equals(value(expect), "100-continue")))
             return refuse("an unknown expectation", 417);
-        // RFC 9112 3.2.2: the target's authority counts, not the Host field's.
+        // RFC 9112 3.2.2: the target's authority counts, and is what whoever reads Host gets.
         const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
         if (!named.empty()) out.host = named;
+        if (!named.empty() && seen[host]) seen[host]->value = named;
         // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
         out.expect_continue = seen[expect] && out.version == 11 && out.how != framing::none;
         out.upgrade = upgrades && out.version == 11 && !value(upgrade).empty();
@@ -2480,14 +2482,16 @@ inline parsed parse_response_head(string_view in, const head_limits& limits,
     return parser.finish(in, at && parser.finish_response(request_method) ? at : nullptr, 431);
 }
 
-/// RFC 9110 6.5.1: what a trailer may not say, because framing, routing or rights were decided by
-/// the head. Refused, since somebody else may have believed it.
+/// RFC 9110 6.5.1: what a trailer may not say: framing, routing, rights, conditions and the kind of
+/// content were decided by the head. Refused, since somebody else may have believed it.
 inline bool may_trail(string_view name) {
-    return !list_has("authorization,cache-control,connection,content-encoding,content-length,"
-                     "content-range,content-type,cookie,expect,host,keep-alive,max-forwards,"
-                     "proxy-authorization,proxy-connection,range,set-cookie,te,trailer,"
-                     "transfer-encoding,upgrade,www-authenticate",
-                     name);
+    return !list_has(
+        "age,authorization,body-fd,cache-control,connection,content-encoding,content-length,"
+        "content-range,content-type,cookie,date,expect,expires,fds,host,if-match,"
+        "if-modified-since,if-none-match,if-range,if-unmodified-since,keep-alive,location,"
+        "max-forwards,pragma,proxy-authenticate,proxy-authorization,proxy-connection,range,"
+        "retry-after,set-cookie,te,trailer,transfer-encoding,upgrade,vary,www-authenticate",
+        name);
 }
 
 /// RFC 9112 7.1.2: a line like a head's.
@@ -2505,8 +2509,7 @@ inline bool parse_trailers(string_view raw, headers& out) {
     return true;
 }
 
-/// Bytes to the body's bytes. Holds nothing but a line of chunked framing that isn't complete, and
-/// trailers.
+/// Bytes to the body's bytes. Holds nothing but trailers and half a line of chunked framing.
 class body_decoder {
 public:
     void start(framing how, std::uint64_t length) {
@@ -2584,20 +2587,28 @@ private:
         return at;
     }
 
-    /// RFC 9112 7.1.1: BWS ";" and names, with tokens or quoted strings as values. Up to the CR, or
-    /// to the end of what has come; null where it can't become one.
+    /// RFC 9112 7.1.1: *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ). Up to the
+    /// CR, or to the end of what has come; null where it can't become one.
     static const char* extension_end(const char* at, const char* end) {
-        if (at != end && *at == '\r') return at;
-        while (at != end && is_blank(*at)) ++at;
-        if (at != end && *at != ';') return nullptr;
-        bool is_quoted = false, is_escaped = false;
-        for (; at != end && (*at != '\r' || is_quoted); ++at) {
-            const bool is_mark = string_view("=;\" \t").find(*at) != string_view::npos;
-            if (is_quoted ? !is(*at, value_byte) : !is(*at, token_byte) && !is_mark) return nullptr;
-            if (*at == '"' && !is_escaped) is_quoted = !is_quoted;
-            is_escaped = is_quoted && !is_escaped && *at == '\\';
+        for (bool is_value = true; at != end && *at != '\r';) { // "=" stands behind a name only
+            while (at != end && is_blank(*at)) ++at;
+            if (at == end) break;
+            if (*at != ';' && (is_value || *at != '=')) return nullptr;
+            is_value = *at++ == '=';
+            while (at != end && is_blank(*at)) ++at;
+            const char* const word = at;
+            at = is_value && at != end && *at == '"' ? quoted_end(at, end)
+                                                     : first_not<token_byte>(at, end);
+            if (!at || (at == word && at != end)) return nullptr;
         }
         return at;
+    }
+    static const char* quoted_end(const char* at, const char* end) {
+        for (bool is_escaped = true; at != end && (*at != '"' || is_escaped); ++at) {
+            if (!is(*at, value_byte)) return nullptr;
+            is_escaped = !is_escaped && *at == '\\';
+        }
+        return at == end ? end : at + 1;
     }
 
     std::uint64_t left_ = 0;
@@ -2723,8 +2734,14 @@ inline bool is_named(const field& f, string_view name) noexcept {
     return f.name.size() == name.size() && equal_nocase(f.name, name);
 }
 
-/// Content-Length as somebody's code set it; `absent` without one, UINT64_MAX where it is no
-/// number.
+/// RFC 9112 9.6: who says so must not go on.
+inline bool says_close(const headers& fields) noexcept {
+    for (const field& f : fields)
+        if (is_named(f, "Connection") && list_has(f.value, "close")) return true;
+    return false;
+}
+
+/// Content-Length as somebody's code set it; `absent` without one, UINT64_MAX if it is no number.
 inline std::uint64_t stated_length(const headers& fields, std::uint64_t absent) noexcept {
     bool is_there = false;
     for (const field& f : fields) {
@@ -2837,16 +2854,19 @@ private:
     }
 };
 
-/// The head of a client's request. Host is "localhost" unless the caller set one: a path in it gets
-/// 400s from many servers, and an empty one is refused by nginx. `more` are whole field lines.
+/// The head of a client's request. Host is the target's authority (RFC 9112 3.2) or "localhost",
+/// unless the caller set one: a path in it gets 400s from many servers, and an empty one is refused
+/// by nginx. No expectation without content (RFC 9110 10.1.1). `more` are whole field lines.
 inline void write_request_head(buffer& out, const request_state& req, const body_plan& plan,
                                string_view more = {}) {
-    char* const first =
-        out.room(128 + req.method.size() + req.target.size() + size_of(req.fields) + more.size());
+    char* const first = out.room(128 + req.method.size() + req.target.size() * 2 +
+                                 size_of(req.fields) + more.size());
     char* at = put(put(put(put(first, req.method), " "), req.target), " HTTP/1.1\r\n");
-    if (!req.fields.contains("Host")) at = put(at, "Host: localhost\r\n");
+    const string_view host = authority_of(req.target);
+    if (!req.fields.contains("Host")) at = put_field(at, "Host", host.empty() ? "localhost" : host);
     for (const field& f : req.fields)
-        if (!is_named(f, "Content-Length")) at = put_field(at, f.name, f.value);
+        if (!is_named(f, "Content-Length") && (plan.sends || !is_named(f, "Expect")))
+            at = put_field(at, f.name, f.value);
     if (plan.how == framing::chunked) at = put(at, "Transfer-Encoding: chunked\r\n");
     if (plan.states_length) at = put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
     out.commit(static_cast<std::size_t>(put(put(at, more), "\r\n") - first));
@@ -3131,9 +3151,8 @@ inline std::string fd_names(const row<named_fd>& fds) {
 // but for the one write that wakes a loop when another thread has something for it.
 //
 // A connection that idles owns nothing but its `conn`. What it needs for longer than one turn of
-// the loop (half a message, an answer that found no room, an exchange that is answered later) is in
-// its `box`. One exchange at a time: pipelined bytes behind it wait unparsed, so answers keep their
-// order.
+// the loop (half a message, an answer that found no room, an exchange answered later) is in its
+// `box`. One exchange at a time: pipelined bytes wait unparsed, so answers keep their order.
 
 /// How other threads reach a loop. Outlives it, so that posting is always harmless.
 struct mailbox : counted {
@@ -3277,6 +3296,8 @@ struct flow final : stream_base {
         hold lock(guard);
         if (!open || ended) return false;
         if (may_write && *may_write) return cut_off(), false;
+        for (const field& f : trailers)
+            if (!may_trail(f.name)) return cut_off(), false;
         trailers_out = std::move(trailers);
         ended = true;
         post();
@@ -3349,8 +3370,7 @@ struct flow final : stream_base {
     }
 };
 
-/// Written once however much is posted, and not at all from the loop itself, which looks before it
-/// sleeps.
+/// Written once however much is posted, and not by the loop itself, which looks before it sleeps.
 inline void mailbox::wake_up() noexcept {
     if (!full.exchange(true) && this_loop() != this) ring(wake.get());
 }
@@ -3393,12 +3413,13 @@ struct box : counted {
     request req = access::make_request(); // whose body is being collected
     route* to = nullptr;
     ref<flow> at_work;
-    ref<call_pool> pool;          // the client's role
-    body_plan plan;               // of at_work's answer
-    std::size_t parsed_bytes = 0; // of `in`, when that was half a head
-    std::size_t counted = 0;      // in site::buffered
-    int unread = 0;               // by the peer, when that was looked at last
-    std::int64_t started = 0;     // us, of req
+    ref<call_pool> pool;                 // the client's role
+    body_plan plan;                      // of at_work's answer
+    std::size_t parsed_bytes = 0;        // of `in`, when that was half a head
+    std::uint64_t may_come = UINT64_MAX; // of a streamed body
+    std::size_t counted = 0;             // in site::buffered
+    int unread = 0;                      // by the peer, when that was looked at last
+    std::int64_t started = 0;            // us, of req
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
     bool is_empty() const noexcept {
@@ -3465,7 +3486,9 @@ struct conn {
         return !more && at == phase::head &&
                !(blocked | hung_up | peer_done | ends | shuts | gone | lingers);
     }
-    bool is_unused() const noexcept { return at == phase::head && (!more || more->in.empty()); }
+    bool is_unused() const noexcept { // a CRLF behind a body, of old clients, begins no head
+        return at == phase::head && (!more || more->in.empty() || more->in == "\r\n");
+    }
 
     bool wants_body() const noexcept {
         flow* f = work();
@@ -3473,8 +3496,7 @@ struct conn {
         hold lock(f->guard);
         return f->wanted && !f->paused && f->arrived.size() < flow::max_arrived;
     }
-    /// Whether bytes of the peer could be used now. What can't be stays in the socket, so that its
-    /// buffer stops the sender.
+    /// Whether the peer's bytes could be used now; else the socket's full buffer stops the sender.
     bool wants_bytes() const noexcept {
         switch (at) {
         case phase::head: return !ends && !has_output();
@@ -3609,8 +3631,7 @@ public:
     dialog(site& s, desk& d, conn& c, std::uint64_t id, const ref<mailbox>& home) noexcept
         : s_(s), d_(d), c_(c), id_(id), home_(home) {}
 
-    /// Answers every complete request in `in`; what remains is kept. True: there is more to do once
-    /// the answers have left.
+    /// Answers every complete request in `in`, keeps the rest. True: more to do once that has left.
     bool take(string_view in) {
         d_.in = in;
         bool goes_on = true;
@@ -3627,9 +3648,11 @@ public:
 
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     [[gnu::cold]] void time_out(timer which) {
+        if (c_.at == phase::head) c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
         if (which == timer::head && c_.at == phase::head) refuse(408, "head too slow");
         else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
-        else if (which == timer::body && c_.at == phase::stream) time_out_stream();
+        else if (which == timer::body && c_.at == phase::stream)
+            fail_stream(failed(ETIMEDOUT, "request body"), 408, "body too slow");
         c_.ends = true;
     }
 
@@ -3652,8 +3675,7 @@ public:
         }
     }
 
-    /// What dripped in and was not worth parsing: the faults in it are the same as if it came at
-    /// once.
+    /// What dripped in and was not worth parsing: its faults are those of what comes at once.
     void take_last() {
         if (!c_.more || c_.more->parsed_bytes == 0) return;
         const std::string last = std::move(c_.more->in);
@@ -3710,7 +3732,8 @@ public:
         request_state& r = state_of(f->req);
         box& b = c_.kept();
         b.plan = plan_request(r), b.at_work = f;
-        c_.at = phase::reply, c_.head_only = r.method == "HEAD", c_.persistent = true;
+        c_.at = phase::reply, c_.head_only = r.method == "HEAD",
+        c_.persistent = !says_close(r.fields);
         f->fd = c_.fd; // for release()
         write_request_head(d_.out, r, b.plan);
         if (!b.plan.sends) return;
@@ -3776,8 +3799,7 @@ private:
         flow& f = *c_.work();
         f.heard = true;
         if (!is_worth_parsing(d_.in, c_.more->parsed_bytes, f.max_head_bytes)) return false;
-        head_limits limits = s_.limits;
-        limits.max_head_bytes = f.max_head_bytes;
+        const head_limits limits{f.max_head_bytes, 0, max_response_fields};
         response res;
         headers& fields = access::of(res).fields;
         field* room = open_fields(fields, limits.max_fields_count);
@@ -3798,7 +3820,7 @@ private:
         if (h.status == 101 && (c_.has_output() || (f.how == flow::mode::streamed && !f.end_sent)))
             return fail_call(failed(errc::bad_message, "101 inside of a request")), false;
         res.status(h.status).headers() = fields; // a copy, out of the loop's buffer
-        c_.persistent = h.persistent;
+        c_.persistent = c_.persistent && h.persistent;
         tell_head(f, std::move(res));
         return true;
     }
@@ -3845,12 +3867,9 @@ private:
         request_state& req = state_of(d_.req);
         field* fields = open_fields(req.fields, s_.limits.max_fields_count);
         switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
-        case parsed::more:
-            if (d_.in == "\r\n") d_.in = {}; // behind a body, of old clients: no head has begun
-            else c_.kept().parsed_bytes = d_.in.size();
-            return false;
+        case parsed::more: c_.kept().parsed_bytes = d_.in.size(); return false;
         case parsed::bad:
-            c_.head_only = c_.old_version = false;
+            c_.head_only = d_.parsed.method == "HEAD", c_.old_version = false;
             req.reset(), req.method = req.target = {};
             if (s_.is_observed()) d_.started = d_.micros();
             refuse(d_.parsed.status, d_.parsed.why);
@@ -3952,8 +3971,7 @@ private:
         return true;
     }
 
-    /// A request was answered before its body came. False: what is left of it can't be passed over,
-    /// so the connection ends.
+    /// Answered before its body came. False: the rest can't be passed over, so the connection ends.
     bool skip_body() {
         const head& h = d_.parsed;
         if (h.how == framing::none) return true;
@@ -4077,7 +4095,7 @@ private:
     }
     void start_stream(route& to) {
         ref<flow> f = make_flow(d_.req);
-        c_.more->decoder = d_.decoder;
+        c_.more->decoder = d_.decoder, c_.more->may_come = limit_of(to);
         c_.at = phase::stream;
         if (f->log) f->log->bytes_in = 0;                 // counted as it comes
         f->arrived = state_of(f->req).body_memory.view(); // Body-Fd, to who reads a stream
@@ -4190,9 +4208,12 @@ private:
             c_.expects = false;
             string_view piece;
             parsed at = b.decoder.next(d_.in, piece);
-            if (at == parsed::bad)
-                return finish_body(failed(errc::bad_message, b.decoder.why())), false;
-            f.progress = d_.now;
+            if (const char* why = b.decoder.why())
+                return fail_stream(failed(errc::bad_message, why), 400, why), false;
+            if (piece.size() > b.may_come)
+                return fail_stream(failed(errc::too_large, "request body"), 413, "body too long"),
+                       false;
+            b.may_come -= piece.size(), f.progress = d_.now;
             if (f.log) f.log->bytes_in += piece.size();
             if (!piece.empty()) hand_in(f, piece);
             if (at == parsed::done) return finish_body({}), false;
@@ -4250,15 +4271,15 @@ private:
         f.end_in(std::move(why));
     }
 
-    [[gnu::cold]] void time_out_stream() {
+    [[gnu::cold]] void fail_stream(error bad, int status, string_view why) {
         const ref<flow> f = c_.more->at_work; // finish() lets it go
-        finish_body(failed(ETIMEDOUT, "request body"));
+        finish_body(std::move(bad));
         {
             hold lock(f->guard);
             if (c_.calls || f->how != flow::mode::none) return;
-            f->open = false; // 408 is the answer
+            f->open = false; // this is the answer
         }
-        refuse(408, "body too slow");
+        refuse(status, why);
         finish(*f);
     }
 
@@ -4303,7 +4324,7 @@ private:
 
     bool check(response& res, std::optional<std::uint64_t> size) {
         const auto& r = access::of(res);
-        if (list_has(r.fields.get("Connection"), "close")) c_.persistent = false;
+        if (says_close(r.fields)) c_.persistent = false;
         const char* fault = res.status() < 200 || res.status() > 999
                                 ? "a status that can't be final"
                                 : framing_fault(r.fields, size, res.status());
@@ -4359,10 +4380,8 @@ private:
             return answer(std::move(res)), finish(f), false;
         }
         const int status = res.status();
-        if (!open_answer(res, true, c_.more->plan)) {
+        if (!open_answer(res, true, c_.more->plan) && std::exchange(c_.more->plan.sends, false))
             send_body(body, c_.more->plan);
-            c_.more->plan.sends = false;
-        }
         f.status = res.status();
         const bool is_bodiless = status == 204 || status == 205 || status == 304;
         return (c_.more->plan.sends && !is_bodiless) || (finish(f), false);
@@ -4998,8 +5017,7 @@ private:
         to.store(to.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
     }
 
-    /// After anything happened to a connection: close it, end its sending side, or set its
-    /// deadline.
+    /// After anything happened to a connection: closes it, ends its sending, or sets its deadline.
     [[gnu::always_inline]] void rest(conn& c, std::uint32_t index, bool progress) {
         if (!c.is_calm() || s_.stopping()) end_or_rest(c, index, progress);
         else deadlines_.set(index, timer::idle, d_.now, progress); // as most, most of the time
@@ -5025,8 +5043,7 @@ private:
     }
 
     /// A proxy that finds our end closed while it sends gives up without a look at the answer. Our
-    /// half is shut; what comes is dropped until the peer ends too, or for as long as a head may
-    /// take.
+    /// half is shut; what comes is dropped until the peer ends, or for as long as a head may take.
     bool starts_to_linger(conn& c) noexcept {
         const bool lingers = c.lingers && !c.peer_done && !c.hung_up && !s_.stopping();
         c.lingers = false;
@@ -5126,8 +5143,7 @@ private:
         }
     }
 
-    /// Both in one call, but for descriptors: what they belong to begins a call of its own
-    /// (unix(7)).
+    /// Both in one call, but what descriptors belong to begins a call of its own (unix(7)).
     ssize_t send_parts(conn& c, string_view batch, string_view body) {
         if (body.size() > (64 << 10)) enlarge(c);
         iovec parts[2] = {{const_cast<char*>(batch.data()), batch.size()},
@@ -5231,8 +5247,7 @@ private:
         ask_for(index, EPOLLOUT);
     }
     /// Nobody hears an answer. To a client's request one may have come before the peer has closed:
-    /// it is read, but nothing more is sent: what follows a hole would be taken for another
-    /// request.
+    /// it is read, but nothing is sent: what follows a hole would be taken for another request.
     void lose(conn& c, std::uint32_t index) {
         if (!c.calls || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
         c.persistent = c.blocked = c.more->has_tail = false;
@@ -5352,8 +5367,7 @@ private:
         return std::exchange(c.more->unread, unread) > unread;
     }
 
-    /// A timerfd, so that pollable_fd() shows deadlines too; set only when the next one gets
-    /// earlier.
+    /// A timerfd, so that pollable_fd() shows deadlines too; set when the next one gets earlier.
     void set_alarm() noexcept {
         if (!std::exchange(deadlines_.is_sooner, false)) return;
         std::int64_t next = deadlines_.next();
@@ -5559,8 +5573,7 @@ struct server_core final : site {
                 if (d->at.fd) unwatch(d->at.fd.get());
         }
 
-        /// Once per event, more when they come in bursts: an accept that finds nobody costs as much
-        /// as one that does.
+        /// Once per event, more in bursts: an accept that finds nobody costs as much as another.
         void accept_some(std::uint16_t number) {
             burst_ = now() == last_accept_ && burst_ < 64 ? burst_ * 2 : 1;
             last_accept_ = now();
@@ -5592,8 +5605,7 @@ struct server_core final : site {
             give(std::move(fd), number, d.allow && !d.allow->admits(who), who.uid);
         }
 
-        /// To the loop with the fewest connections. One that has ended takes none, so this one
-        /// does.
+        /// To the loop with the fewest connections; from one that has ended to this one.
         void give(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
             server_loop* to = this;
             for (auto& other : core_.loops)
@@ -5878,8 +5890,7 @@ struct server_core final : site {
 // SO_SNDTIMEO bounds as a whole; after EAGAIN it is poll(2) that waits.
 //
 // A connection is used again only if both messages ended where they said they would, and nothing
-// came behind them. It refuses to follow redirects, to answer 101 unasked and to send what the
-// program got wrong.
+// came behind. It refuses to follow redirects, to take 101 unasked, to send a program's mistakes.
 
 // Inside this room failures travel as errno values; these two mean what errc names.
 constexpr int cut_short = ENODATA, malformed = EBADMSG;
@@ -5903,9 +5914,6 @@ struct bounds {
 
 /// One connection: its descriptor, what was read ahead, and the body that is being read.
 struct wire : counted {
-    // Apache takes 100 from a client; a service's own answers have fewer, a proxy adds some.
-    static constexpr std::size_t max_fields_count = 256;
-
     unique_fd fd;
     const std::size_t usual_room; // of `in`; pages that nothing was read into cost nothing
     const std::size_t most_room;  // an answer that comes while its request is still being sent
@@ -5939,9 +5947,9 @@ struct wire : counted {
 
     string_view unread() const noexcept { return {in + begin, end - begin}; }
 
-    /// A look costs a sixth of a call. Farewells come after seconds; whoever closes at once makes
-    /// the send fail before a byte is accepted, and another connection is taken.
-    bool was_just_used() const noexcept { return now_ns() - last_used < 10'000'000; }
+    /// A look costs a sixth of a call; one right behind the other does without, as bytes that come
+    /// then are in time for the look or too late for any. A closed one makes the send fail.
+    bool was_just_used() const noexcept { return now_ns() - last_used < 20'000; }
 
     /// Between two exchanges a server has nothing to say: bytes are an old 408, the end a farewell.
     bool is_quiet() const noexcept {
@@ -6156,7 +6164,13 @@ inline error check_sendable(request_state& req, bool upgrades) {
     if (req.method == "CONNECT" || !is_target_of(req.method, req.target))
         return failed(errc::bad_target, "not for this method");
     if (req.body.data() && known_size(req.sent) == std::uint64_t(0))
-        req.sent = content::literal(req.body); // as old as the request
+        req.sent = content::literal(req.body);                             // as old as the request
+    if (req.method == "TRACE" && known_size(req.sent) != std::uint64_t(0)) // RFC 9110 9.3.8
+        return failed(errc::bad_field, "content on TRACE");
+    bool is_hosted = false;
+    for (const field& f : req.fields)
+        if (is_named(f, "Host") && (std::exchange(is_hosted, true) || !is_authority(f.value)))
+            return failed(errc::bad_field, "Host");
     for (const char* ours : {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"})
         if (req.fields.contains(ours)) return failed(errc::bad_field, ours); // the library's to set
     if (const char* fault = framing_fault(req.fields, known_size(req.sent), 0))
@@ -6170,7 +6184,8 @@ inline error check_sendable(request_state& req, bool upgrades) {
 
 /// RFC 9110 9.2.2.
 inline bool is_idempotent(string_view method) noexcept {
-    return list_has("GET,HEAD,PUT,DELETE,OPTIONS,TRACE", method);
+    return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" ||
+           method == "OPTIONS" || method == "TRACE";
 }
 
 /// One request and the head of its answer. Its connection goes with it, unless somebody takes that.
@@ -6317,8 +6332,7 @@ struct client_exchange {
         }
     }
 
-    /// What doesn't lie in memory. No sendfile(2): on a closed socket it raises SIGPIPE, and it
-    /// waits as sendmsg(2) does.
+    /// What isn't in memory. No sendfile(2): it raises SIGPIPE, and waits as sendmsg(2) does.
     error send_pieces() {
         constexpr std::size_t room = 128 << 10;
         row<char> bytes;
@@ -6363,7 +6377,7 @@ struct client_exchange {
     /// One more head; `answered` if it is the final one. RFC 9110 15.2: any number of interim ones
     /// may come first; Go's client takes five.
     error next_head() {
-        const head_limits limits{core.options.max_head_bytes, 0, wire::max_fields_count};
+        const head_limits limits{core.options.max_head_bytes, 0, max_response_fields};
         field* fields = open_fields(on->fields, limits.max_fields_count);
         int why = 0;
         for (std::size_t before = 0;;) {
@@ -6430,9 +6444,7 @@ struct client_exchange {
     }
 
     /// RFC 9112 9.3, 9.6: nor after a close that was ours.
-    bool may_keep() const noexcept {
-        return got.persistent && !stopped && !list_has(req.fields.get("Connection"), "close");
-    }
+    bool may_keep() const noexcept { return got.persistent && !stopped && !says_close(req.fields); }
 };
 
 /// A response's body, or an upgraded connection: then the two directions may have a thread each.
@@ -6559,8 +6571,7 @@ public:
         serve();
     }
 
-    // Cold: the compiler expects them nowhere, and a server without a client holds nothing of this
-    // room.
+    // Cold: a server without a client holds nothing of this room.
     [[gnu::cold]] void turn() override { serve(); }
     // Called while the connection is at work: what follows from them waits for turn().
     [[gnu::cold]] void freed(std::uint64_t id) override {
@@ -6759,8 +6770,8 @@ private:
         static_cast<loop_pool*>(pool.get())->start(f, this);
     }
 
-    /// A silent stream is not slow, a silent answer is. A canceller can't wake this loop: it is
-    /// asked from time to time.
+    /// A silent answer is slow, a silent stream isn't. A canceller can't wake this loop: it's
+    /// asked.
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
@@ -7084,9 +7095,7 @@ inline string_view headers::get(string_view name) const noexcept {
     return {};
 }
 inline bool headers::contains(string_view name) const noexcept {
-    for (const field& f : *this)
-        if (detail::equal_nocase(f.name, name)) return true;
-    return false;
+    return get(name).data() != nullptr; // an empty value has an address
 }
 inline error headers::add(string_view name, string_view value) {
     while (!value.empty() && detail::is_blank(value.front())) value.remove_prefix(1);

@@ -319,6 +319,38 @@ TEST_CASE("async: bytes behind an answer, or a close, end the connection") {
     }
 }
 
+TEST_CASE("async: a request that says close is the last of its connection (RFC 9112 9.6)") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    request req("GET", "/x");
+    for (const char* option : {"x", "y, Close"})
+        REQUIRE_FALSE(req.headers().add("Connection", option));
+    f.call(std::move(req));
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+    CHECK(peer.at_end());
+}
+
+TEST_CASE("async: an answer may have 256 fields, whatever the server of its loop takes") {
+    for (int count : {256, 257}) {
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        f.call();
+        wire_client peer = up.accept();
+        head_of(peer);
+        std::string head = "HTTP/1.1 204 No Content\r\n";
+        for (int i = 0; i < count; ++i) head += "X: y\r\n";
+        peer.send(head + "\r\n");
+        const outcome got = f.ended.take();
+        CHECK(got.status == (count == 256 ? 204 : 0));
+        CHECK((count == 256 || got.why == errc::too_large));
+    }
+}
+
 TEST_CASE("async: the pool has a limit, and calls wait for it in order") {
     scripted up;
     client_options o;

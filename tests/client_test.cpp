@@ -313,6 +313,13 @@ TEST_CASE("client: what gets onto the wire") {
     REQUIRE(api.post("/", "abc", "text/plain"));
     CHECK(seen == "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
                   "Content-Length: 3\r\n\r\nabc");
+    // RFC 9112 3.2: Host is the target's authority; RFC 9110 10.1.1: no expectation without content
+    REQUIRE(api.get("http://b:8/c"));
+    CHECK(seen == "GET http://b:8/c HTTP/1.1\r\nHost: b:8\r\n\r\n");
+    REQUIRE(api.send(request("GET", "http://b/").header("Host", "c")));
+    CHECK(seen == "GET http://b/ HTTP/1.1\r\nHost: c\r\n\r\n");
+    REQUIRE(api.send(request("GET", "/").header("Expect", "100-continue")));
+    CHECK(seen == "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     int calls = 0;
     auto fill = [&](char* into, std::size_t) -> result<std::size_t> {
         *into = static_cast<char>('a' + calls);
@@ -343,6 +350,10 @@ TEST_CASE("client: what the program got wrong is refused and never sent") {
     bad.push_back(request("GET", "/").header("X", "a\r\nb: c"));
     bad.push_back(request("GET", "/").header("Transfer-Encoding", "chunked"));
     bad.push_back(request("PUT", "/").body("abc", "").header("Content-Length", "4"));
+    bad.push_back(request("TRACE", "/").body("abc", "")); // RFC 9110 9.3.8
+    bad.push_back(request("GET", "/").header("Host", "a b"));
+    bad.push_back(request("GET", "/"));
+    for (const char* host : {"a", "a"}) REQUIRE_FALSE(bad.back().headers().add("Host", host));
     for (request& r : bad) {
         result<response> got = api.send(r);
         REQUIRE(!got);
@@ -400,6 +411,40 @@ TEST_CASE("client: a connection isn't kept after a close, bytes too many, or a l
     client api(server.path);
     for (int i = 0; i < 2; ++i) CHECK(api.send(request("GET", "/").header("Connection", "close")));
     CHECK(server.accepted() == 2);
+    for (int i = 0; i < 2; ++i) { // RFC 9112 9.6: in whichever of the fields
+        request two("GET", "/");
+        for (const char* option : {"x", "y, Close"})
+            REQUIRE_FALSE(two.headers().add("Connection", option));
+        CHECK(api.send(two));
+    }
+    CHECK(server.accepted() == 4);
+}
+
+TEST_CASE("client: what came behind an answer is never taken for the next one") {
+    const char* const first[] = {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+                                 "HTTP/1.1 204 No Content\r\n\r\n"};
+    for (const char* answer : first) { // RFC 9112 6.3
+        CAPTURE(answer);
+        std::atomic<bool> asked{false}, is_there{false};
+        fake server([&](end_point& at) {
+            for (bool is_first = at.nth == 0; !at.head().empty(); is_first = false) {
+                at.say(answer);
+                if (!is_first) continue;
+                while (!asked) ::usleep(100);
+                at.say("HTTP/1.1 299 Smuggled\r\nContent-Length: 0\r\n\r\n");
+                is_there = true;
+            }
+        });
+        client api(server.path);
+        CHECK(api.get("/"));
+        asked = true;
+        while (!is_there) ::usleep(100);
+        ::usleep(100);
+        result<response> got = api.get("/");
+        REQUIRE(got);
+        CHECK(got->status() != 299);
+        CHECK(server.accepted() == 2);
+    }
 }
 
 TEST_CASE("client: a kept connection that the server has closed costs nothing but a connect") {
@@ -432,6 +477,11 @@ TEST_CASE("client: a POST that was accepted is not sent again, one that wasn't i
     CHECK(got.error() == errc::cut_off);
     CHECK(got.error().sent());
     CHECK(server.accepted() == 1);
+    REQUIRE(api.get("/"));
+    got = api.send(request("get", "/")); // RFC 9110 9.1: another method, of which nothing is known
+    REQUIRE(!got);
+    CHECK(got.error() == errc::cut_off);
+    CHECK(server.accepted() == 2);
 
     // SHUT_RD of the server's side refuses the first byte, though the kept connection looks quiet.
     detail::condition shut;

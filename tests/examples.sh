@@ -144,6 +144,7 @@ peer.shutdown(socket.SHUT_WR)
 print("no sum" if b" 200 " not in peer.recv(1000) else "an answer")' "$socket")"
 same 'upload: listens where it was told to' "$socket" "$(binds "$pid")"
 same 'upload: no number' 404 "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/bytes/1x)"
+same 'upload: a number that nothing holds' 404 "$(get "$socket" -I -o /dev/null -w '%{http_code}' http://localhost/bytes/99999999999999999999)"
 ends_well upload
 
 # fd_pass
