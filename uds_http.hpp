@@ -3204,7 +3204,7 @@ struct flow final : stream_base {
     mode how = mode::none;
     ref<flow> next; // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
-         is_events = false, end_sent = false;
+         is_events = false, end_sent = false, owes_drain = false;
 
     // in
     std::string arrived;
@@ -3258,8 +3258,14 @@ struct flow final : stream_base {
         if (full || (may_write && bytes.size() > *may_write)) return cut_off(), written::closed;
         if (may_write) *may_write -= bytes.size();
         queued.append(bytes);
-        full = queued.size() > max_queued;
+        full = queued.size() > max_queued, owes_drain = false;
         if (!bytes.empty()) post();
+        return state();
+    }
+    /// Nothing for a reader who is behind: he has enough to see that the stream lives.
+    written beat() {
+        hold lock(guard);
+        if (open && !ended && !full) queued.append(":\n\n"), post();
         return state();
     }
     written wait(milliseconds timeout) override {
@@ -3662,9 +3668,12 @@ public:
         if (c_.calls && c_.work() == &f) end_call(f);
     }
 
-    /// The connection ends under its exchange.
+    /// The connection ends under its exchange. An upgraded one does so in order.
     void tell_cut() {
-        if (c_.work()) tell(0, c_.work()->bytes_out, failed(errc::cut_off, "connection"));
+        if (!c_.work()) return;
+        flow& f = *c_.work();
+        const bool is_over = f.released || (f.end_sent && f.in_done && !f.why_in);
+        tell(f.status, f.bytes_out, is_over ? error() : failed(errc::cut_off, "connection"));
     }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
@@ -4187,7 +4196,9 @@ private:
             f.progress = d_.now;
             if (f.log) f.log->bytes_in += piece.size();
             if (!piece.empty()) hand_in(f, piece);
-            if (at == parsed::done) return finish_body({}), false;
+            // The end with the last piece: passed on, they leave together, and what answers them
+            // (with 101) finds both sent.
+            if (at == parsed::done) return finish_body({}), hand_in(f), false;
             if (piece.empty()) return false;
         }
         return false;
@@ -4422,8 +4433,10 @@ private:
         callback<void()> act;
         {
             hold lock(f.guard);
-            if (!f.full || !f.queued.empty() || c_.has_output()) return;
-            f.full = false;
+            // on_drain() may come behind the write() and what it is to tell of.
+            if (!f.queued.empty() || c_.has_output() || !(f.full || (f.owes_drain && f.drained)))
+                return;
+            f.full = false, f.owes_drain = !f.drained;
             std::swap(act, f.drained);
             f.changed.notify_all();
         }
@@ -4963,7 +4976,6 @@ private:
         }
         if (d_.requests == before) return;
         add(requests, d_.requests - before);
-        refused.store(d_.refused, std::memory_order_relaxed);
         if (c.clock == timer::head) deadlines_.clear(index); // the next head has its own time
     }
 
@@ -4977,7 +4989,8 @@ private:
         conn& c = *conns_.at(index);
         const bool has_output = c.has_output();
         if (c.gone || (c.ends && !has_output && !starts_to_linger(c))) return close(index);
-        if (c.hung_up && c.at == phase::waiting && !c.calls) return close(index); // nobody listens
+        const bool is_with_user = !c.calls && (c.at == phase::waiting || c.at == phase::stream);
+        if (c.hung_up && is_with_user && !c.wants_bytes()) return close(index); // nobody listens
         if (c.shuts && !has_output) {
             ::shutdown(c.fd, SHUT_WR);
             c.shuts = false;
@@ -5074,6 +5087,7 @@ private:
         else if (c.blocked) c.more->out.append(batch);
         else all = (batch.empty() && !c.has_output()) || push(c, index, batch);
         d_.out.clear(), d_.whole = 0;
+        refused.store(d_.refused, std::memory_order_relaxed);
         return all;
     }
 
@@ -5083,6 +5097,8 @@ private:
             if (batch.empty() && body.empty()) {
                 if (!c.more || !c.more->has_tail) return true;
                 parsed at = next_piece(c, batch);
+                if (at == parsed::bad && c.calls)
+                    talk(index).fail_call(failed(errc::bad_field, "content fails or is short"));
                 if (at == parsed::bad) return c.gone = true, false;
                 if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
                 else if (batch.empty()) return block(c, index, batch), false;
@@ -5290,7 +5306,7 @@ private:
     /// A comment line now and then: proxies and clients see that the stream lives.
     void beat(const ref<flow>& f, milliseconds every) {
         at(d_.now + every.count(), [this, f, every] {
-            if (f->write(":\n\n") != written::closed) beat(f, every);
+            if (f->beat() != written::closed) beat(f, every);
         });
     }
 
@@ -6634,6 +6650,7 @@ private:
         if (waiting_.empty() && !why) return freed(id);
         if (waiting_.empty()) return;
         ref<flow> call = next();
+        call->reused = false; // it may have met a stale one before
         if (!why) return void(loop_.ask(id, call));
         loop_.abandon(*call, std::move(why));
         loop_.wants_pools = true;
@@ -7320,19 +7337,21 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
         body_reader from;
         body_writer to;
         callback<void(const error&)> done;
+        void leave() {
+            if (done) std::exchange(done, {})(detail::failed(EPIPE, "relay"));
+            from = body_reader();
+            to = body_writer();
+        }
     };
     detail::ref<pipe> p(new pipe);
     p->from = std::move(from), p->to = std::move(to), p->done = std::move(done);
     p->to.on_drain([p] { p->from.resume(); });
-    p->to.on_close([p] {
-        error why = detail::failed(EPIPE, "relay");
-        if (p->done) std::exchange(p->done, {})(why);
-        p->from = body_reader();
-        p->to = body_writer();
-    });
+    p->to.on_close([p] { p->leave(); });
     p->from.on_data(
         [p](string_view piece) {
-            if (p->to.write(piece) == written::full) p->from.pause();
+            const written how = p->to.write(piece);
+            if (how == written::full) p->from.pause();
+            if (how == written::closed) p->leave(); // also one that never was open
         },
         [p](const error& why) {
             if (why) p->to.cut();
