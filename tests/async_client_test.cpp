@@ -382,6 +382,27 @@ TEST_CASE("async: content that fails or is too short is named, as the blocking c
     CHECK(f.ended.take().why == errc::bad_field);
 }
 
+TEST_CASE("async: relay() into a writer that nobody listens to gives its source up") {
+    running up;
+    up.app.get("/", [](const request&) {
+        return response().body(content::pulled([](char* into, std::size_t room) {
+                                   std::memset(into, 'x', room);
+                                   return result<std::size_t>(room); // for ever
+                               }),
+                               "");
+    });
+    up.start();
+    fixture f(up.path);
+    f.start();
+    handed<error> ended;
+    f.api->async_stream(request("GET", "/"), [&](result<reply> got) {
+        REQUIRE(got);
+        relay(std::move(got->body), body_writer(), [&](const error& why) { ended.put(why); });
+    });
+    CHECK(ended.take() == std::errc::broken_pipe);
+    CHECK(comes_true([&] { return up.app.stats().connections == 0; }));
+}
+
 TEST_CASE("async: bytes behind an answer, or a close, end the connection") {
     for (string_view bytes :
          {string_view("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 X\r\n"),

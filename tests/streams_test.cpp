@@ -936,8 +936,12 @@ TEST_CASE("streams: a heartbeat doesn't cut the reader who is behind") {
     wire_client c = s.connect();
     CHECK(c.send(get_of("/")));
     event_writer out = writers.take();
-    const std::string data(60'000, 'x');
-    while (out.send({data}) == written::ok) ::usleep(1000);
+    const std::string data(1'000, 'x');
+    for (written how = written::ok; how == written::ok;) { // turn by turn: full is no moment's
+        handed<written> said;
+        s.app.post([&] { said.put(out.send({data})); });
+        how = said.take();
+    }
     std::atomic<int> beats{0}; // as many as will have come, on the same loop
     for (int i = 1; i <= 5; ++i) s.app.post([&] { ++beats; }, milliseconds(20 * i));
     CHECK(comes_true([&] { return beats == 5; }));
@@ -966,23 +970,5 @@ TEST_CASE("streams: a client that vanishes is seen by who doesn't read its body"
         CHECK_FALSE(kept.res.is_open());
         char byte;
         if (!pauses) CHECK(kept.in.read(&byte, 1).error() == errc::cut_off);
-    }
-}
-
-TEST_CASE("streams: relay() into a writer that nobody listens to gives its source up") {
-    for (bool is_head : {false, true}) {
-        CAPTURE(is_head);
-        running s;
-        handed<error> ended;
-        s.app.any("/", [&](request&, body_reader in, responder res) {
-            body_writer out;
-            if (is_head) out = res.stream(response());
-            else res.send(response());
-            relay(std::move(in), std::move(out), [&](const error& why) { ended.put(why); });
-        });
-        s.start();
-        wire_client c = s.connect();
-        CHECK(c.send((is_head ? "HEAD" : "POST") + post_of("/", 1 << 24).substr(4) + "part"));
-        CHECK(ended.take());
     }
 }
