@@ -481,6 +481,7 @@ public:
     request& fd(string_view name, unique_fd); // goes along, as README's "Descriptors" says
     request& timeout(milliseconds total);
     request& cancel_with(canceller);
+    request& on_interim(callback<void(response&)>); // async_ calls: each 1xx but 100 and 101
 
 private:
     friend struct detail::access;
@@ -661,7 +662,8 @@ public:
     responder(responder&&) noexcept = default;
     responder& operator=(responder&&) noexcept;
     ~responder();
-    bool send(response); // false: nobody is there any more, or it was answered already
+    bool send(response);           // false: nobody is there any more, or it was answered already
+    bool inform(response interim); // before it, any number of 1xx but 101: status and fields
     /// Head now, body as you write it: chunked, or of the Content-Length that you set.
     body_writer stream(response head);
     event_writer events(milliseconds heartbeat = std::chrono::seconds(15));
@@ -826,8 +828,7 @@ public:
     /// before run(). Async-signal-safe.
     void stop() noexcept;
     bool stopping() const noexcept;
-    /// From now on these signals call stop(). The end of run(), or ~server, puts back what was
-    /// there.
+    /// These signals call stop(), until the end of run(), or ~server, puts back what was there.
     void stop_on(std::initializer_list<int> signals);
 
     void post(callback<void()>, milliseconds delay = milliseconds(0)); // run it on the loop
@@ -1401,6 +1402,7 @@ struct request_state : counted {
     uds_http::error failed;
     ref<card> from; // one for all requests of a connection, made when it is asked for
     ref<cancel_state> cancel;
+    callback<void(response&)> on_interim;
     std::uint64_t tag = 0;
     std::uint64_t* tag_slot = &tag;
     milliseconds timeout = milliseconds::max();
@@ -3195,6 +3197,7 @@ struct flow final : stream_base {
 
     // out
     std::optional<response> answer;
+    std::string interims_out;               // whole heads
     std::string queued;                     // not framed yet
     std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
     headers trailers_out;
@@ -3792,8 +3795,14 @@ private:
         }
         close_fields(fields, h.fields_count);
         d_.in.remove_prefix(h.size);
-        if (h.status / 100 == 1 && h.status != 101) // RFC 9110 15.2: passed over, but not for ever
+        if (h.status / 100 == 1 && h.status != 101) { // RFC 9110 15.2: not for ever
+            auto& act = state_of(f.req).on_interim;
+            UDS_HTTP_TRY {
+                if (act && h.status != 100) act(res.status(h.status));
+            }
+            UDS_HTTP_CATCH { fail_user(f); }
             return ++f.interims <= 16 || (fail_call(failed(errc::bad_message, "1xx")), false);
+        }
         if (h.status == 101 && !f.may_upgrade)
             return fail_call(failed(errc::bad_message, "101 that nobody asked for")), false;
         if (h.status == 101 && (c_.has_output() || (f.how == flow::mode::streamed && !f.end_sent)))
@@ -4321,16 +4330,17 @@ private:
     /// What the user wrote, onto the wire.
     void push_out(flow& f) {
         std::optional<response> res;
-        std::string bytes;
+        std::string bytes, interims;
         bool is_ended = false, is_cut = false;
         {
             hold lock(f.guard);
             is_cut = f.is_cut;
             if (f.released || (is_cut && (c_.calls || c_.has_output())))
                 return void(c_.gone = c_.ends = true);
-            std::swap(res, f.answer);
+            std::swap(res, f.answer), interims.swap(f.interims_out);
             if (!c_.has_output()) bytes.swap(f.queued), is_ended = f.ended;
         }
+        if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
         if (res && s_.stopping() && c_.more->in.empty()) c_.persistent = false;
         if (res && !start_answer(f, std::move(*res))) return;
@@ -7247,6 +7257,9 @@ inline request& request::fd(string_view name, unique_fd passed) {
     return *this;
 }
 inline request& request::timeout(milliseconds total) { return s_->timeout = total, *this; }
+inline request& request::on_interim(callback<void(response&)> act) {
+    return s_->on_interim = std::move(act), *this;
+}
 inline request& request::cancel_with(canceller by) {
     return s_->cancel = detail::access::of(by), *this;
 }
@@ -7397,6 +7410,18 @@ inline responder::~responder() {
 }
 inline bool responder::send(response res) {
     return s_ && s_->send(std::move(res), detail::flow::mode::whole);
+}
+inline bool responder::inform(response interim) {
+    if (!s_ || interim.status() / 100 != 1 || interim.status() == 101) return false;
+    std::string head = "HTTP/1.1 " + detail::number_text(std::uint64_t(interim.status())) + " \r\n";
+    for (const char* no : {"Content-Length", "Transfer-Encoding"}) // RFC 9110 8.6, 9112 6.1
+        interim.headers().remove(no);
+    for (const field& f : interim.headers())
+        head.append(f.name).append(": ").append(f.value).append("\r\n");
+    detail::hold lock(s_->guard);
+    if (!s_->open || s_->how != detail::flow::mode::none) return false;
+    s_->interims_out.append(head).append("\r\n");
+    return s_->post(), s_->open;
 }
 inline body_writer responder::stream(response head) {
     if (!s_ || !s_->send(std::move(head), detail::flow::mode::streamed)) return {};

@@ -403,6 +403,60 @@ TEST_CASE("async: relay() into a writer that nobody listens to gives its source 
     CHECK(comes_true([&] { return up.app.stats().connections == 0; }));
 }
 
+TEST_CASE("async: interim responses are told and may be passed on, but for 100") {
+    scripted up;
+    fixture f(up.path);
+    std::atomic<int> told{0};
+    handed<bool> late;
+    f.app.get("/", [&](request&, responder out) {
+        auto shared = std::make_shared<responder>(std::move(out));
+        request to("GET", "/");
+        to.on_interim([&told, shared](response& head) {
+            ++told;
+            CHECK(shared->inform(std::move(head)));
+        });
+        f.api->async_send(std::move(to), [&late, shared](result<response> got) {
+            shared->send(std::move(*got));
+            late.put(shared->inform(response(103)));
+        });
+    });
+    f.start();
+    for (bool is_old : {false, true}) {
+        CAPTURE(is_old);
+        wire_client c(f.at("s"));
+        c.send(is_old ? "GET / HTTP/1.0\r\n\r\n" : "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n"
+                  "Content-Length: 7\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n");
+        if (!is_old) { // each as it comes
+            CHECK(c.until("HTTP/1.1 102 \r\n\r\n"));
+            CHECK(c.got == "HTTP/1.1 103 \r\nLink: </x>\r\n\r\nHTTP/1.1 102 \r\n\r\n");
+            c.got.clear();
+        }
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+        CHECK(c.read().body == "ok");
+        CHECK_FALSE(late.take());
+        CHECK(told == (is_old ? 4 : 2));
+    }
+}
+
+TEST_CASE("async: who throws at an interim response costs that call only") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call(std::move(request("GET", "/").on_interim([](response&) { throw 1; })));
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 103 Early Hints\r\n\r\n");
+    CHECK(f.ended.take().why == errc::cut_off);
+    f.call();
+    wire_client again = up.accept();
+    head_of(again);
+    again.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+}
+
 TEST_CASE("async: bytes behind an answer, or a close, end the connection") {
     for (string_view bytes :
          {string_view("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 X\r\n"),

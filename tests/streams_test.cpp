@@ -972,3 +972,31 @@ TEST_CASE("streams: a client that vanishes is seen by who doesn't read its body"
         if (!pauses) CHECK(kept.in.read(&byte, 1).error() == errc::cut_off);
     }
 }
+
+TEST_CASE("streams: inform() sends interim responses only, and only before the answer") {
+    running s;
+    handed<responder> waiting;
+    s.app.get("/", [&](request&, responder res) { waiting.put(std::move(res)); });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/") + get_of("/")));
+    for (bool streams : {false, true}) {
+        CAPTURE(streams);
+        responder res = waiting.take();
+        for (int status : {99, 101, 200, 404}) CHECK_FALSE(res.inform(response(status)));
+        CHECK(res.inform(response(102)));
+        CHECK(c.until("\r\n\r\n"));
+        CHECK(c.got == "HTTP/1.1 102 \r\n\r\n");
+        c.got.clear();
+        CHECK(res.inform(text("no body of it").status(199).header("A", "b")));
+        if (streams) res.stream(response()).end();
+        else res.send(response());
+        CHECK_FALSE(res.inform(response(102)));
+        CHECK(c.until("\r\n\r\nHTTP/1.1 200 OK\r\n"));
+        CHECK(c.got.rfind("HTTP/1.1 199 \r\n", 0) == 0);
+        CHECK(c.got.find("A: b\r\n") != std::string::npos);
+        c.got.erase(0, c.got.find("HTTP/1.1 200"));
+        CHECK(c.read().whole);
+    }
+    CHECK_FALSE(responder().inform(response(102)));
+}
