@@ -481,6 +481,7 @@ public:
     request& fd(string_view name, unique_fd) &; // goes along, as README's "Descriptors" says
     request& timeout(milliseconds total) &;
     request& cancel_with(canceller) &;
+    request& on_interim(callback<void(response&)>) &; // async_ calls: each 1xx but 100 and 101
     request header(string_view name, string_view value) && {
         return std::move(header(name, value));
     }
@@ -488,6 +489,9 @@ public:
     request fd(string_view name, unique_fd one) && { return std::move(fd(name, std::move(one))); }
     request timeout(milliseconds total) && { return std::move(timeout(total)); }
     request cancel_with(canceller by) && { return std::move(cancel_with(std::move(by))); }
+    request on_interim(callback<void(response&)> act) && {
+        return std::move(on_interim(std::move(act)));
+    }
 
 private:
     friend struct detail::access;
@@ -662,7 +666,8 @@ public:
     responder(responder&&) noexcept = default;
     responder& operator=(responder&&) noexcept;
     ~responder();
-    bool send(response); // false: nobody is there any more, or it was answered already
+    bool send(response);           // false: nobody is there any more, or it was answered already
+    bool inform(response interim); // before it, any number of 1xx but 101: status and fields
     /// Head now, body as you write it: chunked, or of the Content-Length that you set.
     body_writer stream(response head);
     event_writer events(milliseconds heartbeat = std::chrono::seconds(15));
@@ -827,8 +832,7 @@ public:
     /// before run(). Async-signal-safe.
     void stop() noexcept;
     bool stopping() const noexcept;
-    /// From now on these signals call stop(). The end of run(), or ~server, puts back what was
-    /// there.
+    /// These signals call stop(), until the end of run(), or ~server, puts back what was there.
     void stop_on(std::initializer_list<int> signals);
 
     void post(callback<void()>, milliseconds delay = milliseconds(0)); // run it on the loop
@@ -1401,6 +1405,7 @@ struct request_state : counted {
     uds_http::error failed;
     ref<card> from; // one for all requests of a connection, made when it is asked for
     ref<cancel_state> cancel;
+    callback<void(response&)> on_interim;
     std::uint64_t tag = 0;
     std::uint64_t* tag_slot = &tag;
     milliseconds timeout = milliseconds::max();
@@ -3217,6 +3222,7 @@ struct flow final : stream_base {
 
     // out
     std::optional<response> answer;
+    std::string interims_out;               // whole heads
     std::string queued;                     // not framed yet
     std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
     headers trailers_out;
@@ -3226,7 +3232,7 @@ struct flow final : stream_base {
     mode how = mode::none;
     ref<flow> next; // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
-         is_events = false, end_sent = false;
+         is_events = false, end_sent = false, owes_drain = false;
 
     // in
     std::string arrived;
@@ -3280,8 +3286,14 @@ struct flow final : stream_base {
         if (full || (may_write && bytes.size() > *may_write)) return cut_off(), written::closed;
         if (may_write) *may_write -= bytes.size();
         queued.append(bytes);
-        full = queued.size() > max_queued;
+        full = queued.size() > max_queued, owes_drain = false;
         if (!bytes.empty()) post();
+        return state();
+    }
+    /// Nothing for a reader who is behind: he has enough to see that the stream lives.
+    written beat() {
+        hold lock(guard);
+        if (open && !ended && !full) queued.append(":\n\n"), post();
         return state();
     }
     written wait(milliseconds timeout) override {
@@ -3692,9 +3704,12 @@ public:
         if (c_.calls && c_.work() == &f) end_call(f);
     }
 
-    /// The connection ends under its exchange.
+    /// The connection ends under its exchange. An upgraded one does so in order.
     void tell_cut() {
-        if (c_.work()) tell(0, c_.work()->bytes_out, failed(errc::cut_off, "connection"));
+        if (!c_.work()) return;
+        flow& f = *c_.work();
+        const bool is_over = f.released || (f.end_sent && f.in_done && !f.why_in);
+        tell(f.status, f.bytes_out, is_over ? error() : failed(errc::cut_off, "connection"));
     }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
@@ -3813,8 +3828,14 @@ private:
         }
         close_fields(fields, h.fields_count);
         d_.in.remove_prefix(h.size);
-        if (h.status / 100 == 1 && h.status != 101) // RFC 9110 15.2: passed over, but not for ever
+        if (h.status / 100 == 1 && h.status != 101) { // RFC 9110 15.2: not for ever
+            auto& act = state_of(f.req).on_interim;
+            UDS_HTTP_TRY {
+                if (act && h.status != 100) act(res.status(h.status));
+            }
+            UDS_HTTP_CATCH { fail_user(f); }
             return ++f.interims <= 16 || (fail_call(failed(errc::bad_message, "1xx")), false);
+        }
         if (h.status == 101 && !f.may_upgrade)
             return fail_call(failed(errc::bad_message, "101 that nobody asked for")), false;
         if (h.status == 101 && (c_.has_output() || (f.how == flow::mode::streamed && !f.end_sent)))
@@ -4216,7 +4237,9 @@ private:
             b.may_come -= piece.size(), f.progress = d_.now;
             if (f.log) f.log->bytes_in += piece.size();
             if (!piece.empty()) hand_in(f, piece);
-            if (at == parsed::done) return finish_body({}), false;
+            // The end with the last piece: passed on, they leave together, and what answers them
+            // (with 101) finds both sent.
+            if (at == parsed::done) return finish_body({}), hand_in(f), false;
             if (piece.empty()) return false;
         }
         return false;
@@ -4339,16 +4362,17 @@ private:
     /// What the user wrote, onto the wire.
     void push_out(flow& f) {
         std::optional<response> res;
-        std::string bytes;
+        std::string bytes, interims;
         bool is_ended = false, is_cut = false;
         {
             hold lock(f.guard);
             is_cut = f.is_cut;
             if (f.released || (is_cut && (c_.calls || c_.has_output())))
                 return void(c_.gone = c_.ends = true);
-            std::swap(res, f.answer);
+            std::swap(res, f.answer), interims.swap(f.interims_out);
             if (!c_.has_output()) bytes.swap(f.queued), is_ended = f.ended;
         }
+        if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
         if (res && s_.stopping() && c_.more->in.empty()) c_.persistent = false;
         if (res && !start_answer(f, std::move(*res))) return;
@@ -4449,8 +4473,10 @@ private:
         callback<void()> act;
         {
             hold lock(f.guard);
-            if (!f.full || !f.queued.empty() || c_.has_output()) return;
-            f.full = false;
+            // on_drain() may come behind the write() and what it is to tell of.
+            if (!f.queued.empty() || c_.has_output() || !(f.full || (f.owes_drain && f.drained)))
+                return;
+            f.full = false, f.owes_drain = !f.drained;
             std::swap(act, f.drained);
             f.changed.notify_all();
         }
@@ -5009,7 +5035,6 @@ private:
         }
         if (d_.requests == before) return;
         add(requests, d_.requests - before);
-        refused.store(d_.refused, std::memory_order_relaxed);
         if (c.clock == timer::head) deadlines_.clear(index); // the next head has its own time
     }
 
@@ -5025,7 +5050,8 @@ private:
     [[gnu::noinline]] void end_or_rest(conn& c, std::uint32_t index, bool progress) {
         const bool has_output = c.has_output();
         if (c.gone || (c.ends && !has_output && !starts_to_linger(c))) return close(index);
-        if (c.hung_up && c.at == phase::waiting && !c.calls) return close(index); // nobody listens
+        const bool is_with_user = !c.calls && (c.at == phase::waiting || c.at == phase::stream);
+        if (c.hung_up && is_with_user && !c.wants_bytes()) return close(index); // nobody listens
         if (c.shuts && !has_output) {
             ::shutdown(c.fd, SHUT_WR);
             c.shuts = false;
@@ -5118,6 +5144,7 @@ private:
         else if (c.blocked) c.more->out.append(batch);
         else all = (batch.empty() && !c.has_output()) || push(c, index, batch);
         d_.out.clear(), d_.whole = 0;
+        refused.store(d_.refused, std::memory_order_relaxed);
         return all;
     }
 
@@ -5127,6 +5154,8 @@ private:
             if (batch.empty() && body.empty()) {
                 if (!c.more || !c.more->has_tail) return true;
                 parsed at = next_piece(c, batch);
+                if (at == parsed::bad && c.calls)
+                    talk(index).fail_call(failed(errc::bad_field, "content fails or is short"));
                 if (at == parsed::bad) return c.gone = true, false;
                 if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
                 else if (batch.empty()) return block(c, index, batch), false;
@@ -5332,7 +5361,7 @@ private:
     /// A comment line now and then: proxies and clients see that the stream lives.
     void beat(const ref<flow>& f, milliseconds every) {
         at(d_.now + every.count(), [this, f, every] {
-            if (f->write(":\n\n") != written::closed) beat(f, every);
+            if (f->beat() != written::closed) beat(f, every);
         });
     }
 
@@ -6673,6 +6702,7 @@ private:
         if (waiting_.empty() && !why) return freed(id);
         if (waiting_.empty()) return;
         ref<flow> call = next();
+        call->reused = false; // it may have met a stale one before
         if (!why) return void(loop_.ask(id, call));
         loop_.abandon(*call, std::move(why));
         loop_.wants_pools = true;
@@ -7267,6 +7297,9 @@ inline request& request::fd(string_view name, unique_fd passed) & {
     return *this;
 }
 inline request& request::timeout(milliseconds total) & { return s_->timeout = total, *this; }
+inline request& request::on_interim(callback<void(response&)> act) & {
+    return s_->on_interim = std::move(act), *this;
+}
 inline request& request::cancel_with(canceller by) & {
     return s_->cancel = detail::access::of(by), *this;
 }
@@ -7357,19 +7390,21 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
         body_reader from;
         body_writer to;
         callback<void(const error&)> done;
+        void leave() {
+            if (done) std::exchange(done, {})(detail::failed(EPIPE, "relay"));
+            from = body_reader();
+            to = body_writer();
+        }
     };
     detail::ref<pipe> p(new pipe);
     p->from = std::move(from), p->to = std::move(to), p->done = std::move(done);
     p->to.on_drain([p] { p->from.resume(); });
-    p->to.on_close([p] {
-        error why = detail::failed(EPIPE, "relay");
-        if (p->done) std::exchange(p->done, {})(why);
-        p->from = body_reader();
-        p->to = body_writer();
-    });
+    p->to.on_close([p] { p->leave(); });
     p->from.on_data(
         [p](string_view piece) {
-            if (p->to.write(piece) == written::full) p->from.pause();
+            const written how = p->to.write(piece);
+            if (how == written::full) p->from.pause();
+            if (how == written::closed) p->leave(); // also one that never was open
         },
         [p](const error& why) {
             if (why) p->to.cut();
@@ -7415,6 +7450,18 @@ inline responder::~responder() {
 }
 inline bool responder::send(response res) {
     return s_ && s_->send(std::move(res), detail::flow::mode::whole);
+}
+inline bool responder::inform(response interim) {
+    if (!s_ || interim.status() / 100 != 1 || interim.status() == 101) return false;
+    std::string head = "HTTP/1.1 " + detail::number_text(std::uint64_t(interim.status())) + " \r\n";
+    for (const char* no : {"Content-Length", "Transfer-Encoding"}) // RFC 9110 8.6, 9112 6.1
+        interim.headers().remove(no);
+    for (const field& f : interim.headers())
+        head.append(f.name).append(": ").append(f.value).append("\r\n");
+    detail::hold lock(s_->guard);
+    if (!s_->open || s_->how != detail::flow::mode::none) return false;
+    s_->interims_out.append(head).append("\r\n");
+    return s_->post(), s_->open;
 }
 inline body_writer responder::stream(response head) {
     if (!s_ || !s_->send(std::move(head), detail::flow::mode::streamed)) return {};

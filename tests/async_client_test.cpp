@@ -301,6 +301,162 @@ TEST_CASE("async: a fresh connection is not tried twice") {
     CHECK_FALSE(up.waits(20));
 }
 
+TEST_CASE("async: a fresh connection is not tried twice behind a stale one either") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client stale = up.accept();
+    head_of(stale);
+    stale.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+    // The connection ends between what epoll tells and the call, in one turn of the loop.
+    std::atomic<int> at{0};
+    auto wait = [&at](int said, int heard) {
+        at = said;
+        comes_true([&] { return at == heard; });
+    };
+    f.on_loop([&] { wait(1, 2); });
+    REQUIRE(comes_true([&] { return at == 1; }));
+    f.on_loop([&] { wait(3, 4); });
+    f.call();
+    at = 2;
+    REQUIRE(comes_true([&] { return at == 3; }));
+    stale.close();
+    at = 4;
+    {
+        wire_client fresh = up.accept();
+        head_of(fresh);
+    }
+    CHECK(f.ended.take().why == errc::cut_off);
+    CHECK_FALSE(up.waits(20));
+}
+
+TEST_CASE("async: a 101 that comes as soon as the request's body has is not too early") {
+    scripted up;
+    fixture f(up.path);
+    std::atomic<bool> arrived{false}, answered{false};
+    handed<std::string> came;
+    auto join = [&](result<upgraded> got) { came.put(got ? "101" : got.error().message()); };
+    // In each of the next turns: once the body has left, nothing more is done before the answer.
+    struct turns {
+        server& app;
+        std::atomic<bool>&arrived, &answered;
+        int left;
+        void operator()() {
+            comes_true([this] { return arrived.load(); }, milliseconds(50));
+            if (arrived) comes_true([this] { return answered.load(); });
+            else if (left > 0) app.post(turns{app, arrived, answered, left - 1});
+        }
+    };
+    handed<responder> kept;
+    f.app.post("/", [&](request& req, body_reader in, responder out) {
+        request to("POST", "/exec");
+        to.header("Upgrade", "tcp").header("Content-Length", req.header("Content-Length"));
+        f.api->async_upgrade(std::move(to.body(std::move(in), "")), join);
+        kept.put(std::move(out));
+        f.app.post(turns{f.app, arrived, answered, 20});
+    });
+    f.start();
+    wire_client c(f.at("s"));
+    CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"));
+    wire_client peer = up.accept();
+    CHECK(peer.until("{}"));
+    arrived = true;
+    peer.send("HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+    answered = true;
+    CHECK(came.take() == "101");
+}
+
+TEST_CASE("async: content that fails or is too short is named, as the blocking client does") {
+    running up;
+    up.app.post("/", [](const request&) { return text("whole"); });
+    up.start();
+    fixture f(up.path);
+    f.start();
+    auto throws = [](char*, std::size_t) -> result<std::size_t> { throw 1; };
+    f.call(request("POST", "/").body(content::pulled(throws), ""));
+    CHECK(f.ended.take().why == errc::bad_field);
+    unique_fd file(::memfd_create("short", MFD_CLOEXEC));
+    f.call(request("POST", "/").body(content::file(std::move(file), 0, 9), ""));
+    CHECK(f.ended.take().why == errc::bad_field);
+}
+
+TEST_CASE("async: relay() into a writer that nobody listens to gives its source up") {
+    running up;
+    up.app.get("/", [](const request&) {
+        return response().body(content::pulled([](char* into, std::size_t room) {
+                                   std::memset(into, 'x', room);
+                                   return result<std::size_t>(room); // for ever
+                               }),
+                               "");
+    });
+    up.start();
+    fixture f(up.path);
+    f.start();
+    handed<error> ended;
+    f.api->async_stream(request("GET", "/"), [&](result<reply> got) {
+        REQUIRE(got);
+        relay(std::move(got->body), body_writer(), [&](const error& why) { ended.put(why); });
+    });
+    CHECK(ended.take() == std::errc::broken_pipe);
+    CHECK(comes_true([&] { return up.app.stats().connections == 0; }));
+}
+
+TEST_CASE("async: interim responses are told and may be passed on, but for 100") {
+    scripted up;
+    fixture f(up.path);
+    std::atomic<int> told{0};
+    handed<bool> late;
+    f.app.get("/", [&](request&, responder out) {
+        auto shared = std::make_shared<responder>(std::move(out));
+        request to("GET", "/");
+        to.on_interim([&told, shared](response& head) {
+            ++told;
+            CHECK(shared->inform(std::move(head)));
+        });
+        f.api->async_send(std::move(to), [&late, shared](result<response> got) {
+            shared->send(std::move(*got));
+            late.put(shared->inform(response(103)));
+        });
+    });
+    f.start();
+    for (bool is_old : {false, true}) {
+        CAPTURE(is_old);
+        wire_client c(f.at("s"));
+        c.send(is_old ? "GET / HTTP/1.0\r\n\r\n" : "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n"
+                  "Content-Length: 7\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n");
+        if (!is_old) { // each as it comes
+            CHECK(c.until("HTTP/1.1 102 \r\n\r\n"));
+            CHECK(c.got == "HTTP/1.1 103 \r\nLink: </x>\r\n\r\nHTTP/1.1 102 \r\n\r\n");
+            c.got.clear();
+        }
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+        CHECK(c.read().body == "ok");
+        CHECK_FALSE(late.take());
+        CHECK(told == (is_old ? 4 : 2));
+    }
+}
+
+TEST_CASE("async: who throws at an interim response costs that call only") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call(request("GET", "/").on_interim([](response&) { throw 1; }));
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 103 Early Hints\r\n\r\n");
+    CHECK(f.ended.take().why == errc::cut_off);
+    f.call();
+    wire_client again = up.accept();
+    head_of(again);
+    again.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+}
+
 TEST_CASE("async: bytes behind an answer, or a close, end the connection") {
     for (string_view bytes :
          {string_view("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 X\r\n"),

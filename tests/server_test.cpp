@@ -663,7 +663,8 @@ TEST_CASE("server: an idle connection is closed in its time, without a word") {
 
 TEST_CASE("server: a client that doesn't read is cut, one that reads slowly is not") {
     server_options o;
-    o.write_timeout = milliseconds(1500); // a machine at its limits may stop a thread for half of it
+    o.write_timeout =
+        milliseconds(1500); // a machine at its limits may stop a thread for half of it
     running s(o);
     std::string large(8 << 20, 'x');
     s.app.get("/", [&](const request&) { return text(large); });
@@ -1022,6 +1023,62 @@ TEST_CASE("server: on_exchange tells of every exchange, once") {
     c.close();
     check({"cut", "", "GET", "/later", 0, 0, 0});
     CHECK(all.count() == 0);
+}
+
+TEST_CASE("server: on_exchange knows what of an answer had left, and how an upgrade ended") {
+    running s;
+    handed<std::string> all;
+    s.app.on_exchange([&](const exchange& e) {
+        all.put(std::to_string(e.status) + " " + std::to_string(e.bytes_out) +
+                (e.why ? " cut" : ""));
+    });
+    s.app.get("/cut", [](request&, responder r) { r.stream(response()).write("12345"); });
+    handed<upgraded> opened;
+    s.app.get("/up", [&](request&, responder r) {
+        r.upgrade("x", [&](upgraded u) { opened.put(std::move(u)); });
+    });
+    s.start();
+    wire_client cut = s.connect();
+    CHECK(cut.send("GET /cut HTTP/1.1\r\nHost: a\r\n\r\n"));
+    cut.rest();
+    CHECK(all.take() == "200 5 cut");
+    const string_view asks =
+        "GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    for (bool releases : {false, true}) {
+        CAPTURE(releases);
+        wire_client c = s.connect();
+        CHECK(c.send(asks));
+        upgraded both = opened.take();
+        both.out.write("bye");
+        CHECK(c.until("bye"));
+        if (releases) {
+            CHECK(std::move(both).release().fd);
+        } else {
+            both.out.end();
+            c.shut();
+            char byte;
+            CHECK(both.in.read(&byte, 1));
+        }
+        CHECK(all.take() == "101 3");
+    }
+    wire_client c = s.connect();
+    CHECK(c.send(asks));
+    { upgraded dropped = opened.take(); }
+    CHECK(all.take() == "101 0 cut");
+}
+
+TEST_CASE("server: stats() counts a refusal at once, also of what is no request") {
+    server_options o;
+    o.head_timeout = milliseconds(50);
+    running s(o);
+    s.start();
+    wire_client bad = s.connect(), slow = s.connect();
+    CHECK(bad.send("GET  / HTTP/1.1\r\n\r\n"));
+    CHECK(bad.read().status == 400);
+    CHECK(comes_true([&] { return s.app.stats().refused == 1; }));
+    CHECK(slow.send("GET "));
+    CHECK(slow.read().status == 408);
+    CHECK(comes_true([&] { return s.app.stats().refused == 2; }));
 }
 
 TEST_CASE("server: on_exchange doesn't mistake a refusal for the request before it") {
