@@ -1936,7 +1936,7 @@ struct path_lock : move_only {
         if (!held && errno != EWOULDBLOCK) return path_failed(lock, "lock");
         if (held && is_at(folder, lock, is.st_dev, is.st_ino))
             return path_lock(std::move(fd), is.st_ino);
-        if (end.passed()) return path_failed(lock, "held by another process", ETIMEDOUT);
+        if (end.passed()) return path_failed(lock, "held by another process", EADDRINUSE);
         (void)wait_ready(-1, 0, deadline::after(milliseconds(pause)).sooner(end), nullptr);
     }
 }
@@ -5495,6 +5495,7 @@ struct server_core final : site {
             this_loop() = mail().get();
             while (!bad && !(is_done() && shuts_empty_mail())) bad = turn(-1);
             this_loop() = nullptr;
+            if (!first_) core_.others_at_work.fetch_sub(1), ring(core_.stop_event.get());
             return bad;
         }
         bool turn_once(int timeout, error& bad) {
@@ -5511,7 +5512,7 @@ struct server_core final : site {
             if (core_.stopping() && !draining_) begin_drain();
             if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_)) close_all();
             if (!draining_) return core_.doors.empty() && first_ && count() == 0; // adopted only
-            return count() == 0 && !doors_open_;
+            return count() == 0 && !doors_open_ && (!first_ || core_.others_at_work == 0);
         }
         void on_special(std::uint64_t id) override {
             if (id != stop_id) accept_some(static_cast<std::uint16_t>(id & 0xffff));
@@ -5612,7 +5613,7 @@ struct server_core final : site {
         [[gnu::cold]] void begin_drain() {
             draining_ = true;
             drained_by_ = now() + core_.options.drain_timeout.count();
-            spares_until = now() + grace.count();
+            spares_until = now() + patience.count();
             at(drained_by_, [] {}); // a turn, then
             at(spares_until, [this] { drain_connections(); });
             if (first_) leave_paths();
@@ -5628,7 +5629,8 @@ struct server_core final : site {
                 superseded |= !is_at(d->at.folder, d->at.path, d->at.device, d->at.inode);
                 remove_path(d->at);
             }
-            if (superseded && core_.stops.load() < 2) at(spares_until, [this] { close_doors(); });
+            if (superseded && core_.stops.load() < 2)
+                at(now() + grace.count(), [this] { close_doors(); });
             else close_doors();
         }
         /// Whoever is in the queue already is served; a plain close would reset them. Not for a
@@ -5646,7 +5648,8 @@ struct server_core final : site {
             drain_connections();
         }
 
-        static constexpr milliseconds grace{100}; // for who is on the way when the server stops
+        static constexpr milliseconds grace{100}; // for who is on the way when the server stops,
+        static constexpr milliseconds patience{1'000}; // for who is in and has asked nothing yet
         server_core& core_;
         std::int64_t drained_by_ = 0, last_accept_ = -1;
         unsigned burst_ = 1;
@@ -5661,6 +5664,7 @@ struct server_core final : site {
     unique_fd stop_event;
     error remembered;
     std::atomic<std::uint64_t> accepted{0};
+    std::atomic<unsigned> others_at_work{0}; // loops; the first ends last: post() counts on it
     struct action {
         int number;
         struct sigaction was;
@@ -5729,7 +5733,9 @@ struct server_core final : site {
             if (error bad = self->serve()) self->close_all();
             return nullptr;
         };
-        if (int why = start_thread(threads, run, &l)) remember(failed(why, "pthread_create"));
+        others_at_work.fetch_add(1);
+        if (int why = start_thread(threads, run, &l))
+            remember(failed(why, "pthread_create")), others_at_work.fetch_sub(1);
     }
 
     /// Drained: the other threads end, and whoever holds a stream learns of it.

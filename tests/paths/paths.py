@@ -502,9 +502,9 @@ def take_over():
 
 def slow_clients():
     """Who has connected to the old server and sends its first request only when that one drains already: it can't
-    know of a restart, and a client like curl doesn't try again. 100 ms is how long an overtaken server goes on."""
+    know of a restart, and a client like curl doesn't try again. It has a second."""
     path = os.path.join(new_folder("slow"), "a.sock")
-    for pause in (0, 0.005, 0.02, 0.05):
+    for pause in (0, 0.005, 0.02, 0.05, 0.3):
         server = Program(HELLO, path)
         server.is_live()
         with connect(path) as peer:
