@@ -1410,9 +1410,12 @@ struct request_state : counted {
 
     /// For the next request on the loop.
     void reset() {
-        params.clear(), fds.clear(), bytes.clear(), body_text.clear();
+        params.clear(), bytes.clear(), body_text.clear(), drop_passed();
         body = {}, tag = 0;
-        if (access::of(body_memory)) body_memory = {};
+    }
+    void drop_passed() noexcept {
+        fds.clear();
+        if (access::of(body_memory)) body = {}, body_memory = {};
     }
     void split(string_view text) noexcept; // the target
     void set_target(string_view text);
@@ -2741,12 +2744,15 @@ inline std::optional<std::uint64_t> known_size(const content& body) noexcept {
     return access::of(body).from->length;
 }
 
+inline bool is_bodiless(int status) noexcept {
+    return status == 204 || status == 205 || status == 304; // RFC 9110 15.3.5, 15.3.6, 15.4.5
+}
+
 /// What would make a message ambiguous, as a literal; nullptr where nothing does.
 inline const char* framing_fault(const headers& fields, std::optional<std::uint64_t> size,
                                  int status) noexcept {
     constexpr std::uint64_t absent = UINT64_MAX - 1;
-    if ((status == 204 || status == 205 || status == 304) && size.value_or(1) > 0)
-        return "a body on 204, 205 or 304"; // RFC 9110 15.3.5, 15.3.6, 15.4.5
+    if (is_bodiless(status) && size.value_or(1) > 0) return "a body on 204, 205 or 304";
     if (fields.begin() == fields.end()) return nullptr;
     if (fields.contains("Transfer-Encoding")) return "Transfer-Encoding is the library's to set";
     const std::uint64_t stated = stated_length(fields, absent);
@@ -3610,6 +3616,7 @@ public:
             goes_on = c_.at == phase::head ? step_head() : step();
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {};
+        if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
         if (!d_.fds.empty() && !keep_fds()) refuse(400, "descriptors that no message asked for");
         if (!c_.more && d_.in.empty()) return again;
         c_.kept().in.assign(d_.in.data(), d_.in.size());
@@ -4152,7 +4159,8 @@ private:
     /// Content-Length: 0 keeps the framing right for who knows nothing of Body-Fd.
     void attach_fds(response& res) {
         content& body = access::of(res).body;
-        mapping* memory = c_.wants_body_fd && !c_.head_only ? memory_of(body) : nullptr;
+        const bool has_body = !c_.head_only && !is_bodiless(res.status());
+        mapping* memory = c_.wants_body_fd && has_body ? memory_of(body) : nullptr;
         if (!access::of(res).extra && !memory) return;
         response_extra& extra = extra_of(res);
         if (extra.failed || (extra.fds.empty() && !memory)) return;
@@ -4283,7 +4291,7 @@ private:
         if (r.extra || c_.wants_body_fd) attach_fds(res);
         std::optional<std::uint64_t> size;
         if (!is_streamed) size = known_size(r.body);
-        else if (r.status == 204 || r.status == 205 || r.status == 304) size = 0;
+        else if (is_bodiless(r.status)) size = 0;
         const bool is_plain = r.status == 200 && !access::of(r.fields) && !r.extra;
         const bool is_good = is_plain || check(res, size);
         if (!is_good) size = known_size(r.body);
@@ -4356,8 +4364,7 @@ private:
             c_.more->plan.sends = false;
         }
         f.status = res.status();
-        const bool is_bodiless = status == 204 || status == 205 || status == 304;
-        return (c_.more->plan.sends && !is_bodiless) || (finish(f), false);
+        return (c_.more->plan.sends && !is_bodiless(status)) || (finish(f), false);
     }
 
     /// A body that another stream brings.
@@ -5859,12 +5866,13 @@ struct server_core final : site {
 // came behind them. It refuses to follow redirects, to answer 101 unasked and to send what the
 // program got wrong.
 
-// Inside this room failures travel as errno values; these two mean what errc names.
-constexpr int cut_short = ENODATA, malformed = EBADMSG;
+// Inside this room failures travel as errno values; these mean what errc names.
+constexpr int cut_short = ENODATA, malformed = EBADMSG, foreign_fds = EBADFD;
 
 inline error told(int why, string_view place) {
     if (why == cut_short) return failed(errc::cut_off, place);
     if (why == malformed) return failed(errc::bad_message, place);
+    if (why == foreign_fds) return failed(errc::bad_descriptor, place);
     return failed(why, place);
 }
 
@@ -5898,8 +5906,9 @@ struct wire : counted {
     milliseconds armed{-1}; // SO_RCVTIMEO
     const microseconds spin;
     const bool takes_fds;
-    row<int> fds;        // to pass on with the next byte; borrowed
-    row<unique_fd> came; // with the last byte read
+    row<int> fds;            // to pass on with the next byte; borrowed
+    row<unique_fd> came;     // with the last byte read,
+    std::size_t came_at = 0; // in a read that began here
     bool reused = false, watches = false, large = false;
     bool ended = true;          // the body
     std::int64_t last_used = 0; // ns
@@ -5959,7 +5968,7 @@ struct wire : counted {
         if (flags && ::poll(&readable, 1, 0) == 0) return errno = EAGAIN, -1;
         row<unique_fd> with;
         received got = receive_fds(fd.get(), in + end, room - end, with);
-        if (!with.empty()) came.swap(with);
+        if (!with.empty()) came.swap(with), came_at = end;
         return got.truncated ? (errno = EBADMSG, -1) : got.size;
     }
 
@@ -5967,7 +5976,7 @@ struct wire : counted {
     /// errno. A head that fills `in` was refused before.
     int fill() {
         if (begin > 0) std::memmove(in, in + begin, end - begin);
-        end -= begin, begin = 0;
+        end -= begin, came_at -= came_at < begin ? came_at : begin, begin = 0;
         const deadline until = within.next();
         int why = EAGAIN;
         if (spin.count() > 0)
@@ -6031,6 +6040,7 @@ struct wire : counted {
             int why = fill();
             if (why == cut_short && body.ends_at_eof()) why = 0, ended = true; // RFC 9112 6.3, 8
             if (why) return why;
+            if (!came.empty()) return foreign_fds;
         }
         return 0;
     }
@@ -6360,6 +6370,10 @@ struct client_exchange {
         close_fields(on->fields, got.fields_count);
         on->begin += got.size;
         answered = got.status >= 200 || got.status == 101;
+        // They belong to the message of the last byte, which must have begun in the same read.
+        if (!on->came.empty() &&
+            (answered ? on->begin - got.size < on->came_at : on->unread().empty()))
+            return fail(foreign_fds, "descriptors in the middle of a message");
         if (got.status == 101 && !upgrades)
             return fail(errc::bad_message, "101 that nobody asked for");
         if (!answered && ++interim > 16)
