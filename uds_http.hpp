@@ -3391,7 +3391,7 @@ struct box : counted {
     bool has_tail = false, tail_ended = false;
     row<unique_fd> fds;     // to pass on,
     std::size_t fds_at = 0; // with this byte of `out` or of the batch
-    row<unique_fd> fds_in;  // came with the head that begins `in`
+    row<unique_fd> fds_in;  // came with the last byte of `in`
     body_decoder decoder;
     request req = access::make_request(); // whose body is being collected
     route* to = nullptr;
@@ -3608,9 +3608,10 @@ public:
         : s_(s), d_(d), c_(c), id_(id), home_(home) {}
 
     /// Answers every complete request in `in`; what remains is kept. True: there is more to do once
-    /// the answers have left.
-    bool take(string_view in) {
+    /// the answers have left. What waited is taken again with the descriptors of its last byte.
+    bool take(string_view in, bool waited = false) {
         d_.in = in;
+        if (waited && c_.more) d_.fds.swap(c_.more->fds_in), d_.fds_from = in.data();
         bool goes_on = true;
         for (; goes_on && !c_.ends && d_.out.size() < max_batch_bytes; d_.whole = d_.out.size())
             goes_on = c_.at == phase::head ? step_head() : step();
@@ -4144,12 +4145,12 @@ private:
         }
         return rest.empty();
     }
-    /// Those of a head that is not whole yet wait for it.
+    /// Those of a head that is not whole yet wait for it, or behind the request at work.
     bool keep_fds() {
         row<unique_fd> came;
         came.swap(d_.fds);
-        bool fits =
-            c_.at == phase::head && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
+        bool fits = (c_.at == phase::head || c_.at == phase::waiting) && !c_.ends &&
+                    !d_.in.empty() && d_.in.data() >= d_.fds_from;
         if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
         return c_.ends; // what is closed anyway needs no other answer
     }
@@ -4958,14 +4959,14 @@ private:
     }
 
     /// Answers what is in `bytes`, sends, and goes on while there was more than one batch of it.
-    void serve(std::uint32_t index, string_view bytes) {
+    void serve(std::uint32_t index, string_view bytes, bool waited = false) {
         conn& c = *conns_.at(index);
         const std::uint64_t before = d_.requests;
-        bool again = talk(index).take(bytes);
+        bool again = talk(index).take(bytes, waited);
         bool sent = flush(c, index);
         while (again && sent && !c.gone) {
             std::string kept = c.more ? std::move(c.more->in) : std::string();
-            again = talk(index).take(kept);
+            again = talk(index).take(kept, true);
             sent = flush(c, index);
         }
         if (d_.requests == before) return;
@@ -5249,7 +5250,7 @@ private:
         // Also where a reader has started, and its sender waits for 100 Continue.
         if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
             std::string kept = std::move(c.more->in);
-            serve(index, kept);
+            serve(index, kept, true);
         }
         read(index);
     }

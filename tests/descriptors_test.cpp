@@ -50,6 +50,11 @@ struct exchanging : raw::running {
         app.get("/bodiless/{status}", [page](const request& r) {
             return html(page).status(std::atoi(std::string(r.param("status")).c_str()));
         });
+        app.get("/big", [](const request&) { return text(std::string(1 << 20, 'x')); });
+        app.post("/later", [this](request&, responder out) {
+            auto kept = std::make_shared<responder>(std::move(out));
+            app.post([kept] { kept->send(text("later")); }, milliseconds(20));
+        });
         app.post("/echo", [](const request& r) { return bytes(r.body()); });
         app.post("/named", [](const request& r) {
             return text(contents(r.fd("a")) + "+" + contents(r.fd("b")) + "+" +
@@ -377,6 +382,36 @@ TEST_CASE("descriptors: those of one pipelined request never become another's") 
     }
     CHECK(c.read().status == 400);
     CHECK(c.at_end());
+}
+
+TEST_CASE("descriptors: those of a pipelined request wait with it, and stay its own") {
+    const std::string get = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n",
+                      big = "GET /big HTTP/1.1\r\nHost: a\r\n\r\n",
+                      later = "POST /later HTTP/1.1\r\nHost: a\r\n\r\n",
+                      named = "POST /named HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n";
+    const struct {
+        const char* name;
+        std::string before; // sent together with the one that announces a descriptor
+        int count;
+    } rows[] = {
+        {"behind one", get, 1},
+        {"behind one that is answered later", later, 1},
+        {"behind two, of which the first is answered later", later + get, 2},
+        {"behind answers that make more than a batch", big + big + get, 3},
+    };
+    for (unsigned workers : {0, 1})
+        for (auto& r : rows) {
+            CAPTURE(r.name);
+            CAPTURE(workers);
+            server_options options = willing();
+            options.workers = workers;
+            exchanging s(options);
+            raw::wire_client c = s.connect();
+            unique_fd mine = memory("mine");
+            REQUIRE(send_with(c.fd.get(), r.before + named, {mine.get()}));
+            for (int i = 0; i < r.count; ++i) CHECK(c.read().status == 200);
+            CHECK(c.read().body == "mine++");
+        }
 }
 
 TEST_CASE(
