@@ -5822,7 +5822,8 @@ struct server_core final : site {
     }
 
     error adopt(unique_fd fd) {
-        if (!is_unix_stream(fd.get())) return failed(errc::bad_descriptor, "server::adopt");
+        if (!is_unix_stream(fd.get()) || socket_option(fd.get(), SO_ACCEPTCONN) == 1)
+            return failed(errc::bad_descriptor, "server::adopt");
         ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
         ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
         adopted_any = true;
