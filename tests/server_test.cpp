@@ -890,6 +890,11 @@ TEST_CASE("server: adopting while it runs, and only what is a connected stream")
     CHECK(s.app.adopt(unique_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))) ==
           errc::bad_descriptor);
     CHECK(s.app.adopt(unique_fd()) == errc::bad_descriptor);
+    unique_fd door_of_its_own(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr any{AF_UNIX, {}};
+    REQUIRE(::bind(door_of_its_own.get(), &any, sizeof any.sa_family) == 0); // autobind, unix(7)
+    REQUIRE(::listen(door_of_its_own.get(), 1) == 0);
+    CHECK(s.app.adopt(std::move(door_of_its_own)) == errc::bad_descriptor);
 }
 
 TEST_CASE("server: a listener that was handed over lives on") {
