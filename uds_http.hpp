@@ -1415,9 +1415,12 @@ struct request_state : counted {
 
     /// For the next request on the loop.
     void reset() {
-        params.clear(), fds.clear(), bytes.clear(), body_text.clear();
+        params.clear(), bytes.clear(), body_text.clear(), drop_passed();
         body = {}, tag = 0;
-        if (access::of(body_memory)) body_memory = {};
+    }
+    void drop_passed() noexcept {
+        fds.clear();
+        if (access::of(body_memory)) body = {}, body_memory = {};
     }
     void split(string_view text) noexcept; // the target
     void set_target(string_view text);
@@ -1941,7 +1944,7 @@ struct path_lock : move_only {
         if (!held && errno != EWOULDBLOCK) return path_failed(lock, "lock");
         if (held && is_at(folder, lock, is.st_dev, is.st_ino))
             return path_lock(std::move(fd), is.st_ino);
-        if (end.passed()) return path_failed(lock, "held by another process", ETIMEDOUT);
+        if (end.passed()) return path_failed(lock, "held by another process", EADDRINUSE);
         (void)wait_ready(-1, 0, deadline::after(milliseconds(pause)).sooner(end), nullptr);
     }
 }
@@ -2766,12 +2769,15 @@ inline std::optional<std::uint64_t> known_size(const content& body) noexcept {
     return access::of(body).from->length;
 }
 
+inline bool is_bodiless(int status) noexcept {
+    return status == 204 || status == 205 || status == 304; // RFC 9110 15.3.5, 15.3.6, 15.4.5
+}
+
 /// What would make a message ambiguous, as a literal; nullptr where nothing does.
 inline const char* framing_fault(const headers& fields, std::optional<std::uint64_t> size,
                                  int status) noexcept {
     constexpr std::uint64_t absent = UINT64_MAX - 1;
-    if ((status == 204 || status == 205 || status == 304) && size.value_or(1) > 0)
-        return "a body on 204, 205 or 304"; // RFC 9110 15.3.5, 15.3.6, 15.4.5
+    if (is_bodiless(status) && size.value_or(1) > 0) return "a body on 204, 205 or 304";
     if (fields.begin() == fields.end()) return nullptr;
     if (fields.contains("Transfer-Encoding")) return "Transfer-Encoding is the library's to set";
     const std::uint64_t stated = stated_length(fields, absent);
@@ -3420,7 +3426,7 @@ struct box : counted {
     bool has_tail = false, tail_ended = false;
     row<unique_fd> fds;     // to pass on,
     std::size_t fds_at = 0; // with this byte of `out` or of the batch
-    row<unique_fd> fds_in;  // came with the head that begins `in`
+    row<unique_fd> fds_in;  // came with the last byte of `in`
     body_decoder decoder;
     request req = access::make_request(); // whose body is being collected
     route* to = nullptr;
@@ -3643,14 +3649,17 @@ public:
     dialog(site& s, desk& d, conn& c, std::uint64_t id, const ref<mailbox>& home) noexcept
         : s_(s), d_(d), c_(c), id_(id), home_(home) {}
 
-    /// Answers every complete request in `in`, keeps the rest. True: more to do once that has left.
-    bool take(string_view in) {
+    /// Answers every complete request in `in`; what remains is kept. True: there is more to do once
+    /// the answers have left. What waited is taken again with the descriptors of its last byte.
+    bool take(string_view in, bool waited = false) {
         d_.in = in;
+        if (waited && c_.more) d_.fds.swap(c_.more->fds_in), d_.fds_from = in.data();
         bool goes_on = true;
         for (; goes_on && !c_.ends && d_.out.size() < max_batch_bytes; d_.whole = d_.out.size())
             goes_on = c_.at == phase::head ? step_head() : step();
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {};
+        if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
         if (!d_.fds.empty() && !keep_fds()) refuse(400, "descriptors that no message asked for");
         if (!c_.more && d_.in.empty()) return again;
         c_.kept().in.assign(d_.in.data(), d_.in.size());
@@ -4184,12 +4193,12 @@ private:
         }
         return rest.empty();
     }
-    /// Those of a head that is not whole yet wait for it.
+    /// Those of a head that is not whole yet wait for it, or behind the request at work.
     bool keep_fds() {
         row<unique_fd> came;
         came.swap(d_.fds);
-        bool fits =
-            c_.at == phase::head && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
+        bool fits = (c_.at == phase::head || c_.at == phase::waiting) && !c_.ends &&
+                    !d_.in.empty() && d_.in.data() >= d_.fds_from;
         if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
         return c_.ends; // what is closed anyway needs no other answer
     }
@@ -4199,7 +4208,8 @@ private:
     /// Content-Length: 0 keeps the framing right for who knows nothing of Body-Fd.
     void attach_fds(response& res) {
         content& body = access::of(res).body;
-        mapping* memory = c_.wants_body_fd && !c_.head_only ? memory_of(body) : nullptr;
+        const bool has_body = !c_.head_only && !is_bodiless(res.status());
+        mapping* memory = c_.wants_body_fd && has_body ? memory_of(body) : nullptr;
         if (!access::of(res).extra && !memory) return;
         response_extra& extra = extra_of(res);
         if (extra.failed || (extra.fds.empty() && !memory)) return;
@@ -4335,7 +4345,7 @@ private:
         if (r.extra || c_.wants_body_fd) attach_fds(res);
         std::optional<std::uint64_t> size;
         if (!is_streamed) size = known_size(r.body);
-        else if (r.status == 204 || r.status == 205 || r.status == 304) size = 0;
+        else if (is_bodiless(r.status)) size = 0;
         const bool is_plain = r.status == 200 && !access::of(r.fields) && !r.extra;
         const bool is_good = is_plain || check(res, size);
         if (!is_good) size = known_size(r.body);
@@ -4407,8 +4417,7 @@ private:
         if (!open_answer(res, true, c_.more->plan) && std::exchange(c_.more->plan.sends, false))
             send_body(body, c_.more->plan);
         f.status = res.status();
-        const bool is_bodiless = status == 204 || status == 205 || status == 304;
-        return (c_.more->plan.sends && !is_bodiless) || (finish(f), false);
+        return (c_.more->plan.sends && !is_bodiless(status)) || (finish(f), false);
     }
 
     /// A body that another stream brings.
@@ -5024,13 +5033,14 @@ private:
     }
 
     /// Answers what is in `bytes`, sends, and goes on while there was more than one batch of it.
-    [[gnu::always_inline]] void serve(conn& c, std::uint32_t index, string_view bytes) {
+    [[gnu::always_inline]] void serve(conn& c, std::uint32_t index, string_view bytes,
+                                      bool waited = false) {
         const std::uint64_t before = d_.requests;
-        bool again = talk(c, index).take(bytes);
+        bool again = talk(c, index).take(bytes, waited);
         bool sent = flush(c, index);
         while (again && sent && !c.gone) {
             std::string kept = c.more ? std::move(c.more->in) : std::string();
-            again = talk(c, index).take(kept);
+            again = talk(c, index).take(kept, true);
             sent = flush(c, index);
         }
         if (d_.requests == before) return;
@@ -5155,7 +5165,7 @@ private:
                 if (!c.more || !c.more->has_tail) return true;
                 parsed at = next_piece(c, batch);
                 if (at == parsed::bad && c.calls)
-                    talk(index).fail_call(failed(errc::bad_field, "content fails or is short"));
+                    talk(c, index).fail_call(failed(errc::bad_field, "content fails or is short"));
                 if (at == parsed::bad) return c.gone = true, false;
                 if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
                 else if (batch.empty()) return block(c, index, batch), false;
@@ -5313,7 +5323,7 @@ private:
         // Also where a reader has started, and its sender waits for 100 Continue.
         if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
             std::string kept = std::move(c.more->in);
-            serve(c, index, kept);
+            serve(c, index, kept, true);
         }
         read(index);
     }
@@ -5566,6 +5576,7 @@ struct server_core final : site {
             this_loop() = mail().get();
             while (!bad && !(is_done() && shuts_empty_mail())) bad = turn(-1);
             this_loop() = nullptr;
+            if (!first_) core_.others_at_work.fetch_sub(1), ring(core_.stop_event.get());
             return bad;
         }
         bool turn_once(int timeout, error& bad) {
@@ -5582,7 +5593,7 @@ struct server_core final : site {
             if (core_.stopping() && !draining_) begin_drain();
             if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_)) close_all();
             if (!draining_) return core_.doors.empty() && first_ && count() == 0; // adopted only
-            return count() == 0 && !doors_open_;
+            return count() == 0 && !doors_open_ && (!first_ || core_.others_at_work == 0);
         }
         void on_special(std::uint64_t id) override {
             if (id != stop_id) accept_some(static_cast<std::uint16_t>(id & 0xffff));
@@ -5681,7 +5692,7 @@ struct server_core final : site {
         [[gnu::cold]] void begin_drain() {
             draining_ = true;
             drained_by_ = now() + core_.options.drain_timeout.count();
-            spares_until = now() + grace.count();
+            spares_until = now() + patience.count();
             at(drained_by_, [] {}); // a turn, then
             at(spares_until, [this] { drain_connections(); });
             if (first_) leave_paths();
@@ -5697,7 +5708,8 @@ struct server_core final : site {
                 superseded |= !is_at(d->at.folder, d->at.path, d->at.device, d->at.inode);
                 remove_path(d->at);
             }
-            if (superseded && core_.stops.load() < 2) at(spares_until, [this] { close_doors(); });
+            if (superseded && core_.stops.load() < 2)
+                at(now() + grace.count(), [this] { close_doors(); });
             else close_doors();
         }
         /// Whoever is in the queue already is served; a plain close would reset them. Not for a
@@ -5715,7 +5727,8 @@ struct server_core final : site {
             drain_connections();
         }
 
-        static constexpr milliseconds grace{100}; // for who is on the way when the server stops
+        static constexpr milliseconds grace{100}; // for who is on the way when the server stops,
+        static constexpr milliseconds patience{1'000}; // for who is in and has asked nothing yet
         server_core& core_;
         std::int64_t drained_by_ = 0, last_accept_ = -1;
         unsigned burst_ = 1;
@@ -5730,6 +5743,7 @@ struct server_core final : site {
     unique_fd stop_event;
     error remembered;
     std::atomic<std::uint64_t> accepted{0};
+    std::atomic<unsigned> others_at_work{0}; // loops; the first ends last: post() counts on it
     struct action {
         int number;
         struct sigaction was;
@@ -5798,7 +5812,9 @@ struct server_core final : site {
             if (error bad = self->serve()) self->close_all();
             return nullptr;
         };
-        if (int why = start_thread(threads, run, &l)) remember(failed(why, "pthread_create"));
+        others_at_work.fetch_add(1);
+        if (int why = start_thread(threads, run, &l))
+            remember(failed(why, "pthread_create")), others_at_work.fetch_sub(1);
     }
 
     /// Drained: the other threads end, and whoever holds a stream learns of it.
@@ -5877,7 +5893,8 @@ struct server_core final : site {
     }
 
     error adopt(unique_fd fd) {
-        if (!is_unix_stream(fd.get())) return failed(errc::bad_descriptor, "server::adopt");
+        if (!is_unix_stream(fd.get()) || socket_option(fd.get(), SO_ACCEPTCONN) == 1)
+            return failed(errc::bad_descriptor, "server::adopt");
         ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
         ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
         adopted_any = true;
@@ -5921,12 +5938,13 @@ struct server_core final : site {
 // A connection is used again only if both messages ended where they said they would, and nothing
 // came behind. It refuses to follow redirects, to take 101 unasked, to send a program's mistakes.
 
-// Inside this room failures travel as errno values; these two mean what errc names.
-constexpr int cut_short = ENODATA, malformed = EBADMSG;
+// Inside this room failures travel as errno values; these mean what errc names.
+constexpr int cut_short = ENODATA, malformed = EBADMSG, foreign_fds = EBADFD;
 
 inline error told(int why, string_view place) {
     if (why == cut_short) return failed(errc::cut_off, place);
     if (why == malformed) return failed(errc::bad_message, place);
+    if (why == foreign_fds) return failed(errc::bad_descriptor, place);
     return failed(why, place);
 }
 
@@ -5957,8 +5975,9 @@ struct wire : counted {
     milliseconds armed{-1}; // SO_RCVTIMEO
     const microseconds spin;
     const bool takes_fds;
-    row<int> fds;        // to pass on with the next byte; borrowed
-    row<unique_fd> came; // with the last byte read
+    row<int> fds;            // to pass on with the next byte; borrowed
+    row<unique_fd> came;     // with the last byte read,
+    std::size_t came_at = 0; // in a read that began here
     bool reused = false, watches = false, large = false;
     bool ended = true;          // the body
     std::int64_t last_used = 0; // ns
@@ -6018,7 +6037,7 @@ struct wire : counted {
         if (flags && ::poll(&readable, 1, 0) == 0) return errno = EAGAIN, -1;
         row<unique_fd> with;
         received got = receive_fds(fd.get(), in + end, room - end, with);
-        if (!with.empty()) came.swap(with);
+        if (!with.empty()) came.swap(with), came_at = end;
         return got.truncated ? (errno = EBADMSG, -1) : got.size;
     }
 
@@ -6026,7 +6045,7 @@ struct wire : counted {
     /// errno. A head that fills `in` was refused before.
     int fill() {
         if (begin > 0) std::memmove(in, in + begin, end - begin);
-        end -= begin, begin = 0;
+        end -= begin, came_at -= came_at < begin ? came_at : begin, begin = 0;
         const deadline until = within.next();
         int why = EAGAIN;
         if (spin.count() > 0)
@@ -6090,6 +6109,7 @@ struct wire : counted {
             int why = fill();
             if (why == cut_short && body.ends_at_eof()) why = 0, ended = true; // RFC 9112 6.3, 8
             if (why) return why;
+            if (!came.empty()) return foreign_fds;
         }
         return 0;
     }
@@ -6425,6 +6445,10 @@ struct client_exchange {
         close_fields(on->fields, got.fields_count);
         on->begin += got.size;
         answered = got.status >= 200 || got.status == 101;
+        // They belong to the message of the last byte, which must have begun in the same read.
+        if (!on->came.empty() &&
+            (answered ? on->begin - got.size < on->came_at : on->unread().empty()))
+            return fail(foreign_fds, "descriptors in the middle of a message");
         if (got.status == 101 && !upgrades)
             return fail(errc::bad_message, "101 that nobody asked for");
         if (!answered && ++interim > 16)

@@ -452,6 +452,30 @@ TEST_CASE("server: several loops share the connections, and drain together") {
     CHECK(comes_true([&] { return s.ended.load(); }));
 }
 
+TEST_CASE(
+    "server: what was posted for an answer runs in a drain, whichever loop has its connection") {
+    for (int last : {0, 1}) { // one of the two connections is not on the loop that post() means
+        CAPTURE(last);
+        server_options o;
+        o.threads = 2;
+        running s(o);
+        s.app.get("/{ms}", [&](request& req, responder r) {
+            auto keep = std::make_shared<responder>(std::move(r));
+            s.app.post([keep] { keep->send(text("posted")); },
+                       milliseconds(std::atoi(std::string(req.param("ms")).c_str())));
+        });
+        s.start();
+        wire_client clients[] = {s.connect(), s.connect()};
+        for (int i : {0, 1})
+            CHECK(clients[i].send(i == last ? "GET /200 HTTP/1.1\r\nHost: a\r\n\r\n"
+                                            : "GET /50 HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(comes_true([&] { return s.app.stats().requests == 2; }));
+        s.app.stop();
+        for (wire_client& c : clients) CHECK(c.read().body == "posted");
+        CHECK(comes_true([&] { return s.ended.load(); }));
+    }
+}
+
 TEST_CASE("server: with several loops too, nobody in the queue is lost to a stop") {
     for (int round = 0; round < 20; ++round) {
         server_options o;
@@ -866,6 +890,11 @@ TEST_CASE("server: adopting while it runs, and only what is a connected stream")
     CHECK(s.app.adopt(unique_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))) ==
           errc::bad_descriptor);
     CHECK(s.app.adopt(unique_fd()) == errc::bad_descriptor);
+    unique_fd door_of_its_own(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr any{AF_UNIX, {}};
+    REQUIRE(::bind(door_of_its_own.get(), &any, sizeof any.sa_family) == 0); // autobind, unix(7)
+    REQUIRE(::listen(door_of_its_own.get(), 1) == 0);
+    CHECK(s.app.adopt(std::move(door_of_its_own)) == errc::bad_descriptor);
 }
 
 TEST_CASE("server: a listener that was handed over lives on") {

@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from typing import Callable
+from urllib.parse import quote
 
 import svg
 from harness import (HELLO, PEERS, Failed, Verdict, all_of, median, middle, number, quartiles,
@@ -212,6 +213,34 @@ def upload(bench):
                                  ["floor: read", "hello: bulk"], measure, size)
     return bench.verdict(failures, ratio["hello: bulk"], 0.85, "hello: bulk", "floor: read",
                          at_most=False, what="of the raw read loop")
+
+
+def descriptor(bench):
+    """A body that is in memory already, until the client's body() has it: as itself, and as bytes."""
+    size = (256 if bench.quick else 1024) * MIB
+    server = bench.stage.start("hello: fd_pass")
+    url = f"http+unix://{quote(server.where, safe='')}/big/{size}"
+    flags = {"as bytes": ["--repeat", 1], "as a descriptor": ["--body-fd", "--repeat", 20]}
+
+    def measure(name):
+        command = pin(bench.stage.load_core) + [example("fetch"), *flags[name], url]
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
+                              timeout=120)
+        figures = re.fullmatch(r"(\d+) ok, 0 failed, p50 (\d+) us, p99 \d+ us\n", done.stdout)
+        if not figures or int(figures.group(1)) != flags[name][-1]:
+            raise Failed(done.stdout.strip() or done.stderr.strip())
+        return {"p50_us": float(figures.group(2))}
+
+    measure("as a descriptor")  # the first one builds the body
+    samples, failures = bench.interleave(list(flags), measure, list(flags), rounds=3)
+    spread = ratios(samples, "as a descriptor", "as bytes", "p50_us")
+    bench.table([f"{size // MIB} MiB", "p50 us", "x as bytes"],
+                [[name, number(middle(samples, name, "p50_us")),
+                  f"{median(ratios(samples, name, 'as bytes', 'p50_us')):.3g}"] for name in flags])
+    bench.failures(failures)
+    bench.save("descriptor", {"samples": samples, "ratio": median(spread), "absent": failures})
+    bench.stage.stop("hello: fd_pass")  # its memory
+    return bench.verdict(failures, median(spread), 1 / 200, *flags, what="of the time of its bytes")
 
 
 # The client, the parser ---------------------------------------------------------------------------
@@ -720,6 +749,8 @@ ROWS = [
     Row("memory", "1 MiB and 100 MiB from memory", "at least 0.9 of a raw write loop", memory),
     Row("file", "100 MiB file", "at least 0.85 of raw sendfile, 3 x nginx", file),
     Row("upload", "1 GiB upload, streamed", "at least 0.85 of a raw read loop", upload),
+    Row("descriptor", "a 1 GiB body as a descriptor", "body() in 1/200 of the time of its bytes",
+        descriptor),
     Row("client", "client, sequential GET", "at most 1.08 x floor, 0.1 of libcurl's user CPU",
         client),
     Row("parser", "parse a 703-byte browser request", "at least 8 x http_parser's speed", parser),
