@@ -5292,10 +5292,14 @@ private:
         resume(static_cast<std::uint32_t>(f->id));
     }
 
+    static bool is_full(flow& f) noexcept { // one byte more would cut it
+        hold lock(f.guard);
+        return f.state() == written::full;
+    }
     /// A comment line now and then: proxies and clients see that the stream lives.
     void beat(const ref<flow>& f, milliseconds every) {
         at(d_.now + every.count(), [this, f, every] {
-            if (f->write(":\n\n") != written::closed) beat(f, every);
+            if (is_full(*f) || f->write(":\n\n") != written::closed) beat(f, every);
         });
     }
 

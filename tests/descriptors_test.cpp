@@ -249,12 +249,14 @@ TEST_CASE("descriptors: Body-Fd to who never asked is an error, not an empty bod
 TEST_CASE("descriptors: a body one under, at, and one over the limit of who receives it") {
     for (std::uint64_t limit : {3u, 4u, 5u}) {
         CAPTURE(limit);
-        scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nBody-Fd: length=4\r\n\r\n",
-                   list(memory("abcd")));
-        client api(s.path, asking(limit));
-        auto res = api.get("/");
-        if (limit >= 4) CHECK((res && res->body() == "abcd"));
-        else CHECK((!res && res.error() == errc::too_large));
+        {
+            scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nBody-Fd: length=4\r\n\r\n",
+                       list(memory("abcd")));
+            client api(s.path, asking(limit));
+            auto res = api.get("/");
+            if (limit >= 4) CHECK((res && res->body() == "abcd"));
+            else CHECK((!res && res.error() == errc::too_large));
+        }
         exchanging server(willing(limit));
         raw::wire_client c = server.connect();
         REQUIRE(send_with(c.fd.get(), "POST /echo HTTP/1.1\r\nHost: a\r\nBody-Fd: length=4\r\n\r\n",
@@ -268,12 +270,15 @@ TEST_CASE("descriptors: a body one under, at, and one over the limit of who rece
 TEST_CASE("descriptors: one fewer, as many, and one more than a message may carry") {
     for (std::size_t limit : {1u, 2u, 3u}) {
         CAPTURE(limit);
-        scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nFds: a, b\r\n\r\n",
-                   list(memory("one"), memory("two")));
-        client api(s.path, asking(0, limit));
-        auto res = api.get("/");
-        if (limit >= 2) CHECK((res && contents(res->fd("a")) + contents(res->fd("b")) == "onetwo"));
-        else CHECK((!res && res.error() == errc::bad_descriptor));
+        {
+            scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nFds: a, b\r\n\r\n",
+                       list(memory("one"), memory("two")));
+            client api(s.path, asking(0, limit));
+            auto res = api.get("/");
+            if (limit >= 2)
+                CHECK((res && contents(res->fd("a")) + contents(res->fd("b")) == "onetwo"));
+            else CHECK((!res && res.error() == errc::bad_descriptor));
+        }
         exchanging server(willing(0, limit));
         raw::wire_client c = server.connect();
         REQUIRE(send_with(c.fd.get(), "POST /named HTTP/1.1\r\nHost: a\r\nFds: a, b\r\n\r\n",
@@ -308,11 +313,13 @@ TEST_CASE("descriptors: a message whose fields don't fit what came is an error")
     for (const auto& r : rows) {
         CAPTURE(r.name);
         raw::fd_watch watch;
-        scripted s("HTTP/1.1 200 OK\r\n" + r.fields,
-                   r.count == 1 ? list(memory("abcd")) : list(memory("abcd"), memory("ef")));
-        client api(s.path, asking());
-        auto res = api.get("/");
-        CHECK((!res && res.error() == errc::bad_descriptor));
+        {
+            scripted s("HTTP/1.1 200 OK\r\n" + r.fields,
+                       r.count == 1 ? list(memory("abcd")) : list(memory("abcd"), memory("ef")));
+            client api(s.path, asking());
+            auto res = api.get("/");
+            CHECK((!res && res.error() == errc::bad_descriptor));
+        }
         exchanging server;
         raw::wire_client c = server.connect();
         const std::string head = "POST /echo HTTP/1.1\r\nHost: a\r\n" + r.fields;
@@ -321,7 +328,6 @@ TEST_CASE("descriptors: a message whose fields don't fit what came is an error")
         else REQUIRE(send_with(c.fd.get(), head, {one.get(), other.get()}));
         CHECK(c.read().status == 400);
         CHECK(c.at_end());
-        s.join();
     }
 }
 
@@ -437,6 +443,32 @@ TEST_CASE(
     CHECK(a.status == 200);
     CHECK(a.body == "sealed page");
     CHECK(a.field("Body-Fd").empty());
+}
+
+TEST_CASE("descriptors: one that belongs to the second of two answers rides on that one") {
+    exchanging s;
+    raw::wire_client c = s.connect();
+    const std::string asks = "GET /page HTTP/1.1\r\nHost: a\r\nAccept-Body-Fd: 1\r\n\r\n";
+    const unique_fd any(::dup(0));
+    REQUIRE(send_with(c.fd.get(), "POST /echo HTTP/1.1\r\nHost: a\r\nAccept-Body-Fd: 1\r\n\r\n",
+                      {any.get()}));
+    CHECK(c.read().status == 200);
+    REQUIRE(c.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi" + asks));
+    std::string all;
+    detail::row<unique_fd> came;
+    char in[4096];
+    std::size_t first_of_second = 0;
+    while (all.find("Body-Fd: length=11\r\n") == std::string::npos) {
+        detail::received got = detail::receive_fds(c.fd.get(), in, sizeof in, came);
+        REQUIRE(got.size > 0);
+        all.append(in, static_cast<std::size_t>(got.size));
+        if (!came.empty() && !first_of_second) first_of_second = all.size();
+    }
+    REQUIRE(came.size() == 1);
+    CHECK(contents(came[0].get()) == "sealed page");
+    const std::size_t second = all.find("HTTP/1.1", 1);
+    CHECK(all.substr(second - 2, 2) == "hi");
+    CHECK(first_of_second > second); // it came with bytes of its own message
 }
 
 TEST_CASE("descriptors: none is left open by a storm of wrong ones") {
