@@ -6640,6 +6640,7 @@ private:
         std::uint64_t id = why ? UINT64_MAX : loop_.adopt_call(*std::move(fd), this);
         if (id == UINT64_MAX && !why) why = failed(ENOMEM, core_->name + ": epoll_ctl");
         if (why) --open_;
+        while (!waiting_.empty() && !waiting_[0]->is_open()) next(); // too late for them
         if (waiting_.empty() && !why) return freed(id);
         if (waiting_.empty()) return;
         ref<flow> call = next();

@@ -525,6 +525,29 @@ TEST_CASE("async: a full backlog is tried again until connect_timeout") {
     }
 }
 
+TEST_CASE("async: a connection that comes too late for its call is kept for the next one") {
+    scripted up(0);
+    std::vector<unique_fd> queue;
+    for (;;) {
+        result<unique_fd> one = detail::try_connect(up.path);
+        if (!one) break;
+        queue.push_back(*std::move(one));
+    }
+    fixture f(up.path);
+    f.start();
+    f.call(std::move(request("POST", "/late").timeout(30ms))); // waits for a place in the backlog
+    outcome late = f.ended.take();
+    CHECK(late.why == std::errc::timed_out);
+    CHECK_FALSE(late.why.sent()); // and it never is
+    for (std::size_t i = 0; i < queue.size(); ++i) up.accept();
+    wire_client peer = up.accept();
+    f.call();
+    CHECK(head_of(peer).find("GET /x ") == 0); // nothing of the one that was given up
+    peer.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+    CHECK_FALSE(up.waits(0));
+}
+
 TEST_CASE("async: errors of connecting, and what the program got wrong") {
     folder at;
     fixture f(at("nobody"));

@@ -471,6 +471,17 @@ TEST_CASE("descriptors: one that belongs to the second of two answers rides on t
     CHECK(first_of_second > second); // it came with bytes of its own message
 }
 
+TEST_CASE("descriptors: who spins for an answer gets them too") {
+    exchanging s;
+    client_options options = asking();
+    options.busy_poll = microseconds(100);
+    client api(s.path, options);
+    for (int i = 0; i < 3; ++i) {
+        CHECK(ask(api, "/page").body() == "sealed page");
+        CHECK(contents(ask(api, "/log").fd("log")) == "log");
+    }
+}
+
 TEST_CASE("descriptors: none is left open by a storm of wrong ones") {
     raw::fd_watch watch;
     exchanging s;

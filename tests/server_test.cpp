@@ -563,6 +563,38 @@ TEST_CASE("server: workers run what blocks, the loop goes on; their queue has an
     }
 }
 
+TEST_CASE("server: a queue that is never empty keeps its order, and its limit") {
+    server_options o;
+    o.workers = 1, o.max_queued_count = 2;
+    running s(o);
+    std::atomic<int> begun{0}, allowed{0};
+    s.app.get("/{n}", [&](const request& r) {
+        const int mine = begun++;
+        return comes_true([&] { return allowed > mine; }) ? text(r.param("n")) : response(500);
+    });
+    s.app.get("/a/quick", hello).on_loop();
+    s.start();
+    std::vector<wire_client> waiting;
+    auto ask = [&](std::size_t n) {
+        waiting.push_back(s.connect());
+        CHECK(waiting.back().send("GET /" + std::to_string(n) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(s.connect().ask("/a/quick").status == 200); // it is in the queue, or at work
+    };
+    ask(0);
+    REQUIRE(comes_true([&] { return begun == 1; }));
+    ask(1);
+    for (std::size_t n = 2; n < 12; ++n) {
+        ask(n); // at work is n - 2, in the queue n - 1 and this one: full
+        CHECK(s.app.stats().refused == 0);
+        ++allowed;
+        CHECK(waiting[n - 2].read().body == std::to_string(n - 2));
+        REQUIRE(comes_true([&] { return begun == static_cast<int>(n); }));
+    }
+    allowed = 100;
+    CHECK(waiting[10].read().body == "10");
+    CHECK(waiting[11].read().body == "11");
+}
+
 TEST_CASE("server: stop() waits for a worker's handler, which can see it") {
     server_options o;
     o.workers = 1;
@@ -766,6 +798,40 @@ TEST_CASE("server: without descriptors accepting pauses, nobody is dropped, noth
 }
 
 // -- deadlines
+
+TEST_CASE("server: descriptors that run out at any point of its start are an error that says so") {
+    folder at;
+    bool starts = false;
+    for (rlim_t spare = 0; spare < 16; ++spare) {
+        CAPTURE(spare);
+        const int outcome = in_child([&] {
+            rlimit limit{};
+            ::getrlimit(RLIMIT_NOFILE, &limit);
+            unique_fd next(::dup(0));
+            limit.rlim_cur = static_cast<rlim_t>(next.get()) + spare;
+            next = unique_fd();
+            ::setrlimit(RLIMIT_NOFILE, &limit);
+            server app;
+            app.get("/", hello);
+            error bad = app.listen(at("s"));
+            if (!bad) bad = app.run_once(milliseconds(0)).error();
+            if (bad) return bad == std::errc::too_many_files_open ? 1 : 2;
+            return app.pollable_fd() >= 0 ? 0 : 3;
+        });
+        const bool is_enough = outcome == 0;
+        CHECK((is_enough || outcome == 1));
+        CHECK((is_enough || !starts)); // with more it starts as well
+        CHECK((spare > 0 || !is_enough));
+        starts = is_enough;
+        CHECK_FALSE(exists(at("s")));
+    }
+    CHECK(starts);
+    CHECK(in_child([] {
+              rlimit none{3, 3}; // standard input, output, error
+              ::setrlimit(RLIMIT_NOFILE, &none);
+              return sealed_memory::copy_of("x").error() == std::errc::too_many_files_open ? 0 : 1;
+          }) == 0);
+}
 
 TEST_CASE("server: a head that stops is 408, one that drips too") {
     server_options o;
