@@ -4041,7 +4041,8 @@ private:
             if (!add_piece(r, piece, at == parsed::done)) return refuse(503, "memory"), false;
             if (r.body.size() > limit) return refuse(413, "body over the limit"), false;
             if (at == parsed::done) break;
-            if (piece.empty()) return park(req, to), false;
+            if (piece.empty())
+                return count(r.body_text.size()) ? park(req, to) : refuse(503, "memory"), false;
         }
         c_.at = phase::head;
         d_.bytes_in = r.body.size();
@@ -4060,7 +4061,7 @@ private:
                                     : std::size_t{1} << 20);
         r.body_text.append(piece);
         r.body = r.body_text;
-        return count(r.body_text.size() > (64 << 10) ? r.body_text.size() : 0);
+        return r.body_text.size() <= (64 << 10) || count(r.body_text.size()); // less: when it waits
     }
 
     /// The body goes on in a later turn: the request moves to memory of its own.
@@ -4086,8 +4087,12 @@ private:
 
     void dispatch(request& req, route& to) {
         const auto& r = access::of(to);
-        if (access::of(r.run).shape != access::shape::plain) return start_later(req, to);
-        if (s_.to_worker && !r.on_loop) return give_to_worker(req, to);
+        const bool is_plain = access::of(r.run).shape == access::shape::plain;
+        if (!is_plain || (s_.to_worker && !r.on_loop)) {
+            const request_state& q = state_of(req); // whose body is to be held meanwhile
+            if (!count(access::of(q.body_memory) ? 0 : q.body.size())) return refuse(503, "memory");
+            return is_plain ? give_to_worker(req, to) : start_later(req, to);
+        }
         run_plain(s_, to, req, d_.res);
         if (!(c_.who == state_of(req).from)) c_.who = state_of(req).from; // asked for once
         if (&req != &d_.req) d_.req = std::move(req); // for the log; frees a collected body
@@ -6723,6 +6728,7 @@ private:
         std::uint64_t id = why ? UINT64_MAX : loop_.adopt_call(*std::move(fd), this);
         if (id == UINT64_MAX && !why) why = failed(ENOMEM, core_->name + ": epoll_ctl");
         if (why) --open_;
+        while (!waiting_.empty() && !waiting_[0]->is_open()) next(); // too late for them
         if (waiting_.empty() && !why) return freed(id);
         if (waiting_.empty()) return;
         ref<flow> call = next();

@@ -203,6 +203,91 @@ TEST_CASE("async: what a server may answer, whole and byte by byte") {
     }
 }
 
+TEST_CASE("async: heads and bodies one under, at, and one over their limits") {
+    const string_view line = "HTTP/1.1 200 OK\r\n", empty = "Content-Length: 0\r\n\r\n";
+    auto check = [](const std::string& bytes, bool fits) {
+        scripted up;
+        client_options o;
+        o.max_head_bytes = 2000, o.max_body_bytes = 1000;
+        fixture f(up.path, o);
+        f.start();
+        f.call();
+        {
+            wire_client peer = up.accept();
+            head_of(peer);
+            peer.send(bytes);
+        }
+        outcome got = f.ended.take();
+        CHECK(got.status == (fits ? 200 : 0));
+        if (!fits) CHECK_MESSAGE(got.why == errc::too_large, got.why.message());
+    };
+    for (std::size_t size : {1999u, 2000u, 2001u}) {
+        CAPTURE(size);
+        std::string head = std::string(line) + "X: ";
+        head.append(size - head.size() - 2 - empty.size(), 'x').append("\r\n").append(empty);
+        REQUIRE(head.size() == size);
+        check(head, size <= 2000);
+    }
+    for (std::size_t size : {999u, 1000u, 1001u}) {
+        CAPTURE(size);
+        const std::string body(size, 'b');
+        char coded[18];
+        const std::string chunk(coded, detail::put_chunk_size(coded, size));
+        check(std::string(line) + "Content-Length: " + std::to_string(size) + "\r\n\r\n" + body,
+              size <= 1000);
+        check(std::string(line) + "Transfer-Encoding: chunked\r\n\r\n" + chunk + body +
+                  "\r\n0\r\n\r\n",
+              size <= 1000);
+        check(std::string(line) + "\r\n" + body, size <= 1000);
+    }
+}
+
+TEST_CASE("async: sixteen interim responses are enough") {
+    for (int count : {15, 16, 17}) {
+        CAPTURE(count);
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        f.call();
+        wire_client peer = up.accept();
+        head_of(peer);
+        std::string many;
+        for (int i = 0; i < count; ++i) many += "HTTP/1.1 103 Early Hints\r\n\r\n";
+        peer.send(many.append(ok_reply));
+        outcome got = f.ended.take();
+        CHECK(got.body == (count <= 16 ? "ok" : ""));
+        if (count > 16) CHECK(got.why == errc::bad_message);
+    }
+}
+
+TEST_CASE("async: a 101 while the request is still being sent is refused") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<error> refused;
+    auto taken = [&](result<upgraded> got) { refused.put(got ? error() : got.error()); };
+    request req("POST", "/");
+    req.header("Upgrade", "x").body(std::string(16 << 20, 'b'), "text/plain");
+    f.api->async_upgrade(std::move(req), taken);
+    wire_client peer = up.accept();
+    head_of(peer); // and no more of it
+    peer.send("HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+    CHECK(refused.take() == errc::bad_message);
+    peer.rest();
+    CHECK(peer.at_end());
+}
+
+TEST_CASE("async: a client on a loop passes no descriptors, and says so before it connects") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call(std::move(request("GET", "/").fd("a", unique_fd(::dup(0)))));
+    outcome got = f.ended.take();
+    CHECK(got.why == errc::bad_descriptor);
+    CHECK_FALSE(got.why.sent());
+    CHECK_FALSE(up.waits(0));
+}
+
 TEST_CASE("async: a connection is kept and used again, and closed with its client") {
     scripted up;
     fixture f(up.path);
@@ -626,6 +711,29 @@ TEST_CASE("async: a full backlog is tried again until connect_timeout") {
         peer.send(ok_reply);
         CHECK(f.ended.take().status == 200);
     }
+}
+
+TEST_CASE("async: a connection that comes too late for its call is kept for the next one") {
+    scripted up(0);
+    std::vector<unique_fd> queue;
+    for (;;) {
+        result<unique_fd> one = detail::try_connect(up.path);
+        if (!one) break;
+        queue.push_back(*std::move(one));
+    }
+    fixture f(up.path);
+    f.start();
+    f.call(std::move(request("POST", "/late").timeout(30ms))); // waits for a place in the backlog
+    outcome late = f.ended.take();
+    CHECK(late.why == std::errc::timed_out);
+    CHECK_FALSE(late.why.sent()); // and it never is
+    for (std::size_t i = 0; i < queue.size(); ++i) up.accept();
+    wire_client peer = up.accept();
+    f.call();
+    CHECK(head_of(peer).find("GET /x ") == 0); // nothing of the one that was given up
+    peer.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+    CHECK_FALSE(up.waits(0));
 }
 
 TEST_CASE("async: errors of connecting, and what the program got wrong") {

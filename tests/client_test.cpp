@@ -287,11 +287,54 @@ TEST_CASE("client: more than the limits is too_large, however it comes") {
     CHECK((got && got->body().size() == 1000));
 }
 
+TEST_CASE("client: heads and bodies one under, at, and one over their limits") {
+    client_options options = quick(10s);
+    options.max_head_bytes = 2000, options.max_body_bytes = 1000;
+    const string_view line = "HTTP/1.1 200 OK\r\n", empty = "Content-Length: 0\r\n\r\n";
+    for (std::size_t size : {1999u, 2000u, 2001u}) {
+        CAPTURE(size);
+        std::string head = std::string(line) + "X: ";
+        head.append(size - head.size() - 2 - empty.size(), 'x').append("\r\n").append(empty);
+        REQUIRE(head.size() == size);
+        fake server(says(head));
+        result<response> got = client(server.path, options).get("/");
+        if (size <= 2000) CHECK_MESSAGE(got, got.error().message());
+        else CHECK(got.error() == errc::too_large);
+    }
+    for (const char* how : {"length", "chunks", "close"}) {
+        for (std::size_t size : {999u, 1000u, 1001u}) {
+            CAPTURE(std::string(how));
+            CAPTURE(size);
+            const std::string body(size, 'b'), number = std::to_string(size);
+            std::string bytes(line), rest = body;
+            if (*how == 'l') bytes += "Content-Length: " + number + "\r\n";
+            if (*how == 'c' && how[1] == 'h') {
+                char coded[18];
+                bytes += "Transfer-Encoding: chunked\r\n";
+                rest.insert(0, coded, detail::put_chunk_size(coded, size)).append("\r\n0\r\n\r\n");
+            }
+            fake server(says(bytes + "\r\n" + rest));
+            result<response> got = client(server.path, options).get("/");
+            if (size <= 1000) CHECK((got && got->body() == body));
+            else CHECK(got.error() == errc::too_large);
+        }
+    }
+    const client_options usual; // as the README has them
+    CHECK(usual.max_head_bytes == 64u << 10);
+    CHECK(usual.max_body_bytes == 64u << 20);
+    CHECK(usual.max_connections_count == 16);
+}
+
 TEST_CASE("client: sixteen interim responses are enough") {
-    std::string many;
-    for (int i = 0; i < 17; ++i) many += "HTTP/1.1 102 Processing\r\n\r\n";
-    fake server(says(many));
-    CHECK(client(server.path).get("/").error() == errc::bad_message);
+    for (int count : {15, 16, 17}) {
+        CAPTURE(count);
+        std::string many;
+        for (int i = 0; i < count; ++i) many += "HTTP/1.1 102 Processing\r\n\r\n";
+        fake server(says(many + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+        result<response> got = client(server.path).get("/");
+        if (count <= 16) CHECK((got && got->body() == "ok"));
+        else CHECK(got.error() == errc::bad_message);
+    }
 }
 
 TEST_CASE("client: what gets onto the wire") {
@@ -731,6 +774,20 @@ TEST_CASE("client: an echo that answers early gets the rest of the body") {
     CHECK(got->body() == "8388608");
 }
 
+TEST_CASE("client: an answer that is larger than what is being sent is read meanwhile") {
+    const std::string large(1 << 20, 'y');
+    fake server([&](end_point& at) {
+        at.head();
+        // All of it, while nothing of the request's body is read: it fits nowhere but in the
+        // client.
+        if (!at.answer(large)) return;
+        at.bytes(8 << 20);
+    });
+    result<response> got = client(server.path).post("/", std::string(8 << 20, 'x'), "text/plain");
+    REQUIRE_MESSAGE(got, got.error().message());
+    CHECK((got->body() == large));
+}
+
 TEST_CASE("client: Expect: 100-continue waits for the word, or a second, or a refusal") {
     struct row {
         const char* says;
@@ -947,6 +1004,67 @@ TEST_CASE("client: upgrade gives both directions, and a refusal whole") {
     }
 }
 
+TEST_CASE("client: the writer of an upgrade blocks, so it is never full and calls nobody back") {
+    std::atomic<int> ended{0};
+    fake server([&](end_point& at) {
+        if (at.head().empty()) return;
+        at.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+        at.rest();
+        ++ended;
+    });
+    client api(server.path);
+    auto open = [&] {
+        return api.upgrade(std::move(request("GET", "/").header("Upgrade", "tcp")));
+    };
+    result<upgraded> up = open();
+    REQUIRE((up && *up));
+    int calls = 0;
+    up->out.on_drain([&] { ++calls; });
+    up->out.on_close([&] { ++calls; });
+    CHECK(up->out.is_open());
+    CHECK(up->out.wait(0ms) == written::ok);
+    const std::string large(1 << 20, 'x');
+    int released = 0;
+    CHECK(up->out.write(large, [&] { ++released; }) == written::ok);
+    CHECK(released == 1);
+    CHECK(up->in.trailers().begin() == up->in.trailers().end());
+    up->out.cut(); // both directions
+    CHECK_FALSE(up->out.is_open());
+    CHECK(up->out.wait(0ms) == written::closed);
+    CHECK(up->out.write("x", [&] { ++released; }) == written::closed);
+    CHECK(released == 2); // not needed any more either
+    CHECK_FALSE(up->out.end());
+    char byte;
+    result<std::size_t> none = up->in.read(&byte, 1);
+    CHECK((none && *none == 0));
+    CHECK(calls == 0);
+    {
+        result<upgraded> dropped = open();
+        REQUIRE((dropped && *dropped));
+    }
+    for (int i = 0; i < 10'000 && ended < 2; ++i) ::usleep(1000);
+    CHECK(ended == 2); // dropped, its server sees the end
+    raw_stream nothing = std::move(*std::make_unique<upgraded>()).release();
+    CHECK_FALSE(static_cast<bool>(nothing.fd));
+}
+
+TEST_CASE("client: a stream that is no upgrade releases nothing") {
+    fake server(echo_targets);
+    client api(server.path);
+    result<upgraded> refused =
+        api.upgrade(std::move(request("GET", "/refused").header("Upgrade", "tcp")));
+    REQUIRE(refused);
+    CHECK_FALSE(static_cast<bool>(*refused));
+    CHECK(refused->head.body() == "/refused");
+    CHECK_FALSE(static_cast<bool>(std::move(*refused).release().fd));
+    result<reply> got = api.stream(request("GET", "/a"));
+    REQUIRE(got);
+    got->body.pause(), got->body.resume(); // read() decides how fast it comes
+    char piece[8];
+    result<std::size_t> n = got->body.read(piece, sizeof piece);
+    CHECK((n && string_view(piece, *n) == "/a"));
+}
+
 TEST_CASE("client: events, whatever ends their lines") {
     struct row {
         const char* bytes;
@@ -1035,6 +1153,30 @@ TEST_CASE("client: an adopted connection is the only one") {
     server.join();
     CHECK(api.get("/").error() == std::errc::not_connected);
     CHECK(api.adopt(unique_fd()));
+}
+
+TEST_CASE("client: what can't be adopted is closed: a second one, another user's, no stream") {
+    int fds[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    unique_fd far(fds[1]);
+    client_options options;
+    options.expect_uid = ::geteuid() + 1;
+    {
+        client api("/nowhere", options);
+        CHECK(api.adopt(unique_fd(fds[0])) == errc::wrong_peer);
+    }
+    char byte;
+    CHECK(::recv(far.get(), &byte, 1, 0) == 0); // closed
+    fake server(echo_targets);
+    client busy(server.path);
+    CHECK(busy.get("/"));
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    far = unique_fd(fds[1]);
+    CHECK(busy.adopt(unique_fd(fds[0])) == std::errc::already_connected);
+    CHECK(::recv(far.get(), &byte, 1, 0) == 0);
+    result<response> got = busy.get("/still");
+    CHECK((got && got->body() == "/still"));
+    CHECK(busy.adopt(unique_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))) == errc::bad_descriptor);
 }
 
 TEST_CASE("client: expect_uid refuses another user's server before a byte is sent") {

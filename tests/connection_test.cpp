@@ -608,6 +608,159 @@ TEST_CASE("connection: all bodies in memory together have a limit, 503, and are 
     CHECK(read_answers(d.out).statuses == std::vector<int>{503});
 }
 
+TEST_CASE("connection: all bodies in memory together, exactly at the limit and one byte over it") {
+    struct row {
+        std::string name;
+        std::size_t others, size;
+        bool chunked;
+        int status; // 0: it may go on
+    };
+    static const row rows[] = {
+        {"under", 800'000, 199'999, false, 0},
+        {"at", 800'000, 200'000, false, 0},
+        {"over", 800'000, 200'001, false, 503},
+        {"at, chunked", 800'000, 200'000, true, 0},
+        {"over, chunked", 800'000, 200'001, true, 503},
+        {"a small one, at", 999'000, 1000, false, 0},
+        {"a small one, over", 999'000, 1001, false, 503},
+        {"a small one, at, chunked", 999'000, 1000, true, 0},
+        {"a small one, over, chunked", 999'000, 1001, true, 503},
+    };
+    server_options o;
+    o.max_buffered_bytes = 1'000'000;
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        const std::string body(r.size, 'b');
+        usual d(o);
+        d.shared.buffered = r.others;
+        std::string head = "POST /echo HTTP/1.1\r\nHost: a\r\n", end = "c";
+        char line[18];
+        if (r.chunked) {
+            head += "Transfer-Encoding: chunked\r\n\r\n";
+            head.append(line, put_chunk_size(line, r.size)), end = "\r\n0\r\n\r\n";
+        } else {
+            head += "Content-Length: " + std::to_string(r.size + 1) + "\r\n\r\n";
+        }
+        d.feed(head + body); // what is in memory while its end is missing
+        CHECK(d.out.empty() == (r.status == 0));
+        if (r.status) {
+            CHECK(read_answers(d.out).statuses == std::vector<int>{r.status});
+            CHECK(d.is_over());
+            continue;
+        }
+        CHECK(d.shared.buffered == r.others + r.size);
+        d.shared.buffered -= r.others; // room for the rest, which is a byte or framing
+        d.feed(end);
+        CHECK(read_answers(d.out).bodies ==
+              std::vector<std::string>{body + (r.chunked ? "" : "c")});
+        CHECK(d.shared.buffered == 0);
+    }
+}
+
+TEST_CASE("connection: a body that came at once counts too while its answer is awaited") {
+    server_options o;
+    o.max_buffered_bytes = 100'000;
+    for (std::size_t size : {99'999u, 100'000u, 100'001u}) {
+        CAPTURE(size);
+        usual d(o);
+        responder kept;
+        d.add("POST", "/wait", [&](request&, responder res) { kept = std::move(res); });
+        d.feed("POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(size) +
+               "\r\n\r\n" + std::string(size, 'b'));
+        if (size > 100'000) {
+            CHECK(read_answers(d.out).statuses == std::vector<int>{503});
+            CHECK(d.is_over());
+            continue;
+        }
+        CHECK(d.shared.buffered == size);
+        kept.send(text("at last"));
+        d.feed("");
+        CHECK(read_answers(d.out).bodies == std::vector<std::string>{"at last"});
+        CHECK(d.shared.buffered == 0);
+    }
+}
+
+TEST_CASE("connection: the limits of the defaults are those that are documented") {
+    usual d;
+    struct row {
+        std::string name, input;
+        std::vector<int> statuses;
+    };
+    const std::string host = " HTTP/1.1\r\nHost: a\r\n", post = "POST /echo" + host;
+    auto fields = [&](int count) {
+        std::string input = "GET /" + host;
+        for (int i = 1; i < count; ++i) input += "X: y\r\n";
+        return input + "\r\n";
+    };
+    auto head_of = [&](std::size_t size) {
+        std::string input = "GET /" + host + "X: ";
+        return input + std::string(size - input.size() - 4, 'x') + "\r\n\r\n";
+    };
+    const std::vector<int> ok{200}, none{}, large_head{431}, large_body{413}, large_target{414};
+    const row rows[] = {
+        {"a head of 16 KiB", head_of(16'384), ok},
+        {"one byte more", head_of(16'385), large_head},
+        {"a target of 8 KiB", "GET /" + std::string(8191, 'a') + host + "\r\n", ok},
+        {"one byte more", "GET /" + std::string(8192, 'a') + host + "\r\n", large_target},
+        {"99 fields", fields(99), ok},
+        {"100 fields", fields(100), ok},
+        {"101 fields", fields(101), large_head},
+        {"a body of 8 MiB", post + "Content-Length: 8388608\r\n\r\n", none},
+        {"one byte more", post + "Content-Length: 8388609\r\n\r\n", large_body},
+        {"chunks of one byte more",
+         post + "Transfer-Encoding: chunked\r\n\r\n800001\r\n" + std::string(8'388'609, 'b'),
+         large_body},
+    };
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        usual one;
+        one.feed(r.input);
+        CHECK(read_answers(one.out).statuses == r.statuses);
+    }
+    const server_options o;
+    CHECK(o.max_buffered_bytes == 256u << 20);
+    CHECK(o.max_connections_count == 16'384);
+    CHECK(o.head_timeout == milliseconds(5'000));
+    CHECK(o.body_timeout == milliseconds(30'000));
+    CHECK(o.write_timeout == milliseconds(30'000));
+    CHECK(o.idle_timeout == milliseconds(75'000));
+    CHECK(o.drain_timeout == milliseconds(10'000));
+}
+
+TEST_CASE("connection: what a writer has waiting makes it full one byte over its limit") {
+    server_options o;
+    o.max_write_buffer_bytes = 1000;
+    for (std::size_t size : {999u, 1000u, 1001u}) {
+        CAPTURE(size);
+        usual d(o);
+        body_writer out;
+        d.add("GET", "/a/stream", [&](request&, responder res) { out = res.stream(response()); });
+        d.feed("GET /a/stream HTTP/1.1\r\nHost: a\r\n\r\n");
+        CHECK(out.write(std::string(size, 'x')) == (size <= 1000 ? written::ok : written::full));
+        if (size == 1000) CHECK(out.write("x") == written::full);
+        d.feed("");
+        CHECK(out.write("y") == written::ok); // the socket has taken it
+        out.end();
+        d.feed("");
+        CHECK(d.out.find("y\r\n0\r\n\r\n") == d.out.size() - 8);
+    }
+}
+
+TEST_CASE("connection: the rest of a refused body is passed over up to 64 KiB, then it ends") {
+    for (std::size_t size : {65'535u, 65'536u, 65'537u}) {
+        CAPTURE(size);
+        usual d;
+        d.feed("POST /no/where HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(size) +
+               "\r\n\r\n");
+        CHECK(read_answers(d.out).statuses == std::vector<int>{404});
+        CHECK(d.is_over() == (size > 65'536));
+        d.out.clear();
+        if (size > 65'536) continue;
+        d.feed(std::string(size, 'b') + "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        CHECK(read_answers(d.out).statuses == std::vector<int>{200});
+    }
+}
+
 TEST_CASE("connection: a collected body is not kept by the loop once it is answered") {
     usual d;
     std::string body(1'000'000, 'b');

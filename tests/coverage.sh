@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # coverage.sh [LINES [BRANCHES]]: how much of uds_http.hpp the tests run: the suite, the examples by
-# tests/examples.sh, and the examples while their system calls fail (tests/faults). By clang's source
-# coverage: its branches are the conditions of the source, so exception edges aren't among them.
+# tests/examples.sh, the examples while their system calls fail (tests/faults), and a server that can't
+# allocate (tests/memory.sh). By clang's source coverage: its branches are the conditions of the source,
+# so exception edges aren't among them.
 # Fails under LINES (97) and BRANCHES (90) percent. What isn't run is listed in build/coverage.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -11,9 +12,17 @@ build=build/coverage
 mkdir -p "$build" && rm -f "$build"/*.profraw
 examples=()
 for file in examples/*.cpp; do examples+=("$build/${file%.cpp}"); done
-make --no-print-directory -j2 BUILD="$build" CXX=clang++ OPTIMIZE=-O0 WERROR= \
-    CXXFLAGS="-g -fprofile-instr-generate -fcoverage-mapping -mllvm -runtime-counter-relocation" \
-    "$build/tests/all" "${examples[@]}" >"$build/make.log" 2>&1 || { tail -n 20 "$build/make.log"; exit 1; }
+counted=(-g -fprofile-instr-generate -fcoverage-mapping -mllvm -runtime-counter-relocation)
+# What a program doesn't use it would report as empty functions, which don't match those of the programs
+# that use them: one of them, the suite, is enough to see what nobody uses.
+used_only=(-mllvm -limited-coverage-experimental)
+instrumented() { # FLAGS TARGET...
+    make --no-print-directory -j2 BUILD="$build" CXX=clang++ OPTIMIZE=-O0 WERROR= CXXFLAGS="$1" "${@:2}" \
+        >>"$build/make.log" 2>&1 || { tail -n 20 "$build/make.log"; exit 1; }
+}
+: >"$build/make.log"
+instrumented "${counted[*]}" "$build/tests/all"
+instrumented "${counted[*]} ${used_only[*]}" "${examples[@]}"
 # %c: the counters are the file, so that a child counts too that leaves by _exit() or is killed.
 LLVM_PROFILE_FILE="$build/%p%c.profraw" "$build/tests/all" >"$build/suite.log" 2>&1
 status=$?
@@ -26,11 +35,13 @@ BUILD=$build tests/examples.sh >"$build/examples.log" 2>&1
 tail -n 1 "$build/examples.log"
 EXAMPLES=$build/examples tests/faults.sh >"$build/faults.log" 2>&1
 tail -n 1 "$build/faults.log"
+BUILD=$build CXX=clang++ CXXFLAGS="${counted[*]} ${used_only[*]}" tests/memory.sh >"$build/memory.log" 2>&1
+tail -n 1 "$build/memory.log"
 unset LLVM_PROFILE_FILE
 
 llvm-profdata merge -sparse -o "$build/all.profdata" "$build"/*.profraw || exit 1
 objects=()
-for program in "${examples[@]}"; do objects+=(-object "$program"); done
+for program in "${examples[@]}" "$build/faults/memory"; do objects+=(-object "$program"); done
 cover() { llvm-cov "$@" "$build/tests/all" "${objects[@]}" -instr-profile="$build/all.profdata" uds_http.hpp; }
 rm -f "$build"/*.profraw
 cover show -show-branches=count -show-instantiations=false >"$build/uds_http.txt"

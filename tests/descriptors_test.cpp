@@ -56,6 +56,12 @@ struct exchanging : raw::running {
             app.post([kept] { kept->send(text("later")); }, milliseconds(20));
         });
         app.post("/echo", [](const request& r) { return bytes(r.body()); });
+        app.post("/taken", [](const request& r) {
+            request& mine = const_cast<request&>(r);
+            const unique_fd one = mine.take_fd("a"), again = mine.take_fd("a"),
+                            none = mine.take_fd("no");
+            return text(contents(one.get()) + (again || none || mine.fd("a") >= 0 ? "?" : "."));
+        });
         app.post("/named", [](const request& r) {
             return text(contents(r.fd("a")) + "+" + contents(r.fd("b")) + "+" +
                         std::string(r.body()));
@@ -315,12 +321,132 @@ TEST_CASE("descriptors: Body-Fd to who never asked is an error, not an empty bod
     CHECK((!res && res.error() == errc::bad_descriptor));
 }
 
-TEST_CASE("descriptors: a body over the limit is too_large") {
-    scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nBody-Fd: length=4\r\n\r\n",
-               list(memory("abcd")));
-    client api(s.path, asking(3));
-    auto res = api.get("/");
-    CHECK((!res && res.error() == errc::too_large));
+TEST_CASE("descriptors: a body one under, at, and one over the limit of who receives it") {
+    for (std::uint64_t limit : {3u, 4u, 5u}) {
+        CAPTURE(limit);
+        {
+            scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nBody-Fd: length=4\r\n\r\n",
+                       list(memory("abcd")));
+            client api(s.path, asking(limit));
+            auto res = api.get("/");
+            if (limit >= 4) CHECK((res && res->body() == "abcd"));
+            else CHECK((!res && res.error() == errc::too_large));
+        }
+        exchanging server(willing(limit));
+        raw::wire_client c = server.connect();
+        REQUIRE(send_with(c.fd.get(), "POST /echo HTTP/1.1\r\nHost: a\r\nBody-Fd: length=4\r\n\r\n",
+                          {memory("abcd").get()}));
+        raw::answer got = c.read();
+        CHECK(got.status == (limit >= 4 ? 200 : 413));
+        if (limit >= 4) CHECK(got.body == "abcd");
+    }
+}
+
+TEST_CASE("descriptors: one fewer, as many, and one more than a message may carry") {
+    for (std::size_t limit : {1u, 2u, 3u}) {
+        CAPTURE(limit);
+        {
+            scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nFds: a, b\r\n\r\n",
+                       list(memory("one"), memory("two")));
+            client api(s.path, asking(0, limit));
+            auto res = api.get("/");
+            if (limit >= 2)
+                CHECK((res && contents(res->fd("a")) + contents(res->fd("b")) == "onetwo"));
+            else CHECK((!res && res.error() == errc::bad_descriptor));
+        }
+        exchanging server(willing(0, limit));
+        raw::wire_client c = server.connect();
+        REQUIRE(send_with(c.fd.get(), "POST /named HTTP/1.1\r\nHost: a\r\nFds: a, b\r\n\r\n",
+                          {memory("one").get(), memory("two").get()}));
+        raw::answer got = c.read();
+        CHECK(got.status == (limit >= 2 ? 200 : 400));
+        if (limit >= 2) CHECK(got.body == "one+two+");
+        client few(server.path, asking(0, limit)); // and what a server gives to who asked for few
+        CHECK(ask(few, "/log").status() == (limit >= 2 ? 200 : 500));
+    }
+}
+
+TEST_CASE("descriptors: a message whose fields don't fit what came is an error") {
+    const struct {
+        const char* name;
+        std::string fields;
+        int count;
+    } rows[] = {
+        {"no length", "Content-Length: 0\r\nBody-Fd: 4\r\n\r\n", 1},
+        {"a length that is no number", "Content-Length: 0\r\nBody-Fd: length=4x\r\n\r\n", 1},
+        {"no number at all", "Content-Length: 0\r\nBody-Fd: length=\r\n\r\n", 1},
+        {"another length", "Content-Length: 0\r\nBody-Fd: length=3\r\n\r\n", 1},
+        {"bytes besides", "Content-Length: 1\r\nBody-Fd: length=4\r\n\r\nx", 1},
+        {"a name twice", "Content-Length: 0\r\nFds: a, a\r\n\r\n", 2},
+        {"a bad name", "Content-Length: 0\r\nFds: a b\r\n\r\n", 1},
+        {"one too few", "Content-Length: 0\r\nFds: a, b\r\n\r\n", 1},
+        {"one too many", "Content-Length: 0\r\nFds: a\r\n\r\n", 2},
+        {"the field twice", "Content-Length: 0\r\nFds: a\r\nFds: b\r\n\r\n", 1},
+        {"two bodies", "Content-Length: 0\r\nBody-Fd: length=4\r\nBody-Fd: length=4\r\n\r\n", 1},
+    };
+    for (const auto& r : rows) {
+        CAPTURE(r.name);
+        raw::fd_watch watch;
+        {
+            scripted s("HTTP/1.1 200 OK\r\n" + r.fields,
+                       r.count == 1 ? list(memory("abcd")) : list(memory("abcd"), memory("ef")));
+            client api(s.path, asking());
+            auto res = api.get("/");
+            CHECK((!res && res.error() == errc::bad_descriptor));
+        }
+        exchanging server;
+        raw::wire_client c = server.connect();
+        const std::string head = "POST /echo HTTP/1.1\r\nHost: a\r\n" + r.fields;
+        unique_fd one = memory("abcd"), other = memory("ef");
+        if (r.count == 1) REQUIRE(send_with(c.fd.get(), head, {one.get()}));
+        else REQUIRE(send_with(c.fd.get(), head, {one.get(), other.get()}));
+        CHECK(c.read().status == 400);
+        CHECK(c.at_end());
+    }
+}
+
+TEST_CASE("descriptors: a handler may take one, and then it is no more there") {
+    raw::fd_watch watch;
+    exchanging s;
+    client api(s.path, asking());
+    auto res = api.send(std::move(request("POST", "/taken").fd("a", memory("mine"))));
+    REQUIRE_MESSAGE(res, res.error().message());
+    CHECK(res->body() == "mine.");
+}
+
+TEST_CASE("descriptors: a bad name, or none to pass, is never sent") {
+    client api("/nowhere", asking());
+    CHECK(api.send(std::move(request("GET", "/").fd("a b", memory("x")))).error() ==
+          errc::bad_descriptor);
+    CHECK(api.send(std::move(request("GET", "/").fd("a", unique_fd()))).error() ==
+          errc::bad_descriptor);
+    response bad = text("x").fd("a", unique_fd());
+    CHECK(detail::extra_of(bad).failed == errc::bad_descriptor);
+    bad = text("x").fd("a\r\nb", memory("x"));
+    CHECK(detail::extra_of(bad).failed == errc::bad_descriptor);
+}
+
+TEST_CASE(
+    "descriptors: those of a head that isn't whole yet wait for it; a chunked body may follow") {
+    exchanging s;
+    const string_view head = "POST /named HTTP/1.1\r\nHost: a\r\nFds: a\r\n";
+    raw::wire_client c = s.connect();
+    REQUIRE(send_with(c.fd.get(), head, {memory("early").get()}));
+    REQUIRE(raw::comes_true([&] { // it was read
+        int unread = 1;
+        return ::ioctl(c.fd.get(), SIOCOUTQ, &unread) == 0 && unread == 0;
+    }));
+    REQUIRE(c.send("\r\n"));
+    CHECK(c.read().body == "early++");
+    const std::string chunked = std::string(head) + "Transfer-Encoding: chunked\r\n\r\n";
+    REQUIRE(send_with(c.fd.get(), chunked + "2\r\nhi\r\n0\r\n\r\n", {memory("one").get()}));
+    CHECK(c.read().body == "one++hi");
+    REQUIRE(send_with(c.fd.get(), chunked + "2\r\nh", {memory("one").get()})); // the rest follows
+    REQUIRE(c.send("i\r\n0\r\n\r\n"));
+    CHECK(c.read().body == "one++hi");
+    REQUIRE(send_with(c.fd.get(), chunked + "0\r\n\r\nGET /page", {memory("whose").get()}));
+    CHECK(c.read().status == 400); // of the second request's bytes, which announces none
+    CHECK(c.at_end());
 }
 
 TEST_CASE("descriptors: what a client may send with a request") {
@@ -422,6 +548,43 @@ TEST_CASE(
     CHECK(a.status == 200);
     CHECK(a.body == "sealed page");
     CHECK(a.field("Body-Fd").empty());
+}
+
+TEST_CASE("descriptors: one that belongs to the second of two answers rides on that one") {
+    exchanging s;
+    raw::wire_client c = s.connect();
+    const std::string asks = "GET /page HTTP/1.1\r\nHost: a\r\nAccept-Body-Fd: 1\r\n\r\n";
+    const unique_fd any(::dup(0));
+    REQUIRE(send_with(c.fd.get(), "POST /echo HTTP/1.1\r\nHost: a\r\nAccept-Body-Fd: 1\r\n\r\n",
+                      {any.get()}));
+    CHECK(c.read().status == 200);
+    REQUIRE(c.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi" + asks));
+    std::string all;
+    detail::row<unique_fd> came;
+    char in[4096];
+    std::size_t first_of_second = 0;
+    while (all.find("Body-Fd: length=11\r\n") == std::string::npos) {
+        detail::received got = detail::receive_fds(c.fd.get(), in, sizeof in, came);
+        REQUIRE(got.size > 0);
+        all.append(in, static_cast<std::size_t>(got.size));
+        if (!came.empty() && !first_of_second) first_of_second = all.size();
+    }
+    REQUIRE(came.size() == 1);
+    CHECK(contents(came[0].get()) == "sealed page");
+    const std::size_t second = all.find("HTTP/1.1", 1);
+    CHECK(all.substr(second - 2, 2) == "hi");
+    CHECK(first_of_second > second); // it came with bytes of its own message
+}
+
+TEST_CASE("descriptors: who spins for an answer gets them too") {
+    exchanging s;
+    client_options options = asking();
+    options.busy_poll = microseconds(100);
+    client api(s.path, options);
+    for (int i = 0; i < 3; ++i) {
+        CHECK(ask(api, "/page").body() == "sealed page");
+        CHECK(contents(ask(api, "/log").fd("log")) == "log");
+    }
 }
 
 TEST_CASE("descriptors: none is left open by a storm of wrong ones") {

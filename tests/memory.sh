@@ -3,7 +3,9 @@
 # tests/faults/memory.cpp. Last line `N passed, N failed`.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-mkdir -p build/faults
+build=${BUILD:-build}/faults
+mkdir -p "$build"
+read -ra flags <<<"${CXXFLAGS:-}"
 "${CXX:-g++}" -std="${CXXSTD:-c++17}" -O1 -g -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -I. -pthread \
-    -o build/faults/memory tests/faults/memory.cpp || exit 1
-build/faults/memory "$@"
+    "${flags[@]}" -o "$build/memory" tests/faults/memory.cpp || exit 1
+"$build/memory" "$@"

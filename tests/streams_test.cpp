@@ -454,7 +454,7 @@ TEST_CASE(
     CHECK(static_cast<bool>(ends.take()));
 }
 
-TEST_CASE("streams: a content that is a reader is passed on, from a plain handler's answer too") {
+TEST_CASE("streams: a content that is a reader is passed on") {
     running s;
     handed<std::shared_ptr<body_reader>> readers;
     s.app.post("/echo", [](request&, body_reader in, responder res) {
@@ -469,6 +469,85 @@ TEST_CASE("streams: a content that is a reader is passed on, from a plain handle
     sender.join();
     CHECK(got.whole);
     CHECK((got.body == body));
+}
+
+TEST_CASE("streams: a plain handler may pass a reader on too, to HEAD none of it") {
+    running s;
+    handed<std::shared_ptr<streamed>> uploads;
+    s.app.post("/in", [&](request&, body_reader in, responder res) {
+        uploads.put(std::make_shared<streamed>(streamed{std::move(in), std::move(res)}));
+    });
+    s.app.get("/out", [&](const request&) {
+        auto from = uploads.take();
+        from->res.send(text("taken"));
+        return bytes(content(std::move(from->in)));
+    });
+    s.start();
+    const std::string body = pattern(100'000);
+    for (const char* method : {"GET", "HEAD"}) {
+        CAPTURE(std::string(method));
+        wire_client up = s.connect(), down = s.connect();
+        // Its answer ends it for its sender; what has come by then is passed on, and the cut.
+        CHECK(up.send(post_of("/in", 200'000) + body));
+        REQUIRE(comes_true([&] { return uploads.count() == 1; }));
+        answer got = down.ask("/out", method);
+        CHECK(got.status == 200);
+        CHECK(body.compare(0, got.body.size(), got.body) == 0);
+        CHECK(got.whole == (std::string(method) == "HEAD"));
+        CHECK(up.read().body == "taken");
+    }
+}
+
+TEST_CASE("streams: bytes that a writer was lent are given back once, taken or not") {
+    running s;
+    handed<body_writer> writers;
+    std::atomic<int> released{0};
+    s.app.get("/", [&](request&, responder res) { writers.put(res.stream(response())); });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    body_writer out = writers.take();
+    std::string lent = "lent";
+    CHECK(out.write(lent, [&] {
+        ++released;
+        lent = "gone";
+    }) == written::ok);
+    CHECK(out.write("more", [] { throw std::runtime_error("its own fault"); }) == written::ok);
+    CHECK(out.write("end", {}) == written::ok);
+    CHECK(out.end());
+    CHECK(c.read().body == "lentmoreend");
+    CHECK(out.write("late", [&] { ++released; }) == written::closed);
+    CHECK(released == 2);
+    CHECK(body_writer().write("nowhere", [&] { ++released; }) == written::closed);
+    CHECK(released == 3);
+}
+
+TEST_CASE("streams: what has no stream behind it is closed, and harmless") {
+    body_writer out;
+    int calls = 0;
+    out.on_drain([&] { ++calls; });
+    out.on_close([&] { ++calls; });
+    CHECK(out.write("x") == written::closed);
+    CHECK(out.wait(milliseconds(0)) == written::closed);
+    CHECK_FALSE(out.end());
+    CHECK_FALSE(out.is_open());
+    out.cut();
+    body_reader in;
+    in.on_data([&](string_view) { ++calls; }, [&](const error&) { ++calls; });
+    in.pause(), in.resume();
+    char byte;
+    CHECK(in.read(&byte, 1).error() == errc::stopped);
+    CHECK(in.trailers().begin() == in.trailers().end());
+    responder nobody;
+    nobody.on_close([&] { ++calls; });
+    nobody.upgrade("x", [&](upgraded) { ++calls; });
+    CHECK_FALSE(nobody.send(text("x")));
+    CHECK_FALSE(nobody.stream(response()).is_open());
+    event_writer events = nobody.events();
+    CHECK_FALSE(events.is_open());
+    CHECK(events.send({"x"}) == written::closed);
+    events.end();
+    CHECK(calls == 0);
 }
 
 // -- contents
@@ -834,6 +913,40 @@ TEST_CASE("streams: a silent event stream has a heartbeat, and sees that its cli
     c.close();
     CHECK(comes_true([&] { return closed == 1; }));
     CHECK_FALSE(writers.take()->is_open());
+}
+
+TEST_CASE("streams: a heartbeat doesn't cut an event stream whose reader is slow") {
+    server_options o;
+    o.max_write_buffer_bytes = 10'000;
+    running s(o);
+    handed<std::shared_ptr<event_writer>> writers;
+    s.app.get("/", [&](request&, responder res) {
+        writers.put(std::make_shared<event_writer>(res.events(milliseconds(10))));
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    auto e = writers.take();
+    const std::string data = pattern(5'000);
+    std::size_t events = 0;
+    body_writer& below = detail::access::of(*e); // can wait, to see that it is full for long
+    written how = written::ok;
+    for (; how == written::ok; how = below.wait(milliseconds(how == written::full ? 100 : 0)))
+        how = e->send({data}), ++events;
+    REQUIRE(how == written::full);
+    std::atomic<bool> later{false};
+    s.app.post([&] { later = true; }, milliseconds(100)); // ten of them are due by then
+    REQUIRE(comes_true([&] { return later.load(); }));
+    CHECK(e->is_open());
+    const std::string line = "data: " + data + "\n\n";
+    std::size_t got = 0;
+    while (got < events && c.until(line)) c.got.erase(0, c.got.find(line) + line.size()), ++got;
+    CHECK(got == events);
+    CHECK(below.wait(patience) == written::ok);
+    CHECK(e->send({"and on"}) == written::ok);
+    CHECK(c.until("data: and on\n\n"));
+    e->end();
+    CHECK(c.until("\r\n0\r\n\r\n"));
 }
 
 TEST_CASE("streams: callbacks that throw cost their own stream, and are logged") {

@@ -329,6 +329,18 @@ TEST_CASE("values: responses are built by chains that never dangle") {
     CHECK(r.header("Content-Type") == "a/b");
     CHECK(r.body() == "other");
     CHECK(r.take_body() == "other");
+    CHECK(r.body() == "");
+    CHECK(r.take_body() == "");
+    r.body(content::literal("not owned"), "a/b");
+    CHECK(r.take_body() == "not owned");
+    CHECK(r.body() == "");
+    CHECK(r.fd("none") == -1);
+    CHECK_FALSE(static_cast<bool>(r.take_fd("none")));
+    r.fd("one", unique_fd(::dup(0)));
+    CHECK(r.fd("none") == -1);
+    CHECK_FALSE(static_cast<bool>(r.take_fd("none")));
+    CHECK(static_cast<bool>(r.take_fd("one")));
+    CHECK(r.fd("one") == -1);
     CHECK(html("").header("Content-Type") == "text/html; charset=utf-8");
     CHECK(json("{}").header("Content-Type") == "application/json");
     CHECK(bytes("").header("Content-Type") == "application/octet-stream");
@@ -414,6 +426,7 @@ TEST_CASE("values: a bad address is remembered, a good one goes to a URL and bac
     CHECK(address("").error() == errc::bad_address);
     CHECK(address("/run/a b.sock").url("/x?y") == "http+unix://%2Frun%2Fa%20b.sock/x?y");
     CHECK(address("@name").url("x") == "http+unix://%40name/x");
+    CHECK(address("@name").url("") == "http+unix://%40name/");
     address back(address("/run/a b.sock").url("/x"));
     CHECK(back.url("/x") == "http+unix://%2Frun%2Fa%20b.sock/x");
     CHECK(address::abstract_name(string_view("a\0b", 3)).url() == "http+unix://%40a%00b/");
