@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # cross.sh [CONFIGURATION...]: the whole test suite by other compilers, standards, standard libraries,
-# architectures and flags; `make test` has run it by g++ as C++17. Each configuration prints its
-# counts; last line `N passed, N failed`.
+# architectures and flags; `make test` has run it by g++ as C++17. Each row prints its counts, what
+# was left out and why; a row that can't run is missing, and failed. Last line `N passed, N failed`.
 #
 # QUICK=1 is what .ci/run has time for, three minutes: the suite by clang++ as C++20, a look at all
 # sources by g++ as C++20 and clang++ as C++17, and hello and fetch talking to each other as 32-bit,
@@ -24,7 +24,7 @@ need_qemu() { echo "g++-$1-linux-gnu:$1-linux-gnu-g++ qemu-user:qemu-$1"; }
 
 # The pieces. -------------------------------------------------------------------------------------
 count() { # WHAT LOG: adds the log's last line up
-    local good bad
+    local good bad left_out
     read -r good bad < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$2" | tail -n 1)
     if [ -z "${bad:-}" ]; then
         good=0 bad=1
@@ -32,9 +32,17 @@ count() { # WHAT LOG: adds the log's last line up
         tail -n 5 "$2"
     elif [ "$bad" -gt 0 ]; then
         grep -E '^TEST CASE|ERROR|FAILED' "$2" | head -n 20
+    elif [ "$good" -eq 0 ]; then # nothing ran
+        bad=1
     fi
-    echo "$1: $good passed, $bad failed"
+    left_out=$(sed -n 's/^\[doctest\] test cases: .*| *\([0-9]*\) skipped.*/\1/p' "$2" | tail -n 1)
+    [ "${left_out:-0}" -eq 0 ] && left_out='' || left_out=", $left_out left out"
+    echo "$1: $good passed, $bad failed$left_out"
     passed=$((passed + good)) failed=$((failed + bad))
+}
+missing() { # WHAT: a row that doesn't run is no row that passed
+    echo "missing: $1, so what needs it was not run"
+    failed=$((failed + 1))
 }
 suite() { # NAME DESCRIPTION VARIABLE=VALUE...: of the Makefile; OPTIMIZE, CXX, CXXSTD, CXXFLAGS, LDFLAGS
     local name=$1 what=$2
@@ -200,13 +208,13 @@ libcxx19() { # its folder in $unpacked
 clang19() {
     local flags
     if ! tests/need.sh clang-19:clang++-19; then
-        echo 'missing: clang++ 19'
+        missing 'clang++ 19'
         return
     fi
     suite clang19 'clang++ 19, C++20, libstdc++' CXX=clang++-19 CXXSTD=c++20
     build_only clang++-19 c++17
     if ! libcxx19; then
-        echo 'missing: libc++ 19'
+        missing 'libc++ 19'
         return
     fi
     flags="-L$unpacked/usr/lib/llvm-19/lib -Wl,-rpath,$unpacked/usr/lib/llvm-19/lib:$unpacked/usr/lib/x86_64-linux-gnu"
@@ -220,8 +228,10 @@ not_linux() {
 }
 
 # The matrix. -------------------------------------------------------------------------------------
-want() { [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" $1 "* ]]; }
+rows='syntax clang lto os libc++ clang19 noexcept m32 aarch64 s390x musl'
 only=("$@")
+for name; do [[ " $rows " == *" $name "* ]] || { echo "no configuration $name; there are: $rows" >&2; exit 1; }; done
+want() { [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" $1 "* ]]; }
 quick() {
     # shellcheck disable=SC2046 # words
     tests/need.sh clang:clang++ curl:curl "$need_m32" qemu-user:qemu-i386 $(need_qemu aarch64) $(need_qemu s390x) || exit 1
@@ -250,4 +260,7 @@ all() {
     want musl && musl
 }
 if [ -n "${QUICK:-}" ]; then quick; else all; fi
+for tool in g++ clang++ clang++-19 qemu-s390x; do # the rows name versions: what they really were
+    command -v "$tool" >/dev/null && "$tool" --version | head -n 1
+done
 verdict
