@@ -529,14 +529,16 @@ TEST_CASE("async: a refusal that comes before the upload has ended is not lost")
 
 TEST_CASE("async: an upload that takes longer than read_timeout is no silence") {
     scripted up;
-    fixture f(up.path, quick(300ms));
+    // Of what the kernel holds three quarters have to leave before there is room again: a sleep or
+    // ten, far from a second. All of it is at least 128 sleeps.
+    fixture f(up.path, quick(1s));
     f.start();
-    f.call(std::move(request("POST", "/").body(std::string(16 << 20, 'x'), "")));
+    f.call(std::move(request("POST", "/").body(std::string(64 << 20, 'x'), "")));
     wire_client peer = up.accept();
     head_of(peer);
-    for (std::size_t got = peer.got.size(); got < 16 << 20; got += peer.got.size()) {
+    for (std::size_t got = peer.got.size(); got < 64 << 20; got += peer.got.size()) {
         peer.got.clear();
-        ::usleep(20'000);
+        ::usleep(10'000);
         REQUIRE(peer.more(512 << 10));
     }
     peer.got.clear();
