@@ -1014,7 +1014,7 @@ TEST_CASE("client: the writer of an upgrade blocks, so it is never full and call
     });
     client api(server.path);
     auto open = [&] {
-        return api.upgrade(std::move(request("GET", "/").header("Upgrade", "tcp")));
+        return api.upgrade(request("GET", "/").header("Upgrade", "tcp"));
     };
     result<upgraded> up = open();
     REQUIRE((up && *up));
@@ -1052,7 +1052,7 @@ TEST_CASE("client: a stream that is no upgrade releases nothing") {
     fake server(echo_targets);
     client api(server.path);
     result<upgraded> refused =
-        api.upgrade(std::move(request("GET", "/refused").header("Upgrade", "tcp")));
+        api.upgrade(request("GET", "/refused").header("Upgrade", "tcp"));
     REQUIRE(refused);
     CHECK_FALSE(static_cast<bool>(*refused));
     CHECK(refused->head.body() == "/refused");

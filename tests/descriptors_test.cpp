@@ -409,16 +409,16 @@ TEST_CASE("descriptors: a handler may take one, and then it is no more there") {
     raw::fd_watch watch;
     exchanging s;
     client api(s.path, asking());
-    auto res = api.send(std::move(request("POST", "/taken").fd("a", memory("mine"))));
+    auto res = api.send(request("POST", "/taken").fd("a", memory("mine")));
     REQUIRE_MESSAGE(res, res.error().message());
     CHECK(res->body() == "mine.");
 }
 
 TEST_CASE("descriptors: a bad name, or none to pass, is never sent") {
     client api("/nowhere", asking());
-    CHECK(api.send(std::move(request("GET", "/").fd("a b", memory("x")))).error() ==
+    CHECK(api.send(request("GET", "/").fd("a b", memory("x"))).error() ==
           errc::bad_descriptor);
-    CHECK(api.send(std::move(request("GET", "/").fd("a", unique_fd()))).error() ==
+    CHECK(api.send(request("GET", "/").fd("a", unique_fd())).error() ==
           errc::bad_descriptor);
     response bad = text("x").fd("a", unique_fd());
     CHECK(detail::extra_of(bad).failed == errc::bad_descriptor);
