@@ -482,15 +482,13 @@ public:
     request& timeout(milliseconds total) &;
     request& cancel_with(canceller) &;
     request& on_interim(callback<void(response&)>) &; // async_ calls: each 1xx but 100 and 101
-    request header(string_view name, string_view value) && {
-        return std::move(header(name, value));
-    }
+    request header(string_view name, string_view text) && { return std::move(header(name, text)); }
     request body(content c, string_view type) && { return std::move(body(std::move(c), type)); }
     request fd(string_view name, unique_fd one) && { return std::move(fd(name, std::move(one))); }
     request timeout(milliseconds total) && { return std::move(timeout(total)); }
     request cancel_with(canceller by) && { return std::move(cancel_with(std::move(by))); }
-    request on_interim(callback<void(response&)> act) && {
-        return std::move(on_interim(std::move(act)));
+    request on_interim(callback<void(response&)> f) && {
+        return std::move(on_interim(std::move(f)));
     }
 
 private:
