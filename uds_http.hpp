@@ -580,10 +580,7 @@ class body_writer : detail::move_only {
 public:
     body_writer() = default;
     body_writer(body_writer&&) noexcept = default;
-    body_writer& operator=(body_writer&& other) noexcept {
-        body_writer gone(std::move(*this));
-        return s_ = std::move(other.s_), *this;
-    }
+    body_writer& operator=(body_writer&&) noexcept;
     ~body_writer() { cut(); }
     written write(string_view copied) { return s_ ? s_->write(copied) : written::closed; }
     /// `released` runs once, when the bytes are needed no more.
@@ -607,10 +604,7 @@ class body_reader : detail::move_only {
 public:
     body_reader() = default;
     body_reader(body_reader&&) noexcept = default;
-    body_reader& operator=(body_reader&& other) noexcept {
-        body_reader gone(std::move(*this));
-        return s_ = std::move(other.s_), *this;
-    }
+    body_reader& operator=(body_reader&&) noexcept;
     ~body_reader() { s_ ? s_->drop_reader() : void(); }
     /// Pieces as they come, then `done` once: no error (whole), cut_off, timed_out, too_large.
     void on_data(callback<void(string_view)> piece, callback<void(const error&)> done) {
@@ -7467,6 +7461,14 @@ inline written event_writer::send(const event& e) {
     return s_.write(out);
 }
 
+inline body_writer& body_writer::operator=(body_writer&& other) noexcept {
+    body_writer gone(std::move(*this));
+    return s_ = std::move(other.s_), *this;
+}
+inline body_reader& body_reader::operator=(body_reader&& other) noexcept {
+    body_reader gone(std::move(*this));
+    return s_ = std::move(other.s_), *this;
+}
 inline responder& responder::operator=(responder&& other) noexcept {
     responder gone(std::move(*this));
     return s_ = std::move(other.s_), *this;
