@@ -378,7 +378,8 @@ public:
     error set(string_view name, string_view value);
     error add(string_view name, string_view value);
     void remove(string_view name);
-    /// What a proxy must not pass on: Connection, what it names, and the others (RFC 9110 7.6.1).
+    /// What a proxy must not pass on: Connection, what it names, and the others (RFC 9110 7.6.1);
+    /// also what is about descriptors, which stay behind.
     void remove_hop_by_hop();
 
 private:
@@ -3142,6 +3143,12 @@ private:
     }
 };
 
+/// A field about descriptors, as a literal, where a program has set one: the library's to set.
+inline const char* fds_field(const headers& fields) noexcept {
+    for (const char* ours : {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"})
+        if (fields.contains(ours)) return ours;
+    return nullptr;
+}
 /// The names of `fds` as a field value.
 inline std::string fd_names(const row<named_fd>& fds) {
     std::string names;
@@ -4339,6 +4346,8 @@ private:
     bool open_answer(response& res, bool is_streamed, body_plan& plan) {
         if (s_.has_after) run_after(res);
         const auto& r = access::of(res);
+        if (const char* ours = access::of(r.fields) ? fds_field(r.fields) : nullptr)
+            extra_of(res).failed = failed(errc::bad_field, ours);
         if (r.extra || c_.wants_body_fd) attach_fds(res);
         std::optional<std::uint64_t> size;
         if (!is_streamed) size = known_size(r.body);
@@ -6217,8 +6226,7 @@ inline error check_sendable(request_state& req, bool upgrades) {
     for (const field& f : req.fields)
         if (is_named(f, "Host") && (std::exchange(is_hosted, true) || !is_authority(f.value)))
             return failed(errc::bad_field, "Host");
-    for (const char* ours : {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"})
-        if (req.fields.contains(ours)) return failed(errc::bad_field, ours); // the library's to set
+    if (const char* ours = fds_field(req.fields)) return failed(errc::bad_field, ours);
     if (const char* fault = framing_fault(req.fields, known_size(req.sent), 0))
         return failed(errc::bad_field, fault);
     if (!upgrades) return {};
@@ -7178,7 +7186,7 @@ inline void headers::remove_hop_by_hop() {
     for (const field& f : *this)
         if (detail::equal_nocase(f.name, "Connection")) named.append(f.value).append(",");
     named += "Connection,Keep-Alive,Proxy-Connection,TE,Trailer,Transfer-Encoding,Upgrade,"
-             "Proxy-Authenticate,Proxy-Authorization";
+             "Proxy-Authenticate,Proxy-Authorization,Fds,Body-Fd,Accept-Body-Fd,Accept-Fds";
     for (string_view rest = named; !rest.empty();) remove(detail::next_element(rest));
 }
 

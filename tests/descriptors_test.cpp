@@ -313,6 +313,29 @@ TEST_CASE("descriptors: what a handler doesn't take is closed when it is done") 
     }
 }
 
+TEST_CASE("descriptors: what is the library's to say a program can't say, nor a proxy pass on") {
+    for (const char* ours : {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"}) {
+        CAPTURE(ours);
+        raw::folder at;
+        server app;
+        app.get("/", [&](const request&) { return text("x").header(ours, "1"); });
+        app.get("/passed", [&](const request&) {
+            response res = text("x").header(ours, "1");
+            return res.headers().remove_hop_by_hop(), std::move(res);
+        });
+        REQUIRE_FALSE(app.listen(at("s")));
+        std::thread serving([&] { (void)app.run(); });
+        client api(at("s"));
+        CHECK(ask(api, "/").status() == 500);
+        CHECK(ask(api, "/").header(ours).empty());
+        CHECK(ask(api, "/passed").status() == 200);
+        CHECK(ask(api, "/passed").header(ours).empty());
+        CHECK(api.send(request("GET", "/").header(ours, "1")).error() == errc::bad_field);
+        app.stop();
+        serving.join();
+    }
+}
+
 TEST_CASE("descriptors: Body-Fd to who never asked is an error, not an empty body") {
     scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nBody-Fd: length=4\r\n\r\n",
                list(memory("abcd")));
@@ -416,10 +439,8 @@ TEST_CASE("descriptors: a handler may take one, and then it is no more there") {
 
 TEST_CASE("descriptors: a bad name, or none to pass, is never sent") {
     client api("/nowhere", asking());
-    CHECK(api.send(request("GET", "/").fd("a b", memory("x"))).error() ==
-          errc::bad_descriptor);
-    CHECK(api.send(request("GET", "/").fd("a", unique_fd())).error() ==
-          errc::bad_descriptor);
+    CHECK(api.send(request("GET", "/").fd("a b", memory("x"))).error() == errc::bad_descriptor);
+    CHECK(api.send(request("GET", "/").fd("a", unique_fd())).error() == errc::bad_descriptor);
     response bad = text("x").fd("a", unique_fd());
     CHECK(detail::extra_of(bad).failed == errc::bad_descriptor);
     bad = text("x").fd("a\r\nb", memory("x"));
