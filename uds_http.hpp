@@ -590,6 +590,7 @@ public:
     written wait(milliseconds timeout) { return s_ ? s_->wait(timeout) : written::closed; }
     void on_drain(callback<void()> act) { s_ ? s_->on_drain(std::move(act)) : void(); }
     void on_close(callback<void()> act) { s_ ? s_->on_close(std::move(act)) : void(); }
+    /// False and a cut: fewer bytes than stated, or a trailer that may not be one (RFC 9110 6.5.1).
     bool end(headers trailers = {}) { return s_ && s_->end(std::move(trailers)); }
     void cut() { s_ ? s_->cut() : void(); }
     bool is_open() const { return s_ && s_->is_open(); }
@@ -749,7 +750,7 @@ class route : public detail::counted {
 public:
     /// Narrows what the listener allows: 403.
     route& allow(peer_rule rule) { return s_.allow = std::move(rule), *this; }
-    /// Instead of the server's; streamed ones have none: 413.
+    /// Instead of the server's; a streamed one has none unless it is set here: 413.
     route& max_body_bytes(std::size_t limit) { return s_.max_body_bytes = limit, *this; }
     /// A plain handler that doesn't block: not on a worker.
     route& on_loop() { return s_.on_loop = true, *this; }

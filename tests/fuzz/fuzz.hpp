@@ -79,8 +79,10 @@ inline std::vector<string_view> lines_of(string_view input) {
 }
 
 /// A head that was accepted, written down again from what the parser says of it, has to be what the
-/// input began with, but for white space around values: no byte went unseen.
-inline void check_fields(string_view head, const field* fields, std::size_t count) {
+/// input began with, but for white space around values: no byte went unseen. `host`: what Host says
+/// instead, since the target has an authority (RFC 9112 3.2.2).
+inline void check_fields(string_view head, const field* fields, std::size_t count,
+                         string_view host = {}) {
     for (std::size_t n = 0; n < count; ++n) {
         claim(is_name(fields[n].name), "a field's name is a token");
         claim(is_value(fields[n].value), "a field's value is one");
@@ -90,6 +92,11 @@ inline void check_fields(string_view head, const field* fields, std::size_t coun
         const std::size_t end = head.find("\r\n");
         claim(end != string_view::npos, "a line ends");
         string_view value = head.substr(1, end - 1);
+        if (!host.empty() && equal_nocase(fields[n].name, "host")) {
+            claim(fields[n].value == host, "the target's authority");
+            head.remove_prefix(end + 2);
+            continue;
+        }
         while (!value.empty() && (value[0] == ' ' || value[0] == '\t')) value.remove_prefix(1);
         claim(value.substr(0, fields[n].value.size()) == fields[n].value, "the line's value");
         claim(value.find_first_not_of(" \t", fields[n].value.size()) == string_view::npos,

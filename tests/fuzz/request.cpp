@@ -22,7 +22,7 @@ void check_accepted(string_view in, const head_limits& limits, const field* fiel
     claim(head.substr(0, line.size()) == line, "the request line");
     claim(is_digit(head[line.size()]), "a minor version");
     claim(head.substr(line.size() + 1, 2) == "\r\n", "the request line's end");
-    check_fields(head.substr(line.size() + 3), fields, h.fields_count);
+    check_fields(head.substr(line.size() + 3), fields, h.fields_count, authority_of(h.target));
     check_framing(h, fields);
     claim(is_name(h.method) && is_authority(h.host), "a method and a host");
     unsigned hosts = 0;
