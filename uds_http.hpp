@@ -5915,6 +5915,7 @@ struct wire : counted {
     bool ended = true;          // the body
     std::int64_t last_used = 0; // ns
     bool asked = false;         // for descriptors, by passing one
+    bool proves = false;        // that one is all there is in `fds`
     bool takes_body_fd = false; // the server has said Accept-Body-Fd
 
     wire(unique_fd connected, const client_options& options)
@@ -6012,6 +6013,12 @@ struct wire : counted {
             ssize_t n = fds.empty() ? transmit(fd.get(), parts, count, MSG_DONTWAIT)
                                     : transmit_fds(fd.get(), parts, count, fds);
             if (n < 0) {
+                // SO_PASSRIGHTS: the server takes none, which is no reason to give up asking in
+                // vain.
+                if (errno == EPERM && std::exchange(proves, false)) {
+                    fds.clear();
+                    continue;
+                }
                 if (errno != EAGAIN) return errno == ECONNRESET ? EPIPE : errno;
                 short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
                 if (int why = wait_ready(fd.get(), events, within.next(), within.cancel.get()))
@@ -6267,6 +6274,7 @@ struct client_exchange {
             lines += "Accept-Fds: " + number_text(core.options.max_fds_count) + "\r\n";
         if (std::exchange(on->asked, true)) return lines;
         proof = unique_fd(::eventfd(0, EFD_CLOEXEC));
+        on->proves = on->fds.empty();
         if (proof) on->fds.push_back(proof.get());
         return lines;
     }
