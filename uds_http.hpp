@@ -5583,7 +5583,7 @@ struct server_core final : site {
             this_loop() = mail().get();
             while (!bad && !(is_done() && shuts_empty_mail())) bad = turn(-1);
             this_loop() = nullptr;
-            if (!first_) core_.others_at_work.fetch_sub(1), ring(core_.stop_event.get());
+            if (!first_) core_.ended.fetch_add(1), ring(core_.stop_event.get());
             return bad;
         }
         bool turn_once(int timeout, error& bad) {
@@ -5600,7 +5600,7 @@ struct server_core final : site {
             if (core_.stopping() && !draining_) begin_drain();
             if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_)) close_all();
             if (!draining_) return core_.doors.empty() && first_ && count() == 0; // adopted only
-            return count() == 0 && !doors_open_ && (!first_ || core_.others_at_work == 0);
+            return count() == 0 && !doors_open_ && (!first_ || core_.ended >= core_.threads.size());
         }
         void on_special(std::uint64_t id) override {
             if (id != stop_id) accept_some(static_cast<std::uint16_t>(id & 0xffff));
@@ -5699,7 +5699,7 @@ struct server_core final : site {
         [[gnu::cold]] void begin_drain() {
             draining_ = true;
             drained_by_ = now() + core_.options.drain_timeout.count();
-            spares_until = now() + patience.count();
+            spares_until = now() + patience;
             at(drained_by_, [] {}); // a turn, then
             at(spares_until, [this] { drain_connections(); });
             if (first_) leave_paths();
@@ -5715,8 +5715,7 @@ struct server_core final : site {
                 superseded |= !is_at(d->at.folder, d->at.path, d->at.device, d->at.inode);
                 remove_path(d->at);
             }
-            if (superseded && core_.stops.load() < 2)
-                at(now() + grace.count(), [this] { close_doors(); });
+            if (superseded && core_.stops.load() < 2) at(now() + grace, [this] { close_doors(); });
             else close_doors();
         }
         /// Whoever is in the queue already is served; a plain close would reset them. Not for a
@@ -5734,8 +5733,8 @@ struct server_core final : site {
             drain_connections();
         }
 
-        static constexpr milliseconds grace{100}; // for who is on the way when the server stops,
-        static constexpr milliseconds patience{1'000}; // for who is in and has asked nothing yet
+        // ms, when the server stops: for who is on the way, for who is in and has asked nothing yet
+        static constexpr std::int64_t grace = 100, patience = 1'000;
         server_core& core_;
         std::int64_t drained_by_ = 0, last_accept_ = -1;
         unsigned burst_ = 1;
@@ -5750,7 +5749,7 @@ struct server_core final : site {
     unique_fd stop_event;
     error remembered;
     std::atomic<std::uint64_t> accepted{0};
-    std::atomic<unsigned> others_at_work{0}; // loops; the first ends last: post() counts on it
+    std::atomic<unsigned> ended{0}; // of `threads`; the first loop ends last: it has post()'s work
     struct action {
         int number;
         struct sigaction was;
@@ -5819,9 +5818,7 @@ struct server_core final : site {
             if (error bad = self->serve()) self->close_all();
             return nullptr;
         };
-        others_at_work.fetch_add(1);
-        if (int why = start_thread(threads, run, &l))
-            remember(failed(why, "pthread_create")), others_at_work.fetch_sub(1);
+        if (int why = start_thread(threads, run, &l)) remember(failed(why, "pthread_create"));
     }
 
     /// Drained: the other threads end, and whoever holds a stream learns of it.
@@ -5989,6 +5986,7 @@ struct wire : counted {
     bool ended = true;          // the body
     std::int64_t last_used = 0; // ns
     bool asked = false;         // for descriptors, by passing one
+    bool proves = false;        // that one is all there is in `fds`
     bool takes_body_fd = false; // the server has said Accept-Body-Fd
 
     wire(unique_fd connected, const client_options& options)
@@ -6085,6 +6083,8 @@ struct wire : counted {
         while (count > 0) {
             ssize_t n = fds.empty() ? transmit(fd.get(), parts, count, MSG_DONTWAIT)
                                     : transmit_fds(fd.get(), parts, count, fds);
+            // SO_PASSRIGHTS: it takes none. Asking in vain is no failure.
+            if (n < 0 && errno == EPERM && std::exchange(proves, false)) n = 0;
             if (n < 0) {
                 if (errno != EAGAIN) return errno == ECONNRESET ? EPIPE : errno;
                 short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
@@ -6347,6 +6347,7 @@ struct client_exchange {
             lines += "Accept-Fds: " + number_text(core.options.max_fds_count) + "\r\n";
         if (std::exchange(on->asked, true)) return lines;
         proof = unique_fd(::eventfd(0, EFD_CLOEXEC));
+        on->proves = on->fds.empty();
         if (proof) on->fds.push_back(proof.get());
         return lines;
     }
@@ -6451,7 +6452,6 @@ struct client_exchange {
         close_fields(on->fields, got.fields_count);
         on->begin += got.size;
         answered = got.status >= 200 || got.status == 101;
-        // They belong to the message of the last byte, which must have begun in the same read.
         if (!on->came.empty() &&
             (answered ? on->begin - got.size < on->came_at : on->unread().empty()))
             return fail(foreign_fds, "descriptors in the middle of a message");

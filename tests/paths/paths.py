@@ -482,31 +482,35 @@ LOADS = [("new connections", fresh_requests), ("new connections too", fresh_requ
 
 
 def take_over():
-    folder = new_folder("over")
+    restart("taking over", 100)
+    restart("taking over with threads", 20, "--threads", "2", "--workers", "2")
+
+
+def restart(what, restarts, *flags):
+    folder = new_folder(what.replace(" ", "-"))
     path = os.path.join(folder, "a.sock")
-    server, ends = Program(HELLO, path), []
-    same("taking over: the first is live", True, server.is_live())
+    server, ends, live = Program(HELLO, *flags, path), [], 0
+    same(what + ": the first is live", True, server.is_live())
     workers = [(name, Worker(act, path)) for name, act in LOADS]
-    restarts, live = max(20, 2 * ROUNDS), 0
     for n in range(restarts):
-        successor = Program(HELLO, "--take-over", path)
+        successor = Program(HELLO, "--take-over", *flags, path)
         live += successor.is_live()
         server.tell_stop()
         ends.append(server)
         if n % 2:  # every other time the next one comes while the old one drains
             ends[-1].process.wait(PATIENCE)
         server = successor
-    same("taking over: all came up", restarts, live)
-    same("taking over: all predecessors ended", [0] * restarts, [old.status() for old in ends])
+    same(what + ": all came up", restarts, live)
+    same(what + ": all predecessors ended", [0] * restarts, [old.status() for old in ends])
     for name, worker in workers:
         counts = worker.stop()
         again, answered = counts.pop("sent again", 0), counts.pop("answered", 0)
-        same("taking over, %s: nothing refused or lost" % name, {}, {k: v for k, v in counts.items() if v})
-        same("taking over, %s: asked all the time" % name, True, answered > restarts)
-        note("taking over, %s: %d restarts, %d answered, %d sent again" % (name, restarts, answered, again))
-    same("taking over: no strays", ["a.sock", "a.sock.lock"], sorted(os.listdir(folder)))
-    same("taking over: the last one's end", 0, server.stop())
-    same("taking over: what it leaves", ["a.sock.lock"], os.listdir(folder))
+        same("%s, %s: nothing refused or lost" % (what, name), {}, {k: v for k, v in counts.items() if v})
+        same("%s, %s: asked all the time" % (what, name), True, answered > restarts)
+        note("%s, %s: %d restarts, %d answered, %d sent again" % (what, name, restarts, answered, again))
+    same(what + ": no strays", ["a.sock", "a.sock.lock"], sorted(os.listdir(folder)))
+    same(what + ": the last one's end", 0, server.stop())
+    same(what + ": what it leaves", ["a.sock.lock"], os.listdir(folder))
 
 
 def slow_clients():
