@@ -3200,11 +3200,12 @@ inline mailbox*& this_loop() noexcept {
     return current;
 }
 
-/// What on_exchange will want to know of a request that is answered later.
+/// What on_exchange will want to know of a request that is answered later, or at length.
 struct about : counted {
     std::string method, target;
     std::uint64_t bytes_in = 0;
     std::int64_t started = 0; // us
+    int status = 0;           // of the answer whose body is a tail
 };
 
 /// An exchange that isn't over when its handler returns. User code of any thread writes into it and
@@ -3424,6 +3425,7 @@ struct box : counted {
     std::uint64_t tail_at = 0, tail_size = 0;
     framing tail_how = framing::none;
     bool has_tail = false, tail_ended = false;
+    ref<about> tail_log;    // where somebody listens, and the tail isn't in memory
     row<unique_fd> fds;     // to pass on,
     std::size_t fds_at = 0; // with this byte of `out` or of the batch
     row<unique_fd> fds_in;  // came with the last byte of `in`
@@ -3715,10 +3717,18 @@ public:
 
     /// The connection ends under its exchange. An upgraded one does so in order.
     void tell_cut() {
+        tell_tail(failed(errc::cut_off, "connection"));
         if (!c_.work()) return;
         flow& f = *c_.work();
         const bool is_over = f.released || (f.end_sent && f.in_done && !f.why_in);
         tell(f.status, f.bytes_out, is_over ? error() : failed(errc::cut_off, "connection"));
+    }
+
+    /// A body from a file or a callback has left, or never will: only now its size is known.
+    void tell_tail(const error& why) {
+        if (!c_.more || !c_.more->tail_log) return;
+        tell(c_.more->tail_log->status, c_.more->tail_at, why);
+        c_.more->tail_log = {};
     }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
@@ -3789,8 +3799,15 @@ public:
         body_plan plan;
         open_answer(res, false, plan);
         if (!c_.persistent) c_.ends = true;
-        if (s_.on_exchange) tell(res.status(), plan.sends ? plan.length : 0, error());
+        const bool is_tail = plan.sends && !is_in_memory(access::of(res).body);
+        if (s_.on_exchange && is_tail) keep_log(res.status());
+        else if (s_.on_exchange) tell(res.status(), plan.sends ? plan.length : 0, error());
         if (plan.sends) send_body(access::of(res).body, plan);
+    }
+    void keep_log(int status) {
+        who().tag = c_.work() ? who().tag : d_.req.tag();
+        ref<about> log = c_.work() ? c_.work()->log : note_request(state_of(d_.req));
+        log->status = status, c_.kept().tail_log = std::move(log);
     }
 
     [[gnu::cold]] void refuse(int status, string_view why) {
@@ -4115,12 +4132,14 @@ private:
         c_.who->tag = r.tag, r.tag_slot = &c_.who->tag;
         if (d_.parsed.upgrade) f->offered = r.fields.get("Upgrade");
         f->fd = c_.fd;
-        if (s_.is_observed()) {
-            f->log = new about;
-            f->log->method = r.method, f->log->target = r.target;
-            f->log->bytes_in = d_.bytes_in, f->log->started = d_.started;
-        }
+        if (s_.is_observed()) f->log = note_request(r);
         return c_.kept().at_work = f, f;
+    }
+    ref<about> note_request(const request_state& r) {
+        ref<about> log(new about);
+        log->method = r.method, log->target = r.target;
+        log->bytes_in = d_.bytes_in, log->started = d_.started;
+        return log;
     }
 
     void start_later(request& req, route& to) {
@@ -4514,7 +4533,9 @@ private:
     /// Calls `with` with the exchange that is being answered.
     template <class F>
     void describe(int status, std::uint64_t bytes_out, const error& why, F with) noexcept {
-        const about* a = c_.work() ? c_.work()->log.get() : nullptr;
+        const about* a = c_.more && c_.more->tail_log ? c_.more->tail_log.get()
+                         : c_.work()                  ? c_.work()->log.get()
+                                                      : nullptr;
         const request_state& r = state_of(c_.at == phase::body ? c_.more->req : d_.req);
         const std::int64_t started = a ? a->started : d_.started;
         UDS_HTTP_TRY {
@@ -5174,6 +5195,7 @@ private:
                 if (at == parsed::bad && c.calls)
                     talk(c, index).fail_call(failed(errc::bad_field, "content fails or is short"));
                 if (at == parsed::bad) return c.gone = true, false;
+                if (at == parsed::done) talk(index).tell_tail(error());
                 if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
                 else if (batch.empty()) return block(c, index, batch), false;
                 continue;

@@ -1351,6 +1351,57 @@ TEST_CASE("server: on_exchange knows what of an answer had left, and how an upgr
     CHECK(all.take() == "101 0 cut");
 }
 
+TEST_CASE("server: on_exchange counts bodies of files and callbacks once they have left") {
+    running s;
+    handed<std::string> all;
+    s.app.on_exchange([&](const exchange& e) {
+        all.put(std::string(e.method) + " " + std::string(e.target) + " " +
+                std::to_string(e.status) + " " + std::to_string(e.bytes_out) + " " +
+                std::to_string(e.tag) + (e.why ? " cut" : ""));
+    });
+    s.app.use([](request& r) -> std::optional<response> { return r.tag() = 7, std::nullopt; });
+    // "x" as often as `{n}` says; of {size} bytes that were promised, if any were.
+    auto fill = [](const request& r) {
+        const int count = std::atoi(std::string(r.param("n")).c_str());
+        std::optional<std::uint64_t> size;
+        if (r.query() != "") size = std::strtoull(std::string(r.query()).c_str(), nullptr, 10);
+        auto act = [left = count](char* into, std::size_t) mutable -> result<std::size_t> {
+            return *into = 'x', std::size_t(left-- > 0);
+        };
+        return response().body(content::pulled(act, size), "");
+    };
+    s.app.get("/plain/{n}", fill);
+    s.app.get("/later/{n}", [fill](request& r, responder out) { out.send(fill(r)); });
+    s.app.get("/file/{n}", [](const request& r) {
+        unique_fd file(::memfd_create("test", MFD_CLOEXEC));
+        CHECK(::ftruncate(file.get(), std::atoi(std::string(r.param("n")).c_str())) == 0);
+        return response().body(content::file(std::move(file), 0, 5), "");
+    });
+    s.start();
+    for (string_view target : {"/plain/5", "/later/5", "/plain/5?5", "/later/5?5", "/file/5"}) {
+        CAPTURE(target);
+        wire_client c = s.connect();
+        const std::string asks = "GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n";
+        CHECK(c.send(asks + asks));
+        for (int i = 0; i < 2; ++i) {
+            CHECK(c.read().whole);
+            CHECK(all.take() == "GET " + std::string(target) + " 200 5 7");
+        }
+    }
+    for (string_view target : {"/plain/3?5", "/later/3?5", "/file/3"}) {
+        CAPTURE(target);
+        wire_client c = s.connect();
+        CHECK(c.send("GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK_FALSE(c.read().whole);
+        CHECK(all.take() == "GET " + std::string(target) + " 200 3 7 cut");
+    }
+    wire_client c = s.connect();
+    CHECK(c.send("HEAD /file/5 HTTP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(c.read(true).status == 200);
+    CHECK(all.take() == "HEAD /file/5 200 0 7");
+    CHECK(all.count() == 0);
+}
+
 TEST_CASE("server: stats() counts a refusal at once, also of what is no request") {
     server_options o;
     o.head_timeout = milliseconds(50);
