@@ -404,6 +404,24 @@ TEST_CASE("async: bytes behind an answer, or a close, end the connection") {
     }
 }
 
+TEST_CASE("async: bytes that nobody asked for end a kept connection") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client first = up.accept();
+    head_of(first);
+    first.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    first.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+    CHECK(first.at_end()); // not taken for the next call's answer
+    f.call();
+    wire_client second = up.accept();
+    head_of(second);
+    second.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+}
+
 TEST_CASE("async: the pool has a limit, and calls wait for it in order") {
     scripted up;
     client_options o;

@@ -528,8 +528,8 @@ TEST_CASE("client: a server that drips meets the total deadline, a silent one re
         CHECK(contains(got.error(), "limit 150 ms"));
         auto took = std::chrono::steady_clock::now() - begin;
         CHECK(took >= 150ms);
-        // Dripping is progress: read_timeout alone doesn't end it. Where the machine is so busy that
-        // what drips is silent for that long, once more with twice the time.
+        // Dripping is progress: read_timeout alone doesn't end it. Where the machine is so busy
+        // that what drips is silent for that long, once more with twice the time.
         error late;
         for (auto read = 100ms; read < 10s && !contains(late, "limit 2"); read *= 2)
             late = client(drips.path, quick(read, read * 20)).get("/").error();
@@ -727,13 +727,19 @@ TEST_CASE("client: an answer that is larger than what is being sent is read mean
     const std::string large(1 << 20, 'y');
     fake server([&](end_point& at) {
         at.head();
-        // All of it, while nothing of the request's body is read: it fits nowhere but in the client.
+        // All of it, while nothing of the request's body is read: it fits nowhere but in the
+        // client.
         if (!at.answer(large)) return;
         at.bytes(8 << 20);
+        echo_targets(at);
     });
-    result<response> got = client(server.path).post("/", std::string(8 << 20, 'x'), "text/plain");
+    client api(server.path);
+    result<response> got = api.post("/", std::string(8 << 20, 'x'), "text/plain");
     REQUIRE_MESSAGE(got, got.error().message());
     CHECK((got->body() == large));
+    got = api.get("/next"); // on the same connection, whose buffer is small again
+    CHECK((got && got->body() == "/next"));
+    CHECK(server.accepted() == 1);
 }
 
 TEST_CASE("client: Expect: 100-continue waits for the word, or a second, or a refusal") {
@@ -964,7 +970,9 @@ TEST_CASE("client: the writer of an upgrade blocks, so it is never full and call
         ++ended;
     });
     client api(server.path);
-    auto open = [&] { return api.upgrade(std::move(request("GET", "/").header("Upgrade", "tcp"))); };
+    auto open = [&] {
+        return api.upgrade(std::move(request("GET", "/").header("Upgrade", "tcp")));
+    };
     result<upgraded> up = open();
     REQUIRE((up && *up));
     int calls = 0;

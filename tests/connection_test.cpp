@@ -635,7 +635,8 @@ TEST_CASE("connection: all bodies in memory together, exactly at the limit and o
         CHECK(d.shared.buffered == r.others + r.size);
         d.shared.buffered -= r.others; // room for the rest, which is a byte or framing
         d.feed(end);
-        CHECK(read_answers(d.out).bodies == std::vector<std::string>{body + (r.chunked ? "" : "c")});
+        CHECK(read_answers(d.out).bodies ==
+              std::vector<std::string>{body + (r.chunked ? "" : "c")});
         CHECK(d.shared.buffered == 0);
     }
 }
@@ -690,8 +691,8 @@ TEST_CASE("connection: the limits of the defaults are those that are documented"
         {"101 fields", fields(101), large_head},
         {"a body of 8 MiB", post + "Content-Length: 8388608\r\n\r\n", none},
         {"one byte more", post + "Content-Length: 8388609\r\n\r\n", large_body},
-        {"chunks of one byte more", post + "Transfer-Encoding: chunked\r\n\r\n800001\r\n" +
-                                        std::string(8'388'609, 'b'),
+        {"chunks of one byte more",
+         post + "Transfer-Encoding: chunked\r\n\r\n800001\r\n" + std::string(8'388'609, 'b'),
          large_body},
     };
     for (const row& r : rows) {
@@ -717,8 +718,7 @@ TEST_CASE("connection: what a writer has waiting makes it full one byte over its
         CAPTURE(size);
         usual d(o);
         body_writer out;
-        d.add("GET", "/a/stream",
-              [&](request&, responder res) { out = res.stream(response()); });
+        d.add("GET", "/a/stream", [&](request&, responder res) { out = res.stream(response()); });
         d.feed("GET /a/stream HTTP/1.1\r\nHost: a\r\n\r\n");
         CHECK(out.write(std::string(size, 'x')) == (size <= 1000 ? written::ok : written::full));
         if (size == 1000) CHECK(out.write("x") == written::full);

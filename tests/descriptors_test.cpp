@@ -307,8 +307,7 @@ TEST_CASE("descriptors: a message whose fields don't fit what came is an error")
         {"one too few", "Content-Length: 0\r\nFds: a, b\r\n\r\n", 1},
         {"one too many", "Content-Length: 0\r\nFds: a\r\n\r\n", 2},
         {"the field twice", "Content-Length: 0\r\nFds: a\r\nFds: b\r\n\r\n", 1},
-        {"two bodies",
-         "Content-Length: 0\r\nBody-Fd: length=4\r\nBody-Fd: length=4\r\n\r\n", 1},
+        {"two bodies", "Content-Length: 0\r\nBody-Fd: length=4\r\nBody-Fd: length=4\r\n\r\n", 1},
     };
     for (const auto& r : rows) {
         CAPTURE(r.name);
@@ -352,7 +351,8 @@ TEST_CASE("descriptors: a bad name, or none to pass, is never sent") {
     CHECK(detail::extra_of(bad).failed == errc::bad_descriptor);
 }
 
-TEST_CASE("descriptors: those of a head that isn't whole yet wait for it; a chunked body may follow") {
+TEST_CASE(
+    "descriptors: those of a head that isn't whole yet wait for it; a chunked body may follow") {
     exchanging s;
     const string_view head = "POST /named HTTP/1.1\r\nHost: a\r\nFds: a\r\n";
     raw::wire_client c = s.connect();

@@ -64,6 +64,20 @@ TEST_CASE("server: a stop before run() makes it return at once, and the path goe
     CHECK(s.app.run() == errc::stopped); // one life
 }
 
+TEST_CASE("server: run() with an address listens there, or says why it can't") {
+    running s;
+    s.app.get("/", hello);
+    s.thread = std::thread([&] {
+        s.outcome = s.app.run(s.path);
+        s.ended = true;
+    });
+    REQUIRE(comes_true([&] { return exists(s.path) && wire_client(s.path).connected; }));
+    CHECK(s.connect().ask("/").body == "Hello Anonymous");
+    server second;
+    CHECK(second.run(s.path) == std::errc::address_in_use);
+    CHECK(s.connect().ask("/").status == 200);
+}
+
 TEST_CASE("server: whoever was in the queue when it stopped is answered") {
     running s;
     s.app.get("/", hello);
@@ -285,7 +299,7 @@ TEST_CASE("server: each method has its own route, HEAD and OPTIONS too") {
     wire_client c = s.connect();
     const struct {
         const char *method, *route;
-    } rows[] = {{"GET", "get"},     {"HEAD", "head"},   {"POST", "post"},       {"PUT", "put"},
+    } rows[] = {{"GET", "get"},     {"HEAD", "head"},  {"POST", "post"},       {"PUT", "put"},
                 {"PATCH", "patch"}, {"DELETE", "del"}, {"OPTIONS", "options"}, {"BREW", "any"}};
     for (const auto& r : rows) {
         CAPTURE(std::string(r.method));
@@ -1387,8 +1401,7 @@ TEST_CASE("server: bytes that follow a descriptor are read too") {
     passed.push_back(0);
     REQUIRE(detail::transmit_fds(c.fd.get(), &part, 1, passed) == 18);
     CHECK(c.send("st: a\r\n\r\n"));
-    for (auto start = steady_clock::now();
-         app.stats().requests == 0 && since(start) < patience;)
+    for (auto start = steady_clock::now(); app.stats().requests == 0 && since(start) < patience;)
         REQUIRE(app.run_once(milliseconds(200)));
     REQUIRE(app.stats().requests == 1);
     CHECK(c.read().status == 200);
