@@ -5195,7 +5195,7 @@ private:
                 if (at == parsed::bad && c.calls)
                     talk(c, index).fail_call(failed(errc::bad_field, "content fails or is short"));
                 if (at == parsed::bad) return c.gone = true, false;
-                if (at == parsed::done) talk(index).tell_tail(error());
+                if (at == parsed::done) talk(c, index).tell_tail(error());
                 if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
                 else if (batch.empty()) return block(c, index, batch), false;
                 continue;

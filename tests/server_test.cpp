@@ -59,11 +59,23 @@ TEST_CASE("server: a stop before run() makes it return at once, and the path goe
     s.app.stop();
     CHECK(s.app.stopping());
     REQUIRE_FALSE(s.app.listen(s.path));
-    auto start = steady_clock::now();
     CHECK_FALSE(s.app.run());
-    CHECK(since(start) < milliseconds(2000));
     CHECK_FALSE(exists(s.path));
     CHECK(s.app.run() == errc::stopped); // one life
+}
+
+TEST_CASE("server: run() with an address listens there, or says why it can't") {
+    running s;
+    s.app.get("/", hello);
+    s.thread = std::thread([&] {
+        s.outcome = s.app.run(s.path);
+        s.ended = true;
+    });
+    REQUIRE(comes_true([&] { return exists(s.path) && wire_client(s.path).connected; }));
+    CHECK(s.connect().ask("/").body == "Hello Anonymous");
+    server second;
+    CHECK(second.run(s.path) == std::errc::address_in_use);
+    CHECK(s.connect().ask("/").status == 200);
 }
 
 TEST_CASE("server: whoever was in the queue when it stopped is answered") {
@@ -867,12 +879,11 @@ TEST_CASE("server: a head that stops is 408, one that drips too") {
     CHECK(still.send("GET / HTTP/1.1\r\n"));
     auto start = steady_clock::now();
     bool open = true;
-    for (int i = 0; open && since(start) < milliseconds(3000); ++i) {
+    for (int i = 0; open && since(start) < patience; ++i) {
         open = drip.send(i ? "x" : "GET /");
         pollfd readable{drip.fd.get(), POLLIN, 0};
         if (::poll(&readable, 1, 20) == 1) break;
     }
-    CHECK(since(start) < milliseconds(2000));
     for (wire_client* c : {&still, &drip}) {
         answer got = c->read();
         CHECK(got.status == 408);
@@ -926,57 +937,82 @@ TEST_CASE("server: a body that goes on is no slow one, however long it takes") {
 }
 
 TEST_CASE("server: an idle connection is closed in its time, without a word") {
-    server_options o;
-    o.idle_timeout = milliseconds(200);
-    running s(o);
-    s.app.get("/", hello);
-    s.start();
-    wire_client silent = s.connect(), kept = s.connect();
-    auto start = steady_clock::now();
-    CHECK(kept.ask("/").status == 200);
-    CHECK(silent.at_end());
-    CHECK(kept.at_end());
-    CHECK(since(start) >= milliseconds(150));
-    CHECK(since(start) < milliseconds(3000));
+    bool served = false; // else this thread was stopped for so long that `kept` has idled too
+    for (milliseconds limit{200}; !served; limit *= 2) {
+        REQUIRE(limit < patience);
+        server_options o;
+        o.idle_timeout = limit;
+        running s(o);
+        s.app.get("/", hello);
+        s.start();
+        auto start = steady_clock::now();
+        wire_client silent = s.connect(), kept = s.connect();
+        served = kept.ask("/").status == 200;
+        CHECK(silent.at_end());
+        CHECK(kept.at_end());
+        CHECK(since(start) >= limit - milliseconds(10)); // the coarse clock lags
+    }
 }
 
-TEST_CASE("server: a client that doesn't read is cut, one that reads slowly is not") {
+namespace {
+
+/// Answers 8 MiB at once, or in pieces.
+struct serving_large : running {
+    std::string large = std::string(8 << 20, 'x');
+    explicit serving_large(const server_options& o) : running(o) {
+        app.get("/", [this](const request&) { return text(large); });
+        app.get("/stream", [this](request&, responder r) {
+            auto out = std::make_shared<body_writer>(
+                r.stream(response().header("Content-Length", "8388608")));
+            auto sent = std::make_shared<std::size_t>(0);
+            auto more = [out, sent, this] {
+                while (*sent < large.size()) {
+                    *sent += 64 << 10;
+                    if (out->write(string_view(large).substr(0, 64 << 10)) != written::ok) return;
+                }
+                out->end();
+            };
+            out->on_drain(more);
+            more();
+        });
+        start();
+    }
+};
+
+} // namespace
+
+TEST_CASE("server: a client that doesn't read is cut") {
     server_options o;
-    o.write_timeout =
-        milliseconds(1500); // a machine at its limits may stop a thread for half of it
-    running s(o);
-    std::string large(8 << 20, 'x');
-    s.app.get("/", [&](const request&) { return text(large); });
-    s.app.get("/stream", [&](request&, responder r) {
-        auto out =
-            std::make_shared<body_writer>(r.stream(response().header("Content-Length", "8388608")));
-        auto sent = std::make_shared<std::size_t>(0);
-        auto more = [out, sent, &large] {
-            while (*sent < large.size()) {
-                *sent += 64 << 10;
-                if (out->write(string_view(large).substr(0, 64 << 10)) != written::ok) return;
-            }
-            out->end();
-        };
-        out->on_drain(more);
-        more();
-    });
-    s.start();
+    o.write_timeout = milliseconds(300);
     for (const char* target : {"/", "/stream"}) {
         CAPTURE(std::string(target));
+        serving_large s(o);
         wire_client deaf = s.connect();
         CHECK(deaf.send("GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
         CHECK(deaf.more(1));
         CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
-        deaf.rest();
+        CHECK(deaf.rest().size() < s.large.size());
+    }
+}
 
-        wire_client slow = s.connect();
-        CHECK(slow.send("GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
-        auto start = steady_clock::now();
-        CHECK(slow.until("\r\n\r\n"));
-        while (slow.got.size() < large.size() && slow.more(256 << 10)) ::usleep(55'000);
-        CHECK(slow.got.size() >= large.size());
-        CHECK(since(start) > o.write_timeout); // but never without progress
+TEST_CASE("server: a client that reads slowly is not cut, however long it takes") {
+    for (const char* target : {"/", "/stream"}) {
+        CAPTURE(std::string(target));
+        std::size_t got = 0;
+        // This reader may be stopped for longer than the deadline where the machine is busy: then
+        // once more, with twice the time.
+        for (milliseconds limit{300}; limit < patience && got < 8 << 20; limit *= 2) {
+            server_options o;
+            o.write_timeout = limit;
+            serving_large s(o);
+            wire_client slow = s.connect();
+            CHECK(slow.send("GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
+            CHECK(slow.until("\r\n\r\n"));
+            auto pace = static_cast<unsigned>(limit.count() * 1000 / 16); // twice the limit in all
+            while (slow.got.size() < s.large.size() && slow.more(256 << 10)) ::usleep(pace);
+            got = slow.got.size();
+        }
+        CHECK(got >= 8 << 20);
     }
 }
 
@@ -1083,10 +1119,12 @@ TEST_CASE("server: post() from any thread, in order, and after a delay") {
     running s;
     s.start();
     handed<int> ran;
-    for (int i = 0; i < 3; ++i) s.app.post([&ran, i] { ran.put(i); });
-    s.app.post([&ran] { ran.put(100); }, milliseconds(120));
-    s.app.post([&ran] { ran.put(50); }, milliseconds(30));
     auto start = steady_clock::now();
+    for (int i = 0; i < 3; ++i) s.app.post([&ran, i] { ran.put(i); });
+    s.app.post([&] { // both at one time of the loop's
+        s.app.post([&ran] { ran.put(100); }, milliseconds(120));
+        s.app.post([&ran] { ran.put(50); }, milliseconds(30));
+    });
     for (int expected : {0, 1, 2, 50, 100}) CHECK(ran.take() == expected);
     CHECK(since(start) >= milliseconds(100));
     s.app.post([] { throw std::runtime_error("mine"); });
@@ -1118,13 +1156,12 @@ TEST_CASE("server: an adopted connection has its idle time from when it was adop
     app.get("/", hello);
     CHECK(comes_true(
         [start = steady_clock::now()] { return since(start) > milliseconds(400); })); // built early
+    auto start = steady_clock::now();
     REQUIRE_FALSE(app.adopt(std::move(early.a)));
     wire_client c(std::move(early.b));
-    auto start = steady_clock::now();
     std::thread thread([&] { CHECK_FALSE(app.run()); });
     CHECK(c.at_end());
     CHECK(since(start) >= milliseconds(250));
-    CHECK(since(start) < milliseconds(3000));
     thread.join();
     CHECK(app.adopt(std::move(late.a)) == errc::stopped);
 }
@@ -1500,8 +1537,7 @@ TEST_CASE("server: bytes that follow a descriptor are read too") {
     passed.push_back(0);
     REQUIRE(detail::transmit_fds(c.fd.get(), &part, 1, passed) == 18);
     CHECK(c.send("st: a\r\n\r\n"));
-    for (auto start = steady_clock::now();
-         app.stats().requests == 0 && since(start) < milliseconds(2000);)
+    for (auto start = steady_clock::now(); app.stats().requests == 0 && since(start) < patience;)
         REQUIRE(app.run_once(milliseconds(200)));
     REQUIRE(app.stats().requests == 1);
     CHECK(c.read().status == 200);

@@ -348,6 +348,8 @@ TEST_CASE("values: responses are built by chains that never dangle") {
     CHECK(to.status() == 302);
     CHECK(to.header("Location") == "/there");
     CHECK(redirect("/x", 308).status() == 308);
+    CHECK(response(404).reason() == "Not Found");
+    CHECK(response(799).reason() == "");
     const response fixed = text("x").header("Content-Type", "text/csv");
     CHECK(fixed.headers().get("Content-Type") == "text/csv");
     CHECK(all(text("x").headers()) == "Content-Type=text/plain; charset=utf-8;");
