@@ -5123,7 +5123,7 @@ private:
         flow& f = *c.work();
         hold lock(f.guard);
         bool read = f.reader_dropped || (f.in_done && f.arrived.empty() && !f.on_done);
-        return read && (c.hung_up || (f.ended && f.queued.empty() && !c.shuts && !c.has_output()));
+        return read && (c.hung_up || (f.end_sent && !c.shuts && !c.has_output()));
     }
 
     /// Closes an idle connection so that no request is lost: nothing can be sent to it any more,
