@@ -189,7 +189,7 @@ no_exceptions() {
     (cd "$copy" && EXCLUDE='throws: *' make --no-print-directory -j2 BUILD=build/suite OPTIMIZE=-O0 WERROR= test \
         CXXFLAGS='-fno-exceptions -fno-rtti -include cstdlib -DDOCTEST_CONFIG_NO_EXCEPTIONS_BUT_WITH_ALL_ASSERTS') \
         >"$folder/noexcept.log" 2>&1
-    echo "-fno-exceptions: left out, as they throw: $(sed -n 's/^TEST_CASE("throws: \([^"]*\)".*/\1/p' "$copy"/tests/*_test.cpp | paste -sd, | sed 's/,/, /g')"
+    echo "-fno-exceptions: left out, as they throw: $(sed -n 's/^TEST_CASE("throws: \([^"]*\)".*/\1/p' "$copy"/tests/*_test.cpp | paste -sd';' | sed 's/;/; /g')"
     count '-fno-exceptions -fno-rtti, the suite' "$folder/noexcept.log"
 }
 
