@@ -4862,6 +4862,10 @@ public:
         talk(*c, index).fail_call(std::move(why));
         close(index);
     }
+    bool is_read_slowly(const flow& call) noexcept {
+        conn* c = conns_.find(call.id);
+        return c && c->work() == &call && is_read_slowly(*c);
+    }
     /// A kept connection that nobody will use.
     void drop(std::uint64_t id) {
         if (conns_.find(id)) close(static_cast<std::uint32_t>(id));
@@ -5231,8 +5235,9 @@ private:
         return sent;
     }
 
-    void note_upload(const conn& c, ssize_t sent) noexcept {
+    void note_upload(conn& c, ssize_t sent) noexcept {
         if (!c.work()) return;
+        if (sent > (64 << 10)) (void)is_read_slowly(c); // notes where the peer is
         c.work()->progress = d_.now;
         c.work()->bytes_out += static_cast<std::uint64_t>(sent);
     }
@@ -6858,7 +6863,7 @@ private:
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
-        if (is_silent_upload()) f->progress = l.now();
+        if (is_silent_upload() || l.is_read_slowly(*f)) f->progress = l.now();
         std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : request_end;
         if (awaits && request_end < due) due = request_end;
         if (awaits && end < due) due = end;

@@ -859,6 +859,24 @@ TEST_CASE("async: a refusal that comes before the upload has ended is not lost")
     }
 }
 
+TEST_CASE("async: an upload that is read slowly is no silence, though it finds no room") {
+    // Room is told of when three quarters of the buffer have left: that takes twice the deadline.
+    scripted up;
+    fixture f(up.path, quick(1s));
+    f.start();
+    f.call(request("POST", "/").body(std::string(2 << 20, 'x'), ""));
+    wire_client peer = up.accept();
+    head_of(peer);
+    for (std::size_t got = peer.got.size(); got < 2 << 20; got += peer.got.size()) {
+        peer.got.clear();
+        ::usleep(100'000);
+        REQUIRE(peer.more(40 << 10));
+    }
+    peer.got.clear();
+    peer.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+}
+
 TEST_CASE("async: an upload that takes longer than read_timeout is no silence") {
     scripted up;
     // Of what the kernel holds three quarters have to leave before there is room again: a sleep or
