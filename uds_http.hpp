@@ -3262,6 +3262,11 @@ struct flow final : stream_base {
         if (!bytes.empty()) post();
         return state();
     }
+    bool beat() { // where nothing waits: it must neither cut a full stream nor make one full
+        hold lock(guard);
+        if (open && !ended && queued.empty()) queued.append(":\n\n"), post();
+        return open && !ended;
+    }
     written wait(milliseconds timeout) override {
         if (this_loop()) return written::closed;
         deadline until = deadline::after(timeout);
@@ -5292,14 +5297,10 @@ private:
         resume(static_cast<std::uint32_t>(f->id));
     }
 
-    static bool is_full(flow& f) noexcept { // one byte more would cut it
-        hold lock(f.guard);
-        return f.state() == written::full;
-    }
     /// A comment line now and then: proxies and clients see that the stream lives.
     void beat(const ref<flow>& f, milliseconds every) {
         at(d_.now + every.count(), [this, f, every] {
-            if (is_full(*f) || f->write(":\n\n") != written::closed) beat(f, every);
+            if (f->beat()) beat(f, every);
         });
     }
 
