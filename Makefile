@@ -37,11 +37,11 @@ checks:
 	@echo $(CHECKS)
 
 asan: ## the tests with the address and undefined behaviour sanitizers
-	@$(MAKE) test BUILD=build/asan OPTIMIZE=-O1 \
+	@$(MAKE) test BUILD=build/asan OPTIMIZE=-O0 \
 	    CXXFLAGS='-g -fsanitize=address,undefined -fno-sanitize-recover=all'
 
 tsan: ## the tests that have threads with the thread sanitizer
-	@$(MAKE) test BUILD=build/tsan OPTIMIZE=-O1 CXXFLAGS='-g -fsanitize=thread' \
+	@$(MAKE) test BUILD=build/tsan OPTIMIZE=-O0 CXXFLAGS='-g -fsanitize=thread' \
 	    TESTED='allocation async_client client fd server socket_file streams'
 
 noexcept: ## hello and fetch without exceptions and RTTI

@@ -32,8 +32,8 @@
 #ifndef UDS_HTTP_HPP
 #define UDS_HTTP_HPP
 
-#if !defined(__linux__)
-#error "uds_http needs Linux: epoll, eventfd, SO_PEERCRED, /proc/self/fd"
+#if !defined(__linux__) || __cplusplus < 201703L
+#error "uds_http needs Linux (epoll, eventfd, SO_PEERCRED, /proc/self/fd) and -std=c++17"
 #endif
 
 #include <atomic>
@@ -476,11 +476,22 @@ public:
     int fd(string_view name) const noexcept; // a borrow; -1 if there is none
     unique_fd take_fd(string_view name);     // what nobody takes is closed
 
-    request& header(string_view name, string_view value);
-    request& body(content, string_view type);
-    request& fd(string_view name, unique_fd); // goes along, as README's "Descriptors" says
-    request& timeout(milliseconds total);
-    request& cancel_with(canceller);
+    request& header(string_view name, string_view value) &;
+    request& body(content, string_view type) &;
+    request& fd(string_view name, unique_fd) &; // goes along, as README's "Descriptors" says
+    request& timeout(milliseconds total) &;
+    request& cancel_with(canceller) &;
+    request& on_interim(callback<void(response&)>) &; // async_ calls: each 1xx but 100 and 101
+    request header(string_view name, string_view value) && {
+        return std::move(header(name, value));
+    }
+    request body(content c, string_view type) && { return std::move(body(std::move(c), type)); }
+    request fd(string_view name, unique_fd one) && { return std::move(fd(name, std::move(one))); }
+    request timeout(milliseconds total) && { return std::move(timeout(total)); }
+    request cancel_with(canceller by) && { return std::move(cancel_with(std::move(by))); }
+    request on_interim(callback<void(response&)> act) && {
+        return std::move(on_interim(std::move(act)));
+    }
 
 private:
     friend struct detail::access;
@@ -509,16 +520,10 @@ public:
     response& body(content, string_view type) &;
     response& fd(string_view name, unique_fd) &;
     // By value: nothing dangles in `auto r = text("x").status(201)`.
-    response status(int status) && { return std::move(this->status(status)); }
-    response header(string_view name, string_view value) && {
-        return std::move(this->header(name, value));
-    }
-    response body(content body, string_view type) && {
-        return std::move(this->body(std::move(body), type));
-    }
-    response fd(string_view name, unique_fd fd) && {
-        return std::move(this->fd(name, std::move(fd)));
-    }
+    response status(int code) && { return std::move(status(code)); }
+    response header(string_view name, string_view text) && { return std::move(header(name, text)); }
+    response body(content c, string_view type) && { return std::move(body(std::move(c), type)); }
+    response fd(string_view name, unique_fd one) && { return std::move(fd(name, std::move(one))); }
 
 private:
     friend struct detail::access;
@@ -640,7 +645,7 @@ struct event {
     string_view data, type = "message", id = {};
 };
 
-/// Server-sent events. stop() ends the stream in order, so that clients reconnect elsewhere.
+/// Server-sent events, threads as body_writer's. stop() ends them: clients reconnect elsewhere.
 class event_writer : detail::move_only {
 public:
     written send(const event&);
@@ -661,7 +666,8 @@ public:
     responder(responder&&) noexcept = default;
     responder& operator=(responder&&) noexcept;
     ~responder();
-    bool send(response); // false: nobody is there any more, or it was answered already
+    bool send(response);           // false: nobody is there any more, or it was answered already
+    bool inform(response interim); // before it, any number of 1xx but 101: status and fields
     /// Head now, body as you write it: chunked, or of the Content-Length that you set.
     body_writer stream(response head);
     event_writer events(milliseconds heartbeat = std::chrono::seconds(15));
@@ -826,8 +832,7 @@ public:
     /// before run(). Async-signal-safe.
     void stop() noexcept;
     bool stopping() const noexcept;
-    /// From now on these signals call stop(). The end of run(), or ~server, puts back what was
-    /// there.
+    /// These signals call stop(), until the end of run(), or ~server, puts back what was there.
     void stop_on(std::initializer_list<int> signals);
 
     void post(callback<void()>, milliseconds delay = milliseconds(0)); // run it on the loop
@@ -883,13 +888,13 @@ public:
     result<response> head(string_view target) { return send(request("HEAD", target)); }
     result<response> del(string_view target) { return send(request("DELETE", target)); }
     result<response> post(string_view target, content body, string_view type) {
-        return send(std::move(request("POST", target).body(std::move(body), type)));
+        return send(request("POST", target).body(std::move(body), type));
     }
     result<response> put(string_view target, content body, string_view type) {
-        return send(std::move(request("PUT", target).body(std::move(body), type)));
+        return send(request("PUT", target).body(std::move(body), type));
     }
     result<response> patch(string_view target, content body, string_view type) {
-        return send(std::move(request("PATCH", target).body(std::move(body), type)));
+        return send(request("PATCH", target).body(std::move(body), type));
     }
     result<response> send(request&);
     result<response> send(request&& req) { return send(req); }
@@ -1224,8 +1229,7 @@ inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
                    [](char c) { return c >= 0x20 && c < 0x7f; });
 }
 
-/// Bytes that keep their address until clear(), which keeps the largest block: a reused arena
-/// doesn't allocate.
+/// Bytes that keep their address until clear(). It keeps the largest block: reuse doesn't allocate.
 struct arena {
     struct block {
         block* older;
@@ -1401,6 +1405,7 @@ struct request_state : counted {
     uds_http::error failed;
     ref<card> from; // one for all requests of a connection, made when it is asked for
     ref<cancel_state> cancel;
+    callback<void(response&)> on_interim;
     std::uint64_t tag = 0;
     std::uint64_t* tag_slot = &tag;
     milliseconds timeout = milliseconds::max();
@@ -1410,9 +1415,12 @@ struct request_state : counted {
 
     /// For the next request on the loop.
     void reset() {
-        params.clear(), fds.clear(), bytes.clear(), body_text.clear();
+        params.clear(), bytes.clear(), body_text.clear(), drop_passed();
         body = {}, tag = 0;
-        if (access::of(body_memory)) body_memory = {};
+    }
+    void drop_passed() noexcept {
+        fds.clear();
+        if (access::of(body_memory)) body = {}, body_memory = {};
     }
     void split(string_view text) noexcept; // the target
     void set_target(string_view text);
@@ -1508,7 +1516,7 @@ struct cancel_state : counted {
 };
 
 /// A signal handler installed without SA_RESTART may interrupt any call.
-template <class F> auto uninterrupted(F&& call) noexcept {
+template <class F> [[gnu::always_inline]] inline auto uninterrupted(F&& call) noexcept {
     auto outcome = call();
     while (outcome == -1 && errno == EINTR) outcome = call();
     return outcome;
@@ -1836,7 +1844,7 @@ inline unique_fd stream_socket(int flags) noexcept {
 [[gnu::cold, gnu::noinline]] inline error connect_failed(const address& where, int why = errno) {
     const char* what = "connect";
     if (why == ENOENT) what = "connect (is the server running?)";
-    if (why == ECONNREFUSED) what = "connect (nobody is listening: is the server running?)";
+    if (why == ECONNREFUSED) what = "connect (nobody is listening: is it a socket, with a server?)";
     if (why == EACCES) what = "connect (no write permission on it, or no way through its folders)";
     if (why == EPROTOTYPE) what = "connect (not a stream socket)";
     if (why == EAGAIN || why == ETIMEDOUT) what = "connect (backlog full, or no time left)";
@@ -1936,7 +1944,7 @@ struct path_lock : move_only {
         if (!held && errno != EWOULDBLOCK) return path_failed(lock, "lock");
         if (held && is_at(folder, lock, is.st_dev, is.st_ino))
             return path_lock(std::move(fd), is.st_ino);
-        if (end.passed()) return path_failed(lock, "held by another process", ETIMEDOUT);
+        if (end.passed()) return path_failed(lock, "held by another process", EADDRINUSE);
         (void)wait_ready(-1, 0, deadline::after(milliseconds(pause)).sooner(end), nullptr);
     }
 }
@@ -2133,6 +2141,8 @@ struct head {
 };
 
 constexpr std::uint64_t max_length = INT64_MAX; // so that it fits an off_t
+// Apache takes 100 from a client; a service's own answers have fewer, a proxy adds some.
+constexpr std::size_t max_response_fields = 256;
 
 inline string_view view(const char* from, const char* to) {
     return {from, static_cast<std::size_t>(to - from)};
@@ -2192,7 +2202,8 @@ inline bool equals(string_view text, string_view lower) {
 
 /// uri-host [":" port] (RFC 9110 7.2). Empty is a valid Host: the target had no authority.
 inline bool is_authority(string_view text) {
-    if (text == "localhost") return true; // what nearly all clients of a Unix socket say
+    // What nearly all clients of a Unix socket say.
+    if (text.size() == 9 && std::memcmp(text.data(), "localhost", 9) == 0) return true;
     const char *at = text.data(), *const end = at + text.size();
     if (at != end && *at == '[') { // IPv6; without a zone, which means nothing to others
         const char* const first = ++at;
@@ -2250,7 +2261,8 @@ struct line_reader {
     const char* end;
     const char* why = nullptr;
     int answer = 400; // to what is refused
-    explicit line_reader(string_view in) : end(in.data() + in.size()) {}
+    explicit line_reader(string_view in, std::size_t most = SIZE_MAX)
+        : end(in.data() + (in.size() < most ? in.size() : most)) {}
 
     const char* refuse(const char* reason, int status = 400) {
         why = reason, answer = status;
@@ -2285,12 +2297,12 @@ struct head_parser : line_reader {
     enum deciding { host, expect, upgrade, connection, length, coding, deciding_count };
     const head_limits& limits;
     head& out;
-    const field* seen[deciding_count] = {}; // the last of each
-    unsigned doubled = 0;                   // bit n: seen[n] wasn't the first
+    field* seen[deciding_count] = {}; // the last of each
+    unsigned doubled = 0;             // bit n: seen[n] wasn't the first
     bool closes = false, keeps = false, upgrades = false;
 
     head_parser(string_view in, const head_limits& bounds, head& result)
-        : line_reader(in.substr(0, bounds.max_head_bytes)), limits(bounds), out(result) {
+        : line_reader(in, bounds.max_head_bytes), limits(bounds), out(result) {
         static constexpr head blank;
         out = blank;
     }
@@ -2367,7 +2379,7 @@ struct head_parser : line_reader {
     }
 
     /// The length of a name says which of the deciding ones it may be.
-    [[gnu::always_inline]] void note(const field& f) {
+    [[gnu::always_inline]] void note(field& f) {
         static constexpr string_view by_size = "----0-12--3---4--5";
         static constexpr string_view names[] = {
             "host", "expect", "upgrade", "connection", "content-length", "transfer-encoding"};
@@ -2386,8 +2398,8 @@ struct head_parser : line_reader {
         }
     }
 
-    /// RFC 9112 6.3, as far as both kinds agree. It lets equal lengths be joined into one; refused:
-    /// one field, one number.
+    /// RFC 9112 6.3, as far as both kinds agree; but equal lengths are refused, not joined into
+    /// one.
     bool read_framing() {
         if (seen[length]) {
             string_view digits = value(length);
@@ -2421,9 +2433,10 @@ struct head_parser : line_reader {
         if ((seen[length] || seen[coding]) && !read_framing()) return false;
         if (seen[expect] && (is_doubled(expect) || !equals(value(expect), "100-continue")))
             return refuse("an unknown expectation", 417);
-        // RFC 9112 3.2.2: the target's authority counts, not the Host field's.
+        // RFC 9112 3.2.2: the target's authority counts, and is what whoever reads Host gets.
         const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
         if (!named.empty()) out.host = named;
+        if (!named.empty() && seen[host]) seen[host]->value = named;
         // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
         out.expect_continue = seen[expect] && out.version == 11 && out.how != framing::none;
         out.upgrade = upgrades && out.version == 11 && !value(upgrade).empty();
@@ -2477,14 +2490,16 @@ inline parsed parse_response_head(string_view in, const head_limits& limits,
     return parser.finish(in, at && parser.finish_response(request_method) ? at : nullptr, 431);
 }
 
-/// RFC 9110 6.5.1: what a trailer may not say, because framing, routing or rights were decided by
-/// the head. Refused, since somebody else may have believed it.
+/// RFC 9110 6.5.1: what a trailer may not say: framing, routing, rights, conditions and the kind of
+/// content were decided by the head. Refused, since somebody else may have believed it.
 inline bool may_trail(string_view name) {
-    return !list_has("authorization,cache-control,connection,content-encoding,content-length,"
-                     "content-range,content-type,cookie,expect,host,keep-alive,max-forwards,"
-                     "proxy-authorization,proxy-connection,range,set-cookie,te,trailer,"
-                     "transfer-encoding,upgrade,www-authenticate",
-                     name);
+    return !list_has(
+        "age,authorization,body-fd,cache-control,connection,content-encoding,content-length,"
+        "content-range,content-type,cookie,date,expect,expires,fds,host,if-match,"
+        "if-modified-since,if-none-match,if-range,if-unmodified-since,keep-alive,location,"
+        "max-forwards,pragma,proxy-authenticate,proxy-authorization,proxy-connection,range,"
+        "retry-after,set-cookie,te,trailer,transfer-encoding,upgrade,vary,www-authenticate",
+        name);
 }
 
 /// RFC 9112 7.1.2: a line like a head's.
@@ -2502,8 +2517,7 @@ inline bool parse_trailers(string_view raw, headers& out) {
     return true;
 }
 
-/// Bytes to the body's bytes. Holds nothing but a line of chunked framing that isn't complete, and
-/// trailers.
+/// Bytes to the body's bytes. Holds nothing but trailers and half a line of chunked framing.
 class body_decoder {
 public:
     void start(framing how, std::uint64_t length) {
@@ -2581,20 +2595,28 @@ private:
         return at;
     }
 
-    /// RFC 9112 7.1.1: BWS ";" and names, with tokens or quoted strings as values. Up to the CR, or
-    /// to the end of what has come; null where it can't become one.
+    /// RFC 9112 7.1.1: *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ). Up to the
+    /// CR, or to the end of what has come; null where it can't become one.
     static const char* extension_end(const char* at, const char* end) {
-        if (at != end && *at == '\r') return at;
-        while (at != end && is_blank(*at)) ++at;
-        if (at != end && *at != ';') return nullptr;
-        bool is_quoted = false, is_escaped = false;
-        for (; at != end && (*at != '\r' || is_quoted); ++at) {
-            const bool is_mark = string_view("=;\" \t").find(*at) != string_view::npos;
-            if (is_quoted ? !is(*at, value_byte) : !is(*at, token_byte) && !is_mark) return nullptr;
-            if (*at == '"' && !is_escaped) is_quoted = !is_quoted;
-            is_escaped = is_quoted && !is_escaped && *at == '\\';
+        for (bool is_value = true; at != end && *at != '\r';) { // "=" stands behind a name only
+            while (at != end && is_blank(*at)) ++at;
+            if (at == end) break;
+            if (*at != ';' && (is_value || *at != '=')) return nullptr;
+            is_value = *at++ == '=';
+            while (at != end && is_blank(*at)) ++at;
+            const char* const word = at;
+            at = is_value && at != end && *at == '"' ? quoted_end(at, end)
+                                                     : first_not<token_byte>(at, end);
+            if (!at || (at == word && at != end)) return nullptr;
         }
         return at;
+    }
+    static const char* quoted_end(const char* at, const char* end) {
+        for (bool is_escaped = true; at != end && (*at != '"' || is_escaped); ++at) {
+            if (!is(*at, value_byte)) return nullptr;
+            is_escaped = !is_escaped && *at == '\\';
+        }
+        return at == end ? end : at + 1;
     }
 
     std::uint64_t left_ = 0;
@@ -2611,7 +2633,7 @@ inline void request_state::split(string_view text) noexcept {
     const void* mark = text.empty() ? nullptr : std::memchr(text.data(), '?', text.size());
     const std::size_t size =
         mark ? view(text.data(), static_cast<const char*>(mark)).size() : text.size();
-    path = !text.empty() && text[0] == '/' ? text.substr(0, size) : path_of(text);
+    path = !text.empty() && text[0] == '/' ? string_view(text.data(), size) : path_of(text);
     query = mark ? text.substr(size + 1) : string_view();
 }
 inline void request_state::set_target(string_view text) {
@@ -2720,8 +2742,14 @@ inline bool is_named(const field& f, string_view name) noexcept {
     return f.name.size() == name.size() && equal_nocase(f.name, name);
 }
 
-/// Content-Length as somebody's code set it; `absent` without one, UINT64_MAX where it is no
-/// number.
+/// RFC 9112 9.6: who says so must not go on.
+inline bool says_close(const headers& fields) noexcept {
+    for (const field& f : fields)
+        if (is_named(f, "Connection") && list_has(f.value, "close")) return true;
+    return false;
+}
+
+/// Content-Length as somebody's code set it; `absent` without one, UINT64_MAX if it is no number.
 inline std::uint64_t stated_length(const headers& fields, std::uint64_t absent) noexcept {
     bool is_there = false;
     for (const field& f : fields) {
@@ -2741,12 +2769,15 @@ inline std::optional<std::uint64_t> known_size(const content& body) noexcept {
     return access::of(body).from->length;
 }
 
+inline bool is_bodiless(int status) noexcept {
+    return status == 204 || status == 205 || status == 304; // RFC 9110 15.3.5, 15.3.6, 15.4.5
+}
+
 /// What would make a message ambiguous, as a literal; nullptr where nothing does.
 inline const char* framing_fault(const headers& fields, std::optional<std::uint64_t> size,
                                  int status) noexcept {
     constexpr std::uint64_t absent = UINT64_MAX - 1;
-    if ((status == 204 || status == 205 || status == 304) && size.value_or(1) > 0)
-        return "a body on 204, 205 or 304"; // RFC 9110 15.3.5, 15.3.6, 15.4.5
+    if (is_bodiless(status) && size.value_or(1) > 0) return "a body on 204, 205 or 304";
     if (fields.begin() == fields.end()) return nullptr;
     if (fields.contains("Transfer-Encoding")) return "Transfer-Encoding is the library's to set";
     const std::uint64_t stated = stated_length(fields, absent);
@@ -2834,16 +2865,19 @@ private:
     }
 };
 
-/// The head of a client's request. Host is "localhost" unless the caller set one: a path in it gets
-/// 400s from many servers, and an empty one is refused by nginx. `more` are whole field lines.
+/// The head of a client's request. Host is the target's authority (RFC 9112 3.2) or "localhost",
+/// unless the caller set one: a path in it gets 400s from many servers, and an empty one is refused
+/// by nginx. No expectation without content (RFC 9110 10.1.1). `more` are whole field lines.
 inline void write_request_head(buffer& out, const request_state& req, const body_plan& plan,
                                string_view more = {}) {
-    char* const first =
-        out.room(128 + req.method.size() + req.target.size() + size_of(req.fields) + more.size());
+    char* const first = out.room(128 + req.method.size() + req.target.size() * 2 +
+                                 size_of(req.fields) + more.size());
     char* at = put(put(put(put(first, req.method), " "), req.target), " HTTP/1.1\r\n");
-    if (!req.fields.contains("Host")) at = put(at, "Host: localhost\r\n");
+    const string_view host = authority_of(req.target);
+    if (!req.fields.contains("Host")) at = put_field(at, "Host", host.empty() ? "localhost" : host);
     for (const field& f : req.fields)
-        if (!is_named(f, "Content-Length")) at = put_field(at, f.name, f.value);
+        if (!is_named(f, "Content-Length") && (plan.sends || !is_named(f, "Expect")))
+            at = put_field(at, f.name, f.value);
     if (plan.how == framing::chunked) at = put(at, "Transfer-Encoding: chunked\r\n");
     if (plan.states_length) at = put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
     out.commit(static_cast<std::size_t>(put(put(at, more), "\r\n") - first));
@@ -3128,9 +3162,8 @@ inline std::string fd_names(const row<named_fd>& fds) {
 // but for the one write that wakes a loop when another thread has something for it.
 //
 // A connection that idles owns nothing but its `conn`. What it needs for longer than one turn of
-// the loop (half a message, an answer that found no room, an exchange that is answered later) is in
-// its `box`. One exchange at a time: pipelined bytes behind it wait unparsed, so answers keep their
-// order.
+// the loop (half a message, an answer that found no room, an exchange answered later) is in its
+// `box`. One exchange at a time: pipelined bytes wait unparsed, so answers keep their order.
 
 /// How other threads reach a loop. Outlives it, so that posting is always harmless.
 struct mailbox : counted {
@@ -3195,6 +3228,7 @@ struct flow final : stream_base {
 
     // out
     std::optional<response> answer;
+    std::string interims_out;               // whole heads
     std::string queued;                     // not framed yet
     std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
     headers trailers_out;
@@ -3204,7 +3238,7 @@ struct flow final : stream_base {
     mode how = mode::none;
     ref<flow> next; // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
-         is_events = false, end_sent = false;
+         is_events = false, end_sent = false, owes_drain = false;
 
     // in
     std::string arrived;
@@ -3258,14 +3292,15 @@ struct flow final : stream_base {
         if (full || (may_write && bytes.size() > *may_write)) return cut_off(), written::closed;
         if (may_write) *may_write -= bytes.size();
         queued.append(bytes);
-        full = queued.size() > max_queued;
+        full = queued.size() > max_queued, owes_drain = false;
         if (!bytes.empty()) post();
         return state();
     }
-    bool beat() { // where nothing waits: it must neither cut a full stream nor make one full
+    /// Nothing for a reader who is behind: he has enough to see that the stream lives.
+    written beat() {
         hold lock(guard);
-        if (open && !ended && queued.empty()) queued.append(":\n\n"), post();
-        return open && !ended;
+        if (open && !ended && !full) queued.append(":\n\n"), post();
+        return state();
     }
     written wait(milliseconds timeout) override {
         if (this_loop()) return written::closed;
@@ -3279,6 +3314,8 @@ struct flow final : stream_base {
         hold lock(guard);
         if (!open || ended) return false;
         if (may_write && *may_write) return cut_off(), false;
+        for (const field& f : trailers)
+            if (!may_trail(f.name)) return cut_off(), false;
         trailers_out = std::move(trailers);
         ended = true;
         post();
@@ -3351,8 +3388,7 @@ struct flow final : stream_base {
     }
 };
 
-/// Written once however much is posted, and not at all from the loop itself, which looks before it
-/// sleeps.
+/// Written once however much is posted, and not by the loop itself, which looks before it sleeps.
 inline void mailbox::wake_up() noexcept {
     if (!full.exchange(true) && this_loop() != this) ring(wake.get());
 }
@@ -3390,17 +3426,18 @@ struct box : counted {
     bool has_tail = false, tail_ended = false;
     row<unique_fd> fds;     // to pass on,
     std::size_t fds_at = 0; // with this byte of `out` or of the batch
-    row<unique_fd> fds_in;  // came with the head that begins `in`
+    row<unique_fd> fds_in;  // came with the last byte of `in`
     body_decoder decoder;
     request req = access::make_request(); // whose body is being collected
     route* to = nullptr;
     ref<flow> at_work;
-    ref<call_pool> pool;          // the client's role
-    body_plan plan;               // of at_work's answer
-    std::size_t parsed_bytes = 0; // of `in`, when that was half a head
-    std::size_t counted = 0;      // in site::buffered
-    int unread = 0;               // by the peer, when that was looked at last
-    std::int64_t started = 0;     // us, of req
+    ref<call_pool> pool;                 // the client's role
+    body_plan plan;                      // of at_work's answer
+    std::size_t parsed_bytes = 0;        // of `in`, when that was half a head
+    std::uint64_t may_come = UINT64_MAX; // of a streamed body
+    std::size_t counted = 0;             // in site::buffered
+    int unread = 0;                      // by the peer, when that was looked at last
+    std::int64_t started = 0;            // us, of req
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
     bool is_empty() const noexcept {
@@ -3462,7 +3499,14 @@ struct conn {
     }
     flow* work() const noexcept { return more ? more->at_work.get() : nullptr; }
     bool has_output() const noexcept { return blocked || (more && more->has_output()); }
-    bool is_unused() const noexcept { return at == phase::head && (!more || more->in.empty()); }
+    /// Idles, and nothing is known against that.
+    bool is_calm() const noexcept {
+        return !more && at == phase::head &&
+               !(blocked | hung_up | peer_done | ends | shuts | gone | lingers);
+    }
+    bool is_unused() const noexcept { // a CRLF behind a body, of old clients, begins no head
+        return at == phase::head && (!more || more->in.empty() || more->in == "\r\n");
+    }
 
     bool wants_body() const noexcept {
         flow* f = work();
@@ -3470,8 +3514,7 @@ struct conn {
         hold lock(f->guard);
         return f->wanted && !f->paused && f->arrived.size() < flow::max_arrived;
     }
-    /// Whether bytes of the peer could be used now. What can't be stays in the socket, so that its
-    /// buffer stops the sender.
+    /// Whether the peer's bytes could be used now; else the socket's full buffer stops the sender.
     bool wants_bytes() const noexcept {
         switch (at) {
         case phase::head: return !ends && !has_output();
@@ -3607,14 +3650,16 @@ public:
         : s_(s), d_(d), c_(c), id_(id), home_(home) {}
 
     /// Answers every complete request in `in`; what remains is kept. True: there is more to do once
-    /// the answers have left.
-    bool take(string_view in) {
+    /// the answers have left. What waited is taken again with the descriptors of its last byte.
+    bool take(string_view in, bool waited = false) {
         d_.in = in;
+        if (waited && c_.more) d_.fds.swap(c_.more->fds_in), d_.fds_from = in.data();
         bool goes_on = true;
         for (; goes_on && !c_.ends && d_.out.size() < max_batch_bytes; d_.whole = d_.out.size())
             goes_on = c_.at == phase::head ? step_head() : step();
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {};
+        if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
         if (!d_.fds.empty() && !keep_fds()) refuse(400, "descriptors that no message asked for");
         if (!c_.more && d_.in.empty()) return again;
         c_.kept().in.assign(d_.in.data(), d_.in.size());
@@ -3624,9 +3669,11 @@ public:
 
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     [[gnu::cold]] void time_out(timer which) {
+        if (c_.at == phase::head) c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
         if (which == timer::head && c_.at == phase::head) refuse(408, "head too slow");
         else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
-        else if (which == timer::body && c_.at == phase::stream) time_out_stream();
+        else if (which == timer::body && c_.at == phase::stream)
+            fail_stream(failed(ETIMEDOUT, "request body"), 408, "body too slow");
         c_.ends = true;
     }
 
@@ -3649,8 +3696,7 @@ public:
         }
     }
 
-    /// What dripped in and was not worth parsing: the faults in it are the same as if it came at
-    /// once.
+    /// What dripped in and was not worth parsing: its faults are those of what comes at once.
     void take_last() {
         if (!c_.more || c_.more->parsed_bytes == 0) return;
         const std::string last = std::move(c_.more->in);
@@ -3667,9 +3713,12 @@ public:
         if (c_.calls && c_.work() == &f) end_call(f);
     }
 
-    /// The connection ends under its exchange.
+    /// The connection ends under its exchange. An upgraded one does so in order.
     void tell_cut() {
-        if (c_.work()) tell(0, c_.work()->bytes_out, failed(errc::cut_off, "connection"));
+        if (!c_.work()) return;
+        flow& f = *c_.work();
+        const bool is_over = f.released || (f.end_sent && f.in_done && !f.why_in);
+        tell(f.status, f.bytes_out, is_over ? error() : failed(errc::cut_off, "connection"));
     }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
@@ -3707,7 +3756,8 @@ public:
         request_state& r = state_of(f->req);
         box& b = c_.kept();
         b.plan = plan_request(r), b.at_work = f;
-        c_.at = phase::reply, c_.head_only = r.method == "HEAD", c_.persistent = true;
+        c_.at = phase::reply, c_.head_only = r.method == "HEAD",
+        c_.persistent = !says_close(r.fields);
         f->fd = c_.fd; // for release()
         write_request_head(d_.out, r, b.plan);
         if (!b.plan.sends) return;
@@ -3773,8 +3823,7 @@ private:
         flow& f = *c_.work();
         f.heard = true;
         if (!is_worth_parsing(d_.in, c_.more->parsed_bytes, f.max_head_bytes)) return false;
-        head_limits limits = s_.limits;
-        limits.max_head_bytes = f.max_head_bytes;
+        const head_limits limits{f.max_head_bytes, 0, max_response_fields};
         response res;
         headers& fields = access::of(res).fields;
         field* room = open_fields(fields, limits.max_fields_count);
@@ -3788,14 +3837,20 @@ private:
         }
         close_fields(fields, h.fields_count);
         d_.in.remove_prefix(h.size);
-        if (h.status / 100 == 1 && h.status != 101) // RFC 9110 15.2: passed over, but not for ever
+        if (h.status / 100 == 1 && h.status != 101) { // RFC 9110 15.2: not for ever
+            auto& act = state_of(f.req).on_interim;
+            UDS_HTTP_TRY {
+                if (act && h.status != 100) act(res.status(h.status));
+            }
+            UDS_HTTP_CATCH { fail_user(f); }
             return ++f.interims <= 16 || (fail_call(failed(errc::bad_message, "1xx")), false);
+        }
         if (h.status == 101 && !f.may_upgrade)
             return fail_call(failed(errc::bad_message, "101 that nobody asked for")), false;
         if (h.status == 101 && (c_.has_output() || (f.how == flow::mode::streamed && !f.end_sent)))
             return fail_call(failed(errc::bad_message, "101 inside of a request")), false;
         res.status(h.status).headers() = fields; // a copy, out of the loop's buffer
-        c_.persistent = h.persistent;
+        c_.persistent = c_.persistent && h.persistent;
         tell_head(f, std::move(res));
         return true;
     }
@@ -3837,17 +3892,14 @@ private:
 
     // -- requests
 
-    bool step_head() {
+    [[gnu::always_inline]] bool step_head() {
         if (d_.in.empty() || c_.has_output() || is_dripping()) return false;
         request_state& req = state_of(d_.req);
         field* fields = open_fields(req.fields, s_.limits.max_fields_count);
         switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
-        case parsed::more:
-            if (d_.in == "\r\n") d_.in = {}; // behind a body, of old clients: no head has begun
-            else c_.kept().parsed_bytes = d_.in.size();
-            return false;
+        case parsed::more: c_.kept().parsed_bytes = d_.in.size(); return false;
         case parsed::bad:
-            c_.head_only = c_.old_version = false;
+            c_.head_only = d_.parsed.method == "HEAD", c_.old_version = false;
             req.reset(), req.method = req.target = {};
             if (s_.is_observed()) d_.started = d_.micros();
             refuse(d_.parsed.status, d_.parsed.why);
@@ -3861,7 +3913,7 @@ private:
         return !c_.ends;
     }
 
-    bool is_dripping() noexcept {
+    [[gnu::always_inline]] bool is_dripping() noexcept {
         if (!c_.more) return false;
         const std::size_t before = c_.more->parsed_bytes;
         if (is_worth_parsing(d_.in, before, s_.limits.max_head_bytes))
@@ -3869,7 +3921,7 @@ private:
         return true;
     }
 
-    void begin(request_state& req, const char* first) {
+    [[gnu::always_inline]] void begin(request_state& req, const char* first) {
         const head& h = d_.parsed;
         ++d_.requests;
         c_.served = true;
@@ -3908,7 +3960,7 @@ private:
     }
 
     /// Everything that can answer before a body is read. True: d_.res is the answer.
-    bool screen(route* to) {
+    [[gnu::always_inline]] bool screen(route* to) {
         if (c_.forbidden) {
             c_.persistent = false;
             return refuse_early(403, "not on the listener's list");
@@ -3949,8 +4001,7 @@ private:
         return true;
     }
 
-    /// A request was answered before its body came. False: what is left of it can't be passed over,
-    /// so the connection ends.
+    /// Answered before its body came. False: the rest can't be passed over, so the connection ends.
     bool skip_body() {
         const head& h = d_.parsed;
         if (h.how == framing::none) return true;
@@ -4079,7 +4130,7 @@ private:
     }
     void start_stream(route& to) {
         ref<flow> f = make_flow(d_.req);
-        c_.more->decoder = d_.decoder;
+        c_.more->decoder = d_.decoder, c_.more->may_come = limit_of(to);
         c_.at = phase::stream;
         if (f->log) f->log->bytes_in = 0;                 // counted as it comes
         f->arrived = state_of(f->req).body_memory.view(); // Body-Fd, to who reads a stream
@@ -4147,12 +4198,12 @@ private:
         }
         return rest.empty();
     }
-    /// Those of a head that is not whole yet wait for it.
+    /// Those of a head that is not whole yet wait for it, or behind the request at work.
     bool keep_fds() {
         row<unique_fd> came;
         came.swap(d_.fds);
-        bool fits =
-            c_.at == phase::head && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
+        bool fits = (c_.at == phase::head || c_.at == phase::waiting) && !c_.ends &&
+                    !d_.in.empty() && d_.in.data() >= d_.fds_from;
         if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
         return c_.ends; // what is closed anyway needs no other answer
     }
@@ -4162,7 +4213,8 @@ private:
     /// Content-Length: 0 keeps the framing right for who knows nothing of Body-Fd.
     void attach_fds(response& res) {
         content& body = access::of(res).body;
-        mapping* memory = c_.wants_body_fd && !c_.head_only ? memory_of(body) : nullptr;
+        const bool has_body = !c_.head_only && !is_bodiless(res.status());
+        mapping* memory = c_.wants_body_fd && has_body ? memory_of(body) : nullptr;
         if (!access::of(res).extra && !memory) return;
         response_extra& extra = extra_of(res);
         if (extra.failed || (extra.fds.empty() && !memory)) return;
@@ -4192,12 +4244,17 @@ private:
             c_.expects = false;
             string_view piece;
             parsed at = b.decoder.next(d_.in, piece);
-            if (at == parsed::bad)
-                return finish_body(failed(errc::bad_message, b.decoder.why())), false;
-            f.progress = d_.now;
+            if (const char* why = b.decoder.why())
+                return fail_stream(failed(errc::bad_message, why), 400, why), false;
+            if (piece.size() > b.may_come)
+                return fail_stream(failed(errc::too_large, "request body"), 413, "body too long"),
+                       false;
+            b.may_come -= piece.size(), f.progress = d_.now;
             if (f.log) f.log->bytes_in += piece.size();
             if (!piece.empty()) hand_in(f, piece);
-            if (at == parsed::done) return finish_body({}), false;
+            // The end with the last piece: passed on, they leave together, and what answers them
+            // (with 101) finds both sent.
+            if (at == parsed::done) return finish_body({}), hand_in(f), false;
             if (piece.empty()) return false;
         }
         return false;
@@ -4252,15 +4309,15 @@ private:
         f.end_in(std::move(why));
     }
 
-    [[gnu::cold]] void time_out_stream() {
+    [[gnu::cold]] void fail_stream(error bad, int status, string_view why) {
         const ref<flow> f = c_.more->at_work; // finish() lets it go
-        finish_body(failed(ETIMEDOUT, "request body"));
+        finish_body(std::move(bad));
         {
             hold lock(f->guard);
             if (c_.calls || f->how != flow::mode::none) return;
-            f->open = false; // 408 is the answer
+            f->open = false; // this is the answer
         }
-        refuse(408, "body too slow");
+        refuse(status, why);
         finish(*f);
     }
 
@@ -4293,7 +4350,7 @@ private:
         if (r.extra || c_.wants_body_fd) attach_fds(res);
         std::optional<std::uint64_t> size;
         if (!is_streamed) size = known_size(r.body);
-        else if (r.status == 204 || r.status == 205 || r.status == 304) size = 0;
+        else if (is_bodiless(r.status)) size = 0;
         const bool is_plain = r.status == 200 && !access::of(r.fields) && !r.extra;
         const bool is_good = is_plain || check(res, size);
         if (!is_good) size = known_size(r.body);
@@ -4305,7 +4362,7 @@ private:
 
     bool check(response& res, std::optional<std::uint64_t> size) {
         const auto& r = access::of(res);
-        if (list_has(r.fields.get("Connection"), "close")) c_.persistent = false;
+        if (says_close(r.fields)) c_.persistent = false;
         const char* fault = res.status() < 200 || res.status() > 999
                                 ? "a status that can't be final"
                                 : framing_fault(r.fields, size, res.status());
@@ -4320,16 +4377,17 @@ private:
     /// What the user wrote, onto the wire.
     void push_out(flow& f) {
         std::optional<response> res;
-        std::string bytes;
+        std::string bytes, interims;
         bool is_ended = false, is_cut = false;
         {
             hold lock(f.guard);
             is_cut = f.is_cut;
             if (f.released || (is_cut && (c_.calls || c_.has_output())))
                 return void(c_.gone = c_.ends = true);
-            std::swap(res, f.answer);
+            std::swap(res, f.answer), interims.swap(f.interims_out);
             if (!c_.has_output()) bytes.swap(f.queued), is_ended = f.ended;
         }
+        if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
         if (res && s_.stopping() && c_.more->in.empty()) c_.persistent = false;
         if (res && !start_answer(f, std::move(*res))) return;
@@ -4361,13 +4419,10 @@ private:
             return answer(std::move(res)), finish(f), false;
         }
         const int status = res.status();
-        if (!open_answer(res, true, c_.more->plan)) {
+        if (!open_answer(res, true, c_.more->plan) && std::exchange(c_.more->plan.sends, false))
             send_body(body, c_.more->plan);
-            c_.more->plan.sends = false;
-        }
         f.status = res.status();
-        const bool is_bodiless = status == 204 || status == 205 || status == 304;
-        return (c_.more->plan.sends && !is_bodiless) || (finish(f), false);
+        return (c_.more->plan.sends && !is_bodiless(status)) || (finish(f), false);
     }
 
     /// A body that another stream brings.
@@ -4432,8 +4487,10 @@ private:
         callback<void()> act;
         {
             hold lock(f.guard);
-            if (!f.full || !f.queued.empty() || c_.has_output()) return;
-            f.full = false;
+            // on_drain() may come behind the write() and what it is to tell of.
+            if (!f.queued.empty() || c_.has_output() || !(f.full || (f.owes_drain && f.drained)))
+                return;
+            f.full = false, f.owes_drain = !f.drained;
             std::swap(act, f.drained);
             f.changed.notify_all();
         }
@@ -4517,9 +4574,10 @@ public:
         conn* c = at(index);
         return c->fd >= 0 && c->generation == id >> 32 ? c : nullptr;
     }
-    std::uint64_t id_of(std::uint32_t index) const noexcept {
-        return static_cast<std::uint64_t>(at(index)->generation) << 32 | index;
+    static std::uint64_t id_of(const conn& c, std::uint32_t index) noexcept {
+        return static_cast<std::uint64_t>(c.generation) << 32 | index;
     }
+    std::uint64_t id_of(std::uint32_t index) const noexcept { return id_of(*at(index), index); }
     std::uint32_t add() {
         if (free_ == none) {
             blocks_.reserve(blocks_.size() + 1); // first: what follows can't fail halfway
@@ -4559,14 +4617,15 @@ public:
     explicit deadlines(slab& conns) : conns_(conns) {
         for (list& l : lists_) l.first = l.last = slab::none;
     }
-    void set_duration(timer kind, milliseconds length) { of(kind).length = length.count(); }
+    void set_duration(timer kind, milliseconds length) { // half of what there is: never
+        of(kind).length = length.count() < INT64_MAX / 2 ? length.count() : INT64_MAX / 2;
+    }
 
     void set(std::uint32_t index, timer kind, std::int64_t now, bool restarts) noexcept {
         conn& c = *conns_.at(index);
         if (c.clock == kind && (!restarts || kind == timer::none)) return;
         list& l = of(kind);
-        // A length that would overflow is never.
-        std::int64_t due = l.length < INT64_MAX / 2 - now ? now + l.length : INT64_MAX / 2;
+        const std::int64_t due = now + l.length;
         if (c.clock == kind && due - c.due <= l.length / 64) return;
         clear(index);
         if (kind == timer::none) return;
@@ -4768,16 +4827,16 @@ public:
             return false;
         std::uint32_t index = static_cast<std::uint32_t>(id);
         call->id = id, call->progress = d_.now;
-        talk(index).ask(call);
+        talk(*c, index).ask(call);
         flush(*c, index);
-        rest(index, true);
+        rest(*c, index, true);
         return true;
     }
     [[gnu::cold]] void fail_call(flow& call, error why) {
         conn* c = conns_.find(call.id);
         if (!c || c->work() != &call) return abandon(call, std::move(why));
         std::uint32_t index = static_cast<std::uint32_t>(call.id);
-        talk(index).fail_call(std::move(why));
+        talk(*c, index).fail_call(std::move(why));
         close(index);
     }
     /// A kept connection that nobody will use.
@@ -4795,7 +4854,7 @@ public:
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
             if (c.work() && c.work()->is_events) c.work()->end({});
-            else rest(i, false);
+            else rest(c, i, false);
         }
     }
 
@@ -4845,8 +4904,8 @@ protected:
     slab conns_;
 
 private:
-    dialog talk(std::uint32_t index) noexcept {
-        return dialog(s_, d_, *conns_.at(index), conns_.id_of(index), mail_);
+    dialog talk(conn& c, std::uint32_t index) noexcept {
+        return dialog(s_, d_, c, slab::id_of(c, index), mail_);
     }
     bool control(int what, int fd, std::uint32_t events, std::uint64_t id) noexcept {
         epoll_event e{};
@@ -4856,22 +4915,36 @@ private:
 
     int wait(epoll_event* events, int room, int timeout) noexcept {
         if (timeout != 0 && s_.options.busy_poll.count() > 0)
-            if (int count = spin(events, room); count != 0) return count;
+            if (int count = spin(events, room); count >= 0) return count;
         int count = ::epoll_wait(epoll_.get(), events, room, timeout);
         return count < 0 && errno == EINTR ? 0 : count;
     }
-    /// Burns the core for a while instead of sleeping: a wake-up costs more than many polls. Where
-    /// it was in vain again and again it is tried more and more seldom.
-    int spin(epoll_event* events, int room) noexcept {
-        if (spin_pause_ > 0) return --spin_pause_, 0;
+    /// Burns the core for a while instead of sleeping: a wake-up costs more than many polls. Who
+    /// spoke last is the likeliest to speak next, and to read from it is one call where an event
+    /// takes two; every fourth look is at all others. Where it was in vain again and again it is
+    /// tried more and more seldom. -1: in vain.
+    int spin(epoll_event* events, int room) {
+        if (spin_pause_ > 0) return --spin_pause_, -1;
         const std::int64_t until = now_ns() + s_.options.busy_poll.count() * 1'000;
         do {
-            int count = ::epoll_wait(epoll_.get(), events, room, 0);
+            const bool at_all = ++looks_ % 4 == 0;
+            if (!at_all && look_at_last()) return spins_in_vain_ = 0, 0;
+            const int count = at_all ? ::epoll_wait(epoll_.get(), events, room, 0) : 0;
             if (count > 0) return spins_in_vain_ = 0, count;
         } while (now_ns() < until && !mail_->full.load(std::memory_order_acquire));
         spins_in_vain_ += spins_in_vain_ < 10;
         spin_pause_ = spins_in_vain_ > 4 ? 1u << (spins_in_vain_ - 4) : 0;
-        return 0;
+        return -1;
+    }
+    /// True: something came.
+    bool look_at_last() {
+        conn* c = conns_.find(last_event_);
+        if (!c || !c->is_unused() || !c->wants_bytes()) return false;
+        const std::uint64_t before = bytes_in.load(std::memory_order_relaxed);
+        read_clock();
+        c->readable = true;
+        read_safely(last_event_);
+        return bytes_in.load(std::memory_order_relaxed) != before;
     }
 
     void read_clock() noexcept {
@@ -4893,7 +4966,7 @@ private:
             else if (id != wake_id) on_special(id);
             return;
         }
-        conn* c = conns_.find(id);
+        conn* c = conns_.find(last_event_ = id);
         if (!c) return;
         if (e.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
         if (e.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->half = true;
@@ -4915,6 +4988,10 @@ private:
         close(static_cast<std::uint32_t>(id));
     }
 
+    void read_safely(std::uint64_t id) {
+        UDS_HTTP_TRY { read(static_cast<std::uint32_t>(id)); }
+        UDS_HTTP_CATCH { lose_memory(id); }
+    }
     /// Reads and serves while there is something to read and somebody wants it.
     void read(std::uint32_t index) {
         conn& c = *conns_.at(index);
@@ -4937,7 +5014,7 @@ private:
             }
             if (got <= 0) {
                 c.readable = false;
-                if (got < 0 || talk(index).at_eof()) return close(index);
+                if (got < 0 || talk(c, index).at_eof()) return close(index);
                 flush(c, index);
                 break;
             }
@@ -4945,9 +5022,9 @@ private:
                 c.readable = false;
             add(bytes_in, static_cast<std::uint64_t>(got));
             progress = true;
-            serve(index, {in_, kept + static_cast<std::size_t>(got)});
+            serve(c, index, {in_, kept + static_cast<std::size_t>(got)});
         }
-        rest(index, progress);
+        rest(c, index, progress);
     }
 
     /// recv(2) that drops descriptors, as it does, and tells of them.
@@ -4961,19 +5038,18 @@ private:
     }
 
     /// Answers what is in `bytes`, sends, and goes on while there was more than one batch of it.
-    void serve(std::uint32_t index, string_view bytes) {
-        conn& c = *conns_.at(index);
+    [[gnu::always_inline]] void serve(conn& c, std::uint32_t index, string_view bytes,
+                                      bool waited = false) {
         const std::uint64_t before = d_.requests;
-        bool again = talk(index).take(bytes);
+        bool again = talk(c, index).take(bytes, waited);
         bool sent = flush(c, index);
         while (again && sent && !c.gone) {
             std::string kept = c.more ? std::move(c.more->in) : std::string();
-            again = talk(index).take(kept);
+            again = talk(c, index).take(kept, true);
             sent = flush(c, index);
         }
         if (d_.requests == before) return;
         add(requests, d_.requests - before);
-        refused.store(d_.refused, std::memory_order_relaxed);
         if (c.clock == timer::head) deadlines_.clear(index); // the next head has its own time
     }
 
@@ -4981,13 +5057,16 @@ private:
         to.store(to.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
     }
 
-    /// After anything happened to a connection: close it, end its sending side, or set its
-    /// deadline.
-    void rest(std::uint32_t index, bool progress) {
-        conn& c = *conns_.at(index);
+    /// After anything happened to a connection: closes it, ends its sending, or sets its deadline.
+    [[gnu::always_inline]] void rest(conn& c, std::uint32_t index, bool progress) {
+        if (!c.is_calm() || s_.stopping()) end_or_rest(c, index, progress);
+        else deadlines_.set(index, timer::idle, d_.now, progress); // as most, most of the time
+    }
+    [[gnu::noinline]] void end_or_rest(conn& c, std::uint32_t index, bool progress) {
         const bool has_output = c.has_output();
         if (c.gone || (c.ends && !has_output && !starts_to_linger(c))) return close(index);
-        if (c.hung_up && c.at == phase::waiting && !c.calls) return close(index); // nobody listens
+        const bool is_with_user = !c.calls && (c.at == phase::waiting || c.at == phase::stream);
+        if (c.hung_up && is_with_user && !c.wants_bytes()) return close(index); // nobody listens
         if (c.shuts && !has_output) {
             ::shutdown(c.fd, SHUT_WR);
             c.shuts = false;
@@ -5005,8 +5084,7 @@ private:
     }
 
     /// A proxy that finds our end closed while it sends gives up without a look at the answer. Our
-    /// half is shut; what comes is dropped until the peer ends too, or for as long as a head may
-    /// take.
+    /// half is shut; what comes is dropped until the peer ends, or for as long as a head may take.
     bool starts_to_linger(conn& c) noexcept {
         const bool lingers = c.lingers && !c.peer_done && !c.hung_up && !s_.stopping();
         c.lingers = false;
@@ -5038,11 +5116,8 @@ private:
     void revisit() {
         row<std::uint64_t> now;
         now.swap(again_);
-        for (std::uint64_t id : now) {
-            if (!conns_.find(id)) continue;
-            UDS_HTTP_TRY { read(static_cast<std::uint32_t>(id)); }
-            UDS_HTTP_CATCH { lose_memory(id); }
-        }
+        for (std::uint64_t id : now)
+            if (conns_.find(id)) read_safely(id);
         now.clear();
         if (again_.empty()) again_.swap(now); // keeps its capacity
     }
@@ -5051,7 +5126,7 @@ private:
         conn& c = *conns_.at(index);
         const std::uint64_t id = conns_.id_of(index);
         deadlines_.clear(index);
-        if (s_.on_exchange && !c.calls) talk(index).tell_cut();
+        if (s_.on_exchange && !c.calls) talk(c, index).tell_cut();
         ref<box> more = std::move(c.more);
         if (more && more->counted) s_.buffered.fetch_sub(more->counted);
         if (more && more->at_work) {
@@ -5084,6 +5159,7 @@ private:
         else if (c.blocked) c.more->out.append(batch);
         else all = (batch.empty() && !c.has_output()) || push(c, index, batch);
         d_.out.clear(), d_.whole = 0;
+        refused.store(d_.refused, std::memory_order_relaxed);
         return all;
     }
 
@@ -5093,6 +5169,8 @@ private:
             if (batch.empty() && body.empty()) {
                 if (!c.more || !c.more->has_tail) return true;
                 parsed at = next_piece(c, batch);
+                if (at == parsed::bad && c.calls)
+                    talk(c, index).fail_call(failed(errc::bad_field, "content fails or is short"));
                 if (at == parsed::bad) return c.gone = true, false;
                 if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
                 else if (batch.empty()) return block(c, index, batch), false;
@@ -5109,8 +5187,7 @@ private:
         }
     }
 
-    /// Both in one call, but for descriptors: what they belong to begins a call of its own
-    /// (unix(7)).
+    /// Both in one call, but what descriptors belong to begins a call of its own (unix(7)).
     ssize_t send_parts(conn& c, string_view batch, string_view body) {
         if (body.size() > (64 << 10)) enlarge(c);
         iovec parts[2] = {{const_cast<char*>(batch.data()), batch.size()},
@@ -5214,8 +5291,7 @@ private:
         ask_for(index, EPOLLOUT);
     }
     /// Nobody hears an answer. To a client's request one may have come before the peer has closed:
-    /// it is read, but nothing more is sent: what follows a hole would be taken for another
-    /// request.
+    /// it is read, but nothing is sent: what follows a hole would be taken for another request.
     void lose(conn& c, std::uint32_t index) {
         if (!c.calls || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
         c.persistent = c.blocked = c.more->has_tail = false;
@@ -5236,7 +5312,7 @@ private:
         bool all = push(c, index, out);
         bool progress = bytes_out.load(std::memory_order_relaxed) != before;
         if (progress && c.clock == timer::write) deadlines_.clear(index);
-        if (!all) return rest(index, progress);
+        if (!all) return rest(c, index, progress);
         ask_for(index, 0);
         resume(index);
     }
@@ -5246,13 +5322,13 @@ private:
         conn& c = *conns_.at(index);
         if (c.work()) {
             ref<flow> f = c.more->at_work;
-            talk(index).settle(*f);
+            talk(c, index).settle(*f);
             flush(c, index);
         }
         // Also where a reader has started, and its sender waits for 100 Continue.
         if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
             std::string kept = std::move(c.more->in);
-            serve(index, kept);
+            serve(c, index, kept, true);
         }
         read(index);
     }
@@ -5300,7 +5376,7 @@ private:
     /// A comment line now and then: proxies and clients see that the stream lives.
     void beat(const ref<flow>& f, milliseconds every) {
         at(d_.now + every.count(), [this, f, every] {
-            if (f->beat()) beat(f, every);
+            if (f->beat() != written::closed) beat(f, every);
         });
     }
 
@@ -5322,7 +5398,7 @@ private:
     [[gnu::cold]] void time_out(std::uint32_t index, timer which) {
         conn& c = *conns_.at(index);
         UDS_HTTP_TRY {
-            if (which != timer::write) talk(index).time_out(which), flush(c, index);
+            if (which != timer::write) talk(c, index).time_out(which), flush(c, index);
             close(index);
         }
         UDS_HTTP_CATCH { lose_memory(conns_.id_of(index)); }
@@ -5335,8 +5411,7 @@ private:
         return std::exchange(c.more->unread, unread) > unread;
     }
 
-    /// A timerfd, so that pollable_fd() shows deadlines too; set only when the next one gets
-    /// earlier.
+    /// A timerfd, so that pollable_fd() shows deadlines too; set when the next one gets earlier.
     void set_alarm() noexcept {
         if (!std::exchange(deadlines_.is_sooner, false)) return;
         std::int64_t next = deadlines_.next();
@@ -5366,7 +5441,8 @@ private:
     task_heap tasks_;
     std::int64_t alarm_at_ = INT64_MAX, dated_at_ = 0;
     std::time_t dated_ = 0;
-    unsigned spins_in_vain_ = 0, spin_pause_ = 0;
+    std::uint64_t last_event_ = UINT64_MAX;
+    unsigned spins_in_vain_ = 0, spin_pause_ = 0, looks_ = 0;
     std::uint32_t last_added_ = 0;
     std::atomic<std::size_t> shared_count_{0};
 };
@@ -5505,6 +5581,7 @@ struct server_core final : site {
             this_loop() = mail().get();
             while (!bad && !(is_done() && shuts_empty_mail())) bad = turn(-1);
             this_loop() = nullptr;
+            if (!first_) core_.others_at_work.fetch_sub(1), ring(core_.stop_event.get());
             return bad;
         }
         bool turn_once(int timeout, error& bad) {
@@ -5521,7 +5598,7 @@ struct server_core final : site {
             if (core_.stopping() && !draining_) begin_drain();
             if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_)) close_all();
             if (!draining_) return core_.doors.empty() && first_ && count() == 0; // adopted only
-            return count() == 0 && !doors_open_;
+            return count() == 0 && !doors_open_ && (!first_ || core_.others_at_work == 0);
         }
         void on_special(std::uint64_t id) override {
             if (id != stop_id) accept_some(static_cast<std::uint16_t>(id & 0xffff));
@@ -5541,8 +5618,7 @@ struct server_core final : site {
                 if (d->at.fd) unwatch(d->at.fd.get());
         }
 
-        /// Once per event, more when they come in bursts: an accept that finds nobody costs as much
-        /// as one that does.
+        /// Once per event, more in bursts: an accept that finds nobody costs as much as another.
         void accept_some(std::uint16_t number) {
             burst_ = now() == last_accept_ && burst_ < 64 ? burst_ * 2 : 1;
             last_accept_ = now();
@@ -5574,8 +5650,7 @@ struct server_core final : site {
             give(std::move(fd), number, d.allow && !d.allow->admits(who), who.uid);
         }
 
-        /// To the loop with the fewest connections. One that has ended takes none, so this one
-        /// does.
+        /// To the loop with the fewest connections; from one that has ended to this one.
         void give(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
             server_loop* to = this;
             for (auto& other : core_.loops)
@@ -5622,7 +5697,7 @@ struct server_core final : site {
         [[gnu::cold]] void begin_drain() {
             draining_ = true;
             drained_by_ = now() + core_.options.drain_timeout.count();
-            spares_until = now() + grace.count();
+            spares_until = now() + patience.count();
             at(drained_by_, [] {}); // a turn, then
             at(spares_until, [this] { drain_connections(); });
             if (first_) leave_paths();
@@ -5638,7 +5713,8 @@ struct server_core final : site {
                 superseded |= !is_at(d->at.folder, d->at.path, d->at.device, d->at.inode);
                 remove_path(d->at);
             }
-            if (superseded && core_.stops.load() < 2) at(spares_until, [this] { close_doors(); });
+            if (superseded && core_.stops.load() < 2)
+                at(now() + grace.count(), [this] { close_doors(); });
             else close_doors();
         }
         /// Whoever is in the queue already is served; a plain close would reset them. Not for a
@@ -5656,7 +5732,8 @@ struct server_core final : site {
             drain_connections();
         }
 
-        static constexpr milliseconds grace{100}; // for who is on the way when the server stops
+        static constexpr milliseconds grace{100}; // for who is on the way when the server stops,
+        static constexpr milliseconds patience{1'000}; // for who is in and has asked nothing yet
         server_core& core_;
         std::int64_t drained_by_ = 0, last_accept_ = -1;
         unsigned burst_ = 1;
@@ -5671,6 +5748,7 @@ struct server_core final : site {
     unique_fd stop_event;
     error remembered;
     std::atomic<std::uint64_t> accepted{0};
+    std::atomic<unsigned> others_at_work{0}; // loops; the first ends last: post() counts on it
     struct action {
         int number;
         struct sigaction was;
@@ -5739,7 +5817,9 @@ struct server_core final : site {
             if (error bad = self->serve()) self->close_all();
             return nullptr;
         };
-        if (int why = start_thread(threads, run, &l)) remember(failed(why, "pthread_create"));
+        others_at_work.fetch_add(1);
+        if (int why = start_thread(threads, run, &l))
+            remember(failed(why, "pthread_create")), others_at_work.fetch_sub(1);
     }
 
     /// Drained: the other threads end, and whoever holds a stream learns of it.
@@ -5818,7 +5898,8 @@ struct server_core final : site {
     }
 
     error adopt(unique_fd fd) {
-        if (!is_unix_stream(fd.get())) return failed(errc::bad_descriptor, "server::adopt");
+        if (!is_unix_stream(fd.get()) || socket_option(fd.get(), SO_ACCEPTCONN) == 1)
+            return failed(errc::bad_descriptor, "server::adopt");
         ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
         ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
         adopted_any = true;
@@ -5860,15 +5941,15 @@ struct server_core final : site {
 // SO_SNDTIMEO bounds as a whole; after EAGAIN it is poll(2) that waits.
 //
 // A connection is used again only if both messages ended where they said they would, and nothing
-// came behind them. It refuses to follow redirects, to answer 101 unasked and to send what the
-// program got wrong.
+// came behind. It refuses to follow redirects, to take 101 unasked, to send a program's mistakes.
 
-// Inside this room failures travel as errno values; these two mean what errc names.
-constexpr int cut_short = ENODATA, malformed = EBADMSG;
+// Inside this room failures travel as errno values; these mean what errc names.
+constexpr int cut_short = ENODATA, malformed = EBADMSG, foreign_fds = EBADFD;
 
 inline error told(int why, string_view place) {
     if (why == cut_short) return failed(errc::cut_off, place);
     if (why == malformed) return failed(errc::bad_message, place);
+    if (why == foreign_fds) return failed(errc::bad_descriptor, place);
     return failed(why, place);
 }
 
@@ -5885,9 +5966,6 @@ struct bounds {
 
 /// One connection: its descriptor, what was read ahead, and the body that is being read.
 struct wire : counted {
-    // Apache takes 100 from a client; a service's own answers have fewer, a proxy adds some.
-    static constexpr std::size_t max_fields_count = 256;
-
     unique_fd fd;
     const std::size_t usual_room; // of `in`; pages that nothing was read into cost nothing
     const std::size_t most_room;  // an answer that comes while its request is still being sent
@@ -5902,8 +5980,9 @@ struct wire : counted {
     milliseconds armed{-1}; // SO_RCVTIMEO
     const microseconds spin;
     const bool takes_fds;
-    row<int> fds;        // to pass on with the next byte; borrowed
-    row<unique_fd> came; // with the last byte read
+    row<int> fds;            // to pass on with the next byte; borrowed
+    row<unique_fd> came;     // with the last byte read,
+    std::size_t came_at = 0; // in a read that began here
     bool reused = false, watches = false, large = false;
     bool ended = true;          // the body
     std::int64_t last_used = 0; // ns
@@ -5921,9 +6000,9 @@ struct wire : counted {
 
     string_view unread() const noexcept { return {in + begin, end - begin}; }
 
-    /// A look costs a sixth of a call. Farewells come after seconds; whoever closes at once makes
-    /// the send fail before a byte is accepted, and another connection is taken.
-    bool was_just_used() const noexcept { return now_ns() - last_used < 10'000'000; }
+    /// A look costs a sixth of a call; one right behind the other does without, as bytes that come
+    /// then are in time for the look or too late for any. A closed one makes the send fail.
+    bool was_just_used() const noexcept { return now_ns() - last_used < 20'000; }
 
     /// Between two exchanges a server has nothing to say: bytes are an old 408, the end a farewell.
     bool is_quiet() const noexcept {
@@ -5963,7 +6042,7 @@ struct wire : counted {
         if (flags && ::poll(&readable, 1, 0) == 0) return errno = EAGAIN, -1;
         row<unique_fd> with;
         received got = receive_fds(fd.get(), in + end, room - end, with);
-        if (!with.empty()) came.swap(with);
+        if (!with.empty()) came.swap(with), came_at = end;
         return got.truncated ? (errno = EBADMSG, -1) : got.size;
     }
 
@@ -5971,7 +6050,7 @@ struct wire : counted {
     /// errno. A head that fills `in` was refused before.
     int fill() {
         if (begin > 0) std::memmove(in, in + begin, end - begin);
-        end -= begin, begin = 0;
+        end -= begin, came_at -= came_at < begin ? came_at : begin, begin = 0;
         const deadline until = within.next();
         int why = EAGAIN;
         if (spin.count() > 0)
@@ -6035,6 +6114,7 @@ struct wire : counted {
             int why = fill();
             if (why == cut_short && body.ends_at_eof()) why = 0, ended = true; // RFC 9112 6.3, 8
             if (why) return why;
+            if (!came.empty()) return foreign_fds;
         }
         return 0;
     }
@@ -6138,7 +6218,13 @@ inline error check_sendable(request_state& req, bool upgrades) {
     if (req.method == "CONNECT" || !is_target_of(req.method, req.target))
         return failed(errc::bad_target, "not for this method");
     if (req.body.data() && known_size(req.sent) == std::uint64_t(0))
-        req.sent = content::literal(req.body); // as old as the request
+        req.sent = content::literal(req.body);                             // as old as the request
+    if (req.method == "TRACE" && known_size(req.sent) != std::uint64_t(0)) // RFC 9110 9.3.8
+        return failed(errc::bad_field, "content on TRACE");
+    bool is_hosted = false;
+    for (const field& f : req.fields)
+        if (is_named(f, "Host") && (std::exchange(is_hosted, true) || !is_authority(f.value)))
+            return failed(errc::bad_field, "Host");
     for (const char* ours : {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"})
         if (req.fields.contains(ours)) return failed(errc::bad_field, ours); // the library's to set
     if (const char* fault = framing_fault(req.fields, known_size(req.sent), 0))
@@ -6152,7 +6238,8 @@ inline error check_sendable(request_state& req, bool upgrades) {
 
 /// RFC 9110 9.2.2.
 inline bool is_idempotent(string_view method) noexcept {
-    return list_has("GET,HEAD,PUT,DELETE,OPTIONS,TRACE", method);
+    return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" ||
+           method == "OPTIONS" || method == "TRACE";
 }
 
 /// One request and the head of its answer. Its connection goes with it, unless somebody takes that.
@@ -6299,8 +6386,7 @@ struct client_exchange {
         }
     }
 
-    /// What doesn't lie in memory. No sendfile(2): on a closed socket it raises SIGPIPE, and it
-    /// waits as sendmsg(2) does.
+    /// What isn't in memory. No sendfile(2): it raises SIGPIPE, and waits as sendmsg(2) does.
     error send_pieces() {
         constexpr std::size_t room = 128 << 10;
         row<char> bytes;
@@ -6345,7 +6431,7 @@ struct client_exchange {
     /// One more head; `answered` if it is the final one. RFC 9110 15.2: any number of interim ones
     /// may come first; Go's client takes five.
     error next_head() {
-        const head_limits limits{core.options.max_head_bytes, 0, wire::max_fields_count};
+        const head_limits limits{core.options.max_head_bytes, 0, max_response_fields};
         field* fields = open_fields(on->fields, limits.max_fields_count);
         int why = 0;
         for (std::size_t before = 0;;) {
@@ -6364,6 +6450,10 @@ struct client_exchange {
         close_fields(on->fields, got.fields_count);
         on->begin += got.size;
         answered = got.status >= 200 || got.status == 101;
+        // They belong to the message of the last byte, which must have begun in the same read.
+        if (!on->came.empty() &&
+            (answered ? on->begin - got.size < on->came_at : on->unread().empty()))
+            return fail(foreign_fds, "descriptors in the middle of a message");
         if (got.status == 101 && !upgrades)
             return fail(errc::bad_message, "101 that nobody asked for");
         if (!answered && ++interim > 16)
@@ -6412,9 +6502,7 @@ struct client_exchange {
     }
 
     /// RFC 9112 9.3, 9.6: nor after a close that was ours.
-    bool may_keep() const noexcept {
-        return got.persistent && !stopped && !list_has(req.fields.get("Connection"), "close");
-    }
+    bool may_keep() const noexcept { return got.persistent && !stopped && !says_close(req.fields); }
 };
 
 /// A response's body, or an upgraded connection: then the two directions may have a thread each.
@@ -6541,8 +6629,7 @@ public:
         serve();
     }
 
-    // Cold: the compiler expects them nowhere, and a server without a client holds nothing of this
-    // room.
+    // Cold: a server without a client holds nothing of this room.
     [[gnu::cold]] void turn() override { serve(); }
     // Called while the connection is at work: what follows from them waits for turn().
     [[gnu::cold]] void freed(std::uint64_t id) override {
@@ -6645,6 +6732,7 @@ private:
         if (waiting_.empty() && !why) return freed(id);
         if (waiting_.empty()) return;
         ref<flow> call = next();
+        call->reused = false; // it may have met a stale one before
         if (!why) return void(loop_.ask(id, call));
         loop_.abandon(*call, std::move(why));
         loop_.wants_pools = true;
@@ -6742,8 +6830,8 @@ private:
         static_cast<loop_pool*>(pool.get())->start(f, this);
     }
 
-    /// A silent stream is not slow, a silent answer is. A canceller can't wake this loop: it is
-    /// asked from time to time.
+    /// A silent answer is slow, a silent stream isn't. A canceller can't wake this loop: it's
+    /// asked.
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
@@ -7067,9 +7155,7 @@ inline string_view headers::get(string_view name) const noexcept {
     return {};
 }
 inline bool headers::contains(string_view name) const noexcept {
-    for (const field& f : *this)
-        if (detail::equal_nocase(f.name, name)) return true;
-    return false;
+    return get(name).data() != nullptr; // an empty value has an address
 }
 inline error headers::add(string_view name, string_view value) {
     while (!value.empty() && detail::is_blank(value.front())) value.remove_prefix(1);
@@ -7226,22 +7312,25 @@ inline unique_fd request::take_fd(string_view name) {
     unique_fd* found = detail::find_fd(s_->fds, name);
     return found ? std::move(*found) : unique_fd();
 }
-inline request& request::header(string_view name, string_view value) {
+inline request& request::header(string_view name, string_view value) & {
     if (error bad = s_->fields.set(name, value)) s_->fail(std::move(bad));
     return *this;
 }
-inline request& request::body(content body, string_view type) {
+inline request& request::body(content body, string_view type) & {
     s_->sent = std::move(body);
     return type.empty() ? *this : header("Content-Type", type);
 }
-inline request& request::fd(string_view name, unique_fd passed) {
+inline request& request::fd(string_view name, unique_fd passed) & {
     if (!detail::is_token(name) || !passed)
         s_->fail(detail::failed(errc::bad_descriptor, "fd " + detail::printable(name)));
     s_->fds.push_back({std::string(name), std::move(passed)});
     return *this;
 }
-inline request& request::timeout(milliseconds total) { return s_->timeout = total, *this; }
-inline request& request::cancel_with(canceller by) {
+inline request& request::timeout(milliseconds total) & { return s_->timeout = total, *this; }
+inline request& request::on_interim(callback<void(response&)> act) & {
+    return s_->on_interim = std::move(act), *this;
+}
+inline request& request::cancel_with(canceller by) & {
     return s_->cancel = detail::access::of(by), *this;
 }
 
@@ -7331,19 +7420,21 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
         body_reader from;
         body_writer to;
         callback<void(const error&)> done;
+        void leave() {
+            if (done) std::exchange(done, {})(detail::failed(EPIPE, "relay"));
+            from = body_reader();
+            to = body_writer();
+        }
     };
     detail::ref<pipe> p(new pipe);
     p->from = std::move(from), p->to = std::move(to), p->done = std::move(done);
     p->to.on_drain([p] { p->from.resume(); });
-    p->to.on_close([p] {
-        error why = detail::failed(EPIPE, "relay");
-        if (p->done) std::exchange(p->done, {})(why);
-        p->from = body_reader();
-        p->to = body_writer();
-    });
+    p->to.on_close([p] { p->leave(); });
     p->from.on_data(
         [p](string_view piece) {
-            if (p->to.write(piece) == written::full) p->from.pause();
+            const written how = p->to.write(piece);
+            if (how == written::full) p->from.pause();
+            if (how == written::closed) p->leave(); // also one that never was open
         },
         [p](const error& why) {
             if (why) p->to.cut();
@@ -7389,6 +7480,18 @@ inline responder::~responder() {
 }
 inline bool responder::send(response res) {
     return s_ && s_->send(std::move(res), detail::flow::mode::whole);
+}
+inline bool responder::inform(response interim) {
+    if (!s_ || interim.status() / 100 != 1 || interim.status() == 101) return false;
+    std::string head = "HTTP/1.1 " + detail::number_text(std::uint64_t(interim.status())) + " \r\n";
+    for (const char* no : {"Content-Length", "Transfer-Encoding"}) // RFC 9110 8.6, 9112 6.1
+        interim.headers().remove(no);
+    for (const field& f : interim.headers())
+        head.append(f.name).append(": ").append(f.value).append("\r\n");
+    detail::hold lock(s_->guard);
+    if (!s_->open || s_->how != detail::flow::mode::none) return false;
+    s_->interims_out.append(head).append("\r\n");
+    return s_->post(), s_->open;
 }
 inline body_writer responder::stream(response head) {
     if (!s_ || !s_->send(std::move(head), detail::flow::mode::streamed)) return {};

@@ -4,7 +4,7 @@
 //     Hello world
 //     $ curl --unix-socket /tmp/hello.sock http://localhost/world    # the same by curl
 //     Hello world
-
+#include "progress.hpp"
 #include "uds_http.hpp"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace http = uds_http;
 namespace {
 constexpr const char* usage =
     "usage: fetch [flags] URL\n"
-    "  URL              http+unix://%2Frun%2Fa.sock/path; %40name is an abstract socket\n"
+    "  URL              http+unix://%2Frun%2Fa.sock/path, or /run/a.sock, or @name\n"
     "  -X METHOD        else GET, or POST with -d\n"
     "  -H 'Name: value' a field of the request; again for more\n"
     "  -d TEXT|@FILE    a body; @- is standard input\n"
@@ -24,8 +24,9 @@ constexpr const char* usage =
     "  --timeout MS     for everything together\n"
     "  --repeat N       N times on one connection; prints figures only\n"
     "  --busy-poll US   spin so many microseconds for an answer before sleeping\n"
-    "  --body-fd        take the body as a descriptor, without a copy, where it is offered\n"
-    "  --version, --help\n";
+    "  --body-fd        take the body as a descriptor, without a copy, if offered\n"
+    "  --version, -h, --help\n"
+    "Exit status: 0 for any whole answer, a 404 too; 1 when there is none.\n";
 
 struct arguments {
     const char* flags[128] = {}; // by letter: what follows the flag, "" if nothing does
@@ -37,35 +38,37 @@ struct arguments {
 };
 
 int fail(const std::string& why) { return std::fprintf(stderr, "fetch: %s\n", why.c_str()), 1; }
+[[noreturn]] void wrong(const std::string& why) { std::exit(fail(why + "; see fetch --help")); }
 http::error failed(const std::string& place) {
     return {std::error_code(errno, std::generic_category()), place};
 }
 
-// All of the text, between `low` and `high`; without a text 0.
-unsigned number(const char* text, unsigned low, unsigned high) {
+// All of what follows the flag, between `low` and `high`; without a flag 0.
+unsigned number(const char* flag, const char* text, unsigned low, unsigned high) {
     unsigned value = 0;
     const char* end = text ? text + std::strlen(text) : text;
     const auto [stop, error] = std::from_chars(text, end, value);
     if (!text || (error == std::errc() && stop == end && value >= low && value <= high))
         return value;
-    std::exit(fail("not a number that fits here: '" + std::string(text) + "'"));
+    wrong(std::string(flag) + ": no number that it takes: '" + text + "'");
 }
 
-bool parse(int argc, char** argv, arguments& given) {
+void parse(int argc, char** argv, arguments& given) {
     constexpr option flags[] = {{"timeout", 1, nullptr, 't'},   {"repeat", 1, nullptr, 'r'},
                                 {"busy-poll", 1, nullptr, 'b'}, {"version", 0, nullptr, 'v'},
                                 {"help", 0, nullptr, 'h'},      {"body-fd", 0, nullptr, 'f'},
                                 {nullptr, 0, nullptr, 0}};
     opterr = 0; // one line of our own
-    for (int flag; (flag = getopt_long(argc, argv, "X:H:d:io:", flags, nullptr)) != -1;) {
-        if (flag == '?') return false;
+    for (int flag; (flag = getopt_long(argc, argv, "X:H:d:io:h", flags, nullptr)) != -1;) {
+        const std::string bad = argv[optind - 1], letter = {'-', char(optopt)};
+        if (flag == '?') wrong((bad[1] == '-' ? bad : letter) + ": no flag, or lacks its value");
         if (flag == 'H') given.fields.emplace_back(optarg);
         given.flags[flag] = optarg ? optarg : "";
     }
     given.url = argv[optind]; // argv[argc] is a null pointer
-    given.timeout = http::milliseconds(number(given['t'], 1, INT_MAX));
-    given.repeat = number(given['r'], 1, 100'000'000);
-    return given['v'] || given['h'] || argc - optind == 1;
+    given.timeout = http::milliseconds(number("--timeout", given['t'], 1, INT_MAX));
+    given.repeat = number("--repeat", given['r'], 1, 100'000'000);
+    if (!given['v'] && !given['h'] && argc - optind != 1) wrong("one URL is what it takes");
 }
 
 // The body of -d; a regular file isn't read here, unless it has to go out again.
@@ -74,7 +77,7 @@ http::result<http::content> body_of(const arguments& given) {
     const std::string name = given['d'] + 1;
     http::unique_fd fd(name == "-" ? ::dup(0) : ::open(name.c_str(), O_RDONLY | O_CLOEXEC));
     struct stat is = {};
-    if (!fd || ::fstat(fd.get(), &is)) return failed(name);
+    if (!fd || ::fstat(fd.get(), &is)) return failed("-d @" + name);
     const off_t at = S_ISREG(is.st_mode) && !given.repeat ? ::lseek(fd.get(), 0, SEEK_CUR) : -1;
     if (at >= 0 && at <= is.st_size)
         return http::content::file(std::move(fd), static_cast<std::uint64_t>(at),
@@ -82,7 +85,7 @@ http::result<http::content> body_of(const arguments& given) {
     std::string whole;
     for (char piece[65536];;) {
         const ssize_t got = ::read(fd.get(), piece, sizeof piece);
-        if (got < 0) return failed(name);
+        if (got < 0) return failed("-d @" + name);
         if (got == 0) return http::content(std::move(whole));
         whole.append(piece, static_cast<std::size_t>(got));
     }
@@ -101,10 +104,10 @@ http::result<http::request> request_of(const arguments& given) {
     for (const auto& text : given.fields) req.headers().remove(text.substr(0, text.find(':')));
     for (const auto& text : given.fields) {
         const auto colon = text.find(':'), value = text.find_first_not_of(" \t", colon + 1);
-        if (colon >= text.size()) return http::error(http::errc::bad_field, "-H " + text);
+        if (colon >= text.size()) return http::error(http::errc::bad_field, "no colon: " + text);
         if (auto error = req.headers().add(text.substr(0, colon),
                                            value < text.size() ? text.substr(value) : ""))
-            return error;
+            return {http::error(error.code(), "-H (a bad name, or a control in the value)")};
     }
     return req;
 }
@@ -127,7 +130,7 @@ std::FILE* open(const char* name) {
 http::error once(http::client& api, http::request req, const arguments& given) {
     const std::string name = given['o'] ? followed(given['o']) : "standard output";
     std::FILE* to = given['o'] ? open(name.c_str()) : stdout;
-    if (!to) return failed(name);
+    if (!to) return failed("writing " + name);
     auto reply = api.stream(std::move(req));
     if (!reply) return reply.error();
     std::string head = "HTTP/1.1 " + std::to_string(reply->head.status()) + " ";
@@ -135,22 +138,18 @@ http::error once(http::client& api, http::request req, const arguments& given) {
     for (const auto& [field, value] : reply->head.headers())
         head.append(field).append(": ").append(value).append("\r\n");
     std::string_view bytes = given['i'] ? std::string_view(head += "\r\n") : "";
-    const double size = std::atof(std::string(reply->head.header("Content-Length")).c_str());
-    const bool is_watched = ::isatty(2) && !::isatty(::fileno(to)) && size > 1 << 20;
-    double done = 0;
+    progress bar(std::atof(std::string(reply->head.header("Content-Length")).c_str()), to);
     for (static char piece[1 << 18];;) {
         if (std::fwrite(bytes.data(), 1, bytes.size(), to) != bytes.size() || std::fflush(to))
-            return failed(name);
+            return failed("writing " + name);
         const auto got = reply->body.read(piece, sizeof piece);
         if (!got) return got.error();
         if (*got == 0) break;
-        bytes = {piece, *got}, done += double(*got);
-        if (is_watched)
-            std::fprintf(stderr, "\r%3.0f %% of %.1f MiB%s", done / size * 100, size / (1 << 20),
-                         done < size ? "" : "\n");
+        bytes = {piece, *got};
+        bar.add(*got);
     }
     const bool whole = !std::fclose(to) && (part.empty() || !::rename(part.c_str(), name.c_str()));
-    return whole ? part.clear(), http::error() : failed(name);
+    return whole ? part.clear(), http::error() : failed("writing " + name);
 }
 
 http::error repeat(http::client& api, http::request req, const arguments& given) {
@@ -176,8 +175,7 @@ http::error repeat(http::client& api, http::request req, const arguments& given)
 
 int main(int argc, char** argv) {
     arguments given;
-    if (!parse(argc, argv, given))
-        return fail("a flag or URL is missing or wrong; see fetch --help");
+    parse(argc, argv, given);
     if (given['h']) return std::fputs(usage, stdout) < 0;
     constexpr int version[] = {UDS_HTTP_VERSION_MAJOR, UDS_HTTP_VERSION_MINOR,
                                UDS_HTTP_VERSION_PATCH};
@@ -186,7 +184,7 @@ int main(int argc, char** argv) {
     ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
     for (const int end : {SIGINT, SIGTERM}) ::signal(end, [](int) { drop_part(), ::_exit(1); });
     http::client_options options;
-    options.busy_poll = http::microseconds(number(given['b'], 0, 1'000'000));
+    options.busy_poll = http::microseconds(number("--busy-poll", given['b'], 0, 1'000'000));
     options.max_body_bytes = SIZE_MAX; // the user of a tool knows what is too much
     if (given['f']) options.max_body_fd_bytes = INT64_MAX;
     if (given.timeout.count()) options.connect_timeout = options.read_timeout = given.timeout;
@@ -196,5 +194,6 @@ int main(int argc, char** argv) {
                        : given.repeat ? repeat(api, *std::move(req), given)
                                       : once(api, *std::move(req), given);
     drop_part();
+    if (error == std::errc::not_a_directory) wrong(error.message() + " (is that a URL?)");
     return error ? fail(error.message()) : 0;
 }

@@ -1,6 +1,7 @@
 // hello: greets, and sends a body back.
 //
-//     $ make build/examples/hello && build/examples/hello /tmp/hello.sock &
+//     $ make build/examples/hello
+//     $ build/examples/hello /tmp/hello.sock &
 //     $ curl --unix-socket /tmp/hello.sock http://localhost/world
 //     Hello world
 //     $ curl --unix-socket /tmp/hello.sock -d 'some bytes' http://localhost/echo
@@ -62,7 +63,7 @@ bool parse(int argc, char** argv, arguments& given) {
         if (!take(flag, given)) return false;
     if (argc - optind > 1) return false;
     given.socket = argv[optind]; // argv[argc] is a null pointer
-    return true;
+    return given.socket || std::getenv("LISTEN_FDS");
 }
 
 // Tells systemd that the socket is live, where the unit asks for it by Type=notify (sd_notify(3)).

@@ -10,9 +10,7 @@
 #include <getopt.h>
 
 namespace http = uds_http;
-
 namespace {
-
 constexpr const char* usage =
     "usage: proxy LISTEN UPSTREAM [--allow 'METHOD PATTERN']... [--uid N]...\n"
     "  --allow  as 'GET /v*/containers/*': `*` is one or more characters but `/`, a final `**`\n"
@@ -167,6 +165,9 @@ void forward(http::client& upstream, http::request& req, http::body_reader body,
     to.cancel_with(gone);
     out.on_close([gone] { gone.cancel(); });
     auto shared = std::make_shared<http::responder>(std::move(out));
+    to.on_interim([shared](http::response& head) { // but for the 100 that is asked for here
+        head.headers().remove_hop_by_hop(), shared->inform(std::move(head));
+    });
     if (protocol.empty())
         return upstream.async_stream(std::move(to), [shared](http::result<http::reply> got) {
             answer(*shared, std::move(got));
@@ -176,7 +177,6 @@ void forward(http::client& upstream, http::request& req, http::body_reader body,
         connect(*shared, std::move(got));
     });
 }
-
 } // namespace
 
 int main(int argc, char** argv) {

@@ -356,21 +356,27 @@ TEST_CASE("client: what gets onto the wire") {
     REQUIRE(api.post("/", "abc", "text/plain"));
     CHECK(seen == "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
                   "Content-Length: 3\r\n\r\nabc");
+    // RFC 9112 3.2: Host is the target's authority; RFC 9110 10.1.1: no expectation without content
+    REQUIRE(api.get("http://b:8/c"));
+    CHECK(seen == "GET http://b:8/c HTTP/1.1\r\nHost: b:8\r\n\r\n");
+    REQUIRE(api.send(request("GET", "http://b/").header("Host", "c")));
+    CHECK(seen == "GET http://b/ HTTP/1.1\r\nHost: c\r\n\r\n");
+    REQUIRE(api.send(request("GET", "/").header("Expect", "100-continue")));
+    CHECK(seen == "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     int calls = 0;
     auto fill = [&](char* into, std::size_t) -> result<std::size_t> {
         *into = static_cast<char>('a' + calls);
         return std::size_t(calls++ < 2);
     };
-    REQUIRE(api.send(std::move(request("PUT", "/").body(content::pulled(fill), ""))));
+    REQUIRE(api.send(request("PUT", "/").body(content::pulled(fill), "")));
     CHECK(seen == "PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
                   "1\r\na\r\n1\r\nb\r\n0\r\n\r\n");
     calls = 0;
-    REQUIRE(api.send(std::move(request("PUT", "/").body(content::pulled(fill, 2), ""))));
+    REQUIRE(api.send(request("PUT", "/").body(content::pulled(fill, 2), "")));
     CHECK(seen == "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab");
     unique_fd file(::memfd_create("t", MFD_CLOEXEC));
     REQUIRE(::write(file.get(), "0123456789", 10) == 10);
-    REQUIRE(
-        api.send(std::move(request("PUT", "/").body(content::file(std::move(file), 2, 5), ""))));
+    REQUIRE(api.send(request("PUT", "/").body(content::file(std::move(file), 2, 5), "")));
     CHECK(seen == "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n23456");
     CHECK(server.accepted() == 1);
 }
@@ -384,9 +390,13 @@ TEST_CASE("client: what the program got wrong is refused and never sent") {
     bad.push_back(request("GET", "x"));
     bad.push_back(request("GET", "*"));
     bad.push_back(request("CONNECT", "a:1"));
-    bad.push_back(std::move(request("GET", "/").header("X", "a\r\nb: c")));
-    bad.push_back(std::move(request("GET", "/").header("Transfer-Encoding", "chunked")));
-    bad.push_back(std::move(request("PUT", "/").body("abc", "").header("Content-Length", "4")));
+    bad.push_back(request("GET", "/").header("X", "a\r\nb: c"));
+    bad.push_back(request("GET", "/").header("Transfer-Encoding", "chunked"));
+    bad.push_back(request("PUT", "/").body("abc", "").header("Content-Length", "4"));
+    bad.push_back(request("TRACE", "/").body("abc", "")); // RFC 9110 9.3.8
+    bad.push_back(request("GET", "/").header("Host", "a b"));
+    bad.push_back(request("GET", "/"));
+    for (const char* host : {"a", "a"}) REQUIRE_FALSE(bad.back().headers().add("Host", host));
     for (request& r : bad) {
         result<response> got = api.send(r);
         REQUIRE(!got);
@@ -442,9 +452,42 @@ TEST_CASE("client: a connection isn't kept after a close, bytes too many, or a l
     }
     fake server(echo_targets);
     client api(server.path);
-    for (int i = 0; i < 2; ++i)
-        CHECK(api.send(std::move(request("GET", "/").header("Connection", "close"))));
+    for (int i = 0; i < 2; ++i) CHECK(api.send(request("GET", "/").header("Connection", "close")));
     CHECK(server.accepted() == 2);
+    for (int i = 0; i < 2; ++i) { // RFC 9112 9.6: in whichever of the fields
+        request two("GET", "/");
+        for (const char* option : {"x", "y, Close"})
+            REQUIRE_FALSE(two.headers().add("Connection", option));
+        CHECK(api.send(two));
+    }
+    CHECK(server.accepted() == 4);
+}
+
+TEST_CASE("client: what came behind an answer is never taken for the next one") {
+    const char* const first[] = {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+                                 "HTTP/1.1 204 No Content\r\n\r\n"};
+    for (const char* answer : first) { // RFC 9112 6.3
+        CAPTURE(answer);
+        std::atomic<bool> asked{false}, is_there{false};
+        fake server([&](end_point& at) {
+            for (bool is_first = at.nth == 0; !at.head().empty(); is_first = false) {
+                at.say(answer);
+                if (!is_first) continue;
+                while (!asked) ::usleep(100);
+                at.say("HTTP/1.1 299 Smuggled\r\nContent-Length: 0\r\n\r\n");
+                is_there = true;
+            }
+        });
+        client api(server.path);
+        CHECK(api.get("/"));
+        asked = true;
+        while (!is_there) ::usleep(100);
+        ::usleep(100);
+        result<response> got = api.get("/");
+        REQUIRE(got);
+        CHECK(got->status() != 299);
+        CHECK(server.accepted() == 2);
+    }
 }
 
 TEST_CASE("client: a kept connection that the server has closed costs nothing but a connect") {
@@ -477,6 +520,11 @@ TEST_CASE("client: a POST that was accepted is not sent again, one that wasn't i
     CHECK(got.error() == errc::cut_off);
     CHECK(got.error().sent());
     CHECK(server.accepted() == 1);
+    REQUIRE(api.get("/"));
+    got = api.send(request("get", "/")); // RFC 9110 9.1: another method, of which nothing is known
+    REQUIRE(!got);
+    CHECK(got.error() == errc::cut_off);
+    CHECK(server.accepted() == 2);
 
     // SHUT_RD of the server's side refuses the first byte, though the kept connection looks quiet.
     detail::condition shut;
@@ -577,7 +625,7 @@ TEST_CASE("fact: sendfile to a closed peer raises SIGPIPE, hence pread") {
     fake closes([](end_point& at) { at.bytes(1); });
     result<response> got =
         client(closes.path)
-            .send(std::move(request("PUT", "/").body(content::file(std::move(file), 0, 100), "")));
+            .send(request("PUT", "/").body(content::file(std::move(file), 0, 100), ""));
     CHECK(!got);
     std::string large(4 << 20, 'x');
     CHECK(!client(closes.path).put("/", large, ""));
@@ -673,8 +721,7 @@ TEST_CASE("client: waiting for a connection is bounded, and can be cancelled") {
     CHECK(!got.error().sent());
     canceller stop;
     std::thread later([&] { stop.cancel(); });
-    CHECK(api.send(std::move(request("GET", "/").cancel_with(stop))).error() ==
-          std::errc::operation_canceled);
+    CHECK(api.send(request("GET", "/").cancel_with(stop)).error() == std::errc::operation_canceled);
     later.join();
 }
 
@@ -776,13 +823,12 @@ TEST_CASE("client: content that ends early or fails cuts the request") {
     fake server([](end_point& at) { at.rest(); });
     client api(server.path, quick(5s));
     auto none = [](char*, std::size_t) -> result<std::size_t> { return std::size_t(0); };
-    result<response> got =
-        api.send(std::move(request("PUT", "/").body(content::pulled(none, 2), "")));
+    result<response> got = api.send(request("PUT", "/").body(content::pulled(none, 2), ""));
     CHECK(got.error() == errc::bad_field);
     auto fails = [](char*, std::size_t) -> result<std::size_t> {
         return error(std::make_error_code(std::errc::io_error), "disk");
     };
-    got = api.send(std::move(request("PUT", "/").body(content::pulled(fails), "")));
+    got = api.send(request("PUT", "/").body(content::pulled(fails), ""));
     CHECK(got.error() == std::errc::io_error);
     CHECK(contains(got.error(), "disk"));
     CHECK(got.error().sent());
@@ -824,7 +870,7 @@ TEST_CASE("client: a stream may be silent for longer than read_timeout, not than
         at.rest();
     });
     client api(server.path, quick(50ms));
-    result<reply> got = api.stream(std::move(request("GET", "/").timeout(400ms)));
+    result<reply> got = api.stream(request("GET", "/").timeout(400ms));
     REQUIRE(got);
     char byte;
     CHECK(*got->body.read(&byte, 1) == 1);
@@ -873,15 +919,14 @@ TEST_CASE("client: a stream is passed on as a body") {
         result<reply> got = client(from.path).stream(request("GET", "/"));
         REQUIRE(got);
         client api(to.path);
-        CHECK(api.send(std::move(request("PUT", "/").body(std::move(got->body), ""))));
+        CHECK(api.send(request("PUT", "/").body(std::move(got->body), "")));
     }
     CHECK(seen == "3\r\nabc\r\n0\r\nT: 1\r\n\r\n");
     fake to([&](end_point& at) { seen = at.rest(); });
     result<reply> got = client(cut.path).stream(request("GET", "/"));
     REQUIRE(got);
     client api(to.path);
-    CHECK(api.send(std::move(request("PUT", "/").body(std::move(got->body), ""))).error() ==
-          errc::cut_off);
+    CHECK(api.send(request("PUT", "/").body(std::move(got->body), "")).error() == errc::cut_off);
 }
 
 TEST_CASE("client: a received request is passed on with its body") {
@@ -931,8 +976,7 @@ TEST_CASE("client: upgrade gives both directions, and a refusal whole") {
             at.say(at.rest());
         });
         client api(server.path);
-        result<upgraded> got =
-            api.upgrade(std::move(request("POST", "/").header("Upgrade", "tcp")));
+        result<upgraded> got = api.upgrade(request("POST", "/").header("Upgrade", "tcp"));
         REQUIRE_MESSAGE(got, got.error().message());
         REQUIRE(*got);
         CHECK(got->out.write("abc") == written::ok);
@@ -944,7 +988,7 @@ TEST_CASE("client: upgrade gives both directions, and a refusal whole") {
             all.append(piece, *n);
         CHECK(all == "helloabc");
 
-        result<upgraded> raw = api.upgrade(std::move(request("GET", "/").header("Upgrade", "tcp")));
+        result<upgraded> raw = api.upgrade(request("GET", "/").header("Upgrade", "tcp"));
         REQUIRE((raw && *raw));
         raw_stream out = std::move(*raw).release();
         raw = result<upgraded>(upgraded{response(), {}, {}}); // what is left of it cuts nothing
@@ -952,7 +996,7 @@ TEST_CASE("client: upgrade gives both directions, and a refusal whole") {
         CHECK((::fcntl(out.fd.get(), F_GETFL) & O_NONBLOCK) != 0);
         CHECK(::send(out.fd.get(), "x", 1, MSG_NOSIGNAL) == 1);
 
-        result<upgraded> no = api.upgrade(std::move(request("GET", "/").header("Upgrade", "x")));
+        result<upgraded> no = api.upgrade(request("GET", "/").header("Upgrade", "x"));
         REQUIRE(no);
         CHECK(!*no);
         CHECK(no->head.status() == 403);
@@ -970,9 +1014,7 @@ TEST_CASE("client: the writer of an upgrade blocks, so it is never full and call
         ++ended;
     });
     client api(server.path);
-    auto open = [&] {
-        return api.upgrade(std::move(request("GET", "/").header("Upgrade", "tcp")));
-    };
+    auto open = [&] { return api.upgrade(request("GET", "/").header("Upgrade", "tcp")); };
     result<upgraded> up = open();
     REQUIRE((up && *up));
     int calls = 0;
@@ -1008,8 +1050,7 @@ TEST_CASE("client: the writer of an upgrade blocks, so it is never full and call
 TEST_CASE("client: a stream that is no upgrade releases nothing") {
     fake server(echo_targets);
     client api(server.path);
-    result<upgraded> refused =
-        api.upgrade(std::move(request("GET", "/refused").header("Upgrade", "tcp")));
+    result<upgraded> refused = api.upgrade(request("GET", "/refused").header("Upgrade", "tcp"));
     REQUIRE(refused);
     CHECK_FALSE(static_cast<bool>(*refused));
     CHECK(refused->head.body() == "/refused");

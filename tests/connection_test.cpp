@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 using namespace uds_http;
+using namespace std::literals;
 using namespace uds_http::detail;
 
 namespace {
@@ -176,6 +177,11 @@ const conversation conversations[] = {
      {200},
      {"Hello Anonymous"},
      false},
+    {"nine empty lines before a request",
+     "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+     {400},
+     {"*"},
+     true},
     {"a parameter is decoded",
      "GET /a%20b HTTP/1.1\r\nHost: a\r\n\r\n",
      {200},
@@ -540,6 +546,8 @@ TEST_CASE("connection: bodies under, at and over the limit, of the server and of
         {"streams have none, chunked", "/stream", 5000, true, 200},
         {"a stream's own", "/bounded", 20, false, 200},
         {"over a stream's own", "/bounded", 21, false, 413},
+        {"a stream's own, chunked", "/read", 20, true, 200},
+        {"over a stream's own, chunked", "/read", 21, true, 413},
     };
     server_options o;
     o.max_body_bytes = 10;
@@ -550,6 +558,14 @@ TEST_CASE("connection: bodies under, at and over the limit, of the server and of
         d.add("POST", "/bounded", [](request&, body_reader, responder s) {
              s.send(text(""));
          }).max_body_bytes(20);
+        auto read = [](request&, body_reader body, responder out) {
+            auto in = std::make_shared<body_reader>(std::move(body));
+            auto done = [in, out = std::move(out)](const error& bad) mutable {
+                if (!bad) out.send(text(""));
+            };
+            in->on_data([](string_view) {}, std::move(done));
+        };
+        d.add("POST", "/read", read).max_body_bytes(20);
         std::string body(r.size, 'b'), input = "POST " + r.target + " HTTP/1.1\r\nHost: a\r\n";
         char line[18];
         if (r.chunked) {
@@ -767,6 +783,7 @@ TEST_CASE("connection: each state is under its own deadline") {
     static const row rows[] = {
         {"nothing yet", "", timer::idle},
         {"between requests", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", timer::idle},
+        {"an empty line behind a request", "GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n", timer::idle},
         {"half a head", "GET / HT", timer::head},
         {"half a head behind a request", "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET", timer::head},
         {"half a body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na",
@@ -919,6 +936,11 @@ TEST_CASE("connection: nothing that a program passes breaks framing") {
             CHECK(got.bodies.back() == "next");
             CHECK(got.bodies.front() != "body");
             CHECK(d.log.size() == 1); // the cause, for whoever runs it
+            d.out.clear();
+            d.feed("HEAD " + target + " HTTP/1.1\r\nHost: a\r\n\r\n");
+            got = read_answers(d.out, true);
+            CHECK(got.statuses == std::vector<int>{500});
+            CHECK(got.rest == ""); // it would be taken for the next answer
         }
     }
 }
@@ -990,6 +1012,59 @@ TEST_CASE("connection: HEAD has the head of GET and no body, in every shape") {
     CHECK_FALSE(d.is_over());
 }
 
+TEST_CASE("connection: a streamed body with bad chunks is 400, though its handler says nothing") {
+    for (const bool says : {false, true}) {
+        error seen;
+        driver d;
+        d.add("PUT", "/", [&](request&, body_reader body, responder out) {
+            auto in = std::make_shared<body_reader>(std::move(body));
+            auto done = [&, in, out = std::move(out)](const error& why) mutable {
+                seen = why;
+                if (says) out.send(text("late").status(422));
+            };
+            in->on_data([](string_view) {}, std::move(done));
+        });
+        d.feed("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabX");
+        CHECK(read_answers(d.out).statuses == std::vector<int>{400});
+        CHECK(seen == errc::bad_message);
+        CHECK(d.is_over());
+    }
+}
+
+TEST_CASE("connection: a refused HEAD has no body, what follows an answered one has") {
+    const std::string host = "Host: a\r\n";
+    std::string fields;
+    for (int i = 0; i < 101; ++i) fields += "X: y\r\n";
+    for (const std::string& rest :
+         {" / HTTP/1.1\r\n\r\n"s, " / HTTP/2.0\r\n"s + host + "\r\n",
+          " * HTTP/1.1\r\n"s + host + "\r\n", " / HTTP/1.1\r\n"s + host + "X : y\r\n\r\n",
+          " / HTTP/1.1\r\n"s + host + "Expect: x\r\n\r\n",
+          " / HTTP/1.1\r\n"s + host + "Transfer-Encoding: gzip, chunked\r\n\r\n",
+          " / HTTP/1.1\r\n"s + fields + "\r\n", " /" + std::string(9000, 'x'),
+          " / HTTP/1.1\r\n"s + host + "Transfer-Encoding: chunked\r\n\r\nx\r\n"}) {
+        CAPTURE(rest.substr(0, 80));
+        usual head, get; // RFC 9110 9.3.2
+        head.feed("HEAD" + rest);
+        get.feed("GET" + rest);
+        const answered got = read_answers(head.out, true);
+        CHECK(got.statuses == read_answers(get.out).statuses);
+        CHECK(got.rest == "");
+        CHECK(head.is_over());
+    }
+    for (const std::string half : {"GET / HT", "HEAD / HT"}) {
+        usual d;
+        d.feed("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+        d.out.clear();
+        d.feed(half);
+        d.talk().time_out(timer::head);
+        d.collect();
+        const answered got = read_answers(d.out, half[0] == 'H');
+        CHECK(got.statuses == std::vector<int>{408});
+        CHECK(got.rest == "");
+        CHECK(got.bodies[0].empty() == (half[0] == 'H'));
+    }
+}
+
 TEST_CASE("connection: a stream has the framing that its head and the version allow") {
     struct row {
         std::string name;
@@ -1054,6 +1129,23 @@ TEST_CASE("connection: a writer dropped before its end is a cut that the client 
     // The head has to be there: no answer at all is what clients repeat a request for.
     CHECK(d.out.find("HTTP/1.1 200 OK\r\n") == 0);
     CHECK(d.out.find("3\r\nabc\r\n") != std::string::npos);
+}
+
+TEST_CASE("connection: a trailer that may not be one is a cut, and never on the wire") {
+    for (const char* name : {"Content-Length", "transfer-encoding", "Host", "Set-Cookie", "X"}) {
+        CAPTURE(name);
+        driver d;
+        bool is_taken = false;
+        d.add("GET", "/", [&](request&, responder res) { // RFC 9110 6.5.1
+            headers trailers;
+            REQUIRE_FALSE(trailers.add(name, "5"));
+            is_taken = res.stream(response()).end(std::move(trailers));
+        });
+        d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        CHECK(is_taken == (name[0] == 'X'));
+        CHECK(d.is_over() != is_taken);
+        CHECK((d.out.find("\r\n0\r\n") != std::string::npos) == is_taken);
+    }
 }
 
 TEST_CASE("connection: a streamed body is delivered whole though it was answered first") {

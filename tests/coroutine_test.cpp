@@ -75,6 +75,35 @@ TEST_CASE("coroutine: whatever waits is resumed when the server stops, and unwin
     CHECK(ask.unwound);
 }
 
+TEST_CASE("coroutine: a body's end is there for every read behind it; an upgrade is awaited") {
+    folder at;
+    server app;
+    client api(at("s"), {}, app);
+    app.put("/", coroutine([](request, body_reader in, responder out) -> task<void> {
+                std::string said;
+                async_body body(std::move(in));
+                for (int i = 0; i < 3; ++i) {
+                    auto piece = co_await body.read();
+                    said += piece ? *piece + "," : "cut,";
+                }
+                out.send(text(said));
+            }));
+    app.get("/far", [](request&, responder out) { out.upgrade("x", [](upgraded) {}); });
+    app.get("/near", coroutine([&api](request) -> task<response> {
+                request to("GET", "/far");
+                to.header("Upgrade", "x");
+                auto got = co_await async_upgrade(api, std::move(to));
+                co_return text(got ? std::to_string(got->head.status()) : got.error().message());
+            }));
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client put(at("s")), get(at("s"));
+    put.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nwhole");
+    get.send("GET /near HTTP/1.1\r\nHost: a\r\n\r\n");
+    for (int turns = 0; turns < 30; ++turns) CHECK(app.run_once(milliseconds(10)));
+    CHECK(put.read().body == "whole,,,");
+    CHECK(get.read().body == "101");
+}
+
 TEST_CASE("coroutine: one that throws answers 500") {
     folder at;
     server app;

@@ -47,6 +47,14 @@ struct exchanging : raw::running {
         app.get("/log", [](const request&) {
             return text("here").fd("log", memory("log")).fd("control", memory("control"));
         });
+        app.get("/bodiless/{status}", [page](const request& r) {
+            return html(page).status(std::atoi(std::string(r.param("status")).c_str()));
+        });
+        app.get("/big", [](const request&) { return text(std::string(1 << 20, 'x')); });
+        app.post("/later", [this](request&, responder out) {
+            auto kept = std::make_shared<responder>(std::move(out));
+            app.post([kept] { kept->send(text("later")); }, milliseconds(20));
+        });
         app.post("/echo", [](const request& r) { return bytes(r.body()); });
         app.post("/taken", [](const request& r) {
             request& mine = const_cast<request&>(r);
@@ -126,7 +134,9 @@ TEST_CASE(
     CHECK(res->body() == "sealed page");
     CHECK(res->header("Body-Fd").empty());
     CHECK(res->header("Content-Length") == "11");
-    CHECK(ask(api, "/page", "HEAD").header("Body-Fd").empty()); // there is no body to pass
+    CHECK(ask(api, "/page", "HEAD").header("Body-Fd").empty());   // there is no body to pass
+    for (const char* target : {"/bodiless/204", "/bodiless/304"}) // it would be one, as bytes are
+        CHECK(ask(api, target).status() == 500);
 }
 
 TEST_CASE("descriptors: a stream reads such a body too") {
@@ -238,6 +248,71 @@ TEST_CASE("descriptors: what a server may answer with them") {
     }
 }
 
+TEST_CASE("descriptors: a response's come with its own first byte") {
+    const struct {
+        const char* name;
+        const char* before; // read by the client before the rest comes with a descriptor
+        const char* rest;
+        bool is_good;
+    } rows[] = {
+        {"in the middle of its head", "HTTP/1.1 200 OK\r\nFds:", " a\r\nContent-Length: 0\r\n\r\n",
+         false},
+        {"in the middle of its body", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na", "b", false},
+        {"with an interim one", "",
+         "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n",
+         true},
+        {"behind an interim one", "HTTP/1.1 103 Early Hints\r\n\r",
+         "\nHTTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n", true},
+        {"with nothing but an interim one", "", "HTTP/1.1 103 Early Hints\r\n\r\n", false},
+    };
+    for (auto& r : rows) {
+        CAPTURE(r.name);
+        raw::fd_watch watch;
+        int ends[2];
+        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+        unique_fd peer(ends[1]);
+        client api("@adopted", asking());
+        REQUIRE_FALSE(api.adopt(unique_fd(ends[0])));
+        std::thread serves([&] {
+            char in[4096];
+            detail::row<unique_fd> came;
+            (void)detail::receive_fds(peer.get(), in, sizeof in, came);
+            const string_view before = r.before;
+            bool sent = ::send(peer.get(), before.data(), before.size(), MSG_NOSIGNAL) >= 0;
+            sent = sent && raw::comes_true([&] { // it was read
+                       int unread = 1;
+                       return ::ioctl(peer.get(), SIOCOUTQ, &unread) == 0 && unread == 0;
+                   });
+            if (sent) (void)send_with(peer.get(), r.rest, {memory("A").get()});
+            ::shutdown(peer.get(), SHUT_WR);
+        });
+        auto res = api.get("/");
+        serves.join();
+        if (r.is_good) CHECK((res && contents(res->fd("a")) == "A"));
+        else CHECK((!res && res.error() == errc::bad_descriptor));
+    }
+}
+
+TEST_CASE("descriptors: what a handler doesn't take is closed when it is done") {
+    exchanging s;
+    raw::wire_client c = s.connect();
+    for (const char* target : {"/named", "/none"}) {
+        CAPTURE(target);
+        int ends[2];
+        REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+        unique_fd out(ends[0]), in(ends[1]);
+        const std::string head =
+            std::string("POST ") + target + " HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n";
+        REQUIRE(send_with(c.fd.get(), head, {in.get()}));
+        in = unique_fd();
+        CHECK(c.read().whole);
+        pollfd end{out.get(), POLLIN, 0};
+        CHECK(::poll(&end, 1, static_cast<int>(raw::patience.count())) ==
+              1); // the connection is open
+        CHECK((end.revents & POLLHUP) != 0);
+    }
+}
+
 TEST_CASE("descriptors: Body-Fd to who never asked is an error, not an empty body") {
     scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nBody-Fd: length=4\r\n\r\n",
                list(memory("abcd")));
@@ -334,16 +409,16 @@ TEST_CASE("descriptors: a handler may take one, and then it is no more there") {
     raw::fd_watch watch;
     exchanging s;
     client api(s.path, asking());
-    auto res = api.send(std::move(request("POST", "/taken").fd("a", memory("mine"))));
+    auto res = api.send(request("POST", "/taken").fd("a", memory("mine")));
     REQUIRE_MESSAGE(res, res.error().message());
     CHECK(res->body() == "mine.");
 }
 
 TEST_CASE("descriptors: a bad name, or none to pass, is never sent") {
     client api("/nowhere", asking());
-    CHECK(api.send(std::move(request("GET", "/").fd("a b", memory("x")))).error() ==
+    CHECK(api.send(request("GET", "/").fd("a b", memory("x"))).error() ==
           errc::bad_descriptor);
-    CHECK(api.send(std::move(request("GET", "/").fd("a", unique_fd()))).error() ==
+    CHECK(api.send(request("GET", "/").fd("a", unique_fd())).error() ==
           errc::bad_descriptor);
     response bad = text("x").fd("a", unique_fd());
     CHECK(detail::extra_of(bad).failed == errc::bad_descriptor);
@@ -433,6 +508,36 @@ TEST_CASE("descriptors: those of one pipelined request never become another's") 
     }
     CHECK(c.read().status == 400);
     CHECK(c.at_end());
+}
+
+TEST_CASE("descriptors: those of a pipelined request wait with it, and stay its own") {
+    const std::string get = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n",
+                      big = "GET /big HTTP/1.1\r\nHost: a\r\n\r\n",
+                      later = "POST /later HTTP/1.1\r\nHost: a\r\n\r\n",
+                      named = "POST /named HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n";
+    const struct {
+        const char* name;
+        std::string before; // sent together with the one that announces a descriptor
+        int count;
+    } rows[] = {
+        {"behind one", get, 1},
+        {"behind one that is answered later", later, 1},
+        {"behind two, of which the first is answered later", later + get, 2},
+        {"behind answers that make more than a batch", big + big + get, 3},
+    };
+    for (unsigned workers : {0, 1})
+        for (auto& r : rows) {
+            CAPTURE(r.name);
+            CAPTURE(workers);
+            server_options options = willing();
+            options.workers = workers;
+            exchanging s(options);
+            raw::wire_client c = s.connect();
+            unique_fd mine = memory("mine");
+            REQUIRE(send_with(c.fd.get(), r.before + named, {mine.get()}));
+            for (int i = 0; i < r.count; ++i) CHECK(c.read().status == 200);
+            CHECK(c.read().body == "mine++");
+        }
 }
 
 TEST_CASE(

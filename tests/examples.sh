@@ -2,7 +2,7 @@
 # Runs every example and checks what it says; compiles the blocks of the README.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-tests/need.sh curl:curl python3:/usr/bin/python3 || exit 1
+tests/need.sh curl:curl python3:/usr/bin/python3 python3-aiohttp:python:aiohttp || exit 1
 . tests/lib.sh
 build=${BUILD:-build}/examples
 fetch=$build/fetch
@@ -40,6 +40,7 @@ same 'hello POST /echo' 'some bytes' "$(get "$socket" -d 'some bytes' http://loc
 same 'hello: 405' '405 GET' "$(get "$socket" -o /dev/null -w '%{http_code} %header{allow}' -X DELETE http://localhost/ | cut -d, -f1)"
 same 'hello: no second server' 1 "$("$build/hello" "$socket" 2>"$folder/second"; echo $?)"
 same 'hello: one line says why' 1 "$(grep -c "$socket" "$folder/second")"
+same 'hello: without a socket, from nobody: usage' '1 usage' "$(env -u LISTEN_FDS "$build/hello" 2>"$folder/err"; echo $? "$(head -c 5 "$folder/err")")"
 same 'hello: mode' 600 "$(stat -c %a "$socket")"
 
 # fetch, against the same server
@@ -64,6 +65,36 @@ same 'fetch: a failure is one line' 1 "$(wc -l <"$folder/err")"
 same 'fetch: it names the socket' 1 "$(grep -c "$folder/absent.sock.*No such file" "$folder/err")"
 same 'fetch: unknown flag' 1 "$("$fetch" --what "$u" 2>"$folder/err"; echo $?)"
 same 'fetch: an unknown flag is one line, and names --help' '1 1' "$(grep -c 'see fetch --help' "$folder/err") $(wc -l <"$folder/err")"
+says() { # WORDS ARGUMENT...: fetch fails with one line that has the words
+    "$fetch" "${@:2}" >/dev/null 2>"$folder/err" </dev/null
+    same "fetch ${*:2}: says $1" '1 1 1' "$? $(grep -cF -e "$1" "$folder/err") $(wc -l <"$folder/err")"
+}
+mkdir "$folder/a"
+says 'is it a socket' "$(url "$folder/in" /)"
+says 'is it a socket' "$(url "$folder/a" /)"
+says 'is that a URL' "$socket/world"
+says '-x: no flag' -ix "$u"
+says '--timeout: no flag, or lacks' --timeout
+says '--repeat: no number' --repeat 0 "$u"
+says 'names no socket' ''
+says 'http://localhost/: neither' http://localhost/
+says 'https://localhost/: neither' https://localhost/
+says 'no colon: Name' -H Name "$u"
+says 'a control in the value' -H $'A: b\rc' "$u"
+says "-d @$folder/absent: No such file" -d "@$folder/absent" "$u"
+says "-d @$folder/a: Is a directory" -d "@$folder/a" "$u"
+says "writing $folder/a: Is a directory" -o "$folder/a" "$u"
+if [ "$(id -u)" = 0 ]; then # another user, who can reach fetch and the socket but for its mode
+    chmod 755 "$folder" && cp "$fetch" "$folder/fetch"
+    setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/fetch" "$u" 2>"$folder/err"
+    same 'fetch: no permission: it says on what' '1 1' "$? $(grep -c "$socket.*no write permission on it" "$folder/err")"
+fi
+same 'fetch --help fits a screen of 24 lines of 80' '' "$("$fetch" --help | awk 'NR > 23 || length > 80')"
+same 'fetch -h' "$("$fetch" --help)" "$("$fetch" -h)"
+timeout 120 /usr/bin/python3 tests/fetch_terminal.py "$fetch" "$folder/a" >"$folder/peers.log" 2>&1
+sed '$d' "$folder/peers.log"
+read -r good bad < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$folder/peers.log")
+passed=$((passed + ${good:-0})) failed=$((failed + ${bad:-1}))
 same 'fetch: no URL' 1 "$("$fetch" 2>/dev/null; echo $?)"
 same 'fetch: full disk' 1 "$("$fetch" "$u" 2>"$folder/err" >/dev/full; echo $?)"
 same 'fetch: full disk is said' 1 "$(grep -c 'No space left' "$folder/err")"
@@ -113,6 +144,7 @@ peer.shutdown(socket.SHUT_WR)
 print("no sum" if b" 200 " not in peer.recv(1000) else "an answer")' "$socket")"
 same 'upload: listens where it was told to' "$socket" "$(binds "$pid")"
 same 'upload: no number' 404 "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/bytes/1x)"
+same 'upload: a number that nothing holds' 404 "$(get "$socket" -I -o /dev/null -w '%{http_code}' http://localhost/bytes/99999999999999999999)"
 ends_well upload
 
 # fd_pass

@@ -651,6 +651,30 @@ TEST_CASE("server: several loops share the connections, and drain together") {
     CHECK(comes_true([&] { return s.ended.load(); }));
 }
 
+TEST_CASE(
+    "server: what was posted for an answer runs in a drain, whichever loop has its connection") {
+    for (int last : {0, 1}) { // one of the two connections is not on the loop that post() means
+        CAPTURE(last);
+        server_options o;
+        o.threads = 2;
+        running s(o);
+        s.app.get("/{ms}", [&](request& req, responder r) {
+            auto keep = std::make_shared<responder>(std::move(r));
+            s.app.post([keep] { keep->send(text("posted")); },
+                       milliseconds(std::atoi(std::string(req.param("ms")).c_str())));
+        });
+        s.start();
+        wire_client clients[] = {s.connect(), s.connect()};
+        for (int i : {0, 1})
+            CHECK(clients[i].send(i == last ? "GET /200 HTTP/1.1\r\nHost: a\r\n\r\n"
+                                            : "GET /50 HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(comes_true([&] { return s.app.stats().requests == 2; }));
+        s.app.stop();
+        for (wire_client& c : clients) CHECK(c.read().body == "posted");
+        CHECK(comes_true([&] { return s.ended.load(); }));
+    }
+}
+
 TEST_CASE("server: with several loops too, nobody in the queue is lost to a stop") {
     for (int round = 0; round < 20; ++round) {
         server_options o;
@@ -1181,6 +1205,11 @@ TEST_CASE("server: adopting while it runs, and only what is a connected stream")
     CHECK(s.app.adopt(unique_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))) ==
           errc::bad_descriptor);
     CHECK(s.app.adopt(unique_fd()) == errc::bad_descriptor);
+    unique_fd door_of_its_own(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr any{AF_UNIX, {}};
+    REQUIRE(::bind(door_of_its_own.get(), &any, sizeof any.sa_family) == 0); // autobind, unix(7)
+    REQUIRE(::listen(door_of_its_own.get(), 1) == 0);
+    CHECK(s.app.adopt(std::move(door_of_its_own)) == errc::bad_descriptor);
 }
 
 TEST_CASE("server: a listener that was handed over lives on") {
@@ -1338,6 +1367,62 @@ TEST_CASE("server: on_exchange tells of every exchange, once") {
     c.close();
     check({"cut", "", "GET", "/later", 0, 0, 0});
     CHECK(all.count() == 0);
+}
+
+TEST_CASE("server: on_exchange knows what of an answer had left, and how an upgrade ended") {
+    running s;
+    handed<std::string> all;
+    s.app.on_exchange([&](const exchange& e) {
+        all.put(std::to_string(e.status) + " " + std::to_string(e.bytes_out) +
+                (e.why ? " cut" : ""));
+    });
+    s.app.get("/cut", [](request&, responder r) { r.stream(response()).write("12345"); });
+    handed<upgraded> opened;
+    s.app.get("/up", [&](request&, responder r) {
+        r.upgrade("x", [&](upgraded u) { opened.put(std::move(u)); });
+    });
+    s.start();
+    wire_client cut = s.connect();
+    CHECK(cut.send("GET /cut HTTP/1.1\r\nHost: a\r\n\r\n"));
+    cut.rest();
+    CHECK(all.take() == "200 5 cut");
+    const string_view asks =
+        "GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    for (bool releases : {false, true}) {
+        CAPTURE(releases);
+        wire_client c = s.connect();
+        CHECK(c.send(asks));
+        upgraded both = opened.take();
+        both.out.write("bye");
+        CHECK(c.until("bye"));
+        if (releases) {
+            CHECK(std::move(both).release().fd);
+        } else {
+            both.out.end();
+            c.shut();
+            char byte;
+            CHECK(both.in.read(&byte, 1));
+        }
+        CHECK(all.take() == "101 3");
+    }
+    wire_client c = s.connect();
+    CHECK(c.send(asks));
+    { upgraded dropped = opened.take(); }
+    CHECK(all.take() == "101 0 cut");
+}
+
+TEST_CASE("server: stats() counts a refusal at once, also of what is no request") {
+    server_options o;
+    o.head_timeout = milliseconds(50);
+    running s(o);
+    s.start();
+    wire_client bad = s.connect(), slow = s.connect();
+    CHECK(bad.send("GET  / HTTP/1.1\r\n\r\n"));
+    CHECK(bad.read().status == 400);
+    CHECK(comes_true([&] { return s.app.stats().refused == 1; }));
+    CHECK(slow.send("GET "));
+    CHECK(slow.read().status == 408);
+    CHECK(comes_true([&] { return s.app.stats().refused == 2; }));
 }
 
 TEST_CASE("server: on_exchange doesn't mistake a refusal for the request before it") {

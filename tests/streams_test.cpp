@@ -1014,3 +1014,102 @@ TEST_CASE("streams: one may be destroyed inside of its own callback") {
     d.close();
     CHECK(comes_true([&] { return seen == 2 && s.app.stats().connections == 0; }));
 }
+
+TEST_CASE("streams: an on_drain() that comes after the drain is told, and once per full only") {
+    running s;
+    handed<body_writer> writers;
+    s.app.get("/", [&](request&, responder res) { writers.put(res.stream(response())); });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    body_writer out = writers.take();
+    std::atomic<int> told{0};
+    CHECK(out.write(std::string(2 << 20, 'x')) == written::full);
+    for (std::size_t sum = 0; sum < 2 << 20; c.got.clear()) {
+        REQUIRE(c.more());
+        sum += c.got.size();
+    }
+    CHECK(out.wait(patience) == written::ok); // it has drained, and nobody was told
+    out.on_drain([&] { ++told; });
+    CHECK(comes_true([&] { return told == 1; }));
+    CHECK(out.write("a little") == written::ok);
+    out.on_drain([&] { told = 100; }); // nothing has been full since
+    CHECK(out.end());
+    CHECK(comes_true([&] { return !out.is_open(); }));
+    CHECK(told == 1);
+}
+
+TEST_CASE("streams: a heartbeat doesn't cut the reader who is behind") {
+    server_options o;
+    o.max_write_buffer_bytes = 64 << 10;
+    running s(o);
+    handed<event_writer> writers;
+    s.app.get("/", [&](request&, responder res) { writers.put(res.events(milliseconds(20))); });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    event_writer out = writers.take();
+    const std::string data(1'000, 'x');
+    for (written how = written::ok; how == written::ok;) { // turn by turn: full is no moment's
+        handed<written> said;
+        s.app.post([&] { said.put(out.send({data})); });
+        how = said.take();
+    }
+    std::atomic<int> beats{0}; // as many as will have come, on the same loop
+    for (int i = 1; i <= 5; ++i) s.app.post([&] { ++beats; }, milliseconds(20 * i));
+    CHECK(comes_true([&] { return beats == 5; }));
+    CHECK(out.is_open());
+    CHECK(c.until(":\n\n")); // once it has caught up
+}
+
+TEST_CASE("streams: a client that vanishes is seen by who doesn't read its body") {
+    for (bool pauses : {false, true}) {
+        CAPTURE(pauses);
+        running s;
+        handed<streamed> all;
+        std::atomic<int> closed{0};
+        s.app.post("/", [&](request&, body_reader in, responder res) {
+            res.on_close([&] { ++closed; });
+            if (pauses) in.on_data([](string_view) {}, [](const error&) {}), in.pause();
+            all.put({std::move(in), std::move(res)});
+        });
+        s.start();
+        wire_client c = s.connect();
+        CHECK(c.send(post_of("/", 1 << 24) + "part"));
+        streamed kept = all.take();
+        CHECK(kept.res.is_open());
+        c.close();
+        CHECK(comes_true([&] { return closed == 1; }));
+        CHECK_FALSE(kept.res.is_open());
+        char byte;
+        if (!pauses) CHECK(kept.in.read(&byte, 1).error() == errc::cut_off);
+    }
+}
+
+TEST_CASE("streams: inform() sends interim responses only, and only before the answer") {
+    running s;
+    handed<responder> waiting;
+    s.app.get("/", [&](request&, responder res) { waiting.put(std::move(res)); });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/") + get_of("/")));
+    for (bool streams : {false, true}) {
+        CAPTURE(streams);
+        responder res = waiting.take();
+        for (int status : {99, 101, 200, 404}) CHECK_FALSE(res.inform(response(status)));
+        CHECK(res.inform(response(102)));
+        CHECK(c.until("\r\n\r\n"));
+        CHECK(c.got == "HTTP/1.1 102 \r\n\r\n");
+        c.got.clear();
+        CHECK(res.inform(text("no body of it").status(199).header("A", "b")));
+        if (streams) res.stream(response()).end();
+        else res.send(response());
+        CHECK_FALSE(res.inform(response(102)));
+        CHECK(c.until("\r\n\r\nHTTP/1.1 200 OK\r\n"));
+        CHECK(c.got.rfind("HTTP/1.1 199 \r\n", 0) == 0);
+        CHECK(c.got.find("A: b\r\n") != std::string::npos);
+        c.got.erase(0, c.got.find("HTTP/1.1 200"));
+        CHECK(c.read().whole);
+    }
+    CHECK_FALSE(responder().inform(response(102)));
+}

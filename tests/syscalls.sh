@@ -6,10 +6,11 @@ cd "$(dirname "$0")/.." || exit 1
 tests/need.sh strace:strace || exit 1
 . tests/lib.sh
 
-talk() { # SOCKET BATCHES DEPTH
+talk() { # SOCKET BATCHES DEPTH [PAUSE]: in seconds, after each
     /usr/bin/python3 - "$@" <<'PYTHON'
-import socket, sys
+import socket, sys, time
 path, batches, depth = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+pause = float(sys.argv[4]) if len(sys.argv) > 4 else 0
 sock = socket.socket(socket.AF_UNIX)
 sock.settimeout(20)
 sock.connect(path)
@@ -19,21 +20,29 @@ for _ in range(batches):
     got = 0
     while got < depth:
         got += sock.recv(65536).count(b"Hello Anonymous")
+    time.sleep(pause)
 PYTHON
 }
 
+log=$folder/strace
 ended() { grep -q 'exited with 0' "$folder/strace"; }
 
-count() { # BATCHES DEPTH: receives sends waits controls
-    local calls socket=$folder/s log=$folder/strace
+trace() { # "FLAGS" BATCHES DEPTH [PAUSE]: the system calls of hello, started with FLAGS, in $log
+    local socket=$folder/s
+    read -ra flags <<<"$1"
+    shift
     rm -f "$log"
     # -D: what is started is hello itself, and strace beside it
     start hello strace -D -f -q -o "$log" \
         -e trace=recvfrom,recvmsg,sendto,sendmsg,epoll_wait,epoll_pwait,epoll_ctl \
-        build/examples/hello "$socket"
-    until_true 10 accepts "$socket" && talk "$socket" "$1" "$2"
+        build/examples/hello "${flags[@]}" "$socket"
+    until_true 10 accepts "$socket" && talk "$socket" "$@"
     stop "$pid"
-    until_true 10 ended || return
+    until_true 10 ended
+}
+count() { # BATCHES DEPTH: receives sends waits controls
+    local calls
+    trace '' "$@" || return
     for calls in 'recvfrom|recvmsg' 'sendto|sendmsg' 'epoll_wait|epoll_pwait' epoll_ctl; do
         grep -cE "^[0-9]+ +($calls)\(" "$log"
     done | tr '\n' ' '
@@ -53,4 +62,21 @@ for depth in 1 16; do
     about "$depth at a time: 1000 more batches, waits" 1000 $((more_waits - waits))
     same "$depth at a time: 1000 more batches, epoll_ctl" 0 $((more_controls - controls))
 done
+
+# A server that spins reads from who spoke last without an event: three looks of four. Without that
+# every request has one.
+trace '--busy-poll 5000' 1000 1
+unasked=$(awk '/recv/ && / = [1-9][0-9]*$/ { all++; if (last !~ /epoll/) n++ } { last = $0 }
+    END { print (all >= 1000 && n > all / 2) ? "most" : n + 0 " of " all + 0 }' "$log")
+same 'spinning: requests that are read without an event' most "$unasked"
+
+# Where spinning doesn't pay it is given up: 5 ms of it, before each of requests 7 ms apart, would be
+# dozens of calls each time.
+looks() { # BATCHES
+    trace '--busy-poll 5000' "$1" 1 0.007 && grep -cE 'recv|epoll_wait' "$log"
+}
+few=$(looks 20)
+many=$(looks 220)
+[ "$((many - few))" -lt 2000 ]
+same "spinning in vain: 200 more requests, $((many - few)) more looks" 0 $?
 verdict

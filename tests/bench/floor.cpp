@@ -7,7 +7,8 @@
 //     floor --write BYTES SOCKET         answers with BYTES from memory: a blocking write loop
 //     floor --sendfile FILE SOCKET       answers with FILE: a blocking sendfile loop
 //     floor --read SOCKET                reads a body of Content-Length and drops it
-//     floor --client SOCKET ...          the other side: send, recv, nothing else (see client.hpp)
+//     floor --spin SOCKET                canned, one connection at a time, asking until bytes come
+//     floor --client [--spin] SOCKET ... the other side: send, recv, nothing else (see client.hpp)
 //
 // SOCKET is a path or tcp:PORT on the loopback. --sndbuf N sets SO_SNDBUF of what is accepted.
 
@@ -282,17 +283,38 @@ template <class Answer>
     });
 }
 
+// A recv that burns the core instead of sleeping.
+ssize_t spin_for(int fd, char* into, std::size_t room) {
+    for (;;) {
+        const ssize_t size = recv(fd, into, room, MSG_DONTWAIT);
+        if (size >= 0 || errno != EAGAIN) return size;
+    }
+}
+
+[[noreturn]] void run_spin(const std::string& where, const std::string& answer) {
+    const int listener = bench::listen_on(where);
+    std::vector<char> room(read_bytes);
+    for (;;) {
+        const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+        if (fd < 0) continue;
+        while (spin_for(fd, room.data(), room.size()) > 0)
+            if (!send_whole(fd, answer.data(), answer.size())) break;
+        close(fd);
+    }
+}
+
 // [client] ----------------------------------------------------------------------------------------
 
 int run_client(bench::arguments& arguments) {
-    return bench::run_client(arguments, [](const std::string& where) {
+    const bool spins = arguments.flag("--spin");
+    return bench::run_client(arguments, [spins](const std::string& where) {
         const int fd = bench::connect_to(bench::endpoint(where));
         if (fd < 0) bench::die(where);
-        return [fd] {
+        return [fd, spins] {
             constexpr string_view request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
             static char in[16 * 1024];
             return send(fd, request.data(), request.size(), MSG_NOSIGNAL) > 0 &&
-                   recv(fd, in, sizeof in, 0) > 0;
+                   (spins ? spin_for(fd, in, sizeof in) : recv(fd, in, sizeof in, 0)) > 0;
         };
     });
 }
@@ -308,11 +330,13 @@ int main(int argc, char** argv) {
     const std::size_t echo_head = arguments.size("--echo", SIZE_MAX);
     const std::size_t write = arguments.size("--write", SIZE_MAX);
     const int sndbuf = static_cast<int>(arguments.size("--sndbuf", 0));
-    const bool read = arguments.flag("--read");
+    const bool read = arguments.flag("--read"), spins = arguments.flag("--spin");
     const std::string where = arguments.operands(1, "floor [--MODE ...] SOCKET")[0];
     if (write != SIZE_MAX) run_write(where, write, sndbuf);
     if (!file.empty()) run_sendfile(where, file, sndbuf);
     if (read) run_read(where);
     if (echo_head != SIZE_MAX) run_loop(where, echo(echo_head));
-    run_loop(where, canned(answer.empty() ? default_answer : read_file(answer)));
+    const std::string bytes = answer.empty() ? default_answer : read_file(answer);
+    if (spins) run_spin(where, bytes);
+    run_loop(where, canned(bytes));
 }

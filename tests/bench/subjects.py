@@ -36,6 +36,7 @@ PACKAGES = {
     "libcurl4-openssl-dev": "/usr/include/x86_64-linux-gnu/curl/curl.h",
     "libhttp-parser-dev": "/usr/include/http_parser.h",
     "nghttp2-client": "/usr/bin/h2load",
+    "valgrind": "/usr/bin/valgrind",
 }
 ELSEWHERE = {"libcurl4-openssl-dev": "/usr/include/curl/curl.h"}  # as other architectures have it
 

@@ -259,16 +259,25 @@ def gaps(counts):
 
 # -- one owner of a path
 
+def causes(refused):
+    """How often each reason was given, whatever it was that failed."""
+    counts = collections.Counter()
+    for line, count in refused.items():
+        counts[line.rsplit(": ", 1)[-1]] += count
+    return dict(counts)
+
+
 def start_together(size=200):
     path = os.path.join(new_folder("together"), "a.sock")
-    refusal = "hello: %s: a server is alive there: Address already in use, exit 1" % path
+    # The cause alone: on a busy machine the last ones may wait 2 s for the lock, and say that.
+    refusal = "Address already in use, exit 1"
     for n in range(ROUNDS):
         is_stale, what = os.path.exists(path), "together, round %d" % (n + 1)
         same(what + ": a stale socket is there", n % 2 == 1, is_stale)
         watcher = Worker(watch_path, path)
         crowd = Crowd(size, HELLO, path)
         same(what + ": one serves", 1, len(crowd.live))
-        same(what + ": all others are told so", {refusal: size - 1}, crowd.refused)
+        same(what + ": all others are told so", {refusal: size - 1}, causes(crowd.refused))
         same(what + ": it is answered", (True, crowd.live), (is_answered(path), [server_pid(path)]))
         counts = watcher.stop()
         same(what + ": never absent", {}, gaps(counts))
@@ -502,9 +511,9 @@ def take_over():
 
 def slow_clients():
     """Who has connected to the old server and sends its first request only when that one drains already: it can't
-    know of a restart, and a client like curl doesn't try again. 100 ms is how long an overtaken server goes on."""
+    know of a restart, and a client like curl doesn't try again. It has a second."""
     path = os.path.join(new_folder("slow"), "a.sock")
-    for pause in (0, 0.005, 0.02, 0.05):
+    for pause in (0, 0.005, 0.02, 0.05, 0.3):
         server = Program(HELLO, path)
         server.is_live()
         with connect(path) as peer:
