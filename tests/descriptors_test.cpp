@@ -416,10 +416,8 @@ TEST_CASE("descriptors: a handler may take one, and then it is no more there") {
 
 TEST_CASE("descriptors: a bad name, or none to pass, is never sent") {
     client api("/nowhere", asking());
-    CHECK(api.send(request("GET", "/").fd("a b", memory("x"))).error() ==
-          errc::bad_descriptor);
-    CHECK(api.send(request("GET", "/").fd("a", unique_fd())).error() ==
-          errc::bad_descriptor);
+    CHECK(api.send(request("GET", "/").fd("a b", memory("x"))).error() == errc::bad_descriptor);
+    CHECK(api.send(request("GET", "/").fd("a", unique_fd())).error() == errc::bad_descriptor);
     response bad = text("x").fd("a", unique_fd());
     CHECK(detail::extra_of(bad).failed == errc::bad_descriptor);
     bad = text("x").fd("a\r\nb", memory("x"));
