@@ -1059,25 +1059,16 @@ TEST_CASE("server: what has nothing to do sleeps") {
 
 // -- in somebody else's loop
 
-TEST_CASE("server: a foreign loop sees connections, answers, deadlines and posts by poll()") {
+namespace {
+
+/// Somebody else's loop, which sleeps in poll() alone.
+struct foreign_loop {
     fd_watch watch;
     folder at;
-    server_options o;
-    o.idle_timeout = milliseconds(1000);
-    server app(o);
-    app.post("/", [](const request& r) { return text(std::to_string(r.body().size())); });
-    app.post("/stream", [](request&, body_reader in, responder res) {
-        auto both =
-            std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(res));
-        auto size = std::make_shared<std::size_t>(0);
-        both->first.on_data(
-            [size](string_view piece) { *size += piece.size(); },
-            [both, size](const error&) { both->second.send(text(std::to_string(*size))); });
-    });
-    REQUIRE_FALSE(app.listen(at("s")));
-    const int pollable = app.pollable_fd();
-    REQUIRE(pollable >= 0);
-    auto serve_until = [&](auto claim) { // sleeps in poll() alone
+    server app;
+    explicit foreign_loop(const server_options& o = {}) : app(o) {}
+    template <class F> bool serve_until(F claim) {
+        const int pollable = app.pollable_fd();
         for (auto start = steady_clock::now(); since(start) < patience;) {
             if (claim()) return true;
             pollfd ready{pollable, POLLIN, 0};
@@ -1086,31 +1077,63 @@ TEST_CASE("server: a foreign loop sees connections, answers, deadlines and posts
             if (!turn || !*turn) return false;
         }
         return false;
-    };
+    }
+};
+
+/// What a peer saw of a server with that idle_timeout in such a loop.
+std::string seen_of_foreign_loop(milliseconds idle) {
+    server_options o;
+    o.idle_timeout = idle;
+    foreign_loop f(o);
+    f.app.post("/", [](const request& r) { return text(std::to_string(r.body().size())); });
+    f.app.post("/stream", [](request&, body_reader in, responder res) {
+        auto both =
+            std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(res));
+        auto size = std::make_shared<std::size_t>(0);
+        both->first.on_data(
+            [size](string_view piece) { *size += piece.size(); },
+            [both, size](const error&) { both->second.send(text(std::to_string(*size))); });
+    });
+    REQUIRE_FALSE(f.app.listen(f.at("s")));
+    REQUIRE(f.app.pollable_fd() >= 0);
     std::string got;
     std::atomic<bool> done{false};
     std::thread peer([&] {
-        wire_client c(at("s"));
+        wire_client c(f.at("s"));
         got += c.ask("/", "POST", "", std::string(3 << 20, 'b')).body + " ";
         got += c.ask("/stream", "POST", "", std::string(3 << 20, 'b')).body + " ";
         got += c.at_end() ? "closed" : "open"; // by idle_timeout
         done = true;
-        app.post([] {}); // the loop looks at `done`
+        f.app.post([] {}); // the loop looks at `done`
     });
-    CHECK(serve_until([&] { return done.load(); }));
+    CHECK(f.serve_until([&] { return done.load(); }));
     peer.join();
-    CHECK(got == "3145728 3145728 closed");
+    return got;
+}
 
+} // namespace
+
+TEST_CASE("server: a foreign loop sees connections, answers and deadlines by poll()") {
+    std::string got; // where the peer is stopped for so long that it has idled: once more
+    for (milliseconds idle{150}; idle < milliseconds(2'000) && got != "3145728 3145728 closed";
+         idle *= 3)
+        got = seen_of_foreign_loop(idle);
+    CHECK(got == "3145728 3145728 closed");
+}
+
+TEST_CASE("server: a foreign loop sees posts and their delays by poll(), and the end") {
+    foreign_loop f;
+    REQUIRE_FALSE(f.app.listen(f.at("s")));
     bool now = false, later = false;
     auto start = steady_clock::now();
-    app.post([&] { now = true; });
-    app.post([&] { later = true; }, milliseconds(100));
-    CHECK(serve_until([&] { return now; }));
-    CHECK(serve_until([&] { return later; }));
+    f.app.post([&] { now = true; });
+    f.app.post([&] { later = true; }, milliseconds(100));
+    CHECK(f.serve_until([&] { return now; }));
+    CHECK(f.serve_until([&] { return later; }));
     CHECK(since(start) >= milliseconds(90));
-    app.stop();
-    CHECK_FALSE(serve_until([] { return false; }));
-    result<bool> last = app.run_once(milliseconds(0));
+    f.app.stop();
+    CHECK_FALSE(f.serve_until([] { return false; }));
+    result<bool> last = f.app.run_once(milliseconds(0));
     REQUIRE(last);
     CHECK_FALSE(*last);
 }

@@ -12,7 +12,9 @@ import random
 import re
 import signal
 import socket
+import struct
 import sys
+import threading
 import time
 import zlib
 
@@ -222,6 +224,26 @@ def bad_killed(at, rng):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return 1
+
+
+def bad_stopped(at, rng):
+    """The proxy is stopped for a moment, so that as much as there is room for waits on both its sides: what
+    its loop reads and writes at once, and keeps the room for, is as large in the first minute as ever."""
+    body = b"x" * 3_000_000
+    with Wire(at["proxy"]) as down, Wire(at["proxy"]) as up:
+        pid = struct.unpack("3i", down.peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        down.peer.sendall(get(b"/bytes/%d" % len(body)))
+        down.more()
+        sender = threading.Thread(target=up.peer.sendall, args=(send(b"PUT", b"/x", body),))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            sender.start()
+            time.sleep(0.1)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        count = same(down.answer(), (200, body)) + same(up.answer()[0], 200)
+        sender.join()
+    return count
 
 
 def bad_half_closes(at, rng):

@@ -13,7 +13,7 @@ mkdir "$folder/site"
 pids=() pairs=()
 # Freed blocks from this size on, and the end of the heap, go back to the system at once, so that what stays
 # resident is what is held. Without it glibc keeps up to 64 MiB, depending on the order in which large bodies
-# came and went; with 128 KiB the buffers of two slow readers more than in the first minute are 5 % of proxy.
+# came and went.
 export MALLOC_MMAP_THRESHOLD_=16384 MALLOC_TRIM_THRESHOLD_=16384
 
 serve() { # NAME ARGUMENT...
