@@ -5791,7 +5791,8 @@ struct server_core final : site {
         stop_event = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
         if (!stop_event) remember(failed(errno, "eventfd"));
         if (o.threads < 1) remember(failed(EINVAL, "server_options::threads"));
-        loops.push_back(new server_loop(*this, true));
+        do loops.push_back(new server_loop(*this, loops.empty())); // all: stats() looks at any time
+        while (loops.size() < o.threads);
         remember(loops[0]->open());
     }
 
@@ -5811,10 +5812,7 @@ struct server_core final : site {
         block_fds();
         if (doors.empty() && !adopted_any && !stopping())
             return failed(EDESTADDRREQ, "server: nothing to listen on");
-        while (loops.size() < options.threads) {
-            loops.push_back(new server_loop(*this, false));
-            remember(loops.back()->open());
-        }
+        for (std::size_t i = 1; i < loops.size() && !remembered; ++i) remember(loops[i]->open());
         for (auto& l : loops)
             if (!remembered) remember(l->begin());
         if (!remembered && options.workers) remember(start_workers());

@@ -550,7 +550,7 @@ TEST_CASE("descriptors: those of a pipelined request wait with it, and stay its 
         {"behind two, of which the first is answered later", later + get, 2},
         {"behind answers that make more than a batch", big + big + get, 3},
     };
-    for (unsigned workers : {0, 1})
+    for (unsigned workers : {0u, 1u})
         for (auto& r : rows) {
             CAPTURE(r.name);
             CAPTURE(workers);
