@@ -3430,7 +3430,7 @@ struct box : counted {
     std::size_t fds_at = 0; // with this byte of `out` or of the batch
     row<unique_fd> fds_in;  // came with the last byte of `in`
     body_decoder decoder;
-    request req = access::make_request(); // whose body is being collected
+    std::optional<request> req; // whose body is being collected
     route* to = nullptr;
     ref<flow> at_work;
     ref<call_pool> pool;                 // the client's role
@@ -3644,8 +3644,9 @@ inline void run_plain(site& s, route& to, request& req, std::optional<response>&
 /// desk::out and box::tail. In the client's role: takes a call, leaves its request there.
 class dialog {
 public:
-    static constexpr std::size_t max_inline_body = 16 << 10;     // larger ones leave without a copy
-    static constexpr std::size_t max_batch_bytes = 256 << 10;    // of answers, before they are sent
+    static constexpr std::size_t max_inline_body = 16 << 10;  // larger ones leave without a copy,
+    static constexpr std::size_t max_last_body = 4 << 10;     // and the last one of a batch
+    static constexpr std::size_t max_batch_bytes = 256 << 10; // of answers, before they are sent
     static constexpr std::size_t max_discarded_bytes = 64 << 10; // of a refused request's body
 
     dialog(site& s, desk& d, conn& c, std::uint64_t id, const ref<mailbox>& home) noexcept
@@ -3822,7 +3823,7 @@ private:
         switch (c_.at) {
         case phase::body:
             d_.started = c_.more->started;
-            return collect(c_.more->req, c_.more->decoder, c_.more->to);
+            return collect(*c_.more->req, c_.more->decoder, c_.more->to);
         case phase::discard: return step_discard();
         case phase::linger: return d_.in = {}, false;
         case phase::stream: return step_stream();
@@ -4088,7 +4089,7 @@ private:
         if (c_.at == phase::body) return;
         box& b = c_.kept();
         b.req = std::move(req);
-        state_of(b.req).fd = c_.fd; // still this connection's, for who asks for its peer
+        state_of(*b.req).fd = c_.fd; // still this connection's, for who asks for its peer
         b.decoder = d_.decoder, b.to = to, b.started = d_.started;
         c_.at = phase::body;
     }
@@ -4353,7 +4354,9 @@ private:
     // -- bodies out
 
     void send_body(content& body, const body_plan& plan) {
-        if (is_in_memory(body) && bytes_of(body).size() <= max_inline_body)
+        const bool is_last = d_.in.empty() && !c_.calls; // a call may have to be sent again
+        if (is_in_memory(body) &&
+            bytes_of(body).size() <= (is_last ? max_last_body : max_inline_body))
             return d_.out.add(bytes_of(body));
         box& b = c_.kept();
         b.tail = std::move(body), b.tail_at = 0, b.tail_how = plan.how;
@@ -4536,7 +4539,7 @@ private:
         const about* a = c_.more && c_.more->tail_log ? c_.more->tail_log.get()
                          : c_.work()                  ? c_.work()->log.get()
                                                       : nullptr;
-        const request_state& r = state_of(c_.at == phase::body ? c_.more->req : d_.req);
+        const request_state& r = state_of(c_.at == phase::body ? *c_.more->req : d_.req);
         const std::int64_t started = a ? a->started : d_.started;
         UDS_HTTP_TRY {
             const card& from = who();
