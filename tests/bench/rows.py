@@ -390,6 +390,7 @@ def hold(bench, server, count):
 
 
 BUSY_POLL = {"floor": (["floor", "--client"], "floor"),
+             "floor, server spins": (["floor", "--client"], "floor spins"),
              "floor, both spin": (["floor", "--client", "--spin"], "floor spins"),
              "blocking": (["client_uds"], "hello"),
              "server spins": (["client_uds"], "hello spins"),
@@ -441,7 +442,10 @@ def busy_poll(bench):
         bench.verdict(failures, ratio("server spins"), 1 / 3, "server spins", "blocking",
                       what="with the server alone"),
         bench.verdict(failures, ratio("both spin", "floor, both spin"), 1.25, "both spin",
-                      "floor, both spin", what="x two that spin without HTTP")])
+                      "floor, both spin", what="x two that spin without HTTP"),
+        bench.verdict(failures, ratio("server spins", "floor, server spins"), 1.25,
+                      "server spins", "floor, server spins",
+                      what="x one that spins without HTTP")])
 
 
 def threads(bench):
