@@ -3337,8 +3337,8 @@ struct flow final : stream_base {
     void install(callback<void()>& slot, callback<void()>& act) {
         hold lock(guard);
         std::swap(slot, act);
-        post(); // it may be drained, or closed, already
-        if (!home->is_open()) std::swap(slot, act); // kept, it could keep us: for ever
+        post(); // it may be drained, or closed, already. Without a loop a callback that is kept
+        if (!home->is_open()) std::swap(slot, act); // could keep us, for ever
     }
 
     void on_data(callback<void(string_view)> piece, callback<void(const error&)> done) override {
