@@ -30,6 +30,12 @@ for table in ("tcp", "tcp6", "udp", "udp6", "raw"):
     print(*(f"a socket of {table}" for line in lines if line.split()[9] in mine), end="")' "$1"
 }
 
+# make run
+tests/run.sh >"$folder/run.log" 2>&1
+same 'make run' 0 $?
+same 'make run: commands that can be pasted, and their answers' '2 2' \
+    "$(grep -c '^\$ .* -d some\\ bytes ' "$folder/run.log") $(grep -cx 'some bytes' "$folder/run.log")"
+
 # hello
 serve hello
 same 'hello: listens where it was told to' "$socket" "$(binds "$pid")"
