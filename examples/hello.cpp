@@ -16,7 +16,7 @@ namespace {
 
 constexpr const char* usage =
     "usage: hello [flags] [SOCKET]\n"
-    "  SOCKET           a path or @NAME; without it the sockets of LISTEN_FDS (systemd)\n"
+    "  SOCKET           a path or @NAME; without it those of LISTEN_FDS (systemd)\n"
     "  --threads N      event loops (1)\n"
     "  --workers N      threads for handlers, besides the loops (0)\n"
     "  --busy-poll US   spin so many microseconds before sleeping (0)\n"
