@@ -16,7 +16,8 @@ namespace http = uds_http;
 namespace {
 constexpr const char* usage =
     "usage: fetch [flags] URL\n"
-    "  URL              http+unix://%2Frun%2Fa.sock/path, or /run/a.sock, or @name\n"
+    "  URL              http+unix://%2Frun%2Fa.sock/path, or /run/a.sock, or @name,\n"
+    "                   or http://unix:/run/a.sock:/path\n"
     "  -X METHOD        else GET, or POST with -d\n"
     "  -H 'Name: value' a field of the request; again for more\n"
     "  -d TEXT|@FILE    a body; @- is standard input\n"
@@ -133,8 +134,7 @@ http::error once(http::client& api, http::request req, const arguments& given) {
     auto reply = api.stream(std::move(req));
     if (!reply) return reply.error();
     if (auto error = refused(reply->head, given)) return error;
-    std::string head = "HTTP/1.1 " + std::to_string(reply->head.status()) + " ";
-    head.append(reply->head.reason()) += "\r\n";
+    std::string head = "HTTP/1.1 " + statuses.message(reply->head.status()) + "\r\n";
     for (const auto& [field, value] : reply->head.headers())
         head.append(field).append(": ").append(value).append("\r\n");
     std::string_view bytes = given['i'] ? std::string_view(head += "\r\n") : "";

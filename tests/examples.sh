@@ -54,6 +54,7 @@ same 'hello: mode' 600 "$(stat -c %a "$socket")"
 # fetch, against the same server
 u=$(url "$socket" /world)
 same 'fetch: body' 'Hello world' "$("$fetch" "$u")"
+same 'fetch: a URL as nginx has them' 'Hello world' "$("$fetch" "http://unix:$socket:/world")"
 same 'fetch: no newline is added' 11 "$("$fetch" "$u" | wc -c)"
 same 'fetch -i' 'HTTP/1.1 200' "$("$fetch" -i "$u" | head -n 1 | cut -c 1-12)"
 same 'fetch -i: blank line' 1 "$("$fetch" -i "$u" | grep -c $'^\r$')"
