@@ -6817,7 +6817,8 @@ struct async_call final : watched {
 
 private:
     void tell(const error& why) {
-        error e(why.code(), place + std::string(place_of(why)));
+        const std::string at(place_of(why)); // of a connect, it names the socket already
+        error e(why.code(), at.find(core->name) ? place + at : at);
         mark_sent(e, f->id != UINT64_MAX);
         std::exchange(told, {})(std::move(e));
     }
