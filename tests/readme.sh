@@ -1,7 +1,7 @@
 # Sourced by examples.sh: README.md's blocks, as they stand there. Each ```cpp block is compiled and run;
 # one without a main() is the inside of a function, with `app` and `api` at hand. ```console and
 # ```python blocks are pasted, and have to answer what stands below them. tests/cmake.sh has the others.
-readme=$folder/readme
+readme=${folder:?is of lib.sh}/readme # on its own it would write to /
 path=$readme/myapp.sock # what README calls /tmp/myapp.sock
 mkdir "$readme"
 ours() { sed "s#/tmp/myapp\.sock#$path#g; s#%2Ftmp%2Fmyapp\.sock#${path//\//%2F}#g; s#jobs-under-test#jobs-$$#g"; }
