@@ -548,8 +548,9 @@ std::string percent_encode(string_view segment);
 
 // [4a] STREAMS ------------------------------------------------------------------------------------
 // Callbacks run on the loop, never inside your call, never twice at once for one object, and never
-// after its on_close or done. An object may be destroyed inside its own callback. Destroying it
-// from another thread can meet one that is running: capture values or a `ref`, never `this`.
+// after its on_close or done; one set after the loop's end is dropped. An object may be destroyed
+// inside its own callback. Destroying it from another thread can meet one that is running: capture
+// values or a std::shared_ptr, never `this`.
 
 /// full: taken, but wait for on_drain; one more write in spite of it cuts the stream.
 enum class written { ok, full, closed };
@@ -818,7 +819,7 @@ public:
     /// Serves on this thread until stopped and drained.
     /// Errors: what listen() and the routes remembered; no listener; threads that can't start.
     error run();
-    error run(const address&);
+    error run(const address&, const listen_options& = {}); // listen(), then run()
     /// One turn for somebody else's loop: waits at most `timeout`. False once drained.
     result<bool> run_once(milliseconds timeout);
     int pollable_fd() const; // readable when run_once has work, deadlines included
@@ -3183,6 +3184,7 @@ struct mailbox : counted {
         if (open) tasks.push_back(std::move(task)), wake_up();
         return open;
     }
+    bool is_open() noexcept { return hold(guard), open; } // held until that was read
     void take(ref<flow>& flows, row<callback<void()>>& work) noexcept {
         hold lock(guard);
         flows = std::move(first), last = nullptr;
@@ -3335,7 +3337,8 @@ struct flow final : stream_base {
     void install(callback<void()>& slot, callback<void()>& act) {
         hold lock(guard);
         std::swap(slot, act);
-        post(); // it may be drained, or closed, already
+        post(); // it may be drained, or closed, already. Without a loop a callback that is kept
+        if (!home->is_open()) std::swap(slot, act); // could keep us, for ever
     }
 
     void on_data(callback<void(string_view)> piece, callback<void(const error&)> done) override {
@@ -3343,6 +3346,7 @@ struct flow final : stream_base {
         std::swap(on_piece, piece), std::swap(on_done, done);
         wanted = true;
         post();
+        if (!home->is_open()) std::swap(on_piece, piece), std::swap(on_done, done);
     }
     void pause(bool stop) override {
         hold lock(guard);
@@ -4888,10 +4892,7 @@ public:
         }
     }
 
-    bool takes_mail() noexcept {
-        hold lock(mail_->guard);
-        return mail_->open;
-    }
+    bool takes_mail() noexcept { return mail_->is_open(); }
     /// User code reaches the loop no more.
     [[gnu::cold]] void shut_mail() {
         ref<flow> flows;
@@ -6819,7 +6820,8 @@ struct async_call final : watched {
 
 private:
     void tell(const error& why) {
-        error e(why.code(), place + std::string(place_of(why)));
+        const std::string at(place_of(why)); // of a connect, it names the socket already
+        error e(why.code(), at.find(core->name) ? place + at : at);
         mark_sent(e, f->id != UINT64_MAX);
         std::exchange(told, {})(std::move(e));
     }
@@ -7643,8 +7645,8 @@ inline result<unique_fd> server::hand_over(string_view name) {
     return detail::failed(ENOENT, "server::hand_over: no listener of that name");
 }
 [[gnu::cold]] inline error server::run() { return s_->run(); }
-[[gnu::cold]] inline error server::run(const address& where) {
-    if (error bad = listen(where)) return bad;
+[[gnu::cold]] inline error server::run(const address& where, const listen_options& how) {
+    if (error bad = listen(where, how)) return bad;
     return run();
 }
 inline result<bool> server::run_once(milliseconds timeout) {

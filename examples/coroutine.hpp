@@ -133,6 +133,37 @@ private:
     on_result<std::string> tell_;
 };
 
+/// A body on its way out, as fast as its reader takes it. Dropped before end(): as body_writer.
+class async_writer {
+    using waiter = std::shared_ptr<std::coroutine_handle<>>; // callbacks may outlive this
+
+public:
+    explicit async_writer(uds_http::body_writer out) : out_(std::move(out)) {
+        const auto go_on = [w = waits_] { *w ? std::exchange(*w, {}).resume() : void(); };
+        out_.on_drain(go_on), out_.on_close(go_on);
+    }
+    async_writer(async_writer&&) = delete;
+    ~async_writer() { *waits_ = {}; }
+    /// Waits where there was no room. False: nobody listens any more.
+    auto write(std::string_view copied) {
+        struct room {
+            async_writer& to;
+            uds_http::written how;
+            bool await_ready() const noexcept { return how != uds_http::written::full; }
+            void await_suspend(std::coroutine_handle<> h) const noexcept { *to.waits_ = h; }
+            bool await_resume() const {
+                return how != uds_http::written::closed && to.out_.is_open();
+            }
+        };
+        return room{*this, out_.write(copied)};
+    }
+    bool end() { return out_.end(); }
+
+private:
+    uds_http::body_writer out_;
+    waiter waits_ = std::make_shared<std::coroutine_handle<>>();
+};
+
 /// A handler of `task<response>(request)` or `task<void>(request, body_reader, responder)`.
 template <class F> auto coroutine(F make) {
     using namespace uds_http;

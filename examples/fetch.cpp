@@ -4,6 +4,7 @@
 //     Hello world
 //     $ curl --unix-socket /tmp/hello.sock http://localhost/world    # the same by curl
 //     Hello world
+#include "part_file.hpp"
 #include "progress.hpp"
 #include "uds_http.hpp"
 
@@ -15,18 +16,20 @@ namespace http = uds_http;
 namespace {
 constexpr const char* usage =
     "usage: fetch [flags] URL\n"
-    "  URL              http+unix://%2Frun%2Fa.sock/path, or /run/a.sock, or @name\n"
+    "  URL              http+unix://%2Frun%2Fa.sock/path, or /run/a.sock, or @name,\n"
+    "                   or http://unix:/run/a.sock:/path\n"
     "  -X METHOD        else GET, or POST with -d\n"
     "  -H 'Name: value' a field of the request; again for more\n"
     "  -d TEXT|@FILE    a body; @- is standard input\n"
     "  -i               print the head of the response, too\n"
+    "  -f               exit with 22 at 400 and above, a line instead of the body\n"
     "  -o FILE          write to FILE, which appears when it is whole, or not at all\n"
     "  --timeout MS     for everything together\n"
     "  --repeat N       N times on one connection; prints figures only\n"
     "  --busy-poll US   spin so many microseconds for an answer before sleeping\n"
     "  --body-fd        take the body as a descriptor, without a copy, if offered\n"
     "  --version, -h, --help\n"
-    "Exit status: 0 for any whole answer, a 404 too; 1 when there is none.\n";
+    "Exit status: 0 for any whole answer, a 404 too but for -f; 1 when there is none.\n";
 
 struct arguments {
     const char* flags[128] = {}; // by letter: what follows the flag, "" if nothing does
@@ -56,10 +59,10 @@ unsigned number(const char* flag, const char* text, unsigned low, unsigned high)
 void parse(int argc, char** argv, arguments& given) {
     constexpr option flags[] = {{"timeout", 1, nullptr, 't'},   {"repeat", 1, nullptr, 'r'},
                                 {"busy-poll", 1, nullptr, 'b'}, {"version", 0, nullptr, 'v'},
-                                {"help", 0, nullptr, 'h'},      {"body-fd", 0, nullptr, 'f'},
+                                {"help", 0, nullptr, 'h'},      {"body-fd", 0, nullptr, 'm'},
                                 {nullptr, 0, nullptr, 0}};
     opterr = 0; // one line of our own
-    for (int flag; (flag = getopt_long(argc, argv, "X:H:d:io:h", flags, nullptr)) != -1;) {
+    for (int flag; (flag = getopt_long(argc, argv, "X:H:d:io:fh", flags, nullptr)) != -1;) {
         const std::string bad = argv[optind - 1], letter = {'-', char(optopt)};
         if (flag == '?') wrong((bad[1] == '-' ? bad : letter) + ": no flag, or lacks its value");
         if (flag == 'H') given.fields.emplace_back(optarg);
@@ -112,29 +115,26 @@ http::result<http::request> request_of(const arguments& given) {
     return req;
 }
 
-std::string part;                        // where -o writes until all is there
-std::string followed(const char* name) { // a rename would replace a link
-    char real[PATH_MAX];
-    return ::realpath(name, real) ? real : name;
-}
-
-void drop_part() { part.empty() || ::unlink(part.c_str()); }
-std::FILE* open(const char* name) {
-    struct stat is = {};
-    if (::stat(name, &is) == 0 && !S_ISREG(is.st_mode)) return std::fopen(name, "we"); // a device
-    part = std::string(name) + "." + std::to_string(::getpid());
-    std::FILE* made = std::fopen(part.c_str(), "wxe");
-    return made ? made : (part.clear(), made);
+// -f: an error whose code is the answer's status; exit 22, as curl's.
+struct : std::error_category {
+    const char* name() const noexcept override { return "HTTP status"; }
+    std::string message(int status) const override {
+        return std::to_string(status).append(" ").append(http::response(status).reason());
+    }
+} const statuses;
+http::error refused(const http::response& head, const arguments& given) {
+    if (!given['f'] || head.status() < 400) return {};
+    return {std::error_code(head.status(), statuses), given.url};
 }
 
 http::error once(http::client& api, http::request req, const arguments& given) {
     const std::string name = given['o'] ? followed(given['o']) : "standard output";
-    std::FILE* to = given['o'] ? open(name.c_str()) : stdout;
+    std::FILE* to = given['o'] ? open_part(name.c_str()) : stdout;
     if (!to) return failed("writing " + name);
     auto reply = api.stream(std::move(req));
     if (!reply) return reply.error();
-    std::string head = "HTTP/1.1 " + std::to_string(reply->head.status()) + " ";
-    head.append(reply->head.reason()) += "\r\n";
+    if (auto error = refused(reply->head, given)) return error;
+    std::string head = "HTTP/1.1 " + statuses.message(reply->head.status()) + "\r\n";
     for (const auto& [field, value] : reply->head.headers())
         head.append(field).append(": ").append(value).append("\r\n");
     std::string_view bytes = given['i'] ? std::string_view(head += "\r\n") : "";
@@ -159,6 +159,7 @@ http::error repeat(http::client& api, http::request req, const arguments& given)
     for (auto left = given.repeat; left > 0; --left) {
         const auto start = std::chrono::steady_clock::now();
         auto error = api.send(req, res);
+        if (!error) error = refused(res, given);
         if (error) last = std::move(error);
         else us.push_back((std::chrono::steady_clock::now() - start) / http::microseconds(1));
     }
@@ -186,7 +187,7 @@ int main(int argc, char** argv) {
     http::client_options options;
     options.busy_poll = http::microseconds(number("--busy-poll", given['b'], 0, 1'000'000));
     options.max_body_bytes = SIZE_MAX; // the user of a tool knows what is too much
-    if (given['f']) options.max_body_fd_bytes = INT64_MAX;
+    if (given['m']) options.max_body_fd_bytes = INT64_MAX;
     if (given.timeout.count()) options.connect_timeout = options.read_timeout = given.timeout;
     http::client api(given.url, options);
     auto req = request_of(given);
@@ -195,5 +196,5 @@ int main(int argc, char** argv) {
                                       : once(api, *std::move(req), given);
     drop_part();
     if (error == std::errc::not_a_directory) wrong(error.message() + " (is that a URL?)");
-    return error ? fail(error.message()) : 0;
+    return !error ? 0 : (fail(error.message()), error.code().category() == statuses ? 22 : 1);
 }

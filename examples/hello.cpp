@@ -16,12 +16,13 @@ namespace {
 
 constexpr const char* usage =
     "usage: hello [flags] [SOCKET]\n"
-    "  SOCKET           a path, or @NAME; without it, the sockets of LISTEN_FDS (systemd)\n"
+    "  SOCKET           a path or @NAME; without it those of LISTEN_FDS (systemd)\n"
     "  --threads N      event loops (1)\n"
     "  --workers N      threads for handlers, besides the loops (0)\n"
     "  --busy-poll US   spin so many microseconds before sleeping (0)\n"
     "  --mode OCTAL     permissions of the socket (0600)\n"
-    "  --take-over      replace a server that is alive on SOCKET\n";
+    "  --take-over      replace a server that is alive on SOCKET\n"
+    "  -h, --help\n";
 
 struct arguments {
     uds_http::server_options server;
@@ -48,6 +49,7 @@ bool take(int flag, arguments& given) {
                true;
     case 'm': return given.listen.mode = number(optarg, 0, 0777, 8), true;
     case 'o': return given.listen.take_over = true;
+    case 'h': std::exit(std::fputs(usage, stdout) < 0);
     default: return false; // getopt_long has said why
     }
 }
@@ -58,8 +60,9 @@ bool parse(int argc, char** argv, arguments& given) {
                                 {"busy-poll", required_argument, nullptr, 'b'},
                                 {"mode", required_argument, nullptr, 'm'},
                                 {"take-over", no_argument, nullptr, 'o'},
+                                {"help", no_argument, nullptr, 'h'},
                                 {nullptr, 0, nullptr, 0}};
-    for (int flag; (flag = getopt_long(argc, argv, "", flags, nullptr)) != -1;)
+    for (int flag; (flag = getopt_long(argc, argv, "h", flags, nullptr)) != -1;)
         if (!take(flag, given)) return false;
     if (argc - optind > 1) return false;
     given.socket = argv[optind]; // argv[argc] is a null pointer

@@ -51,8 +51,8 @@ bool parse(int argc, char** argv, arguments& given) {
     constexpr option flags[] = {
         {"allow", 1, nullptr, 'a'}, {"uid", 1, nullptr, 'u'}, {nullptr, 0, nullptr, 0}};
     for (int flag; (flag = getopt_long(argc, argv, "", flags, nullptr)) != -1;)
-        if (flag == '?' || !(flag == 'a' ? add_rule(optarg, given) : add_user(optarg, given)))
-            return false;
+        if (flag == '?') return std::fputs(usage, stderr), false;
+        else if (!(flag == 'a' ? add_rule(optarg, given) : add_user(optarg, given))) return false;
     if (argc - optind != 2) return std::fputs(usage, stderr), false;
     given.listen = argv[optind], given.upstream = argv[optind + 1];
     return true;
@@ -194,7 +194,6 @@ int main(int argc, char** argv) {
         forward(upstream, req, std::move(body), std::move(out));
     });
     app.stop_on({SIGINT, SIGTERM});
-    auto error = app.listen(given.listen, door);
-    if (!error) error = app.run();
+    const auto error = app.run(given.listen, door);
     return error ? fail(error.message()) : 0;
 }

@@ -25,7 +25,6 @@ int main(int argc, char** argv) {
     app.stop_on({SIGINT, SIGTERM});
     uds_http::listen_options door;
     door.mode = 0666; // everybody may ask
-    auto error = app.listen(argv[1], door);
-    if (!error) error = app.run();
+    const auto error = app.run(argv[1], door);
     return error ? std::fprintf(stderr, "whoami: %s\n", error.message().c_str()), 1 : 0;
 }

@@ -782,7 +782,7 @@ TEST_CASE("async: errors of connecting, and what the program got wrong") {
     f.call();
     outcome got = f.ended.take();
     CHECK(got.why == std::errc::no_such_file_or_directory);
-    CHECK(contains(got.why, at("nobody")));
+    CHECK(got.why.message().find(at("nobody") + ": connect") == 0); // named once, as by others
     CHECK_FALSE(got.why.sent());
     f.call(request("GE T", "/"));
     CHECK(f.ended.take().why == errc::bad_field);

@@ -104,6 +104,60 @@ TEST_CASE("coroutine: a body's end is there for every read behind it; an upgrade
     CHECK(get.read().body == "101");
 }
 
+TEST_CASE("coroutine: a write waits for its reader, and ends when that one leaves, or the server") {
+    fd_watch watch;
+    folder at;
+    constexpr int pieces = 200; // of 64 KiB: much more than what is buffered between the two
+    seen whole, left, stopped;
+    std::atomic<int> written{0};
+    {
+        server_options o;
+        o.max_write_buffer_bytes = 100'000;
+        server app(o);
+        const auto writes = [&written](seen& saw, responder out) -> task<void> {
+            at_end last{saw};
+            async_writer to(out.stream(response()));
+            for (int i = 0; i < pieces; ++i, ++written)
+                if (!co_await to.write(std::string(64 << 10, 'x'))) co_return void(saw.what = "no");
+            saw.what = to.end() ? "all" : "not the end";
+            if (co_await to.write("behind it")) saw.what = "no end";
+        };
+        for (auto [target, saw] : {std::pair("/whole", &whole), {"/left", &left}, {"/", &stopped}})
+            app.get(target, coroutine([&writes, s = saw](request, body_reader, responder out) {
+                        return writes(*s, std::move(out));
+                    }));
+        REQUIRE_FALSE(app.listen(at("s")));
+        wire_client reads(at("s")), leaves(at("s")), stays(at("s"));
+        reads.send("GET /whole HTTP/1.1\r\nHost: a\r\n\r\n");
+        for (int turns = 0; turns < 20; ++turns) CHECK(app.run_once(milliseconds(1)));
+        CHECK(written > 0);
+        CHECK(written < pieces); // it waits
+        std::thread reading([&] {
+            const answer got = reads.read();
+            CHECK(got.whole);
+            CHECK(got.body.size() == pieces * (64 << 10));
+        });
+        const auto until = steady_clock::now() + patience;
+        while (whole.what.empty() && steady_clock::now() < until)
+            CHECK(app.run_once(milliseconds(10)));
+        CHECK(whole.what == "all");
+        for (wire_client* c : {&leaves, &stays})
+            c->send(std::string("GET ") + (c == &leaves ? "/left" : "/") +
+                    " HTTP/1.1\r\nHost: a\r\n\r\n");
+        for (int turns = 0; turns < 20; ++turns) CHECK(app.run_once(milliseconds(1)));
+        leaves.close();
+        while (!left.unwound && steady_clock::now() < until) CHECK(app.run_once(milliseconds(10)));
+        reading.join();
+        CHECK_FALSE(stopped.unwound);
+        app.stop(), app.stop();
+        CHECK_FALSE(app.run());
+    }
+    CHECK(whole.unwound);
+    CHECK(left.what == "no");
+    CHECK(stopped.what == "no");
+    CHECK(stopped.unwound);
+}
+
 TEST_CASE("coroutine: one that throws answers 500") {
     folder at;
     server app;

@@ -30,6 +30,12 @@ for table in ("tcp", "tcp6", "udp", "udp6", "raw"):
     print(*(f"a socket of {table}" for line in lines if line.split()[9] in mine), end="")' "$1"
 }
 
+# make run
+tests/run.sh >"$folder/run.log" 2>&1
+same 'make run' 0 $?
+same 'make run: commands that can be pasted, and their answers' '2 2' \
+    "$(grep -c '^\$ .* -d some\\ bytes ' "$folder/run.log") $(grep -cx 'some bytes' "$folder/run.log")"
+
 # hello
 serve hello
 same 'hello: listens where it was told to' "$socket" "$(binds "$pid")"
@@ -41,11 +47,14 @@ same 'hello: 405' '405 GET' "$(get "$socket" -o /dev/null -w '%{http_code} %head
 same 'hello: no second server' 1 "$("$build/hello" "$socket" 2>"$folder/second"; echo $?)"
 same 'hello: one line says why' 1 "$(grep -c "$socket" "$folder/second")"
 same 'hello: without a socket, from nobody: usage' '1 usage' "$(env -u LISTEN_FDS "$build/hello" 2>"$folder/err"; echo $? "$(head -c 5 "$folder/err")")"
+same 'hello --help' '0 usage' "$("$build/hello" --help 2>&1 >"$folder/help"; echo $? "$(head -c 5 "$folder/help")")"
+same 'hello: -h, and a screen of 24 lines of 80' '' "$("$build/hello" -h | diff - "$folder/help" | head -n 1)$(awk 'NR > 23 || length > 80' "$folder/help")"
 same 'hello: mode' 600 "$(stat -c %a "$socket")"
 
 # fetch, against the same server
 u=$(url "$socket" /world)
 same 'fetch: body' 'Hello world' "$("$fetch" "$u")"
+same 'fetch: a URL as nginx has them' 'Hello world' "$("$fetch" "http://unix:$socket:/world")"
 same 'fetch: no newline is added' 11 "$("$fetch" "$u" | wc -c)"
 same 'fetch -i' 'HTTP/1.1 200' "$("$fetch" -i "$u" | head -n 1 | cut -c 1-12)"
 same 'fetch -i: blank line' 1 "$("$fetch" -i "$u" | grep -c $'^\r$')"
@@ -56,6 +65,18 @@ same 'fetch -d @-' $'from\nfile' "$("$fetch" -d @- "$(url "$socket" /echo)" <"$f
 same 'fetch -d @- of a pipe' $'from\nfile' "$(cat "$folder/in" | "$fetch" -d @- "$(url "$socket" /echo)")"
 same 'fetch -X HEAD' '' "$("$fetch" -X HEAD "$u")"
 same 'fetch: 404 is an answer' 0 "$("$fetch" "$(url "$socket" /a/b)" >/dev/null; echo $?)"
+refused() { # ARGUMENT...: fetch -f with them: status, lines said, whether they name socket and cause, what was printed
+    local said
+    said=$("$fetch" -f "$@" 2>"$folder/err")
+    echo "$? $(wc -l <"$folder/err") $(grep -cF "$(url "$socket" /a/b): 404 Not Found" "$folder/err")$said"
+}
+same 'fetch -f: 404 is 22, as with curl' '22 1 1' "$(refused "$(url "$socket" /a/b)")"
+same 'fetch -f: so is it with curl' 22 "$(get "$socket" -f http://localhost/a/b 2>/dev/null; echo $?)"
+same 'fetch -fi: no head either' '22 1 1' "$(refused -i "$(url "$socket" /a/b)")"
+same 'fetch -f -o: no file' '22 1 1' "$(refused -o "$folder/none" "$(url "$socket" /a/b)")$(ls "$folder" | grep '^none')"
+same 'fetch -f --repeat: counted as failed' '22 1 1' "$(refused --repeat 3 "$(url "$socket" /a/b)" | sed 's/0 ok, 3 failed, p50 0 us, p99 0 us$//')"
+same 'fetch -f: 200 as ever' '0 0 0Hello world' "$(refused "$u")"
+same 'fetch -f: no answer is 1' 1 "$("$fetch" -f "$(url "$folder/absent.sock" /)" 2>/dev/null; echo $?)"
 "$fetch" -o "$folder/out" "$u"
 same 'fetch -o' 'Hello world' "$(cat "$folder/out")"
 "$fetch" -o "$folder/none" "$(url "$folder/absent.sock" /)" 2>"$folder/err"
@@ -272,6 +293,7 @@ ends_well proxy
 serve proxy "$folder/upload.sock" --uid 12345
 same 'proxy --uid' 403 "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/bytes/1)"
 ends_well proxy
+same 'proxy: an unknown flag shows its flags' '1 yes' "$("$build/proxy" --help 2>"$folder/err"; echo $? "$(grep -q -- --uid "$folder/err" && echo yes)")"
 # proxy, between a client and an upstream that play foul
 mkdir "$folder/peers"
 timeout 120 /usr/bin/python3 tests/proxy_peer.py "$build/proxy" "$folder/peers" >"$folder/peers.log" 2>&1

@@ -1,7 +1,7 @@
 # Sourced by examples.sh: README.md's blocks, as they stand there. Each ```cpp block is compiled and run;
 # one without a main() is the inside of a function, with `app` and `api` at hand. ```console and
 # ```python blocks are pasted, and have to answer what stands below them. tests/cmake.sh has the others.
-readme=$folder/readme
+readme=${folder:?is of lib.sh}/readme # on its own it would write to /
 path=$readme/myapp.sock # what README calls /tmp/myapp.sock
 mkdir "$readme"
 ours() { sed "s#/tmp/myapp\.sock#$path#g; s#%2Ftmp%2Fmyapp\.sock#${path//\//%2F}#g; s#jobs-under-test#jobs-$$#g"; }
@@ -56,6 +56,20 @@ done
 block console nobody.sock >"$readme/console"
 same 'README: the error of fetch' "$(answers <"$readme/console")" \
     "$("$fetch" "$(sed -n 's/^\$ build\/examples\/fetch //p' "$readme/console")" 2>&1)"
+# The recipe for systemd, in a folder instead of /; make paths verifies the units themselves.
+mkdir -p "$readme/usr/local/bin" "$readme/etc/systemd/system"
+here() { sed "s#/\(usr/local\|etc/systemd\)#$readme/\1#g"; }
+(
+    sudo() { "$@"; }
+    systemctl() { echo "$*" >>"$readme/systemctl"; }
+    eval "$(block console daemon-reload | sed -n 's/^\$ //p' | grep -v '^curl' | here)"
+) >/dev/null
+same 'README: systemd: reload, then enable' 'daemon-reload enable --now hello.socket' "$(paste -sd' ' "$readme/systemctl")"
+same 'README: systemd: each unit that it names is there' 'hello.service hello.socket' "$(ls "$readme/etc/systemd/system" | paste -sd' ')"
+same 'README: systemd: the service starts what was installed' yes \
+    "$([ -x "$(sed -n 's/^ExecStart=//p' "$readme/etc/systemd/system/hello.service" | here)" ] && echo yes)"
+same 'README: systemd: curl asks the socket of the unit' 1 \
+    "$(block console daemon-reload | grep -c "^\$ curl --unix-socket $(sed -n 's/^ListenStream=//p' examples/hello.socket) ")"
 stop "$pid" # it is the README's, without stop_on(): the path stays, for the next one to take
 
 # Links, and that no example is left out.

@@ -9,7 +9,7 @@ socket=$folder/hello.sock
 show() { # EXPECTED COMMAND...: prints the command and what it answers
     local expected=$1 got
     shift
-    printf '$ %s\n' "$*"
+    printf '$%s\n' "$(printf ' %q' "$@")" # can be pasted
     got=$("$@")
     printf '%s\n' "$got"
     same "$*" "$expected" "$got"
@@ -18,7 +18,7 @@ show() { # EXPECTED COMMAND...: prints the command and what it answers
 printf '$ %s &\n' "$build/examples/hello $socket"
 start hello "$build/examples/hello" "$socket"
 hello=$pid
-until_true 10 grep -q "^listening on $socket\$" "$folder/hello.log" || { cat "$folder/hello.log"; exit 1; }
+until_true 10 grep -qs "^listening on $socket\$" "$folder/hello.log" || { cat "$folder/hello.log"; exit 1; }
 cat "$folder/hello.log"
 show 'Hello Anonymous' "$build/examples/fetch" "$(url "$socket" /)"
 show 'Hello world' "$build/examples/fetch" "$(url "$socket" /world)"

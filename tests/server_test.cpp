@@ -67,12 +67,17 @@ TEST_CASE("server: a stop before run() makes it return at once, and the path goe
 TEST_CASE("server: run() with an address listens there, or says why it can't") {
     running s;
     s.app.get("/", hello);
+    listen_options door;
+    door.mode = 0640;
     s.thread = std::thread([&] {
-        s.outcome = s.app.run(s.path);
+        s.outcome = s.app.run(s.path, door);
         s.ended = true;
     });
     REQUIRE(comes_true([&] { return exists(s.path) && wire_client(s.path).connected; }));
     CHECK(s.connect().ask("/").body == "Hello Anonymous");
+    struct stat is = {};
+    CHECK(::stat(s.path.c_str(), &is) == 0);
+    CHECK((is.st_mode & 0777) == 0640);
     server second;
     CHECK(second.run(s.path) == std::errc::address_in_use);
     CHECK(s.connect().ask("/").status == 200);
@@ -205,14 +210,20 @@ TEST_CASE("server: what outlives it is harmless") {
     fd_watch watch; // the streams keep a loop's mailbox, and that its eventfd, until they go
     handed<responder> waiting;
     handed<body_writer> writers;
+    handed<body_reader> readers;
     {
         running s;
         s.watch.ends_later = true;
         s.app.get("/wait", [&](request&, responder r) { waiting.put(std::move(r)); });
         s.app.get("/stream", [&](request&, responder r) { writers.put(r.stream(response())); });
+        s.app.put("/stream", [&](request&, body_reader in, responder r) {
+            r.send(response(204)), readers.put(std::move(in));
+        });
         s.start();
-        wire_client a = s.connect(), b = s.connect();
+        wire_client a = s.connect(), b = s.connect(), c = s.connect();
         CHECK(a.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(c.send("PUT /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"));
+        CHECK(c.until("204"));
         CHECK(b.send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n"));
         CHECK(b.until("\r\n\r\n"));
         CHECK(comes_true([&] { return waiting.count() == 1; }));
@@ -226,9 +237,13 @@ TEST_CASE("server: what outlives it is harmless") {
     CHECK(w.wait(milliseconds(5000)) == written::closed);
     CHECK_FALSE(w.end());
     int ran = 0;
-    w.on_close([&] { ++ran; });
-    w.on_drain([&] { ++ran; });
+    auto held = std::make_shared<int>(); // as a callback holds the stream that it listens to
+    w.on_close([&ran, held] { ++ran; });
+    w.on_drain([&ran, held] { ++ran; });
+    body_reader in = readers.take();
+    in.on_data([held](string_view) {}, [&ran, held](const error&) { ++ran; });
     CHECK(ran == 0);
+    CHECK(held.use_count() == 1); // what can't be called any more isn't kept
 }
 
 TEST_CASE("server: the next one on the same path starts where the last one stopped") {
