@@ -4358,10 +4358,8 @@ private:
     // -- bodies out
 
     void send_body(content& body, const body_plan& plan) {
-        const bool is_last = d_.in.empty() && !c_.calls; // a call may have to be sent again
-        if (is_in_memory(body) &&
-            bytes_of(body).size() <= (is_last ? max_last_body : max_inline_body))
-            return d_.out.add(bytes_of(body));
+        const std::size_t most = c_.calls || !d_.in.empty() ? max_inline_body : max_last_body;
+        if (is_in_memory(body) && bytes_of(body).size() <= most) return d_.out.add(bytes_of(body));
         box& b = c_.kept();
         b.tail = std::move(body), b.tail_at = 0, b.tail_how = plan.how;
         b.tail_size = plan.how == framing::length ? plan.length : UINT64_MAX;
