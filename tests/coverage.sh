@@ -22,7 +22,7 @@ used_only=(-mllvm -limited-coverage-experimental)
 instrumented() { # FLAGS TARGET...
     make --no-print-directory -j2 BUILD="$build" CXX=clang++ CXXSTD=c++20 OPTIMIZE=-O0 CXXFLAGS="$1" "${@:2}" \
         >"$build/make.log" 2>&1 && return
-    grep -E 'error|undefined' "$build/make.log" | head -n 10
+    grep -E ' error: |undefined reference' "$build/make.log" | head -n 10
     tail -n 5 "$build/make.log"
     exit 1
 }
