@@ -11,6 +11,9 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 tests/need.sh clang:clang++ llvm:llvm-cov python3:/usr/bin/python3 || exit 1
+version=$(clang++ -dumpversion)
+runtime=$(clang++ -print-runtime-dir)/libclang_rt.profile-$(uname -m).a
+tests/need.sh "libclang-rt-${version%%.*}-dev:$runtime" || exit 1
 build=build/coverage
 mkdir -p "$build" && rm -f "$build"/*.profraw
 # The lines are for valgrind (QUICK=1 make valgrind), which reads version 4.

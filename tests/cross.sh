@@ -273,7 +273,8 @@ for name; do [[ " $rows " == *" $name "* ]] || { echo "no configuration $name; t
 want() { [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" $1 "* ]]; }
 quick() {
     # shellcheck disable=SC2046 # words
-    tests/need.sh clang:clang++ curl:curl "$need_m32" qemu-user:qemu-i386 $(need_qemu aarch64) $(need_qemu s390x) || exit 1
+    tests/need.sh clang:clang++ curl:curl "$need_m32" qemu-user:qemu-i386 $(need_qemu aarch64) $(need_qemu s390x) \
+        python3:/usr/bin/python3 || exit 1
     syntax g++ c++20
     syntax clang++ c++17
     not_linux
@@ -283,7 +284,7 @@ quick() {
 }
 all() {
     # shellcheck disable=SC2046 # words
-    tests/need.sh clang:clang++ libc++-dev:/usr/lib/llvm-14/include/c++ libc++abi-dev:/usr/lib/llvm-14/lib/libc++abi.so curl:curl \
+    tests/need.sh clang:clang++ libc++-dev:/usr/lib/llvm-14/include/c++ libc++abi-dev:/usr/lib/llvm-14/lib/libc++abi.so curl:curl python3:/usr/bin/python3 \
         musl-tools:musl-gcc "$need_m32" qemu-user:qemu-i386 $(need_qemu aarch64) $(need_qemu s390x) || exit 1
     want syntax && { syntax g++ c++20; syntax clang++ c++17; not_linux; build_only g++ c++20; build_only clang++ c++17; }
     want clang && suite clang 'clang++ 14, C++20' CXX=clang++ CXXSTD=c++20
