@@ -17,8 +17,8 @@ EXAMPLES = $(patsubst examples/%.cpp,%,$(wildcard examples/*.cpp))
 TESTED ?= $(patsubst tests/%_test.cpp,%,$(wildcard tests/*_test.cpp))
 TESTS = $(TESTED:%=$(BUILD)/tests/%_test.o) $(BUILD)/tests/main.o
 # What `make check` and .ci/run do, in this order.
-CHECKS = test asan tsan noexcept cross lint examples packaging interop syscalls paths faults memory hostile \
-    differential fuzz
+CHECKS = test asan tsan noexcept coverage valgrind cross lint examples packaging interop syscalls paths faults \
+    memory hostile differential fuzz soak
 export CXX CXXSTD BUILD
 
 help: ## this list
@@ -47,7 +47,7 @@ tsan: ## the tests that have threads with the thread sanitizer
 noexcept: ## hello and fetch without exceptions and RTTI
 	@$(MAKE) run BUILD=build/noexcept CXXFLAGS='-fno-exceptions -fno-rtti'
 
-cross: ## compilers, standards, libraries, 32 bits, other machines; QUICK=1 for three minutes of it
+cross: ## compilers, standards, libraries, 32 bits, other machines; QUICK=1 for two minutes of it
 	@tests/cross.sh $(CROSS)
 
 lint: ## format, clang-tidy, and the figures that the header keeps
@@ -81,7 +81,7 @@ memory: ## a loop that can't allocate, at every single allocation
 hostile: ## peers that are slow, silent, stopped, killed, or too many
 	@tests/hostile.sh
 
-valgrind: ## the tests under memcheck
+valgrind: ## the tests under memcheck; QUICK=1 without the slowest
 	@tests/valgrind.sh
 
 fuzz: ## libFuzzer targets, FUZZ_SECONDS=60 for all of them
@@ -93,7 +93,7 @@ differential: ## raw bytes against Go, Node, nginx and h11: who takes them for w
 soak: ## good and hostile load, SOAK_SECONDS=60: no leak, no wrong answer
 	@tests/soak.sh
 
-coverage: ## lines and branches of the header that the tests run
+coverage: ## lines and branches of the header that the tests run; QUICK=1 counts the suite alone
 	@tests/coverage.sh
 
 bench: ## against the floor and the peers; BENCH_ARGS=--quick; tables, build/bench/*.json and plots

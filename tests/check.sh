@@ -2,11 +2,11 @@
 # check.sh TARGET...: makes each target, adds up what they report; last line `N passed, N failed`.
 # A target without a line of that kind counts as one.
 set -u
-export QUICK=${QUICK-1} # `make cross` alone runs its whole matrix
+export QUICK=${QUICK-1} # `make cross`, coverage and valgrind: by themselves they run as a whole
 cd "$(dirname "$0")/.." || exit 1
 mkdir -p build
 # The long ones in a form that CI has time for; by themselves they run for longer.
-export FUZZ_SECONDS=${FUZZ_SECONDS:-16} DIFFERENTIAL_CASES=${DIFFERENTIAL_CASES:-5000}
+export FUZZ_SECONDS=${FUZZ_SECONDS:-16} DIFFERENTIAL_CASES=${DIFFERENTIAL_CASES:-5000} SOAK_SECONDS=${SOAK_SECONDS:-15}
 passed=0 failed=0 summary=()
 for target; do
     echo "== make $target"

@@ -3,7 +3,7 @@
 # pasted; and that everybody says the same version.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-tests/need.sh cmake:cmake pkg-config:pkg-config || exit 1
+tests/need.sh cmake:cmake pkg-config:pkg-config python3:/usr/bin/python3 || exit 1
 . tests/lib.sh
 fetch=${BUILD:-build}/examples/fetch
 version=$(tests/version.sh | cut -d' ' -f2)

@@ -3,9 +3,9 @@
 # architectures and flags; `make test` has run it by g++ as C++17. Each row prints its counts, what
 # was left out and why; a row that can't run is missing, and failed. Last line `N passed, N failed`.
 #
-# QUICK=1 is what .ci/run has time for, three minutes: the suite by clang++ as C++20, a look at all
-# sources by g++ as C++20 and clang++ as C++17, and hello and fetch talking to each other as 32-bit,
-# aarch64 and s390x (big endian) programs, the last two under qemu.
+# QUICK=1 is what .ci/run has time for, two minutes: a look at all sources by g++ as C++20 and clang++
+# as C++17, and hello and fetch talking to each other as 32-bit, aarch64 and s390x (big endian) programs,
+# the last two under qemu. The suite by clang++ as C++20 is what tests/coverage.sh runs.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 . tests/lib.sh
@@ -273,8 +273,8 @@ for name; do [[ " $rows " == *" $name "* ]] || { echo "no configuration $name; t
 want() { [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" $1 "* ]]; }
 quick() {
     # shellcheck disable=SC2046 # words
-    tests/need.sh clang:clang++ curl:curl "$need_m32" qemu-user:qemu-i386 $(need_qemu aarch64) $(need_qemu s390x) || exit 1
-    suite clang 'clang++, C++20' CXX=clang++ CXXSTD=c++20
+    tests/need.sh clang:clang++ curl:curl "$need_m32" qemu-user:qemu-i386 $(need_qemu aarch64) $(need_qemu s390x) \
+        python3:/usr/bin/python3 || exit 1
     syntax g++ c++20
     syntax clang++ c++17
     not_linux
@@ -284,7 +284,7 @@ quick() {
 }
 all() {
     # shellcheck disable=SC2046 # words
-    tests/need.sh clang:clang++ libc++-dev:/usr/lib/llvm-14/include/c++ libc++abi-dev:/usr/lib/llvm-14/lib/libc++abi.so curl:curl \
+    tests/need.sh clang:clang++ libc++-dev:/usr/lib/llvm-14/include/c++ libc++abi-dev:/usr/lib/llvm-14/lib/libc++abi.so curl:curl python3:/usr/bin/python3 \
         musl-tools:musl-gcc "$need_m32" qemu-user:qemu-i386 $(need_qemu aarch64) $(need_qemu s390x) || exit 1
     want syntax && { syntax g++ c++20; syntax clang++ c++17; not_linux; build_only g++ c++20; build_only clang++ c++17; }
     want clang && suite clang 'clang++ 14, C++20' CXX=clang++ CXXSTD=c++20

@@ -2,8 +2,9 @@
 
 soak.py SECONDS FOLDER NAME=PID...: NAME's socket is FOLDER/NAME.sock. After the first sixth (at most
 a minute), and at the end, the load pauses until the connections are closed; resident memory is
-compared between the two, open descriptors with what they were before any load. The last pause takes
-up to 75 s, which is how long kept connections may idle. Last line `N passed, N failed`.
+compared between the two, open descriptors with what they were before any load: they are equal, but for the
+connections that proxy keeps to upload. Those are as many at both ends, and gone from proxy when upload has
+been ended, last of all. Last line `N passed, N failed`.
 """
 import collections
 import multiprocessing
@@ -333,37 +334,52 @@ def load(at, seconds, seed):
     return told
 
 
-def descriptors(pid):
-    return len(os.listdir("/proc/%d/fd" % pid))
-
-
 def resident(pid):
     with open("/proc/%d/status" % pid, encoding="ascii") as lines:
         return int(re.search(r"VmRSS:\s+(\d+)", lines.read())[1])
 
 
+def descriptors(pids):
+    return {name: len(os.listdir("/proc/%d/fd" % pid)) for name, pid in pids.items()}
+
+
 POOL = 16  # connections that proxy keeps to upload, until upload's idle timeout (75 s) ends them
 
 
-def settle(pids, before, spare):
-    """Until all connections are closed, but for `spare` in the proxy's pool."""
+def with_kept(before, now):
+    """What there was before, and the connections that proxy keeps now: one descriptor at either end."""
+    count = min(POOL, max(0, now["proxy"] - before["proxy"]))
+    return {name: before[name] + (count if name in ("proxy", "upload") else 0) for name in before}
+
+
+def settle(pids, before):
+    """Until all connections are closed, but for those that proxy keeps: resident memory, descriptors."""
     until = time.monotonic() + 90
-    rooms = {name: before[name] + (spare if name in ("proxy", "upload") else 0) for name in pids}
-    while time.monotonic() < until and any(descriptors(pids[name]) > rooms[name] for name in pids):
+    while (now := descriptors(pids)) != with_kept(before, now) and time.monotonic() < until:
         time.sleep(0.1)
-    return {name: (resident(pids[name]), descriptors(pids[name])) for name in pids}
+    return {name: resident(pid) for name, pid in pids.items()}, now
+
+
+def without_upload(pids, before):
+    """Ends upload; the proxy's descriptors, once they are as before or that takes too long."""
+    os.kill(pids["upload"], signal.SIGTERM)
+    until = time.monotonic() + PATIENCE
+    while (now := descriptors({"proxy": pids["proxy"]})["proxy"]) != before["proxy"] and time.monotonic() < until:
+        time.sleep(0.1)
+    return now
 
 
 def main():
     seconds, folder = float(sys.argv[1]), sys.argv[2]
     pids = {name: int(pid) for name, pid in (pair.split("=") for pair in sys.argv[3:])}
     at = {name: "%s/%s.sock" % (folder, name) for name in pids}
-    before = {name: descriptors(pids[name]) for name in pids}
+    before = descriptors(pids)
     first = min(60, seconds / 6)
     told = load(at, first, 1)
-    early = settle(pids, before, POOL)
+    early, _ = settle(pids, before)
     told += load(at, seconds - first, 2)
-    late = settle(pids, before, 0)
+    late, now = settle(pids, before)
+    due, alone = with_kept(before, now), without_upload(pids, before)
     counts, faults, rounds = collections.Counter(), collections.defaultdict(list), collections.Counter()
     for name, count, more, turns in told:
         counts[name] += count
@@ -383,10 +399,12 @@ def main():
         for fault, times in collections.Counter(faults[name]).most_common(3):
             print("    %d times %s" % (times, fault))
     for name in pids:
-        check(late[name][1] == before[name], "%s: descriptors %d, then %d" % (name, before[name], late[name][1]))
-        grown = late[name][0] / early[name][0] - 1
+        check(now[name] == due[name], "%s: descriptors %d, then %d, of which %d are kept" % (
+            name, before[name], now[name], due[name] - before[name]))
+        grown = late[name] / early[name] - 1
         check(grown <= 0.05, "%s: resident %d KiB, then %d KiB: %+.1f %%" % (
-            name, early[name][0], late[name][0], 100 * grown))
+            name, early[name], late[name], 100 * grown))
+    check(alone == before["proxy"], "proxy: descriptors %d once upload has ended" % alone)
     print("%d passed, %d failed" % (passed, failed))
     return failed > 0
 

@@ -3,7 +3,7 @@
 # Two runs that differ only in the number of batches; what one more batch costs is the difference.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-tests/need.sh strace:strace || exit 1
+tests/need.sh strace:strace python3:/usr/bin/python3 || exit 1
 . tests/lib.sh
 
 talk() { # SOCKET BATCHES DEPTH [PAUSE]: in seconds, after each
