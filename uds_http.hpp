@@ -4872,8 +4872,12 @@ public:
     }
 
     void close_all() {
-        for (std::uint32_t i = 0; i < conns_.end(); ++i)
-            if (conns_.at(i)->fd >= 0) close(i);
+        for (std::uint32_t i = 0; i < conns_.end(); ++i) {
+            conn& c = *conns_.at(i);
+            if (c.fd < 0) continue;
+            if (c.calls && c.work()) talk(c, i).fail_call(failed(errc::stopped, "server"));
+            close(i);
+        }
     }
     /// Ends what waits for nothing; what is at work goes on.
     void drain_connections() {
@@ -6821,6 +6825,7 @@ private:
         std::exchange(told, {})(std::move(e));
     }
     void on_head(result<response> res) {
+        const content gone = std::move(state_of(f->req).sent); // this object stays for a while
         if (!res) return tell(res.error());
         got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
         if (what == wants::stream || got.head.status() == 101)
