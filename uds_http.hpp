@@ -3662,7 +3662,7 @@ public:
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {};
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
-        if (!d_.fds.empty() && !keep_fds()) refuse(400, "descriptors that no message asked for");
+        if (!d_.fds.empty() && !keep_fds()) refuse_fds();
         if (!c_.more && d_.in.empty()) return again;
         c_.kept().in.assign(d_.in.data(), d_.in.size());
         if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
@@ -4225,6 +4225,15 @@ private:
                     !d_.in.empty() && d_.in.data() >= d_.fds_from;
         if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
         return c_.ends; // what is closed anyway needs no other answer
+    }
+
+    /// Never inside an answer that has begun, nor where nobody waits for one.
+    [[gnu::cold]] void refuse_fds() {
+        const error bad = failed(errc::bad_descriptor, "descriptors that no message asked for");
+        if (c_.calls && c_.work()) return fail_call(bad);
+        if (c_.calls || c_.at == phase::raw) return void(c_.gone = c_.ends = true);
+        if (!c_.work()) return refuse(400, place_of(bad));
+        fail_stream(bad, 400, place_of(bad));
     }
 
     /// A body in sealed memory goes as itself to who asked for that, as bytes to all others. The
