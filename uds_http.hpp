@@ -3988,8 +3988,9 @@ private:
         const auto& r = access::of(*to);
         if (r.allow && !r.allow->admits(d_.req.peer()))
             return refuse_early(403, "not on the route's list");
-        if (d_.parsed.how != framing::length || d_.parsed.length <= limit_of(*to)) return false;
-        return refuse_early(413, "body over the limit");
+        bool is_over = d_.parsed.how == framing::length && d_.parsed.length > limit_of(*to);
+        is_over |= r.max_body_bytes && d_.req.body().size() > *r.max_body_bytes; // of Body-Fd
+        return is_over && refuse_early(413, "body over the limit");
     }
     std::uint64_t limit_of(route& to) const noexcept {
         const auto& r = access::of(to);

@@ -639,6 +639,26 @@ TEST_CASE("descriptors: unasked ones never put an answer into one that has begun
     CHECK_FALSE(c.until("400")); // the end comes
 }
 
+TEST_CASE("descriptors: a route's own limit holds for a body that comes as one") {
+    raw::running s(willing());
+    s.app.post("/plain", [](const request& r) { return text(r.body()); }).max_body_bytes(4);
+    auto streamed = [](request&, body_reader, responder out) { out.send(text("taken")); };
+    s.app.post("/streamed", streamed).max_body_bytes(4);
+    s.start();
+    for (const char* target : {"/plain", "/streamed"})
+        for (const char* body : {"1234", "12345"}) {
+            CAPTURE(target);
+            const std::string size = std::to_string(std::strlen(body));
+            raw::wire_client c = s.connect();
+            const unique_fd memory_fd = memory(body);
+            REQUIRE(send_with(c.fd.get(),
+                              std::string("POST ") + target +
+                                  " HTTP/1.1\r\nHost: a\r\nBody-Fd: length=" + size + "\r\n\r\n",
+                              {memory_fd.get()}));
+            CHECK(c.read().status == (size == "4" ? 200 : 413));
+        }
+}
+
 TEST_CASE("descriptors: a client on a loop that takes some answers nobody that passes one") {
     raw::running s(willing());
     s.start();
