@@ -5725,7 +5725,8 @@ struct server_core final : site {
             if (std::exchange(paused_, true)) return;
             core_.log("out of descriptors: accepting pauses");
             unwatch_doors();
-            at(now() + 100, [this] { resume_accepting(); }); // others may have closed theirs
+            if (std::exchange(will_retry_, true)) return;
+            at(now() + 100, [this] { will_retry_ = false, resume_accepting(); }); // or others close
         }
         void resume_accepting() {
             if (!paused_ || draining_) return;
@@ -5779,7 +5780,7 @@ struct server_core final : site {
         server_core& core_;
         std::int64_t drained_by_ = 0, last_accept_ = -1;
         unsigned burst_ = 1;
-        bool first_, draining_ = false, paused_ = false, doors_open_ = false;
+        bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false;
     };
 
     row<ref<route>> owned_routes;
