@@ -6841,6 +6841,10 @@ private:
         got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
         if (what == wants::stream || got.head.status() == 101)
             return std::exchange(told, {})(std::move(got));
+        string_view size = f->req.method() == "HEAD" ? "" : got.head.header("Content-Length");
+        if (!is_bodiless(got.head.status()) &&
+            take_number(size).value_or(0) > core->options.max_body_bytes)
+            return finish(failed(errc::too_large, "the response"));
         got.body.on_data([self = ref<async_call>(this)](string_view piece) { self->add(piece); },
                          [self = ref<async_call>(this)](const error& why) { self->finish(why); });
     }

@@ -146,6 +146,10 @@ const row rows[] = {
     {"101 unasked", "GET", "HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", 0, "",
      errc::bad_message},
     {"too large", "GET", "HTTP/1.1 200 OK\r\n\r\n0123456789abcdefg", 0, "", errc::too_large},
+    {"too large, it says", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\nab", 0, "",
+     errc::too_large},
+    {"HEAD of it", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n", 200, "", {}},
+    {"304 of it", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 17\r\n\r\n", 304, "", {}},
 };
 
 std::size_t resident_kib() {
