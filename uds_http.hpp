@@ -4264,12 +4264,17 @@ private:
 
     // -- bodies in
 
+    static bool is_unanswered(flow& f) {
+        hold lock(f.guard);
+        return f.how == flow::mode::none; // RFC 9110 15.2: no 1xx inside or behind an answer
+    }
     /// A body on its way to its reader.
     bool step_stream() {
         box& b = *c_.more;
         flow& f = *b.at_work;
         while (c_.wants_body()) {
-            if (c_.expects && d_.in.empty()) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
+            if (c_.expects && d_.in.empty() && is_unanswered(f))
+                d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
             c_.expects = false;
             string_view piece;
             parsed at = b.decoder.next(d_.in, piece);
@@ -4421,6 +4426,8 @@ private:
         if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
         if (res && s_.stopping() && c_.more->in.empty()) c_.persistent = false;
+        if (res && c_.expects && f.how == flow::mode::streamed && c_.wants_body())
+            d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
         if (res && !start_answer(f, std::move(*res))) return;
         if (is_cut) c_.ends = true;
         if (f.how == flow::mode::none || f.how == flow::mode::whole || c_.is_mute) return;
