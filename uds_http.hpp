@@ -7481,6 +7481,7 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
     };
     detail::ref<pipe> p(new pipe);
     p->from = std::move(from), p->to = std::move(to), p->done = std::move(done);
+    if (!detail::access::of(p->from)) return p->leave(); // nothing would ever come
     p->to.on_drain([p] { p->from.resume(); });
     p->to.on_close([p] { p->leave(); });
     p->from.on_data(

@@ -1135,3 +1135,22 @@ TEST_CASE("streams: 100 Continue never comes behind the head of the answer") {
         CHECK(all.find("chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n") != std::string::npos);
     }
 }
+
+TEST_CASE("streams: what passes on a reader of nothing is cut, and waits for nothing") {
+    raw::running s;
+    raw::handed<error> ended;
+    s.app.get("/relayed", [&](request&, responder out) {
+        relay(body_reader(), out.stream(response(200)), [&](const error& e) { ended.put(e); });
+    });
+    s.app.get("/passed", [](const request&) {
+        return response(200).body(content(body_reader()), "a/b");
+    });
+    s.start();
+    for (const char* target : {"/relayed", "/passed"}) {
+        CAPTURE(target);
+        raw::wire_client c = s.connect();
+        REQUIRE(c.send(std::string("GET ") + target + " HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(c.rest().find("0\r\n\r\n") == std::string::npos);
+    }
+    CHECK(ended.take());
+}
