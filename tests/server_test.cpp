@@ -855,7 +855,7 @@ TEST_CASE("server: however often accepting has paused, one retry is on its way")
                   const int before = pauses;
                   if (!turn_until([&] { return app.stats().accepted > i; })) return 3;
                   ::shutdown(clients[i].fd.get(), SHUT_RDWR); // this end's descriptor stays
-                  const auto closed = steady_clock::now(); // retries would come at other times
+                  const auto closed = steady_clock::now();    // retries would come at other times
                   auto spread = [&] { return pauses > before && since(closed) > milliseconds(11); };
                   if (!turn_until(spread)) return 4;
               }

@@ -1142,15 +1142,15 @@ TEST_CASE("streams: what passes on a reader of nothing is cut, and waits for not
     s.app.get("/relayed", [&](request&, responder out) {
         relay(body_reader(), out.stream(response(200)), [&](const error& e) { ended.put(e); });
     });
-    s.app.get("/passed", [](const request&) {
-        return response(200).body(content(body_reader()), "a/b");
-    });
+    s.app.get("/passed",
+              [](const request&) { return response(200).body(content(body_reader()), "a/b"); });
     s.start();
     for (const char* target : {"/relayed", "/passed"}) {
         CAPTURE(target);
         raw::wire_client c = s.connect();
         REQUIRE(c.send(std::string("GET ") + target + " HTTP/1.1\r\nHost: a\r\n\r\n"));
         CHECK(c.rest().find("0\r\n\r\n") == std::string::npos);
+        CHECK(c.at_end());
     }
     CHECK(ended.take());
 }
