@@ -3667,7 +3667,7 @@ public:
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {};
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
-        if (!d_.fds.empty() && !keep_fds()) refuse(400, "descriptors that no message asked for");
+        if (!d_.fds.empty() && !keep_fds()) refuse_fds();
         if (!c_.more && d_.in.empty()) return again;
         c_.kept().in.assign(d_.in.data(), d_.in.size());
         if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
@@ -3993,8 +3993,9 @@ private:
         const auto& r = access::of(*to);
         if (r.allow && !r.allow->admits(d_.req.peer()))
             return refuse_early(403, "not on the route's list");
-        if (d_.parsed.how != framing::length || d_.parsed.length <= limit_of(*to)) return false;
-        return refuse_early(413, "body over the limit");
+        bool is_over = d_.parsed.how == framing::length && d_.parsed.length > limit_of(*to);
+        is_over |= r.max_body_bytes && d_.req.body().size() > *r.max_body_bytes; // of Body-Fd
+        return is_over && refuse_early(413, "body over the limit");
     }
     std::uint64_t limit_of(route& to) const noexcept {
         const auto& r = access::of(to);
@@ -4232,6 +4233,15 @@ private:
         return c_.ends; // what is closed anyway needs no other answer
     }
 
+    /// Never inside an answer that has begun, nor where nobody waits for one.
+    [[gnu::cold]] void refuse_fds() {
+        const error bad = failed(errc::bad_descriptor, "descriptors that no message asked for");
+        if (c_.calls && c_.work()) return fail_call(bad);
+        if (c_.calls || c_.at == phase::raw) return void(c_.gone = c_.ends = true);
+        if (!c_.work()) return refuse(400, place_of(bad));
+        fail_stream(bad, 400, place_of(bad));
+    }
+
     /// A body in sealed memory goes as itself to who asked for that, as bytes to all others. The
     /// descriptors ride on the first byte of the head, which nothing else shares a send with.
     /// Content-Length: 0 keeps the framing right for who knows nothing of Body-Fd.
@@ -4259,12 +4269,17 @@ private:
 
     // -- bodies in
 
+    static bool is_unanswered(flow& f) {
+        hold lock(f.guard);
+        return f.how == flow::mode::none; // RFC 9110 15.2: no 1xx inside or behind an answer
+    }
     /// A body on its way to its reader.
     bool step_stream() {
         box& b = *c_.more;
         flow& f = *b.at_work;
         while (c_.wants_body()) {
-            if (c_.expects && d_.in.empty()) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
+            if (c_.expects && d_.in.empty() && is_unanswered(f))
+                d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
             c_.expects = false;
             string_view piece;
             parsed at = b.decoder.next(d_.in, piece);
@@ -4416,6 +4431,8 @@ private:
         if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
         if (res && s_.stopping() && c_.more->in.empty()) c_.persistent = false;
+        if (res && c_.expects && f.how == flow::mode::streamed && c_.wants_body())
+            d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
         if (res && !start_answer(f, std::move(*res))) return;
         if (is_cut) c_.ends = true;
         if (f.how == flow::mode::none || f.how == flow::mode::whole || c_.is_mute) return;
@@ -4877,8 +4894,12 @@ public:
     }
 
     void close_all() {
-        for (std::uint32_t i = 0; i < conns_.end(); ++i)
-            if (conns_.at(i)->fd >= 0) close(i);
+        for (std::uint32_t i = 0; i < conns_.end(); ++i) {
+            conn& c = *conns_.at(i);
+            if (c.fd < 0) continue;
+            if (c.calls && c.work()) talk(c, i).fail_call(failed(errc::stopped, "server"));
+            close(i);
+        }
     }
     /// Ends what waits for nothing; what is at work goes on.
     void drain_connections() {
@@ -5713,7 +5734,8 @@ struct server_core final : site {
             if (std::exchange(paused_, true)) return;
             core_.log("out of descriptors: accepting pauses");
             unwatch_doors();
-            at(now() + 100, [this] { resume_accepting(); }); // others may have closed theirs
+            if (std::exchange(will_retry_, true)) return;
+            at(now() + 100, [this] { will_retry_ = false, resume_accepting(); }); // or others close
         }
         void resume_accepting() {
             if (!paused_ || draining_) return;
@@ -5767,7 +5789,7 @@ struct server_core final : site {
         server_core& core_;
         std::int64_t drained_by_ = 0, last_accept_ = -1;
         unsigned burst_ = 1;
-        bool first_, draining_ = false, paused_ = false, doors_open_ = false;
+        bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false;
     };
 
     row<ref<route>> owned_routes;
@@ -6824,10 +6846,15 @@ private:
         std::exchange(told, {})(std::move(e));
     }
     void on_head(result<response> res) {
+        const content gone = std::move(state_of(f->req).sent); // this object stays for a while
         if (!res) return tell(res.error());
         got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
         if (what == wants::stream || got.head.status() == 101)
             return std::exchange(told, {})(std::move(got));
+        string_view size = f->req.method() == "HEAD" ? "" : got.head.header("Content-Length");
+        if (!is_bodiless(got.head.status()) &&
+            take_number(size).value_or(0) > core->options.max_body_bytes)
+            return finish(failed(errc::too_large, "the response"));
         got.body.on_data([self = ref<async_call>(this)](string_view piece) { self->add(piece); },
                          [self = ref<async_call>(this)](const error& why) { self->finish(why); });
     }
@@ -7457,6 +7484,7 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
     };
     detail::ref<pipe> p(new pipe);
     p->from = std::move(from), p->to = std::move(to), p->done = std::move(done);
+    if (!detail::access::of(p->from)) return p->leave(); // nothing would ever come
     p->to.on_drain([p] { p->from.resume(); });
     p->to.on_close([p] { p->leave(); });
     p->from.on_data(

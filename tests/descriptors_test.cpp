@@ -78,6 +78,7 @@ struct scripted {
     std::thread thread;
     std::string asked; // the request, once the thread has ended
     std::size_t passed = 0;
+    bool says_more = false;
 
     scripted(std::string answer, std::vector<unique_fd> fds) {
         const detail::endpoint to = *detail::endpoint_of(path);
@@ -95,7 +96,7 @@ struct scripted {
             iovec part{const_cast<char*>(answer.data()), answer.size()};
             (void)detail::transmit_fds(peer.get(), &part, 1, raw);
             char byte;
-            (void)::recv(peer.get(), &byte, 1, 0); // until the client has gone
+            says_more = ::recv(peer.get(), &byte, 1, 0) > 0; // until the client has gone
         });
     }
     void join() {
@@ -610,6 +611,66 @@ TEST_CASE("descriptors: who spins for an answer gets them too") {
         CHECK(ask(api, "/page").body() == "sealed page");
         CHECK(contents(ask(api, "/log").fd("log")) == "log");
     }
+}
+
+TEST_CASE("descriptors: unasked ones never put an answer into one that has begun") {
+    raw::running s(willing());
+    s.app.any("/back", [](request&, body_reader in, responder out) {
+        relay(std::move(in), out.stream(response(200)));
+    });
+    s.app.any("/raw", [](request&, responder out) {
+        out.upgrade("raw", [](upgraded with) { relay(std::move(with.in), std::move(with.out)); });
+    });
+    s.start();
+    const unique_fd stranger = memory("stranger");
+    raw::wire_client c = s.connect();
+    SUBCASE("in the middle of its request") {
+        REQUIRE(c.send("POST /back HTTP/1.0\r\nContent-Length: 9\r\n\r\nabc"));
+    }
+    SUBCASE("at the end of its request") {
+        REQUIRE(c.send("POST /back HTTP/1.0\r\nContent-Length: 6\r\n\r\nabc"));
+    }
+    SUBCASE("behind an upgrade") {
+        REQUIRE(c.send("GET /raw HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\n"
+                       "Upgrade: raw\r\n\r\nabc"));
+    }
+    REQUIRE(c.until("abc"));
+    REQUIRE(send_with(c.fd.get(), "def", {stranger.get()}));
+    CHECK_FALSE(c.until("400")); // the end comes
+}
+
+TEST_CASE("descriptors: a route's own limit holds for a body that comes as one") {
+    raw::running s(willing());
+    s.app.post("/plain", [](const request& r) { return text(r.body()); }).max_body_bytes(4);
+    auto streamed = [](request&, body_reader, responder out) { out.send(text("taken")); };
+    s.app.post("/streamed", streamed).max_body_bytes(4);
+    s.start();
+    for (const char* target : {"/plain", "/streamed"})
+        for (const char* body : {"1234", "12345"}) {
+            CAPTURE(target);
+            const std::string size = std::to_string(std::strlen(body));
+            raw::wire_client c = s.connect();
+            const unique_fd memory_fd = memory(body);
+            REQUIRE(send_with(c.fd.get(),
+                              std::string("POST ") + target +
+                                  " HTTP/1.1\r\nHost: a\r\nBody-Fd: length=" + size + "\r\n\r\n",
+                              {memory_fd.get()}));
+            CHECK(c.read().status == (size == "4" ? 200 : 413));
+        }
+}
+
+TEST_CASE("descriptors: a client on a loop that takes some answers nobody that passes one") {
+    raw::running s(willing());
+    s.start();
+    scripted up("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", list(memory("stranger")));
+    {
+        client api(up.path, {}, s.app);
+        raw::handed<int> ended;
+        api.async_get("/", [&](result<response> got) { ended.put(got ? got->status() : 0); });
+        CHECK(ended.take() == 200); // as the blocking one: what it didn't ask for is closed
+    }
+    up.join();
+    CHECK_FALSE(up.says_more);
 }
 
 TEST_CASE("descriptors: none is left open by a storm of wrong ones") {

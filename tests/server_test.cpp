@@ -848,6 +848,39 @@ TEST_CASE("server: without descriptors accepting pauses, nobody is dropped, noth
           }) == 0);
 }
 
+TEST_CASE("server: however often accepting has paused, one retry is on its way") {
+    CHECK(in_child([] {
+              folder at;
+              server app;
+              int pauses = 0;
+              app.on_log([&](string_view) { ++pauses; });
+              if (app.listen(at("s"))) return 1;
+              std::vector<wire_client> clients;
+              for (int i = 0; i < 12; ++i) clients.emplace_back(at("s"));
+              int first = ::dup(0);
+              rlimit few{static_cast<rlim_t>(first) + 1, static_cast<rlim_t>(first) + 64};
+              ::close(first);
+              if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 2; // one more, then EMFILE
+              auto turn_until = [&](auto claim) {
+                  for (auto start = steady_clock::now(); !claim();)
+                      if (since(start) > patience || !app.run_once(milliseconds(7))) return false;
+                  return true;
+              };
+              for (std::size_t i = 0; i < 8; ++i) { // room for the next one, then none again
+                  const int before = pauses;
+                  if (!turn_until([&] { return app.stats().accepted > i; })) return 3;
+                  ::shutdown(clients[i].fd.get(), SHUT_RDWR); // this end's descriptor stays
+                  const auto closed = steady_clock::now();    // retries would come at other times
+                  auto spread = [&] { return pauses > before && since(closed) > milliseconds(11); };
+                  if (!turn_until(spread)) return 4;
+              }
+              const int before = pauses;
+              const auto start = steady_clock::now();
+              if (!turn_until([&] { return pauses >= before + 4; })) return 5;
+              return since(start) > milliseconds(250) ? 0 : 6; // 100 each, but for the first
+          }) == 0);
+}
+
 // -- deadlines
 
 TEST_CASE("server: descriptors that run out at any point of its start are an error that says so") {

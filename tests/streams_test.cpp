@@ -1113,3 +1113,44 @@ TEST_CASE("streams: inform() sends interim responses only, and only before the a
     }
     CHECK_FALSE(responder().inform(response(102)));
 }
+
+TEST_CASE("streams: 100 Continue never comes behind the head of the answer") {
+    raw::running s;
+    s.app.post("/relayed", [](request&, body_reader in, responder out) {
+        relay(std::move(in), out.stream(response(200)));
+    });
+    s.app.post("/passed", [](request&, body_reader in, responder out) {
+        out.send(response(200).body(std::move(in), "a/b"));
+    });
+    s.start();
+    for (const char* target : {"/relayed", "/passed"}) {
+        CAPTURE(target);
+        raw::wire_client c = s.connect();
+        REQUIRE(c.send(std::string("POST ") + target +
+                       " HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+                       "Content-Length: 5\r\nConnection: close\r\n\r\n"));
+        REQUIRE(c.until("chunked\r\n\r\n"));
+        REQUIRE(c.send("hello"));
+        const std::string all = c.rest();
+        CHECK(all.find("chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n") != std::string::npos);
+    }
+}
+
+TEST_CASE("streams: what passes on a reader of nothing is cut, and waits for nothing") {
+    raw::running s;
+    raw::handed<error> ended;
+    s.app.get("/relayed", [&](request&, responder out) {
+        relay(body_reader(), out.stream(response(200)), [&](const error& e) { ended.put(e); });
+    });
+    s.app.get("/passed",
+              [](const request&) { return response(200).body(content(body_reader()), "a/b"); });
+    s.start();
+    for (const char* target : {"/relayed", "/passed"}) {
+        CAPTURE(target);
+        raw::wire_client c = s.connect();
+        REQUIRE(c.send(std::string("GET ") + target + " HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(c.rest().find("0\r\n\r\n") == std::string::npos);
+        CHECK(c.at_end());
+    }
+    CHECK(ended.take());
+}
