@@ -2132,6 +2132,7 @@ struct head {
     framing how = framing::none; // of the body that follows; none if that is empty
     bool persistent = false;     // RFC 9112 9.3
     bool expect_continue = false;
+    bool body_fd = false; // names Body-Fd
     bool upgrade = false; // request: Upgrade, named by Connection; response: 101, or 2xx to CONNECT
 };
 
@@ -2381,7 +2382,7 @@ struct head_parser : line_reader {
         const std::size_t size = f.name.size();
         if (size >= by_size.size() || by_size[size] == '-') return;
         const int which = by_size[size] - '0';
-        if (!equals(f.name, names[which])) return;
+        if (!equals(f.name, names[which])) return void(out.body_fd |= equals(f.name, "body-fd"));
         if (seen[which]) doubled |= 1u << which;
         seen[which] = &f;
         string_view list = which == connection ? f.value : string_view();
@@ -3857,6 +3858,8 @@ private:
             errc why = h.status == 431 ? errc::too_large : errc::bad_message;
             return fail_call(failed(why, h.why)), false;
         }
+        if (h.body_fd) // never an empty body for it
+            return fail_call(failed(errc::bad_descriptor, "Body-Fd, unasked")), false;
         close_fields(fields, h.fields_count);
         d_.in.remove_prefix(h.size);
         if (h.status / 100 == 1 && h.status != 101) { // RFC 9110 15.2: not for ever
@@ -3962,6 +3965,7 @@ private:
         if (h.method == "CONNECT") return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
         if (s_.takes_fds() && !claim_fds(req, first)) return;
+        if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
         route* const to = s_.routes.match(req);
         const bool is_early = screen(to);
         if (!(c_.who == req.from)) c_.who = req.from;
@@ -4049,7 +4053,7 @@ private:
         parsed at = pass_over(c_.more->decoder);
         if (at == parsed::more) return false;
         c_.at = phase::head;
-        if (at == parsed::bad) c_.ends = true;
+        if (at == parsed::bad || (!d_.fds.empty() && d_.in.empty())) c_.ends = true;
         return true;
     }
 
@@ -4109,6 +4113,7 @@ private:
     }
 
     void dispatch(request& req, route& to) {
+        if (!d_.fds.empty() && d_.in.empty()) return refuse_fds(); // came with its body
         const auto& r = access::of(to);
         const bool is_plain = access::of(r.run).shape == access::shape::plain;
         if (!is_plain || (s_.to_worker && !r.on_loop)) {
@@ -4189,6 +4194,7 @@ private:
         row<unique_fd> came;
         if (c_.more && !c_.more->fds_in.empty()) came.swap(c_.more->fds_in);
         else if (!d_.fds.empty() && first >= d_.fds_from && is_last()) came.swap(d_.fds);
+        if (!d_.fds.empty() && is_last()) return refuse_fds(), false; // behind its first byte
         const std::size_t announced = fd_claim::announced(req.fields);
         if (came.empty() && announced == 0 && !c_.passed) return true;
         read_wishes(req.fields);
@@ -4238,6 +4244,7 @@ private:
         const error bad = failed(errc::bad_descriptor, "descriptors that no message asked for");
         if (c_.calls && c_.work()) return fail_call(bad);
         if (c_.calls || c_.at == phase::raw) return void(c_.gone = c_.ends = true);
+        if (c_.at == phase::discard) return void(c_.ends = true); // it has its answer
         if (!c_.work()) return refuse(400, place_of(bad));
         fail_stream(bad, 400, place_of(bad));
     }
@@ -4501,7 +4508,8 @@ private:
     }
 
     /// From here on another exchange is at work: what was held of the request's body is its own.
-    void switch_protocol(flow& f, const response& res) {
+    void switch_protocol(flow& f, response& res) {
+        if (s_.has_after) run_after(res);
         c_.persistent = true;
         const headers& fields = access::of(res).fields;
         d_.out.add("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n");

@@ -639,6 +639,51 @@ TEST_CASE("descriptors: unasked ones never put an answer into one that has begun
     CHECK_FALSE(c.until("400")); // the end comes
 }
 
+TEST_CASE("descriptors: unasked ones behind a request's first byte: one answer, a 400 or its own") {
+    exchanging s;
+    const unique_fd stranger = memory("stranger");
+    raw::wire_client c = s.connect();
+    std::string first, rest;
+    int status = 400;
+    SUBCASE("with the rest of a head") {
+        first = "GET /big HT", rest = "TP/1.1\r\nHost: a\r\n\r\n";
+    }
+    SUBCASE("with the rest of a head that names nothing here") {
+        first = "GET /nothing HT", rest = "TP/1.1\r\nHost: a\r\n\r\n";
+    }
+    SUBCASE("with the end of a body") {
+        first = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc", rest = "def";
+    }
+    SUBCASE("with a body that was answered before it came") {
+        first = "POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc", rest = "def";
+        status = 404;
+    }
+    REQUIRE(c.send(first));
+    REQUIRE(raw::comes_true([&] { // it was read
+        int unread = 1;
+        return ::ioctl(c.fd.get(), SIOCOUTQ, &unread) == 0 && unread == 0;
+    }));
+    REQUIRE(send_with(c.fd.get(), rest, {stranger.get()}));
+    CHECK(c.read().status == status);
+    CHECK(c.at_end());
+}
+
+TEST_CASE("descriptors: Body-Fd where it isn't taken is refused, never an empty body") {
+    exchanging s((server_options()));
+    raw::wire_client c = s.connect();
+    REQUIRE(
+        c.send("POST /echo HTTP/1.1\r\nHost: a\r\nBody-Fd: length=4\r\nContent-Length: 0\r\n\r\n"));
+    CHECK(c.read().status == 400);
+    CHECK(c.at_end());
+
+    scripted up("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nBody-Fd: length=4\r\n\r\n",
+                list(memory("abcd")));
+    client api(up.path, {}, s.app);
+    raw::handed<error> refused;
+    api.async_get("/", [&](result<response> got) { refused.put(got ? error() : got.error()); });
+    CHECK(refused.take() == errc::bad_descriptor);
+}
+
 TEST_CASE("descriptors: a route's own limit holds for a body that comes as one") {
     raw::running s(willing());
     s.app.post("/plain", [](const request& r) { return text(r.body()); }).max_body_bytes(4);

@@ -1308,6 +1308,9 @@ TEST_CASE("server: before runs at the head and may answer; after sees and may ch
         [&](const exchange&, response&) { order.put("after 2"); });
     s.app.get("/", [&](const request&) { return ++ran, text("x"); });
     s.app.post("/closed", [&](const request&) { return ++ran, text("x"); });
+    s.app.get("/raw", [](request&, responder out) {
+        out.upgrade("x", [](upgraded with) { relay(std::move(with.in), std::move(with.out)); });
+    });
     s.start();
     wire_client c = s.connect();
     answer got = c.ask("/");
@@ -1318,6 +1321,12 @@ TEST_CASE("server: before runs at the head and may answer; after sees and may ch
     CHECK(c.read().status == 403); // before the body came
     for (const char* step : {"before 1", "after 1 403", "after 2"}) CHECK(order.take() == step);
     CHECK(ran == 1);
+    wire_client raw = s.connect();
+    got = raw.ask("/raw", "GET", "Connection: Upgrade\r\nUpgrade: x\r\n");
+    CHECK(got.status == 101);
+    CHECK(got.field("X-Tag") == "77");
+    for (const char* step : {"before 1", "before 2", "after 1 101", "after 2"})
+        CHECK(order.take() == step);
 }
 
 TEST_CASE("server: a hook that throws is a 500, not the end") {
