@@ -23,7 +23,7 @@
 //
 // PART I, what you use: [1] CONFIG [2] ERRORS [3] MESSAGES [4a] STREAMS [4b] SERVER [4c] CLIENT
 // PART II, how it works: [5] FD [6] SOCKET FILE [7] PARSER [8] SERIALIZER [9] ROUTER
-//     [10] CONNECTION [11] LOOP [12] SERVER [13] CLIENT [14] FILES [15] LICENSE
+//     [10] CONNECTION [11] LOOP [12] SERVER [13] CLIENT [14] FILES [15] MEMBERS [16] LICENSE
 //
 // Words used throughout. "Loop": a thread inside run() or run_once(). An object is used by one
 // thread at a time; where several may use it at once, its comment says "concurrently". A function
@@ -210,7 +210,7 @@ public:
     error() noexcept = default;
     error(std::error_code code, std::string place); // a code of zero is no error
     explicit operator bool() const noexcept { return static_cast<bool>(s_); }
-    const std::error_code& code() const noexcept; // into this error; empty if nothing failed
+    const std::error_code& code() const noexcept; // valid while this error is; zero: no failure
     /// "/run/a.sock: connect: Connection refused": the socket, what was tried, the cause.
     std::string message() const;
     /// Client: the server may have seen (part of) the request.
@@ -1310,7 +1310,7 @@ inline field* open_fields(headers& h, std::size_t room) {
     return block->list.reserve(room);
 }
 inline void close_fields(headers& h, std::size_t count) noexcept {
-    access::of(h)->list.assume(count), access::of(h)->borrowed = true; // of the read buffer
+    access::of(h)->list.assume(count), access::of(h)->borrowed = true; // views of the read buffer
 }
 /// A copy into what `to` has already: without an allocation once it is large enough.
 inline void copy_fields(const headers& from, headers& to) {
@@ -1589,7 +1589,7 @@ inline received receive_fds(int fd, char* into, std::size_t room, row<unique_fd>
         }
     }
     const bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
-    if (truncated) fds.shrink(before); // which of them is missing can't be known
+    if (truncated) fds.shrink(before); // closed too: a part of them is of no use
     return {size, truncated};
 }
 
@@ -2227,7 +2227,7 @@ inline string_view authority_of(string_view target) {
     if (method == "CONNECT") // 3.2.3: host and port, neither empty
         return is_authority(target) && target[0] != ':' && target.find(':') != string_view::npos &&
                is_digit(target.back());
-    if (target[0] == '/') return true;             // 3.2.1
+    if (target[0] == '/') return true;             // 3.2.1: origin-form
     if (target == "*") return method == "OPTIONS"; // 3.2.4
     // RFC 9110 4.2.1: an empty host is invalid; 4.2.4: so is userinfo, whose @ is no host_byte.
     const string_view authority = authority_of(target);
@@ -2393,8 +2393,7 @@ struct head_parser : line_reader {
         }
     }
 
-    /// RFC 9112 6.3, as far as both kinds agree; but equal lengths are refused, not joined into
-    /// one.
+    /// RFC 9112 6.3, as far as both kinds agree; but equal lengths are refused, not made one.
     bool read_framing() {
         if (seen[length]) {
             string_view digits = value(length);
@@ -2406,7 +2405,7 @@ struct head_parser : line_reader {
         }
         string_view list = value(coding), item;
         if (!seen[coding]) return true;
-        if (is_doubled(coding) || seen[length] || out.version == 10) // RFC 9112 6.1, 6.3
+        if (is_doubled(coding) || seen[length] || out.version == 10) // RFC 9112 6.1, 6.3, 11.2
             return refuse("Transfer-Encoding twice, with Content-Length or in HTTP/1.0");
         out.how = framing::chunked;
         if (equals(list, "chunked")) return true;
@@ -2792,7 +2791,7 @@ inline body_plan plan_response(const response& res, std::optional<std::uint64_t>
     plan.states_length = length != UINT64_MAX;
     plan.length = plan.states_length ? length : 0;
     plan.how = plan.states_length ? framing::length
-               : version == 10    ? framing::until_close // RFC 9112 6.1
+               : version == 10    ? framing::until_close // no chunks: 9112 6.1
                                   : framing::chunked;
     plan.sends = !head_only;
     return plan;
@@ -3125,7 +3124,7 @@ struct fd_claim {
         }
         has_body = fields.contains("Body-Fd");
         if (came.size() != named.size() + has_body || announced(fields) != came.size() ||
-            named.size() > max_count)
+            named.size() > max_count) // two `Fds` lines fail by their sum
             return failed(errc::bad_descriptor, "descriptors: not as many as announced or allowed");
         for (std::size_t i = 0; i < named.size(); ++i) named[i].fd = std::move(came[i + has_body]);
         return has_body ? take_body(fields.get("Body-Fd"), std::move(came[0])) : error();
@@ -3282,7 +3281,7 @@ struct flow final : stream_base {
         if (kind == mode::streamed) limit_to_length_of(access::of(res).fields);
         answer.emplace(std::move(res));
         post();
-        return open;
+        return open; // false: the loop has ended
     }
     void limit_to_length_of(const headers& fields) noexcept {
         const std::uint64_t stated = stated_length(fields, UINT64_MAX);
@@ -3471,7 +3470,7 @@ struct conn {
     ref<card> who;                    // made at first use
     std::int64_t due = 0;             // of `clock`, in ms
     std::uint32_t prev = 0, next = 0; // in the list of that timer
-    int fd = -1;                      // owned; -1: this place is free
+    int fd = -1;                      // owned; -1: a free place
     std::uint32_t generation = 0;     // in its id: events meant for an earlier one find nobody
     uid_t uid = 0;                    // where connections per user are counted
     std::uint16_t door = 0;           // index in site::doors, or no_door
@@ -3884,7 +3883,7 @@ private:
         {
             hold lock(f.guard);
             std::swap(act, f.on_head);
-            if (h.status == 101)
+            if (h.status == 101) // writing begins anew, as the other protocol
                 f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = {};
             if (h.status == 101)
                 f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
@@ -4032,7 +4031,7 @@ private:
         if (at == parsed::done) return true;
         // Whoever waits for 100 may never send the body, or send it at once: RFC 9110 10.1.1.
         if (at == parsed::bad || c_.expects || h.how != framing::length) return false;
-        if (h.length > max_discarded_bytes) return false;
+        if (h.length > max_discarded_bytes) return false; // a new connection costs less
         c_.kept().decoder = d_.decoder;
         c_.at = phase::discard;
         return true;
@@ -4193,9 +4192,9 @@ private:
         read_wishes(req.fields);
         const bool is_proof = (c_.wants_fds || c_.wants_body_fd) && !c_.passed && !came.empty() &&
                               came.size() == announced + 1;
-        c_.passed = c_.passed || !came.empty();
+        c_.passed = c_.passed || !came.empty();     // for good: no proxy forwards a descriptor
         if (is_proof) came.shrink(came.size() - 1); // any descriptor: only that it came counts
-        if (!c_.passed) c_.wants_fds = 0, c_.wants_body_fd = false;
+        if (!c_.passed) c_.wants_fds = 0, c_.wants_body_fd = false; // a proxy would lose them
         fd_claim claim{s_.options.max_body_fd_bytes, s_.options.max_fds_count};
         error bad = claim.take(req.fields, std::move(came));
         if (!bad && claim.has_body && d_.parsed.how != framing::none)
@@ -4263,7 +4262,7 @@ private:
     bool step_stream() {
         box& b = *c_.more;
         flow& f = *b.at_work;
-        while (c_.wants_body()) { // asked again: callbacks pause
+        while (c_.wants_body()) { // asked each time: a callback may pause it
             if (c_.expects && d_.in.empty()) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
             c_.expects = false;
             string_view piece;
@@ -4494,7 +4493,7 @@ private:
         d_.out.commit(static_cast<std::size_t>(put(at, "\r\n") - first));
         ref<flow> raw(new flow(home_, id_, s_.options.max_write_buffer_bytes));
         raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd, raw->log = f.log;
-        raw->arrived.swap(c_.more->in);
+        raw->arrived.swap(c_.more->in); // what came behind the request is the other protocol's
         callback<void(upgraded)> take;
         {
             hold lock(f.guard);
@@ -4632,7 +4631,7 @@ public:
     }
 
 private:
-    static constexpr std::uint32_t per_block = 256; // 14 KiB
+    static constexpr std::uint32_t per_block = 256; // 14 KiB at a time
     row<conn*> blocks_;                             // only grows: places are used again
     std::uint32_t free_ = none;                     // the first of the free ones
     std::size_t count_ = 0;
@@ -4657,7 +4656,7 @@ public:
         if (c.clock == kind && due - c.due <= l.length / 64) return;
         clear(index);
         if (kind == timer::none) return;
-        is_sooner |= l.first == slab::none; // behind others it can't be
+        is_sooner |= l.first == slab::none; // first of its list, so perhaps of all
         c.clock = kind, c.due = due, c.prev = l.last, c.next = slab::none;
         (l.last == slab::none ? l.first : conns_.at(l.last)->next) = index;
         l.last = index;
@@ -4744,7 +4743,7 @@ public:
         door_id = 0x80000000       // with the listener's number
     };
     static constexpr std::uint16_t no_door = UINT16_MAX; // adopted
-    static constexpr std::size_t in_room = 256 << 10;    // more than SO_SNDBUF's 208 KiB
+    static constexpr std::size_t in_room = 256 << 10;    // more than SO_SNDBUF lets in: 208 KiB
     static constexpr int sndbuf_bytes = 1 << 20;         // for large bodies; the kernel caps it
 
     explicit loop(site& s) : s_(s), deadlines_(conns_), mail_(new mailbox) {
@@ -4885,7 +4884,7 @@ public:
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
-            if (c.work() && c.work()->is_events) c.work()->end({}); // such clients connect again
+            if (c.work() && c.work()->is_events) c.work()->end({}); // such clients come again
             else rest(c, i, false);
         }
     }
@@ -5048,7 +5047,7 @@ private:
                 break;
             }
             if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half && !passed)
-                c.readable = false; // a short read has emptied it: epoll(7)
+                c.readable = false; // a short read empties it: epoll(7)
             add(bytes_in, static_cast<std::uint64_t>(got));
             progress = true;
             serve(c, index, {in_, kept + static_cast<std::size_t>(got)});
@@ -5225,7 +5224,7 @@ private:
         if (!c.more || c.more->fds.empty()) return transmit(c.fd, parts, body.empty() ? 1 : 2);
         std::size_t& before = c.more->fds_at;
         if (before > 0) {
-            parts[0].iov_len = before; // what stands before them goes by itself
+            parts[0].iov_len = before; // what stands before them leaves alone
             ssize_t sent = transmit(c.fd, parts, 1);
             if (sent > 0) before -= static_cast<std::size_t>(sent);
             return sent;
@@ -5233,7 +5232,7 @@ private:
         row<int> raw;
         for (const unique_fd& fd : c.more->fds) raw.push_back(fd.get());
         ssize_t sent = transmit_fds(c.fd, parts, body.empty() ? 1 : 2, raw);
-        if (sent >= 0) c.more->fds.clear(); // all have gone with the first byte: ours are closed
+        if (sent >= 0) c.more->fds.clear(); // all left with the first byte: ours are closed
         return sent;
     }
 
@@ -5327,7 +5326,7 @@ private:
         if (!c.calls || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
         c.persistent = c.blocked = c.more->has_tail = false;
         c.more->out.clear(), c.more->tail = content();
-        c.is_mute = c.readable = true;
+        c.is_mute = c.readable = true; // no edge is to come for what came before
         again_.push_back(conns_.id_of(index));
     }
     void ask_for(std::uint32_t index, std::uint32_t extra) noexcept {
@@ -5342,7 +5341,7 @@ private:
         c.blocked = false;
         bool all = push(c, index, out);
         bool progress = bytes_out.load(std::memory_order_relaxed) != before;
-        if (progress && c.clock == timer::write) deadlines_.clear(index);
+        if (progress && c.clock == timer::write) deadlines_.clear(index); // measured anew
         if (!all) return rest(c, index, progress);
         ask_for(index, 0);
         resume(index);
@@ -5358,7 +5357,7 @@ private:
         }
         // Also where a reader has started, and its sender waits for 100 Continue.
         if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
-            std::string kept = std::move(c.more->in);
+            std::string kept = std::move(c.more->in); // take() keeps what remains
             serve(c, index, kept, true);
         }
         read(index);
@@ -5369,7 +5368,7 @@ private:
             const ref<call_pool> pool = pools_[i].pool; // it may leave the list
             UDS_HTTP_TRY { pool->turn(); }
             UDS_HTTP_CATCH { s_.log_thrown("pool"); }
-            if (i < pools_.size() && !(pools_[i].pool == pool)) --i;
+            if (i < pools_.size() && !(pools_[i].pool == pool)) --i; // it has left the list
         }
     }
 
@@ -5415,8 +5414,8 @@ private:
         for (std::uint32_t index; (index = deadlines_.due(d_.now)) != slab::none;) {
             conn& c = *conns_.at(index);
             const timer which = c.clock;
-            deadlines_.clear(index);
-            if (which == timer::idle) retire(index);
+            deadlines_.clear(index);                 // else it stays the first that is due
+            if (which == timer::idle) retire(index); // a request may be on its way
             else if (which == timer::write && is_read_slowly(c))
                 deadlines_.set(index, timer::write, d_.now, true);
             else time_out(index, which);
@@ -5591,7 +5590,7 @@ private:
         uid_t uid;
         std::size_t count;
     };
-    mutex guard_; // each loop accepts and closes
+    mutex guard_; // every loop accepts and closes
     row<user> users_;
 };
 
@@ -5770,7 +5769,7 @@ struct server_core final : site {
         bool first_, draining_ = false, paused_ = false, doors_open_ = false;
     };
 
-    row<ref<route>> owned_routes; // the router's point to these
+    row<ref<route>> owned_routes; // the router points at these
     row<ref<server_loop>> loops;  // the first runs in run(), the others in threads
     row<pthread_t> threads;
     ref<worker_pool> workers; // none: all handlers are on loops
@@ -5842,7 +5841,7 @@ struct server_core final : site {
     void start_loop(server_loop& l) {
         auto run = [](void* at) -> void* {
             server_loop* self = static_cast<server_loop*>(at);
-            if (error bad = self->serve()) self->close_all();
+            if (error bad = self->serve()) self->close_all(); // epoll failed: nobody serves them
             return nullptr;
         };
         if (int why = start_thread(threads, run, &l)) remember(failed(why, "pthread_create"));
@@ -5917,7 +5916,7 @@ struct server_core final : site {
         if (!got) return got.error();
         for (inherited& from : *got) {
             door& d = add_door(listener{std::move(from.fd), "LISTEN_FDS"}, o);
-            d.is_ours = false;
+            d.is_ours = false; // shutdown(2) would hit all who hold it
             if (d.name.empty()) d.name = from.name;
         }
         return {};
@@ -5930,7 +5929,7 @@ struct server_core final : site {
         ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
         adopted_any = true;
         const uid_t uid = counts_users() ? peer_of(fd.get()).uid : 0;
-        if (counts_users()) users.add(uid, SIZE_MAX);
+        if (counts_users()) users.add(uid, SIZE_MAX); // counted, never refused
         if (!started) {
             if (loops[0]->adopt_early(std::move(fd))) loops[0]->last_added().uid = uid;
             return {};
@@ -6084,7 +6083,7 @@ struct wire : counted {
             for (const auto last = now_ns() + spin.count() * 1'000;
                  why == EAGAIN && now_ns() < last;)
                 why = receive_some(MSG_DONTWAIT);
-        if (why == EAGAIN && !within.cancel) // a canceller is a second descriptor: poll(2)
+        if (why == EAGAIN && !within.cancel) // a canceller is another descriptor: poll(2)
             if (why = arm(until); why == 0) why = receive_some(0);
         while (why == EAGAIN || why == EINTR)
             if (why = wait_ready(fd.get(), POLLIN, until, within.cancel.get()); why == 0)
@@ -6463,7 +6462,7 @@ struct client_exchange {
         const head_limits limits{core.options.max_head_bytes, 0, max_response_fields};
         field* fields = open_fields(on->fields, limits.max_fields_count);
         int why = 0;
-        for (std::size_t before = 0;;) {
+        for (std::size_t before = 0;;) { // bytes of it at the last parse
             parsed step = parsed::more;
             if (why || is_worth_parsing(on->unread(), before, limits.max_head_bytes)) {
                 step = parse_response_head(on->unread(), limits, req.method, fields, got);
@@ -6474,7 +6473,7 @@ struct client_exchange {
                 return fail(got.status == 431 ? errc::too_large : errc::bad_message, got.why);
             if (why) return fail(why, "waiting for the response");
             why = on->fill();
-            silent = why == cut_short && interim == 0 && on->unread().empty();
+            silent = why == cut_short && interim == 0 && on->unread().empty(); // may be retried
         }
         close_fields(on->fields, got.fields_count);
         on->begin += got.size;
@@ -6541,7 +6540,7 @@ struct client_stream final : stream_base {
     ref<wire> on;         // until the body has ended
     sealed_memory memory; // a body that came as itself
     std::size_t read_of_memory = 0;
-    const bool raw, keep; // an upgraded one; fit for the pool
+    const bool raw, keep; // raw: upgraded; keep: fit for the pool
     bool open;            // for writing
     headers trailers_in;
     error why;
@@ -6607,7 +6606,7 @@ struct client_stream final : stream_base {
         if (!open || this_loop()) return written::closed;
         iovec part{const_cast<char*>(bytes.data()), bytes.size()};
         std::uint64_t sent = 0;
-        open = on->send(&part, 1, sent) == 0;
+        open = on->send(&part, 1, sent) == 0; // half of it may have left: nothing may follow
         return open ? written::ok : written::closed;
     }
     written wait(milliseconds) override { return open ? written::ok : written::closed; }
@@ -6783,7 +6782,7 @@ struct async_call final : watched {
 
     const ref<client_core> core;
     const wants what;
-    ref<flow> f;       // on_head owns this call, until it is told
+    ref<flow> f;       // its on_head owns this call until it is told
     std::string place; // which socket and request an error is about
     callback<void(result<reply>)> told;
     reply got{response(0), body_reader()}; // the body is collected in its head
@@ -6859,8 +6858,7 @@ private:
         static_cast<loop_pool*>(pool.get())->start(f, this);
     }
 
-    /// A silent answer is slow, a silent stream isn't. A canceller can't wake this loop: it's
-    /// asked.
+    /// A silent answer is slow, a silent stream isn't. No canceller wakes this loop: it is asked.
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
@@ -7064,7 +7062,7 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     const validators v{tag, info.st_mtim.tv_sec, ::time(nullptr)};
     int status = judge(req.method(), req.headers(), v);
     if (status == 412) return plain_status(412);
-    if (status == 304) return response(304).header("ETag", tag); // RFC 9110 15.4.5
+    if (status == 304) return response(304).header("ETag", tag); // 15.4.5: with its tag
     const std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
     const byte_range part = range_of(req, v, size);
     if (part.status == 416)
@@ -7188,7 +7186,7 @@ inline bool headers::contains(string_view name) const noexcept {
 }
 inline error headers::add(string_view name, string_view value) {
     while (!value.empty() && detail::is_blank(value.front())) value.remove_prefix(1);
-    while (!value.empty() && detail::is_blank(value.back())) value.remove_suffix(1);
+    while (!value.empty() && detail::is_blank(value.back())) value.remove_suffix(1); // RFC 9110 5.5
     if (!detail::is_token(name)) return detail::failed(errc::bad_field, "field name");
     if (!detail::is_field_value(value))
         return detail::failed(errc::bad_field, std::string("field ").append(name));
@@ -7310,7 +7308,7 @@ inline string_view request::header(string_view name) const noexcept { return s_-
 
 inline string_view request::query(string_view name, string_view fallback) const {
     for (string_view rest = s_->query; !rest.empty();) {
-        string_view pair = rest.substr(0, rest.find('&'));
+        string_view pair = rest.substr(0, rest.find('&')); // before decoding: %26 is no '&'
         rest.remove_prefix(pair.size() + (pair.size() < rest.size()));
         std::size_t equal = pair.find('=');
         if (s_->decoded(pair.substr(0, equal), true) != name) continue;
@@ -7321,11 +7319,11 @@ inline string_view request::query(string_view name, string_view fallback) const 
 }
 inline string_view request::param(string_view name, string_view fallback) const {
     for (const auto& p : s_->params)
-        if (p.name == name) return s_->decoded(p.raw, false);
+        if (p.name == name) return s_->decoded(p.raw, false); // '+' is itself in a path
     return fallback;
 }
 inline string_view request::body() const noexcept {
-    return s_->body.data() ? s_->body : detail::bytes_of(s_->sent);
+    return s_->body.data() ? s_->body : detail::bytes_of(s_->sent); // received, else to be sent
 }
 inline std::string request::take_body() {
     std::string taken = s_->body_text.empty() ? std::string(body()) : std::move(s_->body_text);
@@ -7494,7 +7492,7 @@ inline written event_writer::send(const event& e) {
         if (end == string_view::npos) break;
         rest.remove_prefix(end + (rest.substr(end, 2) == "\r\n" ? 2 : 1));
     }
-    out += '\n';
+    out += '\n'; // the empty line that sends it off
     return s_.write(out);
 }
 
@@ -7545,8 +7543,8 @@ inline event_writer responder::events(milliseconds heartbeat) {
 }
 inline void responder::upgrade(string_view protocol, callback<void(upgraded)> take, headers extra) {
     if (!s_) return;
-    if (!detail::list_has(s_->offered, protocol)) { // RFC 9110 7.8: only to what was offered
-        response refusal = detail::plain_status(426);
+    if (!detail::list_has(s_->offered, protocol)) {   // RFC 9110 7.8: only to what was offered
+        response refusal = detail::plain_status(426); // RFC 9110 15.5.22
         refusal.header("Upgrade", protocol).header("Connection", "Upgrade");
         return void(send(std::move(refusal)));
     }
@@ -7635,9 +7633,9 @@ inline error server::adopt(unique_fd connected) { return s_->adopt(std::move(con
 inline result<unique_fd> server::hand_over(string_view name) {
     for (auto& d : s_->doors) {
         if (d->name != name || !d->at.fd) continue;
-        unique_fd copy(detail::duplicate(d->at.fd.get()));
+        unique_fd copy(detail::duplicate(d->at.fd.get())); // ours serves on until stop()
         if (!copy) return detail::failed(errno, "server::hand_over");
-        d->is_ours = d->at.unlinks = false; // others serve there now
+        d->is_ours = d->at.unlinks = false; // whoever has the copy serves on: the path stays
         return copy;
     }
     return detail::failed(ENOENT, "server::hand_over: no listener of that name");
@@ -7670,7 +7668,7 @@ inline bool server::stopping() const noexcept { return s_->stopping(); }
 inline void server::post(callback<void()> task, milliseconds delay) {
     detail::loop* l = s_->loops[0].get();
     if (delay.count() <= 0) return void(l->mail()->post(std::move(task)));
-    auto later = [l, task = std::move(task), delay]() mutable {
+    auto later = [l, task = std::move(task), delay]() mutable { // there: the heap is the loop's
         l->at(l->now() + delay.count(), std::move(task));
     };
     l->mail()->post(std::move(later));
