@@ -480,7 +480,7 @@ public:
     request& header(string_view name, string_view value) &;
     request& body(content, string_view type) &;
     request& fd(string_view name, unique_fd) &; // goes along, as README's "Descriptors" says
-    request& timeout(milliseconds total) &; // from the call to its last byte; a stream's only limit
+    request& timeout(milliseconds total) &;     // from the call to the last byte, of streams too
     request& cancel_with(canceller) &;
     request& on_interim(callback<void(response&)>) &; // async_ calls: each 1xx but 100 and 101
     request header(string_view name, string_view text) && { return std::move(header(name, text)); }
@@ -3583,7 +3583,7 @@ struct site : counted {
     head_limits limits{};
     router routes;
     row<hook> hooks;
-    bool has_after = false;   // spares the clock where nobody asks for times
+    bool has_after = false;   // some hook has one: else no clock is asked
     bool fds_blocked = false; // by the kernel, for all listeners
     callback<void(const uds_http::exchange&)> on_exchange;
     callback<void(string_view)> on_log;
@@ -5890,7 +5890,7 @@ struct server_core final : site {
     void restore_signals() {
         for (const auto& [number, old] : old_actions) {
             ::sigaction(number, &old, nullptr);
-            server_core* self = this; // put back only where it is still us
+            server_core* self = this; // cleared only where it is still us
             target_of(number).compare_exchange_strong(self, nullptr);
         }
         old_actions.clear();
