@@ -3243,7 +3243,7 @@ struct flow final : stream_base {
          is_events = false, end_sent = false, owes_drain = false;
 
     // in
-    std::string arrived; // for want of a reader; not much over max_arrived
+    std::string arrived; // waits for a reader; little more than max_arrived
     headers trailers_in;
     error why_in; // once in_done: none, if it came whole
     callback<void(string_view)> on_piece;
@@ -3276,7 +3276,7 @@ struct flow final : stream_base {
 
     bool send(response res, mode kind) {
         hold lock(guard);
-        if (!open || how != mode::none) return false; // the first answer counts
+        if (!open || how != mode::none) return false;
         how = kind;
         if (kind == mode::streamed) limit_to_length_of(access::of(res).fields);
         answer.emplace(std::move(res));
