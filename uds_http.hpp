@@ -23,7 +23,7 @@
 //
 // PART I, what you use: [1] CONFIG [2] ERRORS [3] MESSAGES [4a] STREAMS [4b] SERVER [4c] CLIENT
 // PART II, how it works: [5] FD [6] SOCKET FILE [7] PARSER [8] SERIALIZER [9] ROUTER
-//     [10] CONNECTION [11] LOOP [12] SERVER [13] CLIENT [14] FILES [15] LICENSE
+//     [10] CONNECTION [11] LOOP [12] SERVER [13] CLIENT [14] FILES [15] MEMBERS [16] LICENSE
 //
 // Words used throughout. "Loop": a thread inside run() or run_once(). An object is used by one
 // thread at a time; where several may use it at once, its comment says "concurrently". A function
@@ -57,8 +57,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/sockios.h>
-#include <locale.h>
+#include <linux/sockios.h> // SIOCOUTQ: what a slow reader has left unread
+#include <locale.h>        // newlocale(3): dates are English, whatever the program's locale
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -70,7 +70,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
+#include <sys/syscall.h> // openat2(2), which has no wrapper
 #include <sys/timerfd.h>
 #include <sys/types.h>
 #include <sys/un.h>
@@ -87,11 +87,11 @@
 
 #ifndef UDS_HTTP_ASSERT
 #include <cassert>
-#define UDS_HTTP_ASSERT(claim) assert(claim)
+#define UDS_HTTP_ASSERT(claim) assert(claim) // yours: before the include, the same in all files
 #endif
 
 namespace uds_http {
-inline namespace v1 {
+inline namespace v1 { // in every symbol: two versions in one program don't mix
 
 using std::string_view;
 using std::chrono::microseconds;
@@ -130,14 +130,14 @@ struct move_only {
 /// Whatever is owned through a `ref`. std::shared_ptr does the same; for a dozen types it takes
 /// longer to compile than all of this header.
 struct counted {
-    std::atomic<unsigned> owners{0};
+    std::atomic<unsigned> owners{0}; // copies of a handle may die on any thread
     virtual ~counted() = default;
 };
 
 class any_ref {
 public:
     any_ref(counted* at = nullptr) noexcept : at_(at) {
-        if (at_) at_->owners.fetch_add(1, std::memory_order_relaxed);
+        if (at_) at_->owners.fetch_add(1, std::memory_order_relaxed); // whoever copies holds one
     }
     any_ref(const any_ref& other) noexcept : any_ref(other.at_) {}
     any_ref(any_ref&& other) noexcept : at_(std::exchange(other.at_, nullptr)) {}
@@ -152,7 +152,7 @@ protected:
     counted* at_;
 
 private:
-    [[gnu::noinline]] void drop() noexcept {
+    [[gnu::noinline]] void drop() noexcept { // acq_rel: whoever deletes sees what others wrote
         if (at_->owners.fetch_sub(1, std::memory_order_acq_rel) == 1) delete at_;
     }
 };
@@ -208,9 +208,9 @@ std::error_code make_error_code(errc) noexcept;
 class [[nodiscard]] error {
 public:
     error() noexcept = default;
-    error(std::error_code code, std::string place);
+    error(std::error_code code, std::string place); // a code of zero is no error
     explicit operator bool() const noexcept { return static_cast<bool>(s_); }
-    const std::error_code& code() const noexcept;
+    const std::error_code& code() const noexcept; // valid while this error is; zero: no failure
     /// "/run/a.sock: connect: Connection refused": the socket, what was tried, the cause.
     std::string message() const;
     /// Client: the server may have seen (part of) the request.
@@ -326,7 +326,7 @@ private:
 /// groups: the kernel vouches for them. pid is for logs: by now it may be another process's.
 struct peer {
     pid_t pid = 0;
-    uid_t uid = static_cast<uid_t>(-1);
+    uid_t uid = static_cast<uid_t>(-1); // not known; no user can have this number
     gid_t gid = static_cast<gid_t>(-1);
     std::vector<gid_t> groups{}; // supplementary, SO_PEERGROUPS
 };
@@ -391,7 +391,7 @@ private:
 /// Threads: concurrently; copies share the bytes, which live as long as any of them.
 class sealed_memory {
 public:
-    static result<sealed_memory> copy_of(string_view bytes);
+    static result<sealed_memory> copy_of(string_view bytes); // errors: memfd_create(2), mmap(2)
     string_view view() const noexcept;
 
 private:
@@ -402,9 +402,9 @@ private:
 /// Memory to fill and then seal (memfd_create(2), F_SEAL_WRITE).
 class memory_builder : detail::move_only {
 public:
-    static result<memory_builder> create(std::size_t bytes);
-    char* data() noexcept;
-    result<sealed_memory> seal() &&;
+    static result<memory_builder> create(std::size_t bytes); // zeroed; errors as above
+    char* data() noexcept;                                   // writable, until seal()
+    result<sealed_memory> seal() &&;                         // what data() gave is unmapped then
 
 private:
     detail::ref<detail::mapping> s_;
@@ -462,7 +462,7 @@ public:
     string_view param(string_view name, string_view fallback = {}) const;
     string_view header(string_view name) const noexcept;
     string_view body() const noexcept;
-    std::string take_body();
+    std::string take_body();      // a received one is empty then
     int version() const noexcept; // 10 or 11
     const uds_http::headers& headers() const noexcept;
     uds_http::headers& headers() noexcept;
@@ -480,7 +480,7 @@ public:
     request& header(string_view name, string_view value) &;
     request& body(content, string_view type) &;
     request& fd(string_view name, unique_fd) &; // goes along, as README's "Descriptors" says
-    request& timeout(milliseconds total) &;
+    request& timeout(milliseconds total) &;     // from the call to the last byte, of streams too
     request& cancel_with(canceller) &;
     request& on_interim(callback<void(response&)>) &; // async_ calls: each 1xx but 100 and 101
     request header(string_view name, string_view text) && { return std::move(header(name, text)); }
@@ -509,10 +509,10 @@ public:
     string_view header(string_view name) const noexcept;
     string_view body() const noexcept;
     std::string take_body();
-    const uds_http::headers& headers() const;
+    const uds_http::headers& headers() const; // not concurrently: it makes Content-Type a field
     uds_http::headers& headers();
-    int fd(string_view name) const noexcept;
-    unique_fd take_fd(string_view name);
+    int fd(string_view name) const noexcept; // a borrow; -1 if there is none
+    unique_fd take_fd(string_view name);     // what nobody takes is closed
 
     response& status(int status) & { return s_.status = status, *this; }
     response& header(string_view name, string_view value) &; // replaces; headers().add() adds
@@ -537,12 +537,12 @@ private:
     } s_;
 };
 
-response text(content), html(content), bytes(content);
-response json(content); // already serialized
+response text(content), html(content), bytes(content); // 200; text and html say UTF-8
+response json(content);                                // already serialized
 /// The file, or what If-None-Match, If-Modified-Since, If-Range and Range make of it (RFC 9110 13,
 /// 14). Regular files only; 404 if there is none or it may not be read.
 response file(const request&, const std::string& path);
-response redirect(string_view to, int status = 302);
+response redirect(string_view to, int status = 302); // `to` as it is: RFC 9110 10.2.2
 /// Everything but unreserved characters as %XX (RFC 3986 2.3): one path segment or query value.
 std::string percent_encode(string_view segment);
 
@@ -555,13 +555,13 @@ std::string percent_encode(string_view segment);
 /// full: taken, but wait for on_drain; one more write in spite of it cuts the stream.
 enum class written { ok, full, closed };
 struct raw_stream {
-    unique_fd fd; // non-blocking, close-on-exec
-    std::string already_read;
+    unique_fd fd;             // non-blocking, close-on-exec
+    std::string already_read; // what came behind the 101: the first bytes of the new protocol
 };
 
 /// What the handles below stand on: an exchange on a loop, or a blocking client's connection.
 struct detail::stream_base : detail::counted {
-    virtual written write(string_view) = 0;
+    virtual written write(string_view) = 0; // copies; the blocking client's sends, and may wait
     virtual written wait(milliseconds) = 0;
     virtual void on_drain(callback<void()>) = 0;
     virtual void on_close(callback<void()>) = 0;
@@ -573,7 +573,7 @@ struct detail::stream_base : detail::counted {
     virtual const headers& trailers() = 0;
     virtual result<std::size_t> read(char* into, std::size_t room) = 0;
     virtual void drop_reader() = 0;
-    virtual raw_stream release() = 0;
+    virtual raw_stream release() = 0; // upgraded ones only; fd -1 if it has ended
 };
 
 /// Bytes on their way out. Dropped before end(): cut, never a short body that looks whole.
@@ -633,11 +633,11 @@ struct upgraded {
     body_reader in;
     body_writer out; // out.end() is shutdown(SHUT_WR); `in` goes on
     explicit operator bool() const noexcept { return head.status() == 101; }
-    raw_stream release() &&;
+    raw_stream release() &&; // the descriptor is yours; -1 if it has ended
 };
 
 struct event {
-    string_view data, type = "message", id = {};
+    string_view data, type = "message", id = {}; // an id or type with a line break is left out
 };
 
 /// Server-sent events, threads as body_writer's. stop() ends them: clients reconnect elsewhere.
@@ -665,11 +665,11 @@ public:
     bool inform(response interim); // before it, any number of 1xx but 101: status and fields
     /// Head now, body as you write it: chunked, or of the Content-Length that you set.
     body_writer stream(response head);
-    event_writer events(milliseconds heartbeat = std::chrono::seconds(15));
+    event_writer events(milliseconds heartbeat = std::chrono::seconds(15)); // 0: no heartbeat
     /// 101 with `Upgrade: protocol`, then `take` gets the connection, on the loop.
     void upgrade(string_view protocol, callback<void(upgraded)> take, headers extra = {});
-    bool is_open() const;
-    void on_close(callback<void()>);
+    bool is_open() const;            // false: it is answered, or nobody waits
+    void on_close(callback<void()>); // the client went before the answer had ended
 
 private:
     friend struct detail::access;
@@ -688,7 +688,7 @@ struct server_options {
     std::size_t max_fields_count = 100;           // 431
     std::size_t max_body_bytes = 8 << 20;         // 413; routes that take it as it comes: none
     std::size_t max_write_buffer_bytes = 1 << 20; // of one stream: written::full
-    std::size_t max_buffered_bytes = 256 << 20;   // of all connections together: 503
+    std::size_t max_buffered_bytes = 256 << 20;   // of requests, all together: 503
     std::size_t max_connections_count = 16'384;   // 503 with Retry-After
     std::size_t max_per_uid_count = SIZE_MAX;     // connections of one user: 503
     std::size_t max_queued_count = 1'024;         // requests waiting for a worker: 503
@@ -703,9 +703,9 @@ struct server_options {
 };
 
 struct listen_options {
-    mode_t mode = 0600; // of the socket file, whatever the umask
-    std::optional<uid_t> owner{};
-    std::optional<gid_t> group{};
+    mode_t mode = 0600;               // of the socket file, whatever the umask
+    std::optional<uid_t> owner{};     // as bind(2) makes it; another needs CAP_CHOWN, chown(2)
+    std::optional<gid_t> group{};     // a group of this process needs no privilege
     int backlog = 4096;               // the kernel caps it at net.core.somaxconn
     bool take_over = false;           // replace a live server's path instead of address_in_use
     std::optional<peer_rule> allow{}; // others: 403
@@ -716,15 +716,15 @@ struct listen_options {
 struct exchange {
     string_view method, target, listener;
     const uds_http::peer& peer;
-    int status; // 0: cut before an answer
-    std::uint64_t bytes_in, bytes_out, tag;
-    microseconds time; // head complete to answer handed to the kernel
+    int status;                             // 0: cut before an answer
+    std::uint64_t bytes_in, bytes_out, tag; // of bodies; tag is request::tag()
+    microseconds time;                      // head complete to answer handed to the kernel
     const uds_http::error& why;
 };
 
 struct server_stats {
     std::uint64_t connections = 0, accepted = 0, requests = 0, refused = 0, bytes_in = 0,
-                  bytes_out = 0;
+                  bytes_out = 0; // `connections` is now, all others since the start
 };
 
 /// A callable of one of these shapes:
@@ -781,7 +781,7 @@ private:
 ///           forked child's copy must be left alone; it never unlinks the socket.
 class server {
 public:
-    explicit server(server_options = {});
+    explicit server(server_options = {}); // a bad option is remembered: run() returns it
     ~server();
     server(const server&) = delete;
     server& operator=(const server&) = delete;
@@ -842,21 +842,21 @@ private:
 // [4c] CLIENT -------------------------------------------------------------------------------------
 
 struct client_options {
-    milliseconds connect_timeout{5'000}; // a full backlog makes connect(2) wait
-    milliseconds read_timeout{30'000};   // between two pieces of a response
-    milliseconds total_timeout{milliseconds::max()};
-    std::size_t max_head_bytes = 64 << 10;  // too_large
-    std::size_t max_body_bytes = 64 << 20;  // too_large; streams: none
-    std::size_t max_connections_count = 16; // then callers wait
-    std::optional<uid_t> expect_uid{};      // who must have called listen(); else wrong_peer
-    microseconds busy_poll{0};              // spin this long for an answer before sleeping
-    std::uint64_t max_body_fd_bytes = 0;    // ask for bodies by descriptor, up to this; 0: don't
-    std::size_t max_fds_count = 0;          // ask for descriptors, so many per response; 0: don't
+    milliseconds connect_timeout{5'000};             // a full backlog makes connect(2) wait
+    milliseconds read_timeout{30'000};               // between two pieces of a response
+    milliseconds total_timeout{milliseconds::max()}; // of all; a stream's: until its head
+    std::size_t max_head_bytes = 64 << 10;           // too_large
+    std::size_t max_body_bytes = 64 << 20;           // too_large; streams: none
+    std::size_t max_connections_count = 16;          // then callers wait
+    std::optional<uid_t> expect_uid{};   // who must have called listen(); else wrong_peer
+    microseconds busy_poll{0};           // spin this long for an answer before sleeping
+    std::uint64_t max_body_fd_bytes = 0; // ask for bodies by descriptor, up to this; 0: don't
+    std::size_t max_fds_count = 0;       // ask for descriptors, so many per response; 0: don't
 };
 
 struct reply {
     response head;
-    body_reader body;
+    body_reader body; // read it to its end, or the connection is closed
 };
 
 /// A client of one socket, with a pool of kept connections.
@@ -869,10 +869,10 @@ struct reply {
 /// Lifetime: streams may outlive it.
 class client {
 public:
-    explicit client(address, client_options = {});
+    explicit client(address, client_options = {}); // connects at the first call, not here
     /// For the async_ calls; `loop` may die first: they fail with errc::stopped.
     client(address, client_options, server& loop);
-    ~client();
+    ~client(); // after the blocking calls; async_ ones still complete
     client(const client&) = delete;
     client& operator=(const client&) = delete;
 
@@ -913,7 +913,7 @@ private:
 };
 
 /// One shot over an http+unix:// URL.
-result<response> get(string_view url);
+result<response> get(string_view url); // a connection each: for many calls take a client
 result<response> send(string_view url, request&&);
 
 // END OF PART I: the rest is how it works. ========================================================
@@ -962,7 +962,7 @@ protected:
         ::operator delete(at_);
         at_ = to, room_ = room;
     }
-    void* at_ = nullptr;
+    void* at_ = nullptr; // raw memory: only the first size_ elements live
     std::size_t size_ = 0, room_ = 0;
 };
 
@@ -977,7 +977,7 @@ public:
     T* end() const noexcept { return begin() + size_; }
     T& operator[](std::size_t index) const noexcept { return begin()[index]; }
     T& back() const noexcept { return end()[-1]; }
-    void push_back(T value) {
+    void push_back(T value) { // by value: it may be an element of this row
         if (size_ == room_) grow(room_ ? room_ * 2 : 4, each, &move);
         new (static_cast<void*>(begin() + size_++)) T(static_cast<T&&>(value));
     }
@@ -1018,7 +1018,7 @@ inline any_callback::~any_callback() {
 
 /// How a callback holds, moves and calls its function: in its own room, or through a pointer.
 template <class F> struct held {
-    static constexpr bool is_here =
+    static constexpr bool is_here = // else on the heap: moves must not throw
         sizeof(F) <= any_callback::room_bytes && std::is_nothrow_move_constructible_v<F>;
     static F& at(void* room) noexcept {
         if constexpr (is_here) return *static_cast<F*>(room);
@@ -1099,7 +1099,7 @@ inline void pass_on_bad_alloc() {
     return "unknown exception";
 }
 
-constexpr char lower(char c) noexcept {
+constexpr char lower(char c) noexcept { // ASCII alone: tolower(3) asks the locale
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c;
 }
 
@@ -1116,7 +1116,7 @@ inline bool equal_nocase(string_view a, string_view b) noexcept {
 constexpr unsigned char token_byte = 1, value_byte = 2, target_byte = 4, host_byte = 8;
 
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
-constexpr bool is_blank(char c) { return c == ' ' || c == '\t'; }
+constexpr bool is_blank(char c) { return c == ' ' || c == '\t'; } // OWS, RFC 9110 5.6.3
 
 struct byte_classes {
     unsigned char of[256] = {};
@@ -1132,7 +1132,7 @@ struct byte_classes {
         }
     }
 };
-inline constexpr byte_classes classes;
+inline constexpr byte_classes classes; // 256 bytes, filled by the compiler
 
 constexpr bool is(char c, unsigned char wanted) noexcept {
     return (classes.of[static_cast<unsigned char>(c)] & wanted) != 0;
@@ -1154,7 +1154,7 @@ inline bool is_target(string_view text) noexcept {
 
 /// Takes the digits off the front of `text`. What no 64 bits can hold is the greatest number.
 inline std::optional<std::uint64_t> take_number(string_view& text) noexcept {
-    if (text.empty() || !is_digit(text.front())) return {};
+    if (text.empty() || !is_digit(text.front())) return {}; // 1*DIGIT: no sign, no blank
     std::uint64_t value = 0;
     for (; !text.empty() && is_digit(text.front()); text.remove_prefix(1)) {
         std::uint64_t digit = static_cast<std::uint64_t>(text.front() - '0');
@@ -1231,13 +1231,13 @@ struct arena {
         std::size_t size;
     };
     block* newest = nullptr;
-    char* at = nullptr;
+    char* at = nullptr; // what is free of the newest block
     std::size_t room = 0;
 
     arena() noexcept = default;
     arena(const arena&) = delete;
     ~arena() { keep_only(nullptr); }
-    char* take(std::size_t size) {
+    char* take(std::size_t size) { // not aligned: for characters only
         if (room < size) {
             room = newest && newest->size * 2 > size ? newest->size * 2 : size + 512;
             block* made = static_cast<block*>(::operator new(sizeof(block) + room));
@@ -1297,7 +1297,7 @@ inline error& mark_sent(error& e, bool sent) noexcept {
 }
 
 struct field_block : counted {
-    row<field> list;
+    row<field> list; // views into `bytes`, unless borrowed
     arena bytes;
     bool borrowed = false; // the views point into somebody else's buffer
 };
@@ -1306,11 +1306,11 @@ struct field_block : counted {
 inline field* open_fields(headers& h, std::size_t room) {
     ref<field_block>& block = access::of(h);
     if (!block) block = new field_block;
-    block->bytes.clear(), block->list.assume(0);
+    block->bytes.clear(), block->list.assume(0); // fields have no destructor
     return block->list.reserve(room);
 }
 inline void close_fields(headers& h, std::size_t count) noexcept {
-    access::of(h)->list.assume(count), access::of(h)->borrowed = true;
+    access::of(h)->list.assume(count), access::of(h)->borrowed = true; // views of the read buffer
 }
 /// A copy into what `to` has already: without an allocation once it is large enough.
 inline void copy_fields(const headers& from, headers& to) {
@@ -1322,7 +1322,7 @@ inline void copy_fields(const headers& from, headers& to) {
 
 struct named_fd {
     std::string name;
-    unique_fd fd;
+    unique_fd fd; // closed with the message, unless somebody takes it
 };
 inline unique_fd* find_fd(const row<named_fd>& fds, string_view name) noexcept {
     for (named_fd& f : fds)
@@ -1332,7 +1332,7 @@ inline unique_fd* find_fd(const row<named_fd>& fds, string_view name) noexcept {
 
 struct response_extra : counted {
     row<named_fd> fds;
-    error failed;
+    error failed; // what a chained call can't return; the answer becomes a 500
 };
 inline response_extra& extra_of(response& res) {
     ref<response_extra>& extra = access::of(res).extra;
@@ -1343,7 +1343,7 @@ inline response_extra& extra_of(response& res) {
 /// A sealed memfd and its bytes, unmapped with the last view of them.
 struct mapping : counted {
     unique_fd fd;
-    char* data;
+    char* data; // nullptr if it is empty: mmap(2) maps no 0 bytes
     std::size_t size;
 
     mapping(unique_fd memory, void* bytes, std::size_t count) noexcept
@@ -1355,12 +1355,12 @@ struct mapping : counted {
 
 /// The parts of a content that are no plain bytes.
 struct source : counted {
-    sealed_memory memory{};
-    callback<void()> released{};
-    unique_fd file{};
+    sealed_memory memory{};      // a view of it; kept mapped
+    callback<void()> released{}; // of borrowed()
+    unique_fd file{};            // its own offset is never used: the same one may be sent again
     std::uint64_t offset = 0;
-    std::optional<std::uint64_t> length{};
-    content::fill fill{};
+    std::optional<std::uint64_t> length{}; // none: chunked
+    content::fill fill{};                  // runs on the loop, or in the blocking client's call
     body_reader reader{};
 
     ~source() override {
@@ -1387,7 +1387,7 @@ inline mapping* memory_of(const content& body) noexcept {
 /// moving a request out copies them into `bytes`.
 struct request_state : counted {
     struct param {
-        string_view name, raw;
+        string_view name, raw; // of the pattern; of the target, not decoded
     };
     string_view method, target, path, query, body, listener;
     uds_http::headers fields;
@@ -1395,18 +1395,18 @@ struct request_state : counted {
     content sent;          // for a client to send
     std::string body_text; // a received body that is ours
     sealed_memory body_memory;
-    arena bytes;
-    row<named_fd> fds;
-    uds_http::error failed;
-    ref<card> from; // one for all requests of a connection, made when it is asked for
+    arena bytes;            // what the views point into once they are ours, and decoded ones
+    row<named_fd> fds;      // received, or to pass on
+    uds_http::error failed; // the first mistake in building it
+    ref<card> from;         // one for all requests of a connection, made when it is asked for
     ref<cancel_state> cancel;
     callback<void(response&)> on_interim;
     std::uint64_t tag = 0;
-    std::uint64_t* tag_slot = &tag;
+    std::uint64_t* tag_slot = &tag; // or the card's, where on_exchange finds it after a move
     milliseconds timeout = milliseconds::max();
     int fd = -1; // borrowed: the connection's
     int version = 11;
-    bool borrowed = false;
+    bool borrowed = false; // views into a loop's buffer: take_copy_of() before the turn ends
 
     /// For the next request on the loop.
     void reset() {
@@ -1443,13 +1443,13 @@ struct request_state : counted {
         lent.body = {};
         body = access::of(body_memory) ? body_memory.view() : string_view(body_text);
         listener = lent.listener, version = lent.version, from = lent.from, tag = lent.tag;
-        tag_slot = &tag, fd = -1, borrowed = false;
+        tag_slot = &tag, fd = -1, borrowed = false; // the connection may end first
     }
     /// The view itself where there is nothing to decode; "" for a broken escape.
     string_view decoded(string_view raw, bool plus) {
         if (raw.find('%') == string_view::npos && (!plus || raw.find('+') == string_view::npos))
             return raw;
-        char* to = bytes.take(raw.size());
+        char* to = bytes.take(raw.size()); // decoded is never longer
         std::size_t size = percent_decode(raw, to, plus);
         return size == string_view::npos ? string_view() : string_view(to, size);
     }
@@ -1477,13 +1477,13 @@ inline response typed(content&& body, string_view literal_type) {
 /// types is a template of its own.
 inline std::int64_t now_ns() noexcept {
     timespec now;
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    ::clock_gettime(CLOCK_MONOTONIC, &now); // no system call: vdso(7)
     return std::int64_t(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
 /// A moment after which something is given up. By default: never.
 struct deadline {
-    std::int64_t at = INT64_MAX;
+    std::int64_t at = INT64_MAX; // ns, of now_ns()
     /// Never for milliseconds::max() and whatever the clock can't count to; now for zero.
     static deadline after(milliseconds wait) noexcept {
         const std::int64_t now = now_ns(), ms = wait.count();
@@ -1506,8 +1506,8 @@ struct deadline {
 
 /// What a canceller's copies share. Without an eventfd (none left) waits look from time to time.
 struct cancel_state : counted {
-    std::atomic<bool> set{false};
-    unique_fd event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    std::atomic<bool> set{false};                              // the truth; the event only wakes
+    unique_fd event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)}; // never read, so it stays readable
 };
 
 /// A signal handler installed without SA_RESTART may interrupt any call.
@@ -1584,12 +1584,12 @@ inline received receive_fds(int fd, char* into, std::size_t room, row<unique_fd>
         if (at->cmsg_level != SOL_SOCKET || (!is_fds && at->cmsg_type != 4)) continue;
         for (std::size_t n = CMSG_LEN(0); n < at->cmsg_len; n += sizeof fd) {
             std::memcpy(&fd, reinterpret_cast<char*>(at) + n, sizeof fd);
-            unique_fd came(fd);
+            unique_fd came(fd); // a pidfd is closed: nobody asked for it
             if (is_fds) fds.push_back(std::move(came));
         }
     }
     const bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
-    if (truncated) fds.shrink(before);
+    if (truncated) fds.shrink(before); // closed too: a part of them is of no use
     return {size, truncated};
 }
 
@@ -1602,7 +1602,7 @@ inline int wait_ready(int fd, short events, deadline end, const cancel_state* ca
         int timeout = end.poll_timeout();
         if (cancel && !cancel->event && (timeout < 0 || timeout > 50)) timeout = 50;
         const int count = ::poll(watched, 2, timeout);
-        if (count < 0 && errno != EINTR) return errno;
+        if (count < 0 && errno != EINTR) return errno; // EINTR: by a cancel, perhaps
         if (count > 0 && watched[0].revents) return watched[0].revents & POLLNVAL ? EBADF : 0;
         if (count == 0 && end.passed()) return ETIMEDOUT;
     }
@@ -1623,7 +1623,7 @@ inline int connect_until(int fd, const sockaddr* to, socklen_t size, deadline en
     for (;;) {
         if (int late = set_timeout(fd, SO_SNDTIMEO, end)) return late;
         if (::connect(fd, to, size) == 0) return 0;
-        if (errno != EINTR && errno != EAGAIN) return errno;
+        if (errno != EINTR && errno != EAGAIN) return errno; // EAGAIN: SO_SNDTIMEO ended a wait
     }
 }
 
@@ -1646,7 +1646,7 @@ inline peer peer_of(int fd) {
     if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &from, &size) != 0) return who;
     who.pid = from.pid, who.uid = from.uid, who.gid = from.gid;
     size = 0; // too short: ERANGE, and the kernel says how much it is
-    (void)::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, nullptr, &size);
+    (void)::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, nullptr, &size); // since Linux 4.13
     who.groups.resize(size / sizeof(gid_t));
     bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who.groups.data(), &size) == 0;
     if (!known) who.groups.clear();
@@ -1667,10 +1667,10 @@ inline ssize_t transmit_file(int fd, int file, std::uint64_t offset, std::size_t
     sigset_t pipe, before, waiting;
     ::sigemptyset(&pipe), ::sigaddset(&pipe, SIGPIPE), ::sigpending(&waiting);
     ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
-    off_t at = static_cast<off_t>(offset);
+    off_t at = static_cast<off_t>(offset); // with one given, the file's own offset stays
     const ssize_t sent = uninterrupted([&] { return ::sendfile(fd, file, &at, size); });
     const int why = errno;
-    timespec now{};
+    timespec now{}; // zero: sigtimedwait(2) looks, and doesn't wait
     if (sent < static_cast<ssize_t>(size) && !::sigismember(&waiting, SIGPIPE))
         (void)uninterrupted([&] { return ::sigtimedwait(&pipe, nullptr, &now); });
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -1686,7 +1686,7 @@ inline void ring(int event) noexcept {
 
 inline int duplicate(int fd) noexcept { return ::fcntl(fd, F_DUPFD_CLOEXEC, 0); }
 
-struct mutex : move_only {
+struct mutex : move_only { // <mutex> would take longer to compile
     pthread_mutex_t raw = PTHREAD_MUTEX_INITIALIZER;
 };
 struct hold { // a mutex for as long as a block runs
@@ -1713,7 +1713,7 @@ struct condition { // on the monotonic clock
         if (until.is_never()) return ::pthread_cond_wait(&raw, &m.raw) == 0;
         const timespec at{static_cast<time_t>(until.at / 1'000'000'000),
                           static_cast<long>(until.at % 1'000'000'000)};
-        return ::pthread_cond_timedwait(&raw, &m.raw, &at) == 0;
+        return ::pthread_cond_timedwait(&raw, &m.raw, &at) == 0; // or for no reason: look again
     }
 };
 
@@ -1721,8 +1721,8 @@ struct condition { // on the monotonic clock
 /// the connection: its descriptor is taken out, under the guard, before it is closed.
 struct card : counted {
     uds_http::peer who;
-    mutex guard;
-    int fd;
+    mutex guard;           // of fd and of what is asked of it
+    int fd;                // a borrow; -1 once the connection is closed
     std::uint64_t tag = 0; // of the exchange that was moved out
     explicit card(int connection) : who(peer_of(connection)), fd(connection) {}
 };
@@ -1765,7 +1765,7 @@ constexpr std::size_t max_sun_path = sizeof(sockaddr_un::sun_path); // 108; no N
 /// A path or "@name" without what stood around it in `text`.
 [[gnu::cold]] inline address named_address(std::string name, std::string target, string_view text) {
     const bool is_abstract = !name.empty() && name.front() == '@';
-    if (is_abstract) name.erase(0, 1);
+    if (is_abstract) name.erase(0, 1); // the NUL comes with the sockaddr_un
     if (name.empty()) return bad_address(text, "names no socket");
     if (!is_abstract && name.find('\0') != name.npos) return bad_address(text, "a path has no NUL");
     error e;
@@ -1799,7 +1799,7 @@ inline bool drop_prefix(string_view& text, string_view prefix) noexcept {
     }
     std::string name(rest.substr(0, rest.find_first_of(is_encoded ? "/?#" : ":")));
     rest.remove_prefix(name.size());
-    if (!is_encoded && !rest.empty()) rest.remove_prefix(1);
+    if (!is_encoded && !rest.empty()) rest.remove_prefix(1); // the second colon
     // RFC 9112 3.2.1: origin-form; an empty path is "/", a fragment never leaves the client.
     std::string target(rest.substr(0, rest.find('#')));
     if (target.empty() || target[0] == '?') target.insert(0, 1, '/');
@@ -1808,23 +1808,23 @@ inline bool drop_prefix(string_view& text, string_view prefix) noexcept {
         const std::size_t size = percent_decode(name, name.data(), false);
         if (size == string_view::npos) return bad_address(text, "a % without two hex digits");
         name.resize(size);
-        if (size > 0 && name[0] == '\0') name[0] = '@';
+        if (size > 0 && name[0] == '\0') name[0] = '@'; // %00: an abstract name
     }
     return named_address(std::move(name), std::move(target), text);
 }
 
 /// What bind(2) and connect(2) take, and the descriptor that it may lead through.
 struct endpoint {
-    sockaddr_un raw{};
-    socklen_t size = 0;
-    unique_fd via{};
+    sockaddr_un raw{};  // without a NUL where the path fills it
+    socklen_t size = 0; // exact: names are as long as it says
+    unique_fd via{};    // open until the call is over: `raw` may lead through it
     const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&raw); }
 };
 
 /// The one place that makes a sockaddr_un. Exactly these bytes count: a NUL after them would be
 /// part of an abstract name, and of a path of 108 bytes none may be cut off (unix(7)).
 inline endpoint make_endpoint(string_view name) noexcept {
-    UDS_HTTP_ASSERT(name.size() <= max_sun_path);
+    UDS_HTTP_ASSERT(name.size() <= max_sun_path); // longer ones come by way of /proc/self/fd
     endpoint made;
     made.raw.sun_family = AF_UNIX;
     std::memcpy(made.raw.sun_path, name.data(), name.size());
@@ -1853,7 +1853,7 @@ inline unique_fd stream_socket(int flags) noexcept {
     if (where.error()) return where.error();
     if (access::of(where).is_abstract) return make_endpoint('\0' + name);
     if (name.size() <= max_sun_path) return make_endpoint(name);
-    unique_fd via(::open(name.c_str(), O_PATH | O_CLOEXEC));
+    unique_fd via(::open(name.c_str(), O_PATH | O_CLOEXEC)); // needs no right on the socket
     if (!via) return connect_failed(where);
     endpoint made = make_endpoint(fd_path(via));
     made.via = std::move(via);
@@ -1877,7 +1877,7 @@ inline result<unique_fd> connect_to(const address& where, deadline end,
     result<endpoint> to = endpoint_of(where);
     if (!to) return to.error();
     unique_fd fd = stream_socket(0);
-    int why = fd ? ETIMEDOUT : errno;
+    int why = fd ? ETIMEDOUT : errno; // "timed out": not tried yet
     for (bool again = why == ETIMEDOUT; again; again = why == ETIMEDOUT && !end.passed()) {
         const deadline slice = cancel ? deadline::after(milliseconds(10)).sooner(end) : end;
         const bool given_up = cancel && cancel->set;
@@ -1889,7 +1889,7 @@ inline result<unique_fd> connect_to(const address& where, deadline end,
 
 /// A listening socket and what it takes to remove its path, and no other's.
 struct listener {
-    unique_fd fd;
+    unique_fd fd;     // shut last: see remove_path()
     std::string path; // as given
     dev_t device = 0; // with inode: what bind(2) made, whatever stands at the path later
     ino_t inode = 0;
@@ -1902,12 +1902,12 @@ struct listener {
 inline const char* base_of(const std::string& path) {
     return path.c_str() + (path.rfind('/') + 1); // npos + 1 is 0
 }
-inline unique_fd look_at(const unique_fd& folder, const std::string& path) {
+inline unique_fd look_at(const unique_fd& folder, const std::string& path) { // of a link: itself
     return unique_fd(::openat(folder.get(), base_of(path), O_PATH | O_NOFOLLOW | O_CLOEXEC));
 }
 inline bool is_at(const unique_fd& folder, const std::string& path, dev_t device, ino_t inode) {
     struct stat is;
-    constexpr int flags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH;
+    constexpr int flags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH; // "": the descriptor itself
     return ::fstatat(folder.get(), base_of(path), &is, flags) == 0 && is.st_dev == device &&
            is.st_ino == inode;
 }
@@ -1915,7 +1915,7 @@ inline bool is_at(const unique_fd& folder, const std::string& path, dev_t device
 /// The right to change what a path is. Its file stays for ever, so that all mean the same one.
 struct path_lock : move_only {
     unique_fd fd;
-    ino_t inode;
+    ino_t inode; // names the staging file of this path alone
     path_lock(unique_fd held, ino_t number) noexcept : fd(std::move(held)), inode(number) {}
     path_lock(path_lock&&) noexcept = default;
     ~path_lock() { ::flock(fd.get(), LOCK_UN); } // a child forked meanwhile has the descriptor too
@@ -1955,7 +1955,7 @@ struct path_lock : move_only {
     if (!S_ISSOCK(is.st_mode)) return path_failed(path, "in the way, left alone", ENOTSOCK);
     if (asks) {
         const endpoint to = make_endpoint(fd_path(at));
-        fd = stream_socket(SOCK_NONBLOCK);
+        fd = stream_socket(SOCK_NONBLOCK); // a full backlog is EAGAIN at once: somebody is alive
         int why = fd && ::connect(fd.get(), to.get(), to.size) == 0 ? EAGAIN : errno;
         if (why == EAGAIN) return path_failed(path, "a server is alive there", EADDRINUSE);
         if (why == EPROTOTYPE) return path_failed(path, "a socket of another type", EADDRINUSE);
@@ -2002,7 +2002,7 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
 /// The name may be another's by now: of a successor, or of whoever removed ours.
 inline void unlink_ours(listener& made, const std::string& path) {
     if (std::exchange(made.unlinks, false) && is_at(made.folder, path, made.device, made.inode))
-        ::unlinkat(made.folder.get(), base_of(path), 0);
+        ::unlinkat(made.folder.get(), base_of(path), 0); // else the next one finds it dead
 }
 
 [[gnu::cold]] inline error open_path(listener& made, const listen_options& options) {
@@ -2012,12 +2012,12 @@ inline void unlink_ours(listener& made, const std::string& path) {
         return path_failed(path, "names no socket", EISDIR);
     made.folder = unique_fd(::open((parent + ".").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!made.folder) return path_failed(path, "open its folder");
-    const bool asks = !options.take_over;
+    const bool asks = !options.take_over; // a take-over replaces whoever is there
     // First without the lock: a refusal neither waits for it nor leaves its file behind. And again
     // where it was not to be had: in a crowd somebody has won meanwhile.
     if (error e = clear_path(made.folder, path, asks, false)) return e;
     result<path_lock> lock = lock_path(made.folder, path);
-    error e = clear_path(made.folder, path, asks, asks && lock);
+    error e = clear_path(made.folder, path, asks, asks && lock); // removes under the lock only
     if (!e) e = lock.error();
     if (e) return e;
     // Bound at `<path>.new`, it replaces what is at the path in one step. A file name too long for
@@ -2025,12 +2025,12 @@ inline void unlink_ours(listener& made, const std::string& path) {
     std::string staging = options.take_over ? path + ".new" : path;
     if (bind_name(made.folder, staging).size() > max_sun_path)
         staging = parent + numbered(".", static_cast<long>(lock->inode), ".new");
-    if (staging != path) e = clear_path(made.folder, staging, false, true);
+    if (staging != path) e = clear_path(made.folder, staging, false, true); // a killed one left it
     if (!e) e = bind_path(made, staging, options);
     const int at = made.folder.get();
     if (!e && staging != path && ::renameat(at, base_of(staging), at, base.c_str()) != 0)
         e = path_failed(path, "rename");
-    if (e) unlink_ours(made, staging);
+    if (e) unlink_ours(made, staging); // while our descriptor still keeps the inode from others
     return e;
 }
 
@@ -2080,8 +2080,8 @@ inherited_listeners(int backlog = listen_options().backlog) {
                       names = take_variable("LISTEN_FDNAMES", "");
     string_view rest = fds;
     const std::uint64_t count = take_number(rest).value_or(UINT64_MAX);
-    if (pid != numbered("", ::getpid())) return row<inherited>();
-    if (count >= 1u << 30 || !rest.empty())
+    if (pid != numbered("", ::getpid())) return row<inherited>(); // meant for another process
+    if (count >= 1u << 30 || !rest.empty())                       // so that 3 + count is an int
         return path_failed("LISTEN_FDS=" + fds, "not a number of descriptors", EINVAL);
     int fd = 3; // SD_LISTEN_FDS_START
     for (const int end = fd + static_cast<int>(count); fd < end; ++fd)
@@ -2092,7 +2092,7 @@ inherited_listeners(int backlog = listen_options().backlog) {
     rest = names, fd = 3;
     for (std::uint64_t n = 0; n < count; ++n) {
         const string_view name = rest.substr(0, rest.find(':'));
-        taken.push_back({std::string(name), unique_fd(fd)});
+        taken.push_back({std::string(name), unique_fd(fd)}); // ours: closed if a call below fails
         rest.remove_prefix(name.size() + (name.size() < rest.size()));
         // O_NONBLOCK belongs to the socket, not to the descriptor: who holds a duplicate sees it.
         // listen() once more shows clients our credentials instead of the service manager's.
@@ -2151,7 +2151,7 @@ template <unsigned char wanted> inline unsigned usual_bytes(const char* at) {
     using bytes [[gnu::vector_size(16)]] = unsigned char;
     using signed_bytes [[gnu::vector_size(16)]] = signed char; // obs-text is below zero
     bytes x;
-    std::memcpy(&x, at, sizeof x);
+    std::memcpy(&x, at, sizeof x); // one load, whatever the alignment
     signed_bytes usual;
     // One more, and DEL is below zero. Left out of values: tabs, obs-text.
     if constexpr (wanted == value_byte) usual = signed_bytes(x + 1) > 0x20;
@@ -2172,11 +2172,11 @@ template <unsigned char wanted> inline unsigned usual_bytes(const char* at) {
 
 /// The first byte from `at` that is not of the class, or `end`.
 template <unsigned char wanted> inline const char* first_not(const char* at, const char* end) {
-    while (end - at >= 16) {
+    while (end - at >= 16) { // never beyond the input, whose last byte may end a page
         const unsigned odd = usual_bytes<wanted>(at) ^ 0xffff;
         if (odd == 0) at += 16;
         else if (at += static_cast<unsigned>(__builtin_ctz(odd)); !is(*at, wanted)) return at;
-        else ++at;
+        else ++at; // one that usual_bytes() leaves out
     }
     while (at != end && is(*at, wanted)) ++at;
     return at;
@@ -2187,7 +2187,7 @@ template <unsigned char wanted> inline const char* first_not(const char* at, con
 inline bool equals(string_view text, string_view lower) {
     std::size_t left = text.size();
     if (left != lower.size()) return false;
-    for (; left > 0; left = left < 8 && left > 4 ? 4 : left - 4) {
+    for (; left > 0; left = left < 8 && left > 4 ? 4 : left - 4) { // the last words may overlap
         std::uint32_t a, b;
         std::memcpy(&a, text.data() + left - 4, 4);
         std::memcpy(&b, lower.data() + left - 4, 4);
@@ -2204,12 +2204,12 @@ inline bool is_authority(string_view text) {
     if (at != end && *at == '[') { // IPv6; without a zone, which means nothing to others
         const char* const first = ++at;
         while (at != end && (hex_digit(*at) >= 0 || *at == ':' || *at == '.')) ++at;
-        if (at - first < 2 || at == end || *at++ != ']') return false;
+        if (at - first < 2 || at == end || *at++ != ']') return false; // "::" is the shortest
     } else {
         for (; (at = first_not<host_byte>(at, end)) != end && *at == '%'; at += 3)
             if (end - at < 3 || hex_digit(at[1]) < 0 || hex_digit(at[2]) < 0) return false;
     }
-    if (at != end && (*at++ != ':' || end - at > 5)) return false;
+    if (at != end && (*at++ != ':' || end - at > 5)) return false; // a port has five digits
     while (at != end && is_digit(*at)) ++at;
     return at == end;
 }
@@ -2228,7 +2228,7 @@ inline string_view authority_of(string_view target) {
     if (method == "CONNECT") // 3.2.3: host and port, neither empty
         return is_authority(target) && target[0] != ':' && target.find(':') != string_view::npos &&
                is_digit(target.back());
-    if (target[0] == '/') return true;
+    if (target[0] == '/') return true;             // 3.2.1: origin-form
     if (target == "*") return method == "OPTIONS"; // 3.2.4
     // RFC 9110 4.2.1: an empty host is invalid; 4.2.4: so is userinfo, whose @ is no host_byte.
     const string_view authority = authority_of(target);
@@ -2268,7 +2268,7 @@ struct line_reader {
     /// RFC 9112 2.2 lets a recipient take a bare LF; refused, as is a bare CR.
     const char* line_end(const char* at) {
         if (end - at >= 2 && std::memcmp(at, "\r\n", 2) == 0) return at + 2;
-        if (at == end || (*at == '\r' && end - at == 1)) return nullptr;
+        if (at == end || (*at == '\r' && end - at == 1)) return nullptr; // the LF may be to come
         return refuse("a bare CR or LF, or a byte that may not stand there");
     }
 
@@ -2277,7 +2277,7 @@ struct line_reader {
         // Both from the start, so that neither search waits for the other: names are value bytes.
         const char* const stop = first_not<value_byte>(at, end);
         const char* const colon = first_not<token_byte>(at, end);
-        if (colon == end) return nullptr;
+        if (colon == end) return nullptr; // more of the name may be to come
         if (*colon != ':' || colon == at) return refuse("a field name empty, bad or folded");
         const char *from = colon + 1, *to = stop;
         // Of bytes up to the space only blanks are left; backwards they end at the colon, at last.
@@ -2293,9 +2293,9 @@ struct head_parser : line_reader {
     enum deciding { host, expect, upgrade, connection, length, coding, deciding_count };
     const head_limits& limits;
     head& out;
-    field* seen[deciding_count] = {}; // the last of each
-    unsigned doubled = 0;             // bit n: seen[n] wasn't the first
-    bool closes = false, keeps = false, upgrades = false;
+    field* seen[deciding_count] = {};                     // the last of each
+    unsigned doubled = 0;                                 // bit n: seen[n] wasn't the first
+    bool closes = false, keeps = false, upgrades = false; // what Connection says
 
     head_parser(string_view in, const head_limits& bounds, head& result)
         : line_reader(in, bounds.max_head_bytes), limits(bounds), out(result) {
@@ -2376,11 +2376,11 @@ struct head_parser : line_reader {
 
     /// The length of a name says which of the deciding ones it may be.
     [[gnu::always_inline]] void note(field& f) {
-        static constexpr string_view by_size = "----0-12--3---4--5";
+        static constexpr string_view by_size = "----0-12--3---4--5"; // [size]: index in names
         static constexpr string_view names[] = {
             "host", "expect", "upgrade", "connection", "content-length", "transfer-encoding"};
         const std::size_t size = f.name.size();
-        if (size >= by_size.size() || by_size[size] == '-') return;
+        if (size >= by_size.size() || by_size[size] == '-') return; // most fields end here
         const int which = by_size[size] - '0';
         if (!equals(f.name, names[which])) return void(out.body_fd |= equals(f.name, "body-fd"));
         if (seen[which]) doubled |= 1u << which;
@@ -2394,8 +2394,7 @@ struct head_parser : line_reader {
         }
     }
 
-    /// RFC 9112 6.3, as far as both kinds agree; but equal lengths are refused, not joined into
-    /// one.
+    /// RFC 9112 6.3, as far as both kinds agree; but equal lengths are refused, not made one.
     bool read_framing() {
         if (seen[length]) {
             string_view digits = value(length);
@@ -2407,7 +2406,7 @@ struct head_parser : line_reader {
         }
         string_view list = value(coding), item;
         if (!seen[coding]) return true;
-        if (is_doubled(coding) || seen[length] || out.version == 10)
+        if (is_doubled(coding) || seen[length] || out.version == 10) // RFC 9112 6.1, 6.3, 11.2
             return refuse("Transfer-Encoding twice, with Content-Length or in HTTP/1.0");
         out.how = framing::chunked;
         if (equals(list, "chunked")) return true;
@@ -2428,7 +2427,7 @@ struct head_parser : line_reader {
         if (!is_authority(out.host)) return refuse("a bad Host");
         if ((seen[length] || seen[coding]) && !read_framing()) return false;
         if (seen[expect] && (is_doubled(expect) || !equals(value(expect), "100-continue")))
-            return refuse("an unknown expectation", 417);
+            return refuse("an unknown expectation", 417); // RFC 9110 10.1.1
         // RFC 9112 3.2.2: the target's authority counts, and is what whoever reads Host gets.
         const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
         if (!named.empty()) out.host = named;
@@ -2445,7 +2444,7 @@ struct head_parser : line_reader {
         const int status = out.status;
         out.upgrade = status == 101 || (method == "CONNECT" && status / 100 == 2);
         if (method == "HEAD" || status < 200 || status == 204 || status == 304 || out.upgrade)
-            out.how = framing::none;
+            out.how = framing::none; // whatever the fields say
         else if (!seen[coding] && !seen[length]) out.how = framing::until_close;
         out.persistent &= out.how != framing::until_close && !out.upgrade;
         return true;
@@ -2567,8 +2566,8 @@ private:
                                 : is_field          ? trailer_line(line, at, got)
                                                     : line.line_end(at);
         why_ = line.why;
-        if (!end) return why_ ? step::bad : step_;
-        if (is_field) line_ = lines_.size();
+        if (!end) return why_ ? step::bad : step_; // no reason: the line isn't whole yet
+        if (is_field) line_ = lines_.size();       // kept for trailers()
         lines_.resize(line_);
         if (step_ == step::data_end) return step::size;
         if (step_ == step::size) return left_ > 0 ? step::data : step::trailer;
@@ -2615,9 +2614,9 @@ private:
         return at == end ? end : at + 1;
     }
 
-    std::uint64_t left_ = 0;
+    std::uint64_t left_ = 0; // of the body, or of the chunk
     const char* why_ = nullptr;
-    std::string lines_;
+    std::string lines_;    // whole trailers, then the line that is being read
     std::size_t line_ = 0; // where in lines_ the line begins that isn't complete
     unsigned extension_left_ = max_extension_bytes;
     framing how_ = framing::none;
@@ -2654,7 +2653,7 @@ public:
         if (room_ - size_ < count) {
             std::size_t wanted = room_ ? room_ * 2 : 4096;
             while (wanted - size_ < count) wanted *= 2;
-            bytes_.assume(size_);
+            bytes_.assume(size_); // so many reserve() has to move
             bytes_.reserve(wanted);
             room_ = wanted;
         }
@@ -2698,7 +2697,7 @@ inline char* put(char* at, string_view text) noexcept {
 }
 
 inline char* put_number(char* at, std::uint64_t value) noexcept {
-    char digits[20];
+    char digits[20]; // UINT64_MAX has so many
     char* first = digits + sizeof digits;
     do *--first = static_cast<char>('0' + value % 10);
     while (value /= 10);
@@ -2772,14 +2771,14 @@ inline bool is_bodiless(int status) noexcept {
 /// What would make a message ambiguous, as a literal; nullptr where nothing does.
 inline const char* framing_fault(const headers& fields, std::optional<std::uint64_t> size,
                                  int status) noexcept {
-    constexpr std::uint64_t absent = UINT64_MAX - 1;
+    constexpr std::uint64_t absent = UINT64_MAX - 1; // greater than any length: max_length
     if (is_bodiless(status) && size.value_or(1) > 0) return "a body on 204, 205 or 304";
     if (fields.begin() == fields.end()) return nullptr;
     if (fields.contains("Transfer-Encoding")) return "Transfer-Encoding is the library's to set";
     const std::uint64_t stated = stated_length(fields, absent);
     if (stated == UINT64_MAX) return "Content-Length is not one number";
-    if (status == 204 && stated != absent) return "Content-Length on 204";
-    if (stated != absent && status != 304 && size && *size != stated)
+    if (status == 204 && stated != absent) return "Content-Length on 204"; // RFC 9110 8.6
+    if (stated != absent && status != 304 && size && *size != stated) // 304: a 200's length (8.6)
         return "Content-Length disagrees with the body";
     return nullptr;
 }
@@ -2788,12 +2787,12 @@ inline const char* framing_fault(const headers& fields, std::optional<std::uint6
 inline body_plan plan_response(const response& res, std::optional<std::uint64_t> size,
                                bool head_only, int version) noexcept {
     body_plan plan;
-    if (res.status() == 204 || res.status() == 304) return plan;
+    if (res.status() == 204 || res.status() == 304) return plan; // 205 says 0: RFC 9110 15.3.6
     const std::uint64_t length = size ? *size : stated_length(access::of(res).fields, UINT64_MAX);
     plan.states_length = length != UINT64_MAX;
     plan.length = plan.states_length ? length : 0;
     plan.how = plan.states_length ? framing::length
-               : version == 10    ? framing::until_close
+               : version == 10    ? framing::until_close // no chunks: 9112 6.1
                                   : framing::chunked;
     plan.sends = !head_only;
     return plan;
@@ -2836,7 +2835,7 @@ struct head_writer {
         for (const field& f : r.fields) at = put_if_ours(at, f, r.status, is_dated);
         if (!is_dated) at = put(at, date.size() == 37 ? date.substr(0, 37) : date);
         if (!r.type.empty()) at = put_field(at, "Content-Type", r.type);
-        if (!persistent) at = put(at, "Connection: close\r\n");
+        if (!persistent) at = put(at, "Connection: close\r\n"); // RFC 9112 9.6
         else if (version == 10) at = put(at, "Connection: keep-alive\r\n");
         if (plan.how == framing::chunked) at = put(at, "Transfer-Encoding: chunked\r\n");
         if (plan.states_length)
@@ -2867,7 +2866,7 @@ private:
 inline void write_request_head(buffer& out, const request_state& req, const body_plan& plan,
                                string_view more = {}) {
     char* const first = out.room(128 + req.method.size() + req.target.size() * 2 +
-                                 size_of(req.fields) + more.size());
+                                 size_of(req.fields) + more.size()); // twice: Host may be of it
     char* at = put(put(put(put(first, req.method), " "), req.target), " HTTP/1.1\r\n");
     const string_view host = authority_of(req.target);
     if (!req.fields.contains("Host")) at = put_field(at, "Host", host.empty() ? "localhost" : host);
@@ -2890,14 +2889,14 @@ inline std::size_t put_chunk_size(char* at, std::uint64_t size) noexcept {
 }
 
 inline void add_chunk(buffer& out, string_view data) {
-    if (data.empty()) return; // an empty chunk would end the body
-    out.commit(put_chunk_size(out.room(18), data.size()));
+    if (data.empty()) return;                              // an empty chunk would end the body
+    out.commit(put_chunk_size(out.room(18), data.size())); // 16 digits and CRLF
     out.add(data);
     out.add("\r\n");
 }
 
 inline void add_last_chunk(buffer& out, const headers& trailers) {
-    char* const first = out.room(5 + size_of(trailers));
+    char* const first = out.room(5 + size_of(trailers)); // "0" and two line ends
     char* at = put(first, "0\r\n");
     for (const field& f : trailers) at = put_field(at, f.name, f.value);
     out.commit(static_cast<std::size_t>(put(at, "\r\n") - first));
@@ -2912,7 +2911,7 @@ inline void add_last_chunk(buffer& out, const headers& trailers) {
 /// short, and which ones are in the table is up to the program, not to a peer.
 inline std::uint32_t pass_segment(const char*& at, const char* end, std::uint32_t hash) noexcept {
     for (; at != end && *at != '/'; ++at)
-        hash = (hash ^ static_cast<unsigned char>(*at)) * 16777619;
+        hash = (hash ^ static_cast<unsigned char>(*at)) * 16777619; // FNV's prime
     return hash;
 }
 
@@ -2922,11 +2921,11 @@ struct route_node : counted {
         route* to;
         row<string_view> names; // of the parameters, from the left
     };
-    route_node* parent = nullptr;
-    std::uint32_t hash = 2166136261;
+    route_node* parent = nullptr;    // "b" of "/a/b" isn't "b" of "/c/b"; none: the root
+    std::uint32_t hash = 2166136261; // FNV's offset basis
     std::string text;
     ref<route_node> next, open[2]; // the same bucket's; {x}, {x...}
-    row<entry> entries;
+    row<entry> entries;            // one for each method
 };
 
 class router {
@@ -2962,7 +2961,7 @@ public:
         req.params.clear();
         if (req.path.front() != '/') return nullptr; // asterisk-form
         route* to = branch(root_, req.path.data() + 1, req);
-        if (req.params.empty() || is_decodable(req.path)) return to;
+        if (req.params.empty() || is_decodable(req.path)) return to; // refuse() makes that 400
         return req.params.clear(), nullptr;
     }
 
@@ -3047,7 +3046,7 @@ private:
     /// A literal that leads nowhere gives way to {x}, that to {x...}; no path enters a node twice.
     route* branch(const route_node& at, const char* first, request_state& req) const {
         const char *const end = req.path.data() + req.path.size(), *next = first;
-        auto go_on = [&](const route_node& to) {
+        auto go_on = [&](const route_node& to) { // no deeper than the longest pattern
             return next == end ? arrive(to, req) : branch(to, next + 1, req);
         };
         const std::uint32_t hash = pass_segment(next, end, at.hash);
@@ -3079,7 +3078,7 @@ private:
 
     route_node root_;
     mutable ref<route_node> buckets_[1024]; // of literals; chains of one among a thousand
-    std::string methods_;
+    std::string methods_;                   // all of them, for the Allow of "*"
 };
 
 // Descriptors that ride on a message: a body as one sealed memfd (`Body-Fd: length=N`, with
@@ -3091,7 +3090,7 @@ private:
 [[gnu::cold]] inline result<sealed_memory> map_received(unique_fd fd, std::uint64_t length) {
     constexpr int needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
     struct stat is {};
-    int seals = ::fcntl(fd.get(), F_GET_SEALS);
+    int seals = ::fcntl(fd.get(), F_GET_SEALS); // -1, EINVAL: no memfd at all
     bool fits = seals >= 0 && (seals & needed) == needed && ::fstat(fd.get(), &is) == 0 &&
                 static_cast<std::uint64_t>(is.st_size) == length;
     if (!fits) return failed(errc::bad_descriptor, "Body-Fd: no sealed memory of that length");
@@ -3100,16 +3099,16 @@ private:
 
 /// What a message announces against what came with it.
 struct fd_claim {
-    std::uint64_t max_body_bytes;
+    std::uint64_t max_body_bytes; // both limits are this side's options
     std::size_t max_count;
     sealed_memory body{};
     bool has_body = false;
-    row<named_fd> named{};
+    row<named_fd> named{}; // in the order of `Fds`
 
     static std::size_t announced(const headers& fields) noexcept {
         std::size_t count = 0;
         for (const field& f : fields) {
-            if (is_named(f, "Body-Fd")) ++count;
+            if (is_named(f, "Body-Fd")) ++count; // a second one too: then the counts differ
             if (!is_named(f, "Fds")) continue;
             for (string_view rest = f.value; !rest.empty(); ++count) next_element(rest);
         }
@@ -3126,7 +3125,7 @@ struct fd_claim {
         }
         has_body = fields.contains("Body-Fd");
         if (came.size() != named.size() + has_body || announced(fields) != came.size() ||
-            named.size() > max_count)
+            named.size() > max_count) // two `Fds` lines fail by their sum
             return failed(errc::bad_descriptor, "descriptors: not as many as announced or allowed");
         for (std::size_t i = 0; i < named.size(); ++i) named[i].fd = std::move(came[i + has_body]);
         return has_body ? take_body(fields.get("Body-Fd"), std::move(came[0])) : error();
@@ -3171,13 +3170,13 @@ inline std::string fd_names(const row<named_fd>& fds) {
 struct mailbox : counted {
     void* at = nullptr;       // the loop; for tasks that run on it
     const void* of = nullptr; // its server
-    mutex guard;
+    mutex guard;              // of first, last, tasks and open
     ref<flow> first; // of the exchanges that have something for the loop, linked by flow::next:
-    flow* last = nullptr; // to post one allocates nothing, and can't fail
-    row<callback<void()>> tasks;
+    flow* last = nullptr;          // to post one allocates nothing, and can't fail
+    row<callback<void()>> tasks;   // run in order, after the exchanges
     unique_fd wake;                // eventfd, in the loop's epoll
     std::atomic<bool> full{false}; // so that a loop at work needs no lock to see that nothing came
-    bool open = true;
+    bool open = true;              // false: the loop has ended, nothing is taken
 
     bool post(flow& from) noexcept;
     bool post(callback<void()> task) {
@@ -3200,7 +3199,7 @@ private:
 /// The mailbox of the loop that this thread runs, while it runs user code.
 inline mailbox*& this_loop() noexcept {
     static thread_local mailbox* current = nullptr;
-    return current;
+    return current; // none: this thread may block
 }
 
 /// What on_exchange will want to know of a request that is answered later, or at length.
@@ -3215,14 +3214,14 @@ struct about : counted {
 /// posts it; its loop takes from it. What isn't marked as the loop's is guarded; callbacks leave
 /// the flow while they run, and are destroyed without the guard: captures may own the flow's ends.
 struct flow final : stream_base {
-    enum class mode : unsigned char { none, whole, streamed, raw };
-    static constexpr std::size_t max_arrived = 256 << 10; // then the sender is stopped
+    enum class mode : unsigned char { none, whole, streamed, raw }; // none: not answered yet
+    static constexpr std::size_t max_arrived = 256 << 10;           // then the sender is stopped
 
     const ref<mailbox> home;
-    std::uint64_t id; // of the connection; the loop's
-    const std::size_t max_queued;
-    mutex guard;
-    condition changed;
+    std::uint64_t id;                     // of the connection; the loop's
+    const std::size_t max_queued;         // bytes; more is written::full
+    mutex guard;                          // never held while user code runs
+    condition changed;                    // for wait() and read(), on threads that are no loop
     request req = access::make_request(); // the loop's and the handler's
     ref<about> log;                       // the loop's, where somebody listens
     std::uint64_t bytes_out = 0;          // the loop's
@@ -3236,27 +3235,27 @@ struct flow final : stream_base {
     std::string queued;                     // not framed yet
     std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
     headers trailers_out;
-    callback<void()> drained, closed;
+    callback<void()> drained, closed; // set by any thread, run by the loop
     callback<void(upgraded)> take_over;
     milliseconds heartbeat{0};
-    mode how = mode::none;
-    ref<flow> next; // the mailbox's
+    mode how = mode::none; // set once: a second answer is refused
+    ref<flow> next;        // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
          is_events = false, end_sent = false, owes_drain = false;
 
     // in
-    std::string arrived;
+    std::string arrived; // waits for a reader; little more than max_arrived
     headers trailers_in;
-    error why_in;
+    error why_in; // once in_done: none, if it came whole
     callback<void(string_view)> on_piece;
     callback<void(const error&)> on_done;
     bool in_done = false, paused = false, wanted = false, reader_dropped = false, released = false;
 
     // the client's role: the head, or the failure, is told once
-    callback<void(result<response>)> on_head;
+    callback<void(result<response>)> on_head; // empty once it was told
     std::size_t max_head_bytes = 0;
     std::int64_t progress = 0; // ms, of the last bytes
-    unsigned interims = 0;
+    unsigned interims = 0;     // more than 16 end the call
     bool may_upgrade = false, heard = false, reused = false, retried = false;
     bool used_up = false; // the request's body can't be sent again
 
@@ -3283,7 +3282,7 @@ struct flow final : stream_base {
         if (kind == mode::streamed) limit_to_length_of(access::of(res).fields);
         answer.emplace(std::move(res));
         post();
-        return open;
+        return open; // false: the loop has ended
     }
     void limit_to_length_of(const headers& fields) noexcept {
         const std::uint64_t stated = stated_length(fields, UINT64_MAX);
@@ -3307,7 +3306,7 @@ struct flow final : stream_base {
         return state();
     }
     written wait(milliseconds timeout) override {
-        if (this_loop()) return written::closed;
+        if (this_loop()) return written::closed; // the loop would wait for itself
         deadline until = deadline::after(timeout);
         hold lock(guard);
         while (open && full && changed.wait(guard, until)) {
@@ -3317,7 +3316,7 @@ struct flow final : stream_base {
     bool end(headers trailers) override {
         hold lock(guard);
         if (!open || ended) return false;
-        if (may_write && *may_write) return cut_off(), false;
+        if (may_write && *may_write) return cut_off(), false; // short of its Content-Length
         for (const field& f : trailers)
             if (!may_trail(f.name)) return cut_off(), false;
         trailers_out = std::move(trailers);
@@ -3327,7 +3326,7 @@ struct flow final : stream_base {
     }
     void cut() override {
         hold lock(guard);
-        if (open && !ended) cut_off();
+        if (open && !ended) cut_off(); // after end() there is nothing to cut
     }
     bool is_open() override {
         hold lock(guard);
@@ -3359,16 +3358,16 @@ struct flow final : stream_base {
         if (this_loop()) return failed(errc::would_block_loop, "body_reader::read");
         hold lock(guard);
         if (!std::exchange(wanted, true)) post();
-        while (arrived.empty() && !in_done) changed.wait(guard, deadline());
-        if (arrived.empty() && why_in) return why_in;
+        while (arrived.empty() && !in_done) changed.wait(guard, deadline()); // the loop has timers
+        if (arrived.empty() && why_in) return why_in; // first what came before the cut
         std::size_t count = arrived.size() < room ? arrived.size() : room;
         std::memcpy(into, arrived.data(), count);
         arrived.erase(0, count);
-        if (count && !in_done) post();
+        if (count && !in_done) post(); // there is room: the loop may read on
         return count;
     }
     void drop_reader() override {
-        callback<void(string_view)> piece;
+        callback<void(string_view)> piece; // outlives `lock`: what it captures may call us
         callback<void(const error&)> done;
         hold lock(guard);
         reader_dropped = true;
@@ -3378,7 +3377,7 @@ struct flow final : stream_base {
     raw_stream release() override {
         hold lock(guard);
         if (!open || fd < 0) return {unique_fd(), {}};
-        raw_stream out{unique_fd(duplicate(fd)), std::move(arrived)};
+        raw_stream out{unique_fd(duplicate(fd)), std::move(arrived)}; // the loop closes its own
         released = true, open = false;
         post();
         return out;
@@ -3402,7 +3401,7 @@ inline void mailbox::wake_up() noexcept {
 inline bool mailbox::post(flow& from) noexcept {
     hold lock(guard);
     if (!open) return false;
-    (last ? last->next : first) = &from;
+    (last ? last->next : first) = &from; // the list owns it, too
     last = &from;
     return wake_up(), true;
 }
@@ -3437,7 +3436,7 @@ struct box : counted {
     body_decoder decoder;
     std::optional<request> req; // whose body is being collected
     route* to = nullptr;
-    ref<flow> at_work;
+    ref<flow> at_work;                   // the exchange that isn't over
     ref<call_pool> pool;                 // the client's role
     body_plan plan;                      // of at_work's answer
     std::size_t parsed_bytes = 0;        // of `in`, when that was half a head
@@ -3472,25 +3471,25 @@ struct conn {
     ref<card> who;                    // made at first use
     std::int64_t due = 0;             // of `clock`, in ms
     std::uint32_t prev = 0, next = 0; // in the list of that timer
-    int fd = -1;
-    std::uint32_t generation = 0;
-    uid_t uid = 0; // where connections per user are counted
-    std::uint16_t door = 0;
+    int fd = -1;                      // owned; -1: a free place
+    std::uint32_t generation = 0;     // in its id: events meant for an earlier one find nobody
+    uid_t uid = 0;                    // where connections per user are counted
+    std::uint16_t door = 0;           // index in site::doors, or no_door
     phase at = phase::head;
     timer clock = timer::none;
-    bool readable : 1;  // an edge was seen and not read to its end
-    bool blocked : 1;   // the socket has no room: EPOLLOUT is asked for
-    bool half : 1;      // the peer has shut its side: read on to the end of file
-    bool hung_up : 1;   // both sides
-    bool peer_done : 1; // the end of file was read
-    bool ends : 1;      // close once everything is sent
-    bool shuts : 1;     // shutdown(SHUT_WR) once everything is sent
-    bool gone : 1;      // close without sending
-    bool persistent : 1;
-    bool expects : 1; // 100-continue has not been answered
-    bool large : 1;   // SO_SNDBUF was raised
-    bool forbidden : 1;
-    bool head_only : 1;
+    bool readable : 1;   // an edge was seen and not read to its end
+    bool blocked : 1;    // the socket has no room: EPOLLOUT is asked for
+    bool half : 1;       // the peer has shut its side: read on to the end of file
+    bool hung_up : 1;    // both sides
+    bool peer_done : 1;  // the end of file was read
+    bool ends : 1;       // close once everything is sent
+    bool shuts : 1;      // shutdown(SHUT_WR) once everything is sent
+    bool gone : 1;       // close without sending
+    bool persistent : 1; // RFC 9112 9.3, as of the exchange at work
+    bool expects : 1;    // 100-continue has not been answered
+    bool large : 1;      // SO_SNDBUF was raised
+    bool forbidden : 1;  // by its door's rule: 403, whatever it asks
+    bool head_only : 1;  // HEAD: its answer has no body
     bool old_version : 1;
     bool calls : 1;          // the client's role
     bool lingers : 1;        // once it ends
@@ -3524,8 +3523,8 @@ struct conn {
     /// Whether the peer's bytes could be used now; else the socket's full buffer stops the sender.
     bool wants_bytes() const noexcept {
         switch (at) {
-        case phase::head: return !ends && !has_output();
-        case phase::waiting: return false;
+        case phase::head: return !ends && !has_output(); // who reads no answers gets nothing done
+        case phase::waiting: return false;               // what is pipelined stays in the socket
         case phase::stream:
         case phase::raw: return wants_body();
         default: return !ends;
@@ -3540,34 +3539,34 @@ struct conn {
         case phase::body:
         case phase::discard: return timer::body;
         case phase::stream: return !calls && wants_body() ? timer::body : timer::none;
-        default: return timer::none;
+        default: return timer::none; // waiting: handlers take their time; calls: async_call
         }
     }
 };
 
 /// What a loop lends to the connection it serves. Nothing in it outlives the turn.
 struct desk {
-    buffer out;
-    request req = access::make_request();
+    buffer out;                           // one batch of one connection's answers
+    request req = access::make_request(); // lent to handlers: views of `in`
     std::optional<response> res;
     body_decoder decoder;
-    head parsed;
-    string_view in;
-    row<unique_fd> fds;                 // came with the last byte of `in`,
-    const char* fds_from = nullptr;     // in a read that began here
-    std::int64_t now = 0;               // ms, monotonic
-    std::int64_t started = 0;           // us, of req, where somebody wants to know
-    std::uint64_t bytes_in = 0;         // of its body
-    char date[40] = {};                 // "Date: ...\r\n"
-    std::int64_t (*micros)() = nullptr; // for those who log times; not called for others
-    std::size_t whole = 0;              // bytes of `out` that are whole answers
-    std::uint64_t requests = 0, refused = 0;
+    head parsed;                             // the last one; views of `in`
+    string_view in;                          // what of the read is not taken yet
+    row<unique_fd> fds;                      // came with the last byte of `in`,
+    const char* fds_from = nullptr;          // in a read that began here
+    std::int64_t now = 0;                    // ms, monotonic
+    std::int64_t started = 0;                // us, of req, where somebody wants to know
+    std::uint64_t bytes_in = 0;              // of its body
+    char date[40] = {};                      // "Date: ...\r\n"
+    std::int64_t (*micros)() = nullptr;      // for those who log times; not called for others
+    std::size_t whole = 0;                   // bytes of `out` that are whole answers
+    std::uint64_t requests = 0, refused = 0; // since the start
 };
 
 /// A listener's policy and name.
 struct door : counted {
     listener at;
-    std::optional<peer_rule> allow;
+    std::optional<peer_rule> allow; // none: whoever may open the socket
     std::string name;
     bool is_ours = true; // not inherited or handed over
 
@@ -3585,14 +3584,14 @@ struct site : counted {
     head_limits limits{};
     router routes;
     row<hook> hooks;
-    bool has_after = false;
+    bool has_after = false;   // some hook has one: else no clock is asked
     bool fds_blocked = false; // by the kernel, for all listeners
     callback<void(const uds_http::exchange&)> on_exchange;
     callback<void(string_view)> on_log;
     row<ref<door>> doors;
-    callback<bool(ref<flow>, route&)> to_worker;
-    std::atomic<std::size_t> buffered{0};
-    std::atomic<int> stops{0};
+    callback<bool(ref<flow>, route&)> to_worker; // none: no workers; false: their queue is full
+    std::atomic<std::size_t> buffered{0};        // bytes of bodies, of all loops
+    std::atomic<int> stops{0};                   // calls of stop(): one drains, a second cuts
 
     bool takes_fds() const noexcept { return options.max_body_fd_bytes || options.max_fds_count; }
     bool is_observed() const noexcept { return on_exchange || has_after; }
@@ -3666,11 +3665,11 @@ public:
         for (; goes_on && !c_.ends && d_.out.size() < max_batch_bytes; d_.whole = d_.out.size())
             goes_on = c_.at == phase::head ? step_head() : step();
         const bool again = goes_on && !c_.ends;
-        if (c_.ends && c_.at != phase::waiting) d_.in = {};
+        if (c_.ends && c_.at != phase::waiting) d_.in = {}; // what stands behind the last request
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
         if (!d_.fds.empty() && !keep_fds()) refuse_fds();
         if (!c_.more && d_.in.empty()) return again;
-        c_.kept().in.assign(d_.in.data(), d_.in.size());
+        c_.kept().in.assign(d_.in.data(), d_.in.size()); // the loop's buffer serves others now
         if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
         return again || (c_.more && c_.more->has_output() && !d_.in.empty());
     }
@@ -3700,7 +3699,7 @@ public:
             return false;
         case phase::raw: c_.more->at_work->end_in({}); return false;
         case phase::waiting: return false; // half-closed, and waits for its answer
-        default: return true;
+        default: return true;              // nobody waits for an answer
         }
     }
 
@@ -3716,7 +3715,7 @@ public:
     /// the caller; c_ stays valid, since nothing that a callback can call closes a connection.
     void settle(flow& f) {
         push_out(f);
-        if (c_.work() == &f) hand_in(f);
+        if (c_.work() == &f) hand_in(f); // push_out() may have ended it
         tell_drained(f);
         if (c_.calls && c_.work() == &f) end_call(f);
     }
@@ -3778,7 +3777,7 @@ public:
         write_request_head(d_.out, r, b.plan);
         if (!b.plan.sends) return;
         if (access::of(r.sent).kind == access::kind::reader) {
-            f->how = flow::mode::streamed, f->used_up = true;
+            f->how = flow::mode::streamed, f->used_up = true; // read once: no retry
             if (b.plan.how == framing::length) f->may_write = b.plan.length;
             return pass_on(*f, r.sent);
         }
@@ -3788,7 +3787,7 @@ public:
 
     /// Ends a call, and its connection, with an error.
     [[gnu::cold]] void fail_call(error why) {
-        c_.gone = c_.ends = true;
+        c_.gone = c_.ends = true; // what may still come would answer the next call
         flow& f = *c_.work();
         hold lock(f.guard);
         if (f.in_done) return;
@@ -3817,7 +3816,7 @@ public:
     }
 
     [[gnu::cold]] void refuse(int status, string_view why) {
-        c_.persistent = false, c_.lingers = true;
+        c_.persistent = false, c_.lingers = true; // its other bytes would be taken for requests
         note(status, why);
         answer(plain_status(status, why));
         c_.ends = true;
@@ -3846,7 +3845,7 @@ private:
         flow& f = *c_.work();
         f.heard = true;
         if (!is_worth_parsing(d_.in, c_.more->parsed_bytes, f.max_head_bytes)) return false;
-        const head_limits limits{f.max_head_bytes, 0, max_response_fields};
+        const head_limits limits{f.max_head_bytes, 0, max_response_fields}; // 0: there is no target
         response res;
         headers& fields = access::of(res).fields;
         field* room = open_fields(fields, limits.max_fields_count);
@@ -3887,7 +3886,7 @@ private:
         {
             hold lock(f.guard);
             std::swap(act, f.on_head);
-            if (h.status == 101)
+            if (h.status == 101) // writing begins anew, as the other protocol
                 f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = {};
             if (h.status == 101)
                 f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
@@ -3904,7 +3903,7 @@ private:
         {
             hold lock(f.guard);
             if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
-            if (!f.in_done || f.why_in) c_.persistent = false;
+            if (!f.in_done || f.why_in) c_.persistent = false; // more of it may come
             f.open = false, f.fd = -1;
         }
         bool sent = !c_.has_output() && (f.how != flow::mode::streamed || f.ended);
@@ -3925,7 +3924,7 @@ private:
         case parsed::more: c_.kept().parsed_bytes = d_.in.size(); return false;
         case parsed::bad:
             c_.head_only = d_.parsed.method == "HEAD", c_.old_version = false;
-            req.reset(), req.method = req.target = {};
+            req.reset(), req.method = req.target = {}; // for the log: none of it is certain
             if (s_.is_observed()) d_.started = d_.micros();
             refuse(d_.parsed.status, d_.parsed.why);
             return false;
@@ -3953,8 +3952,8 @@ private:
         req.reset();
         req.method = h.method, req.version = h.version;
         req.split(h.target);
-        req.borrowed = true, req.fd = c_.fd;
-        if (!(req.from == c_.who)) req.from = c_.who;
+        req.borrowed = true, req.fd = c_.fd;          // views of the read buffer
+        if (!(req.from == c_.who)) req.from = c_.who; // comparing spares two atomics
         req.listener = s_.name_of(c_.door);
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
         c_.persistent = h.persistent && !(s_.stopping() && d_.in.size() <= h.length);
@@ -3968,7 +3967,7 @@ private:
         if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
         route* const to = s_.routes.match(req);
         const bool is_early = screen(to);
-        if (!(c_.who == req.from)) c_.who = req.from;
+        if (!(c_.who == req.from)) c_.who = req.from; // a hook or rule has asked for it
         if (is_early) {
             if (!skip_body()) c_.persistent = false, c_.lingers = true;
             return answer_plain();
@@ -3991,7 +3990,7 @@ private:
             c_.persistent = false;
             return refuse_early(403, "not on the listener's list");
         }
-        for (hook& h : s_.hooks)
+        for (hook& h : s_.hooks) // first: they see what becomes a 404, too
             if (h.before && run_before(h)) return true;
         if (!to) return answer_no_route();
         const auto& r = access::of(*to);
@@ -3999,7 +3998,7 @@ private:
             return refuse_early(403, "not on the route's list");
         bool is_over = d_.parsed.how == framing::length && d_.parsed.length > limit_of(*to);
         is_over |= r.max_body_bytes && d_.req.body().size() > *r.max_body_bytes; // of Body-Fd
-        return is_over && refuse_early(413, "body over the limit");
+        return is_over && refuse_early(413, "body over the limit"); // and no 100 Continue
     }
     std::uint64_t limit_of(route& to) const noexcept {
         const auto& r = access::of(to);
@@ -4037,7 +4036,7 @@ private:
         if (at == parsed::done) return true;
         // Whoever waits for 100 may never send the body, or send it at once: RFC 9110 10.1.1.
         if (at == parsed::bad || c_.expects || h.how != framing::length) return false;
-        if (h.length > max_discarded_bytes) return false;
+        if (h.length > max_discarded_bytes) return false; // a new connection costs less
         c_.kept().decoder = d_.decoder;
         c_.at = phase::discard;
         return true;
@@ -4095,7 +4094,7 @@ private:
     void park(request& req, route* to) {
         if (c_.expects) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
         c_.expects = false;
-        if (c_.at == phase::body) return;
+        if (c_.at == phase::body) return; // parked before
         box& b = c_.kept();
         b.req = std::move(req);
         state_of(*b.req).fd = c_.fd; // still this connection's, for who asks for its peer
@@ -4138,7 +4137,7 @@ private:
         ref<flow> f(new flow(home_, id_, s_.options.max_write_buffer_bytes));
         (void)req.peer(); // the connection may be gone when it is asked for
         c_.who = state_of(req).from;
-        f->req = std::move(req);
+        f->req = std::move(req); // copies what is the loop's
         request_state& r = state_of(f->req);
         c_.who->tag = r.tag, r.tag_slot = &c_.who->tag;
         if (d_.parsed.upgrade) f->offered = r.fields.get("Upgrade");
@@ -4200,9 +4199,9 @@ private:
         read_wishes(req.fields);
         const bool is_proof = (c_.wants_fds || c_.wants_body_fd) && !c_.passed && !came.empty() &&
                               came.size() == announced + 1;
-        c_.passed = c_.passed || !came.empty();
+        c_.passed = c_.passed || !came.empty();     // for good: no proxy forwards a descriptor
         if (is_proof) came.shrink(came.size() - 1); // any descriptor: only that it came counts
-        if (!c_.passed) c_.wants_fds = 0, c_.wants_body_fd = false;
+        if (!c_.passed) c_.wants_fds = 0, c_.wants_body_fd = false; // a proxy would lose them
         fd_claim claim{s_.options.max_body_fd_bytes, s_.options.max_fds_count};
         error bad = claim.take(req.fields, std::move(came));
         if (!bad && claim.has_body && d_.parsed.how != framing::none)
@@ -4216,7 +4215,7 @@ private:
     void read_wishes(const headers& fields) noexcept {
         string_view count = fields.get("Accept-Fds");
         const std::uint64_t number = take_number(count).value_or(0);
-        c_.wants_fds = static_cast<unsigned char>(number > 253 ? 253 : number);
+        c_.wants_fds = static_cast<unsigned char>(number > 253 ? 253 : number); // SCM_MAX_FD
         c_.wants_body_fd = fields.get("Accept-Body-Fd") == "1";
     }
     /// Whether the message just parsed holds the last byte of `in`.
@@ -4263,15 +4262,15 @@ private:
             return void(extra.failed = failed(errc::bad_descriptor, "the client asked for fewer"));
         box& b = c_.kept();
         if (memory) {
-            b.fds.push_back(unique_fd(duplicate(memory->fd.get())));
+            b.fds.push_back(unique_fd(duplicate(memory->fd.get()))); // its owner may go first
             res.header("Body-Fd", "length=" + number_text(memory->size));
-            res.header("Cache-Control", "no-store");
+            res.header("Cache-Control", "no-store"); // a cache would keep an empty body
             body = content();
         }
         if (!extra.fds.empty()) res.header("Fds", fd_names(extra.fds));
         for (named_fd& f : extra.fds) b.fds.push_back(std::move(f.fd));
         if (s_.options.max_body_fd_bytes) res.header("Accept-Body-Fd", "1");
-        b.fds_at = d_.out.size() + (c_.blocked ? b.out.size() : 0);
+        b.fds_at = d_.out.size() + (c_.blocked ? b.out.size() : 0); // the head's first byte
     }
 
     // -- bodies in
@@ -4284,7 +4283,7 @@ private:
     bool step_stream() {
         box& b = *c_.more;
         flow& f = *b.at_work;
-        while (c_.wants_body()) {
+        while (c_.wants_body()) { // asked each time: a callback may pause it
             if (c_.expects && d_.in.empty() && is_unanswered(f))
                 d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
             c_.expects = false;
@@ -4324,10 +4323,10 @@ private:
                 if (!f.reader_dropped) f.arrived.append(piece);
                 return f.changed.notify_all(), false;
             }
-            waited.swap(f.arrived);
+            waited.swap(f.arrived); // before `piece`, as it came
             const bool is_end = waited.empty() && piece.empty();
             if (is_end && (!f.in_done || !f.on_done)) return false;
-            std::swap(act, f.on_piece);
+            std::swap(act, f.on_piece); // it may set another one while it runs
             if (is_end) std::swap(done, f.on_done);
         }
         UDS_HTTP_TRY {
@@ -4391,7 +4390,7 @@ private:
     /// A head onto the wire, and how its body will be delimited. What would break framing, or was
     /// remembered as wrong, becomes a whole 500: false.
     bool open_answer(response& res, bool is_streamed, body_plan& plan) {
-        if (s_.has_after) run_after(res);
+        if (s_.has_after) run_after(res); // first: it may change the answer
         const auto& r = access::of(res);
         if (const char* ours = access::of(r.fields) ? fds_field(r.fields) : nullptr)
             extra_of(res).failed = failed(errc::bad_field, ours);
@@ -4418,7 +4417,7 @@ private:
         if (!fault && !is_remembered) return true;
         s_.log("response: " + (is_remembered ? r.extra->failed.message() : std::string(fault)),
                who().who);
-        if (c_.more) c_.more->fds.clear();
+        if (c_.more) c_.more->fds.clear(); // they belonged to what isn't sent
         return res = plain_status(500), false;
     }
 
@@ -4504,7 +4503,7 @@ private:
         if (!c_.persistent) c_.ends = true;
         c_.at = phase::head;
         c_.more->at_work = {};
-        count(0);
+        count(0); // the request's body is held no more
     }
 
     /// From here on another exchange is at work: what was held of the request's body is its own.
@@ -4519,7 +4518,7 @@ private:
         d_.out.commit(static_cast<std::size_t>(put(at, "\r\n") - first));
         ref<flow> raw(new flow(home_, id_, s_.options.max_write_buffer_bytes));
         raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd, raw->log = f.log;
-        raw->arrived.swap(c_.more->in);
+        raw->arrived.swap(c_.more->in); // what came behind the request is the other protocol's
         callback<void(upgraded)> take;
         {
             hold lock(f.guard);
@@ -4541,7 +4540,7 @@ private:
             // on_drain() may come behind the write() and what it is to tell of.
             if (!f.queued.empty() || c_.has_output() || !(f.full || (f.owes_drain && f.drained)))
                 return;
-            f.full = false, f.owes_drain = !f.drained;
+            f.full = false, f.owes_drain = !f.drained; // for one that is set later
             std::swap(act, f.drained);
             f.changed.notify_all();
         }
@@ -4596,10 +4595,10 @@ private:
     }
 
     site& s_;
-    desk& d_;
-    conn& c_;
+    desk& d_; // the loop's: others use it before and after
+    conn& c_; // stays where it is, in the slab
     std::uint64_t id_;
-    const ref<mailbox>& home_;
+    const ref<mailbox>& home_; // for exchanges that other threads write into
 };
 
 // [11] LOOP ---------------------------------------------------------------------------------------
@@ -4647,7 +4646,7 @@ public:
         conn* c = at(index);
         std::uint32_t generation = c->generation + 1;
         *c = conn{};
-        c->generation = generation & 0x7fffffff;
+        c->generation = generation & 0x7fffffff; // no id becomes UINT64_MAX
         c->next = std::exchange(free_, index);
         --count_;
     }
@@ -4657,9 +4656,9 @@ public:
     }
 
 private:
-    static constexpr std::uint32_t per_block = 256;
-    row<conn*> blocks_;
-    std::uint32_t free_ = none;
+    static constexpr std::uint32_t per_block = 256; // 14 KiB at a time
+    row<conn*> blocks_;                             // only grows: places are used again
+    std::uint32_t free_ = none;                     // the first of the free ones
     std::size_t count_ = 0;
 };
 
@@ -4682,7 +4681,7 @@ public:
         if (c.clock == kind && due - c.due <= l.length / 64) return;
         clear(index);
         if (kind == timer::none) return;
-        is_sooner |= l.first == slab::none;
+        is_sooner |= l.first == slab::none; // first of its list, so perhaps of all
         c.clock = kind, c.due = due, c.prev = l.last, c.next = slab::none;
         (l.last == slab::none ? l.first : conns_.at(l.last)->next) = index;
         l.last = index;
@@ -4712,8 +4711,8 @@ public:
 
 private:
     struct list {
-        std::uint32_t first, last;
-        std::int64_t length = 0;
+        std::uint32_t first, last; // indices; conn::prev and next link the rest
+        std::int64_t length = 0;   // ms
     };
     list& of(timer kind) noexcept { return lists_[static_cast<std::size_t>(kind)]; }
     slab& conns_;
@@ -4745,7 +4744,7 @@ public:
 
 private:
     struct task {
-        std::int64_t at;
+        std::int64_t at; // ms, of loop::now()
         callback<void()> run;
     };
     row<task> tasks_;
@@ -4757,20 +4756,20 @@ inline void say_busy(int fd, string_view before = {}) noexcept {
                                    "Connection: close\r\nContent-Length: 0\r\n\r\n";
     iovec parts[2] = {{const_cast<char*>(before.data()), before.size()},
                       {const_cast<char*>(busy), sizeof busy - 1}};
-    (void)transmit(fd, parts, 2, MSG_DONTWAIT);
+    (void)transmit(fd, parts, 2, MSG_DONTWAIT); // whoever has no room for it only sees the end
 }
 
 class loop : public counted {
 public:
-    enum : std::uint64_t { // no connection has an index that high
-        wake_id = UINT32_MAX,
-        stop_id = UINT32_MAX - 1,
-        alarm_id = UINT32_MAX - 2,
-        door_id = 0x80000000
+    enum : std::uint64_t {         // no connection has an index that high
+        wake_id = UINT32_MAX,      // mailbox::wake
+        stop_id = UINT32_MAX - 1,  // server_core::stop_event
+        alarm_id = UINT32_MAX - 2, // the timerfd
+        door_id = 0x80000000       // with the listener's number
     };
     static constexpr std::uint16_t no_door = UINT16_MAX; // adopted
-    static constexpr std::size_t in_room = 256 << 10;
-    static constexpr int sndbuf_bytes = 1 << 20; // for large bodies; the kernel caps it
+    static constexpr std::size_t in_room = 256 << 10;    // more than SO_SNDBUF lets in: 208 KiB
+    static constexpr int sndbuf_bytes = 1 << 20;         // for large bodies; the kernel caps it
 
     explicit loop(site& s) : s_(s), deadlines_(conns_), mail_(new mailbox) {
         mail_->at = this, mail_->of = &s;
@@ -4785,7 +4784,7 @@ public:
             !watch(alarm_.get(), EPOLLIN | EPOLLET, alarm_id))
             return failed(errno, "loop");
         in_size_ = in_room;
-        while (in_size_ < s_.limits.max_head_bytes * 2) in_size_ *= 2;
+        while (in_size_ < s_.limits.max_head_bytes * 2) in_size_ *= 2; // a kept head leaves room
         in_ = in_bytes_.reserve(in_size_);
         d_.micros = []() -> std::int64_t { return now_ns() / 1'000; };
         const server_options& o = s_.options;
@@ -4800,7 +4799,7 @@ public:
     int descriptor() const noexcept { return epoll_.get(); }
     const ref<mailbox>& mail() const noexcept { return mail_; }
     std::size_t count() const noexcept { return shared_count_.load(std::memory_order_relaxed); }
-    std::int64_t now() const noexcept { return d_.now; }
+    std::int64_t now() const noexcept { return d_.now; } // ms, of this wake-up
 
     bool watch(int fd, std::uint32_t events, std::uint64_t id) noexcept {
         return control(EPOLL_CTL_ADD, fd, events, id);
@@ -4811,7 +4810,7 @@ public:
     error turn(int timeout) {
         if (has_rest()) timeout = 0;
         set_alarm(); // here: a drain, or a connection taken in before the first turn, set deadlines
-        epoll_event events[256];
+        epoll_event events[256]; // 3 or 4 KiB; what is more comes next time
         int count = wait(events, 256, timeout);
         if (count < 0) return failed(errno, "epoll_wait");
         read_clock();
@@ -4848,7 +4847,7 @@ public:
         std::uint32_t index = last_added_ = conns_.add();
         conn& c = *conns_.at(index);
         c.fd = fd.get(), c.door = door, c.forbidden = forbidden;
-        if (!watch(c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET, conns_.id_of(index)))
+        if (!watch(c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET, conns_.id_of(index))) // ENOMEM, ENOSPC
             return conns_.remove(index), false;
         (void)fd.release();
         shared_count_.store(conns_.count(), std::memory_order_relaxed);
@@ -4914,7 +4913,7 @@ public:
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
-            if (c.work() && c.work()->is_events) c.work()->end({});
+            if (c.work() && c.work()->is_events) c.work()->end({}); // such clients come again
             else rest(c, i, false);
         }
     }
@@ -4933,7 +4932,7 @@ public:
         for (named_pool& p : pools_)
             if (p.pool) p.pool->shut();
         for (auto& task : work) run(task); // calls among them fail
-        tasks_.clear();
+        tasks_.clear();                    // delayed ones never run
     }
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
 
@@ -4955,7 +4954,7 @@ public:
 
 protected:
     virtual void on_special(std::uint64_t id) = 0;
-    virtual void on_closed(const conn& gone) = 0;
+    virtual void on_closed(const conn& gone) = 0; // after all others were told
 
     site& s_;
     desk d_;
@@ -4975,7 +4974,7 @@ private:
         if (timeout != 0 && s_.options.busy_poll.count() > 0)
             if (int count = spin(events, room); count >= 0) return count;
         int count = ::epoll_wait(epoll_.get(), events, room, timeout);
-        return count < 0 && errno == EINTR ? 0 : count;
+        return count < 0 && errno == EINTR ? 0 : count; // the signal may have called stop()
     }
     /// Burns the core for a while instead of sleeping: a wake-up costs more than many polls. Who
     /// spoke last is the likeliest to speak next, and to read from it is one call where an event
@@ -4990,7 +4989,7 @@ private:
             const int count = at_all ? ::epoll_wait(epoll_.get(), events, room, 0) : 0;
             if (count > 0) return spins_in_vain_ = 0, count;
         } while (now_ns() < until && !mail_->full.load(std::memory_order_acquire));
-        spins_in_vain_ += spins_in_vain_ < 10;
+        spins_in_vain_ += spins_in_vain_ < 10; // at most 64 sleeps between two tries
         spin_pause_ = spins_in_vain_ > 4 ? 1u << (spins_in_vain_ - 4) : 0;
         return -1;
     }
@@ -5007,7 +5006,7 @@ private:
 
     void read_clock() noexcept {
         timespec t{};
-        ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+        ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t); // cheaper, and a tick (10 ms at most) behind
         d_.now = static_cast<std::int64_t>(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000;
         if (d_.now - dated_at_ < 100 && dated_) return; // Date lags by so much at most
         dated_at_ = d_.now;
@@ -5019,16 +5018,16 @@ private:
 
     void on_event(const epoll_event& e) {
         const std::uint64_t id = e.data.u64;
-        if ((id & door_id) && id <= UINT32_MAX) {
+        if ((id & door_id) && id <= UINT32_MAX) { // no connection's: indices are smaller
             if (id == alarm_id) alarm_at_ = INT64_MAX, deadlines_.is_sooner = true;
             else if (id != wake_id) on_special(id);
             return;
         }
         conn* c = conns_.find(last_event_ = id);
-        if (!c) return;
+        if (!c) return; // closed earlier in this turn
         if (e.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
         if (e.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->half = true;
-        if (e.events & (EPOLLHUP | EPOLLERR)) c->hung_up = true;
+        if (e.events & (EPOLLHUP | EPOLLERR)) c->hung_up = true; // nobody reads answers
         UDS_HTTP_TRY {
             if ((e.events & EPOLLOUT) && c->blocked) on_writable(static_cast<std::uint32_t>(id));
             else read(static_cast<std::uint32_t>(id));
@@ -5062,7 +5061,7 @@ private:
             const std::size_t kept = c.more ? c.more->in.size() : 0;
             if (kept == in_size_)
                 break; // its reader stops and starts, and has posted: see resume()
-            if (kept) std::memcpy(in_, c.more->in.data(), kept);
+            if (kept) std::memcpy(in_, c.more->in.data(), kept); // a head is parsed in one piece
             bool passed = false; // descriptors: recv stops behind them, whatever else is there
             ssize_t got = s_.fds_blocked ? receive(c.fd, in_ + kept, in_size_ - kept)
                                          : receive_with_fds(c.fd, kept, passed);
@@ -5077,7 +5076,7 @@ private:
                 break;
             }
             if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half && !passed)
-                c.readable = false;
+                c.readable = false; // a short read empties it: epoll(7)
             add(bytes_in, static_cast<std::uint64_t>(got));
             progress = true;
             serve(c, index, {in_, kept + static_cast<std::size_t>(got)});
@@ -5111,7 +5110,7 @@ private:
         if (c.clock == timer::head) deadlines_.clear(index); // the next head has its own time
     }
 
-    static void add(std::atomic<std::uint64_t>& to, std::uint64_t count) noexcept {
+    static void add(std::atomic<std::uint64_t>& to, std::uint64_t count) noexcept { // one writer
         to.store(to.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
     }
 
@@ -5126,7 +5125,7 @@ private:
         const bool is_with_user = !c.calls && (c.at == phase::waiting || c.at == phase::stream);
         if (c.hung_up && is_with_user && !c.wants_bytes()) return close(index); // nobody listens
         if (c.shuts && !has_output) {
-            ::shutdown(c.fd, SHUT_WR);
+            ::shutdown(c.fd, SHUT_WR); // the peer reads its end, and may go on
             c.shuts = false;
         }
         if (c.at == phase::raw && is_spent(c)) return close(index);
@@ -5167,13 +5166,13 @@ private:
         conn& c = *conns_.at(index);
         if (c.half) return; // read() gets to its end by itself
         c.half = c.readable = true;
-        ::shutdown(c.fd, SHUT_RD);
+        ::shutdown(c.fd, SHUT_RD); // the peer's next send is EPIPE; what is queued stays
         again_.push_back(conns_.id_of(index));
     }
 
     void revisit() {
         row<std::uint64_t> now;
-        now.swap(again_);
+        now.swap(again_); // what is added meanwhile has its turn later
         for (std::uint64_t id : now)
             if (conns_.find(id)) read_safely(id);
         now.clear();
@@ -5199,7 +5198,7 @@ private:
         }
         unwatch(c.fd); // a duplicate may live on after release()
         ::close(c.fd);
-        conns_.remove(index);
+        conns_.remove(index); // first: callbacks find nobody there
         shared_count_.store(conns_.count(), std::memory_order_relaxed);
         if (more && more->pool) more->pool->lost(id);
         if (more && more->at_work && !(more->pool && more->pool->retries(more->at_work)))
@@ -5214,7 +5213,7 @@ private:
         string_view batch = d_.out.view();
         bool all = false;
         if (c.gone) all = false;
-        else if (c.blocked) c.more->out.append(batch);
+        else if (c.blocked) c.more->out.append(batch); // behind what waits already
         else all = (batch.empty() && !c.has_output()) || push(c, index, batch);
         d_.out.clear(), d_.whole = 0;
         refused.store(d_.refused, std::memory_order_relaxed);
@@ -5254,7 +5253,7 @@ private:
         if (!c.more || c.more->fds.empty()) return transmit(c.fd, parts, body.empty() ? 1 : 2);
         std::size_t& before = c.more->fds_at;
         if (before > 0) {
-            parts[0].iov_len = before;
+            parts[0].iov_len = before; // what stands before them leaves alone
             ssize_t sent = transmit(c.fd, parts, 1);
             if (sent > 0) before -= static_cast<std::size_t>(sent);
             return sent;
@@ -5262,7 +5261,7 @@ private:
         row<int> raw;
         for (const unique_fd& fd : c.more->fds) raw.push_back(fd.get());
         ssize_t sent = transmit_fds(c.fd, parts, body.empty() ? 1 : 2, raw);
-        if (sent >= 0) c.more->fds.clear();
+        if (sent >= 0) c.more->fds.clear(); // all left with the first byte: ours are closed
         return sent;
     }
 
@@ -5286,7 +5285,7 @@ private:
         if (access::of(b.tail).kind == access::kind::file) return send_file(c, *from);
         if (access::of(b.tail).kind != access::kind::pulled || b.tail_ended) return parsed::done;
         static constexpr std::size_t lead = 18, room = 128 << 10; // the chunk's size goes before it
-        piece_.clear();
+        piece_.clear(); // the loop's: what one send leaves over is copied
         char* first = piece_.room(lead + room + 2) + lead;
         const std::uint64_t left = b.tail_size - b.tail_at;
         const std::size_t wanted = left < room ? static_cast<std::size_t>(left) : room;
@@ -5315,7 +5314,7 @@ private:
         UDS_HTTP_TRY {
             result<std::size_t> got = from.fill(into, room);
             if (got) size = *got;
-            return got && size <= room;
+            return got && size <= room; // more: it wrote where it must not
         }
         UDS_HTTP_CATCH { s_.log_thrown("content"); }
         return false;
@@ -5356,7 +5355,7 @@ private:
         if (!c.calls || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
         c.persistent = c.blocked = c.more->has_tail = false;
         c.more->out.clear(), c.more->tail = content();
-        c.is_mute = c.readable = true;
+        c.is_mute = c.readable = true; // no edge is to come for what came before
         again_.push_back(conns_.id_of(index));
     }
     void ask_for(std::uint32_t index, std::uint32_t extra) noexcept {
@@ -5371,7 +5370,7 @@ private:
         c.blocked = false;
         bool all = push(c, index, out);
         bool progress = bytes_out.load(std::memory_order_relaxed) != before;
-        if (progress && c.clock == timer::write) deadlines_.clear(index);
+        if (progress && c.clock == timer::write) deadlines_.clear(index); // measured anew
         if (!all) return rest(c, index, progress);
         ask_for(index, 0);
         resume(index);
@@ -5381,13 +5380,13 @@ private:
     void resume(std::uint32_t index) {
         conn& c = *conns_.at(index);
         if (c.work()) {
-            ref<flow> f = c.more->at_work;
+            ref<flow> f = c.more->at_work; // settle() may let it go
             talk(c, index).settle(*f);
             flush(c, index);
         }
         // Also where a reader has started, and its sender waits for 100 Continue.
         if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
-            std::string kept = std::move(c.more->in);
+            std::string kept = std::move(c.more->in); // take() keeps what remains
             serve(c, index, kept, true);
         }
         read(index);
@@ -5398,7 +5397,7 @@ private:
             const ref<call_pool> pool = pools_[i].pool; // it may leave the list
             UDS_HTTP_TRY { pool->turn(); }
             UDS_HTTP_CATCH { s_.log_thrown("pool"); }
-            if (i < pools_.size() && !(pools_[i].pool == pool)) --i;
+            if (i < pools_.size() && !(pools_[i].pool == pool)) --i; // it has left the list
         }
     }
 
@@ -5423,7 +5422,7 @@ private:
         milliseconds heartbeat{0};
         {
             hold lock(f->guard);
-            f->posted = false;
+            f->posted = false; // first: what comes from here on posts it again
             std::swap(heartbeat, f->heartbeat);
         }
         conn* c = conns_.find(f->id);
@@ -5444,8 +5443,8 @@ private:
         for (std::uint32_t index; (index = deadlines_.due(d_.now)) != slab::none;) {
             conn& c = *conns_.at(index);
             const timer which = c.clock;
-            deadlines_.clear(index);
-            if (which == timer::idle) retire(index);
+            deadlines_.clear(index);                 // else it stays the first that is due
+            if (which == timer::idle) retire(index); // a request may be on its way
             else if (which == timer::write && is_read_slowly(c))
                 deadlines_.set(index, timer::write, d_.now, true);
             else time_out(index, which);
@@ -5486,25 +5485,25 @@ private:
     }
 
     struct named_pool {
-        const void* key;
+        const void* key; // a client_core, for telling them apart
         ref<call_pool> pool;
     };
     deadlines deadlines_;
-    ref<mailbox> mail_;
+    ref<mailbox> mail_; // may outlive the loop
     unique_fd epoll_, alarm_;
     row<char> in_bytes_;
-    char* in_ = nullptr;
+    char* in_ = nullptr; // all connections are read into this
     std::size_t in_size_ = 0;
-    buffer piece_;
+    buffer piece_;             // of a pulled body
     row<std::uint64_t> again_; // connections to read on, after the others' turn
     row<named_pool> pools_;    // one per client
-    task_heap tasks_;
+    task_heap tasks_;          // post()'s, heartbeats, what is tried again
     std::int64_t alarm_at_ = INT64_MAX, dated_at_ = 0;
-    std::time_t dated_ = 0;
-    std::uint64_t last_event_ = UINT64_MAX;
+    std::time_t dated_ = 0;                 // s, of desk::date
+    std::uint64_t last_event_ = UINT64_MAX; // whom spin() looks at
     unsigned spins_in_vain_ = 0, spin_pause_ = 0, looks_ = 0;
     std::uint32_t last_added_ = 0;
-    std::atomic<std::size_t> shared_count_{0};
+    std::atomic<std::size_t> shared_count_{0}; // conns_.count(), for other threads
 };
 
 // [12] SERVER -------------------------------------------------------------------------------------
@@ -5516,9 +5515,9 @@ private:
 inline int start_thread(row<pthread_t>& threads, void* (*run)(void*), void* argument) {
     sigset_t all, before;
     pthread_t thread;
-    threads.reserve(threads.size() + 1);
+    threads.reserve(threads.size() + 1); // first: a running thread must be known
     ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before); // a new thread inherits it: pthread_create(3)
     int why = ::pthread_create(&thread, nullptr, run, argument);
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (why == 0) threads.push_back(thread);
@@ -5550,7 +5549,7 @@ public:
             stopping_ = true;
             changed_.notify_all();
         }
-        join(threads_);
+        join(threads_); // they finish the queue first
     }
     bool add(ref<flow> f, route& to) {
         hold lock(guard_);
@@ -5591,7 +5590,7 @@ private:
     }
 
     site& s_;
-    mutex guard_;
+    mutex guard_; // of all below but threads_
     condition changed_;
     row<job> jobs_;
     std::size_t taken_ = 0;
@@ -5620,7 +5619,7 @@ private:
         uid_t uid;
         std::size_t count;
     };
-    mutex guard_;
+    mutex guard_; // every loop accepts and closes
     row<user> users_;
 };
 
@@ -5638,7 +5637,7 @@ struct server_core final : site {
         /// Serves until drained.
         error serve() {
             error bad;
-            this_loop() = mail().get();
+            this_loop() = mail().get(); // from here on blocking calls fail
             while (!bad && !(is_done() && shuts_empty_mail())) bad = turn(-1);
             this_loop() = nullptr;
             if (!first_) core_.ended.fetch_add(1), ring(core_.stop_event.get());
@@ -5670,7 +5669,7 @@ struct server_core final : site {
                 if (core_.doors[i]->at.fd &&
                     !watch(core_.doors[i]->at.fd.get(), events, door_id | i))
                     return false;
-            doors_open_ = first_ && !core_.doors.empty();
+            doors_open_ = first_ && !core_.doors.empty(); // the first loop shuts them for all
             return true;
         }
         void unwatch_doors() noexcept {
@@ -5693,7 +5692,7 @@ struct server_core final : site {
             if (!fd) {
                 if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
                     pause_accepting();
-                return errno == ECONNABORTED;
+                return errno == ECONNABORTED; // accept(2): that one has gone, the next waits
             }
             core_.accepted.fetch_add(1, std::memory_order_relaxed);
             UDS_HTTP_TRY { admit(std::move(fd), number); }
@@ -5748,7 +5747,7 @@ struct server_core final : site {
         void resume_accepting() {
             if (!paused_ || draining_) return;
             paused_ = false;
-            (void)watch_doors();
+            (void)watch_doors(); // level-triggered: whoever waits is an event
         }
         void on_closed(const conn& gone) override {
             if (paused_) resume_accepting();
@@ -5784,7 +5783,7 @@ struct server_core final : site {
             for (std::size_t i = 0; i < core_.doors.size(); ++i) {
                 door& d = *core_.doors[i];
                 if (!d.at.fd || !d.is_ours) continue;
-                ::shutdown(d.at.fd.get(), SHUT_RD);
+                ::shutdown(d.at.fd.get(), SHUT_RD); // connects fail from here on; the queue stays
                 while (accept_one(static_cast<std::uint16_t>(i))) {
                 }
             }
@@ -5795,18 +5794,18 @@ struct server_core final : site {
         // ms, when the server stops: for who is on the way, for who is in and has asked nothing yet
         static constexpr std::int64_t grace = 100, patience = 1'000;
         server_core& core_;
-        std::int64_t drained_by_ = 0, last_accept_ = -1;
+        std::int64_t drained_by_ = 0, last_accept_ = -1; // ms, of now()
         unsigned burst_ = 1;
         bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false;
     };
 
-    row<ref<route>> owned_routes;
-    row<ref<server_loop>> loops;
+    row<ref<route>> owned_routes; // the router points at these
+    row<ref<server_loop>> loops;  // the first runs in run(), the others in threads
     row<pthread_t> threads;
-    ref<worker_pool> workers;
+    ref<worker_pool> workers; // none: all handlers are on loops
     user_counts users;
-    unique_fd stop_event;
-    error remembered;
+    unique_fd stop_event; // written, never read: every loop sees it
+    error remembered;     // the first mistake, for listen() and run()
     std::atomic<std::uint64_t> accepted{0};
     std::atomic<unsigned> ended{0}; // of `threads`; the first loop ends last: it has post()'s work
     struct action {
@@ -5815,7 +5814,7 @@ struct server_core final : site {
     };
     row<action> old_actions;
     bool started = false, finished = false, adopted_any = false;
-    const pid_t owner = ::getpid();
+    const pid_t owner = ::getpid(); // a forked child's copy touches nothing
 
     explicit server_core(const server_options& o) {
         options = o;
@@ -5841,7 +5840,7 @@ struct server_core final : site {
     [[gnu::cold]] error start() {
         if (finished) return failed(errc::stopped, "server");
         if (started || remembered) return remembered;
-        block_fds();
+        block_fds(); // accepted sockets inherit it
         if (doors.empty() && !adopted_any && !stopping())
             return failed(EDESTADDRREQ, "server: nothing to listen on");
         for (std::size_t i = 1; i < loops.size() && !remembered; ++i) remember(loops[i]->open());
@@ -5850,7 +5849,7 @@ struct server_core final : site {
         if (!remembered && options.workers) remember(start_workers());
         started = !remembered;
         for (std::size_t i = 1; i < loops.size() && !remembered; ++i) start_loop(*loops[i]);
-        if (remembered) end_threads();
+        if (remembered) end_threads(); // all of them, or none
         return remembered;
     }
 
@@ -5872,7 +5871,7 @@ struct server_core final : site {
     void start_loop(server_loop& l) {
         auto run = [](void* at) -> void* {
             server_loop* self = static_cast<server_loop*>(at);
-            if (error bad = self->serve()) self->close_all();
+            if (error bad = self->serve()) self->close_all(); // epoll failed: nobody serves them
             return nullptr;
         };
         if (int why = start_thread(threads, run, &l)) remember(failed(why, "pthread_create"));
@@ -5883,7 +5882,7 @@ struct server_core final : site {
         if (std::exchange(finished, true)) return;
         end_threads();
         for (auto& l : loops) l->shut_mail();
-        for (auto& d : doors) d->at.fd = unique_fd();
+        for (auto& d : doors) d->at.fd = unique_fd(); // after its path: see remove_path()
         restore_signals();
     }
     void end_threads() {
@@ -5899,13 +5898,13 @@ struct server_core final : site {
         return bad;
     }
     void stop() noexcept {
-        stops.fetch_add(1);
-        if (stop_event) ring(stop_event.get());
+        stops.fetch_add(1);                     // lock-free
+        if (stop_event) ring(stop_event.get()); // write(2) is in signal-safety(7)
     }
 
     /// The server that a signal stops. The handler does what stop() may do in one, nothing else.
     static std::atomic<server_core*>& target_of(int signal) noexcept {
-        static std::atomic<server_core*> targets[_NSIG];
+        static std::atomic<server_core*> targets[_NSIG]; // a handler gets a number and nothing else
         return targets[signal];
     }
     [[gnu::cold]] void install_signal(int number) {
@@ -5914,14 +5913,14 @@ struct server_core final : site {
         act.sa_handler = [](int caught) {
             if (server_core* core = target_of(caught).load()) core->stop();
         };
-        act.sa_flags = SA_RESTART;
+        act.sa_flags = SA_RESTART; // the program's calls go on; ours have the event
         target_of(number).store(this);
         if (::sigaction(number, &act, &old) == 0) old_actions.push_back({number, old});
     }
     void restore_signals() {
         for (const auto& [number, old] : old_actions) {
             ::sigaction(number, &old, nullptr);
-            server_core* self = this;
+            server_core* self = this; // cleared only where it is still us
             target_of(number).compare_exchange_strong(self, nullptr);
         }
         old_actions.clear();
@@ -5947,7 +5946,7 @@ struct server_core final : site {
         if (!got) return got.error();
         for (inherited& from : *got) {
             door& d = add_door(listener{std::move(from.fd), "LISTEN_FDS"}, o);
-            d.is_ours = false;
+            d.is_ours = false; // shutdown(2) would hit all who hold it
             if (d.name.empty()) d.name = from.name;
         }
         return {};
@@ -5960,7 +5959,7 @@ struct server_core final : site {
         ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
         adopted_any = true;
         const uid_t uid = counts_users() ? peer_of(fd.get()).uid : 0;
-        if (counts_users()) users.add(uid, SIZE_MAX);
+        if (counts_users()) users.add(uid, SIZE_MAX); // counted, never refused
         if (!started) {
             if (loops[0]->adopt_early(std::move(fd))) loops[0]->last_added().uid = uid;
             return {};
@@ -5978,7 +5977,7 @@ struct server_core final : site {
     /// Without a run() to its end: everything is cut.
     [[gnu::cold]] void destroy() {
         if (finished) return;
-        stops.store(2);
+        stops.store(2); // as a second stop(): no drain
         if (stop_event) ring(stop_event.get());
         for (auto& d : doors)
             if (d->at.fd) remove_path(d->at);
@@ -6023,14 +6022,14 @@ struct bounds {
 /// One connection: its descriptor, what was read ahead, and the body that is being read.
 struct wire : counted {
     unique_fd fd;
-    const std::size_t usual_room; // of `in`; pages that nothing was read into cost nothing
-    const std::size_t most_room;  // an answer that comes while its request is still being sent
-    std::size_t room = usual_room;
+    const std::size_t usual_room;  // of `in`; pages that nothing was read into cost nothing
+    const std::size_t most_room;   // an answer that comes while its request is still being sent
+    std::size_t room = usual_room; // only refused() makes it larger
     row<char> in_bytes;
     char* in = nullptr;
     std::size_t begin = 0, end = 0; // of what is unread in it
-    buffer out;
-    headers fields; // of the last head; views into `in`
+    buffer out;                     // the head of a request, or a last chunk
+    headers fields;                 // of the last head; views into `in`
     bounds within;
     body_decoder body;
     milliseconds armed{-1}; // SO_RCVTIMEO
@@ -6070,7 +6069,7 @@ struct wire : counted {
     void start(const bounds& limits) {
         within = limits, begin = end = 0, ended = watches = true;
         came.clear();
-        if (room > usual_room) {
+        if (room > usual_room) { // an early answer has needed more
             in_bytes = {};
             in = in_bytes.reserve(room = usual_room);
         }
@@ -6114,7 +6113,7 @@ struct wire : counted {
             for (const auto last = now_ns() + spin.count() * 1'000;
                  why == EAGAIN && now_ns() < last;)
                 why = receive_some(MSG_DONTWAIT);
-        if (why == EAGAIN && !within.cancel)
+        if (why == EAGAIN && !within.cancel) // a canceller is another descriptor: poll(2)
             if (why = arm(until); why == 0) why = receive_some(0);
         while (why == EAGAIN || why == EINTR)
             if (why = wait_ready(fd.get(), POLLIN, until, within.cancel.get()); why == 0)
@@ -6150,7 +6149,7 @@ struct wire : counted {
                 if (watches && refused()) return EPIPE;
                 continue;
             }
-            fds.clear();
+            fds.clear(); // gone with the first byte
             sent += static_cast<std::uint64_t>(n);
             std::size_t gone = static_cast<std::size_t>(n);
             for (; count > 0 && gone >= parts->iov_len; ++parts, --count) gone -= parts->iov_len;
@@ -6173,7 +6172,7 @@ struct wire : counted {
             int why = fill();
             if (why == cut_short && body.ends_at_eof()) why = 0, ended = true; // RFC 9112 6.3, 8
             if (why) return why;
-            if (!came.empty()) return foreign_fds;
+            if (!came.empty()) return foreign_fds; // only heads bring descriptors
         }
         return 0;
     }
@@ -6184,7 +6183,7 @@ struct client_core : counted {
     const address where;
     const client_options options;
     const std::string name = display(where); // for messages
-    mutex guard;
+    mutex guard;                             // of idle, count and used
     condition freed;
     row<ref<wire>> idle;              // the one used last is the first to be used again
     std::size_t count = 0;            // idle, in use, or being connected
@@ -6212,7 +6211,7 @@ struct client_core : counted {
             deadline slice = within.cancel ? deadline::after(milliseconds(20)) : deadline();
             freed.wait(guard, slice.sooner(within.end));
         }
-        if (idle.empty()) return ++count, error();
+        if (idle.empty()) return ++count, error(); // connect() fills the place, or gives it back
         on = std::move(idle.back());
         idle.shrink(idle.size() - 1);
         return {};
@@ -6222,7 +6221,7 @@ struct client_core : counted {
             if (error e = pick(on, within)) return e;
             if (!on) return connect(on, within);
             if ((!adopted && on->was_just_used()) || on->is_quiet()) return {};
-            give(std::move(on), false);
+            give(std::move(on), false); // stale: closed, and its place is free
         }
     }
 
@@ -6260,8 +6259,8 @@ struct client_core : counted {
     error adopt(unique_fd connected) {
         int fd = connected.get();
         if (!is_unix_stream(fd)) return failed(errc::bad_descriptor, name + ": adopt");
-        if (error e = check_peer(fd)) return e;
-        ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+        if (error e = check_peer(fd)) return e;                   // then it is closed
+        ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK); // duplicates see that, too
         ref<wire> on(new wire(std::move(connected), options));
         hold lock(guard);
         if (count > 0) return failed(EISCONN, name + ": adopt"); // `on` closes it
@@ -6303,15 +6302,15 @@ inline bool is_idempotent(string_view method) noexcept {
 /// One request and the head of its answer. Its connection goes with it, unless somebody takes that.
 struct client_exchange {
     client_core& core;
-    request_state& req;
+    request_state& req; // the caller's: outlives this
     const bool upgrades;
     const deadline request_end{deadline::after(req.timeout)}; // a stream's only one
-    ref<wire> on;
+    ref<wire> on;                                             // from the pool and back, or closed
     bounds within{};
     body_plan plan{};
-    head got{};
+    head got{}; // the last head; views into on->in
     fd_claim claim{core.options.max_body_fd_bytes, core.options.max_fds_count};
-    std::uint64_t sent = 0;
+    std::uint64_t sent = 0; // bytes that the kernel took
     unsigned interim = 0;
     bool seen = false;    // something of it left, in this try or the one before
     bool stopped = false; // the peer didn't take all of it
@@ -6322,7 +6321,7 @@ struct client_exchange {
         : core(by), req(state_of(what)), upgrades(wants_upgrade) {}
     client_exchange(const client_exchange&) = delete;
     ~client_exchange() {
-        if (on) core.give(std::move(on), false);
+        if (on) core.give(std::move(on), false); // not read to its end: closed
     }
 
     std::string place() const {
@@ -6353,7 +6352,7 @@ struct client_exchange {
         error e = attempt();
         if (!e || !may_retry()) return e;
         seen = sent > 0;
-        on = {};
+        on = {}; // closed; its place is kept for the next
         if (error none = core.connect(on, within)) return mark_sent(none, seen);
         return attempt();
     }
@@ -6362,7 +6361,7 @@ struct client_exchange {
     /// was accepted, or if it makes no difference.
     bool may_retry() const noexcept {
         if (!silent || core.adopted) return false;
-        const bool can_replay = access::of(req.sent).kind <= access::kind::file;
+        const bool can_replay = access::of(req.sent).kind <= access::kind::file; // else: used up
         return sent == 0 || (on->reused && is_idempotent(req.method) && can_replay);
     }
 
@@ -6394,7 +6393,7 @@ struct client_exchange {
         if (memory) {
             on->fds.push_back(memory->fd.get());
             lines += "Body-Fd: length=" + number_text(memory->size) + "\r\n";
-            plan = {framing::none, 0, true, false};
+            plan = {framing::none, 0, true, false}; // Content-Length: 0 for who knows no Body-Fd
         }
         for (const named_fd& f : req.fds) on->fds.push_back(f.fd.get());
         if (!req.fds.empty()) lines += "Fds: " + fd_names(req.fds) + "\r\n";
@@ -6403,7 +6402,7 @@ struct client_exchange {
         if (core.options.max_fds_count)
             lines += "Accept-Fds: " + number_text(core.options.max_fds_count) + "\r\n";
         if (std::exchange(on->asked, true)) return lines;
-        proof = unique_fd(::eventfd(0, EFD_CLOEXEC));
+        proof = unique_fd(::eventfd(0, EFD_CLOEXEC)); // any descriptor proves it
         on->proves = on->fds.empty();
         if (proof) on->fds.push_back(proof.get());
         return lines;
@@ -6423,7 +6422,7 @@ struct client_exchange {
         if (plan.length > (64 << 10) && !std::exchange(on->large, true))
             ::setsockopt(on->fd.get(), SOL_SOCKET, SO_SNDBUF, &loop::sndbuf_bytes, sizeof(int));
         bool expects = equal_nocase(req.fields.get("Expect"), "100-continue");
-        if (is_in_memory(req.sent) && !expects) return push(parts, 2);
+        if (is_in_memory(req.sent) && !expects) return push(parts, 2); // one sendmsg(2)
         if (error e = push(parts, 1); e || stopped) return e;
         if (expects)
             if (error e = await_continue(); e || answered) return e;
@@ -6437,7 +6436,7 @@ struct client_exchange {
             int why = 0;
             if (on->unread().empty())
                 why = wait_ready(on->fd.get(), POLLIN, until, within.cancel.get());
-            if (why == ETIMEDOUT && !within.end.passed()) return {};
+            if (why == ETIMEDOUT && !within.end.passed()) return {}; // no word: the body goes
             if (why) return fail(why, "waiting for 100 Continue");
             if (error e = next_head()) return e;
             stopped = answered;
@@ -6481,7 +6480,7 @@ struct client_exchange {
             UDS_HTTP_TRY { return from.fill(into, size); }
             UDS_HTTP_CATCH { return failed(ECANCELED, "threw " + thrown()); }
         }
-        off_t at = static_cast<off_t>(from.offset + done);
+        off_t at = static_cast<off_t>(from.offset + done); // no seek: it may be sent again
         ssize_t n = uninterrupted([&] { return ::pread(from.file.get(), into, size, at); });
         if (n < 0) return failed(errno, "file");
         return static_cast<std::size_t>(n);
@@ -6493,7 +6492,7 @@ struct client_exchange {
         const head_limits limits{core.options.max_head_bytes, 0, max_response_fields};
         field* fields = open_fields(on->fields, limits.max_fields_count);
         int why = 0;
-        for (std::size_t before = 0;;) {
+        for (std::size_t before = 0;;) { // bytes of it at the last parse
             parsed step = parsed::more;
             if (why || is_worth_parsing(on->unread(), before, limits.max_head_bytes)) {
                 step = parse_response_head(on->unread(), limits, req.method, fields, got);
@@ -6504,7 +6503,7 @@ struct client_exchange {
                 return fail(got.status == 431 ? errc::too_large : errc::bad_message, got.why);
             if (why) return fail(why, "waiting for the response");
             why = on->fill();
-            silent = why == cut_short && interim == 0 && on->unread().empty();
+            silent = why == cut_short && interim == 0 && on->unread().empty(); // may be retried
         }
         close_fields(on->fields, got.fields_count);
         on->begin += got.size;
@@ -6568,11 +6567,11 @@ struct client_exchange {
 struct client_stream final : stream_base {
     const ref<client_core> core;
     const std::string place;
-    ref<wire> on;
+    ref<wire> on;         // until the body has ended
     sealed_memory memory; // a body that came as itself
     std::size_t read_of_memory = 0;
-    const bool raw, keep;
-    bool open; // for writing
+    const bool raw, keep; // raw: upgraded; keep: fit for the pool
+    bool open;            // for writing
     headers trailers_in;
     error why;
 
@@ -6585,7 +6584,7 @@ struct client_stream final : stream_base {
         if (raw) on->body.start(framing::until_close, 0), on->ended = false;
         else if (on->ended) finish();
     }
-    ~client_stream() override { give(false); }
+    ~client_stream() override { give(false); } // not read to its end
 
     void give(bool whole) {
         if (on) core->give(std::move(on), whole);
@@ -6604,7 +6603,7 @@ struct client_stream final : stream_base {
             if (int failure = on->next_piece(piece, size)) {
                 why = told(failure, place + "reading the body");
                 mark_sent(why, true);
-                if (!raw) give(false);
+                if (!raw) give(false); // the other direction may go on
                 return why;
             }
         }
@@ -6619,7 +6618,7 @@ struct client_stream final : stream_base {
     void pause(bool) override {}
     const headers& trailers() override { return trailers_in; }
     void drop_reader() override {
-        if (raw && on) ::shutdown(on->fd.get(), SHUT_RD);
+        if (raw && on) ::shutdown(on->fd.get(), SHUT_RD); // the writer may go on
         else give(false);
     }
     raw_stream release() override {
@@ -6637,7 +6636,7 @@ struct client_stream final : stream_base {
         if (!open || this_loop()) return written::closed;
         iovec part{const_cast<char*>(bytes.data()), bytes.size()};
         std::uint64_t sent = 0;
-        open = on->send(&part, 1, sent) == 0;
+        open = on->send(&part, 1, sent) == 0; // half of it may have left: nothing may follow
         return open ? written::ok : written::closed;
     }
     written wait(milliseconds) override { return open ? written::ok : written::closed; }
@@ -6647,7 +6646,7 @@ struct client_stream final : stream_base {
         return std::exchange(open, false) && ::shutdown(on->fd.get(), SHUT_WR) == 0;
     }
     void cut() override {
-        if (std::exchange(open, false)) ::shutdown(on->fd.get(), SHUT_RDWR);
+        if (std::exchange(open, false)) ::shutdown(on->fd.get(), SHUT_RDWR); // wakes read()
     }
     bool is_open() override { return open; }
 };
@@ -6713,7 +6712,7 @@ public:
         return loop_.wants_pools = true;
     }
     [[gnu::cold]] void shut() override {
-        is_shut_ = true;
+        is_shut_ = true; // serve() begins nothing any more
         row<ref<flow>> left;
         left.swap(waiting_);
         for (auto& call : left) loop_.abandon(*call, failed(errc::stopped, "server"));
@@ -6768,7 +6767,7 @@ private:
         row<std::uint64_t> all;
         all.swap(idle_);
         for (std::uint64_t id : all) loop_.drop(id);
-        if (open_ == 0) loop_.forget_pool(core_.get());
+        if (open_ == 0) loop_.forget_pool(core_.get()); // our caller still holds us
     }
     /// A full backlog says EAGAIN and nothing is in progress (unix(7)): it is tried again.
     void dial(std::int64_t until, std::int64_t pause) {
@@ -6796,13 +6795,13 @@ private:
         loop_.wants_pools = true;
     }
 
-    loop& loop_;
+    loop& loop_; // the only thread here
     const ref<client_core> core_;
-    row<std::uint64_t> idle_;
-    row<ref<flow>> waiting_;
-    row<ref<watched>> watched_;
-    std::size_t most_watched_ = 16;
-    std::int64_t next_look_ = INT64_MAX;
+    row<std::uint64_t> idle_;            // ids; the one used last is the last
+    row<ref<flow>> waiting_;             // without a connection, in order
+    row<ref<watched>> watched_;          // all that is not over, and perhaps some that is
+    std::size_t most_watched_ = 16;      // beyond that look() drops what is over
+    std::int64_t next_look_ = INT64_MAX; // ms, of the timer that is set
     std::size_t open_ = 0, dialing_ = 0; // open_: of them, and those that calls are on or may be
     bool is_shut_ = false, is_forgotten_ = false;
 };
@@ -6813,10 +6812,10 @@ struct async_call final : watched {
 
     const ref<client_core> core;
     const wants what;
-    ref<flow> f;
+    ref<flow> f;       // its on_head owns this call until it is told
     std::string place; // which socket and request an error is about
     callback<void(result<reply>)> told;
-    reply got{response(0), body_reader()};
+    reply got{response(0), body_reader()}; // the body is collected in its head
     std::int64_t request_end = 0, end = 0; // ms; `request_end` bounds a stream as well
 
     async_call(ref<client_core> by, wants wanted) : core(std::move(by)), what(wanted) {}
@@ -6828,7 +6827,7 @@ struct async_call final : watched {
         mailbox* here = this_loop();
         ref<mailbox> to = here && here->of == core->home->of ? ref<mailbox>(here) : core->home;
         ref<async_call> call(new async_call(core, what));
-        ref<flow> f = call->f = new flow(to, UINT64_MAX, std::size_t{1} << 20);
+        ref<flow> f = call->f = new flow(to, UINT64_MAX, std::size_t{1} << 20); // no connection yet
         f->req = std::move(req);
         f->may_upgrade = what == wants::upgrade;
         f->max_head_bytes = core->options.max_head_bytes;
@@ -6874,7 +6873,7 @@ private:
     }
     void finish(const error& why) {
         if (!told) return;
-        const ref<async_call> kept(this);
+        const ref<async_call> kept(this);       // what is told may drop all others
         body_reader gone = std::move(got.body); // this object lives in its callbacks
         if (why) tell(why);
         else std::exchange(told, {})(std::move(got));
@@ -6894,8 +6893,7 @@ private:
         static_cast<loop_pool*>(pool.get())->start(f, this);
     }
 
-    /// A silent answer is slow, a silent stream isn't. A canceller can't wake this loop: it's
-    /// asked.
+    /// A silent answer is slow, a silent stream isn't. No canceller wakes this loop: it is asked.
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
@@ -6906,11 +6904,11 @@ private:
         const ref<cancel_state>& cancel = state_of(f->req).cancel;
         const int why = cancel && cancel->set ? ECANCELED : l.now() >= due ? ETIMEDOUT : 0;
         if (why) {
-            const ref<flow> kept = f;
+            const ref<flow> kept = f; // fail_call() may end its holder
             l.fail_call(*kept, failed(why, "waiting for the response"));
             return -1;
         }
-        return cancel && due - l.now() > 50 ? l.now() + 50 : due;
+        return cancel && due - l.now() > 50 ? l.now() + 50 : due; // a canceller is asked so often
     }
     /// A body that is passed on, and whose sender has sent nothing for now.
     bool is_silent_upload() {
@@ -6946,8 +6944,8 @@ inline string_view media_type_of(string_view name) noexcept {
 /// The three forms of RFC 9110 5.6.7. A date is one if it would be written like this again: that
 /// settles widths, names, weekdays and 31 February. (Leap seconds are lost.)
 inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) noexcept {
-    if (text.size() < 24) return {};
-    const bool is_rfc850 = text.size() > 29, is_asctime = text.size() < 29;
+    if (text.size() < 24) return {}; // asctime's form, the shortest
+    const bool is_rfc850 = text.size() > 29, is_asctime = text.size() < 29; // IMF-fixdate: 29
     const char* form = is_rfc850 ? "%A, %d-%b-%y %T GMT" : "%a, %d %b %Y %T GMT";
     if (is_asctime) form = text[8] == ' ' ? "%a %b %e %T %Y" : "%a %b %d %T %Y"; // has either
     string_view rest = text;
@@ -6968,7 +6966,7 @@ inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) 
     constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     while (t.tm_mon < 11 && text.find(months + 3 * t.tm_mon, 0, 3) == string_view::npos) ++t.tm_mon;
     const std::time_t when = ::timegm(&t); // fills in the weekday
-    char again[64];
+    char again[64];                        // a Wednesday of RFC 850's form has 33
     const locale_t plain = ::newlocale(LC_ALL_MASK, "C", nullptr); // static in glibc and musl
     if (!plain) return {};
     const std::size_t size = ::strftime_l(again, sizeof again, form, &t, plain);
@@ -6979,8 +6977,8 @@ inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) 
 
 /// What a client may know a file's bytes by (RFC 9110 8.8).
 struct validators {
-    std::string etag;
-    std::time_t modified, now;
+    std::string etag;          // quoted, strong
+    std::time_t modified, now; // s; now: for 13.1.5 and two-digit years
 };
 
 /// The value of a field that is no list; "" where it stands twice.
@@ -7038,7 +7036,7 @@ inline byte_range parse_range(string_view value, std::uint64_t size) noexcept {
     if (!value.empty() || (!first && !last) || (first && last && *last < *first)) return all;
     if (!first && *last > 0 && size == 0) return all; // of no bytes no Content-Range can tell
     const std::uint64_t from = first ? *first : size - std::min(*last, size);
-    if (from >= size) return {416, 0, 0};
+    if (from >= size) return {416, 0, 0}; // RFC 9110 15.5.17
     return {206, from, (first && last && *last < size ? *last + 1 : size) - from};
 }
 
@@ -7088,18 +7086,18 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
         bool is_short = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EAGAIN;
         return plain_status(is_short ? 503 : 404);
     }
-    if (!S_ISREG(info.st_mode)) return plain_status(404);
+    if (!S_ISREG(info.st_mode)) return plain_status(404); // a FIFO or device has no size to send
     // Strong, although nobody reads the bytes: size and time in nanoseconds change with every
     // write, the inode where a file is replaced. Two writes in place that leave the size, within
     // one tick of the kernel's clock (10 ms at most), share a tag: against that, rename(2).
-    char tag[64], range[72], date[29];
+    char tag[64], range[72], date[29]; // room for the greatest numbers
     std::snprintf(tag, sizeof tag, "\"%jx-%jx%08jx-%jx\"", std::uintmax_t(info.st_size),
                   std::uintmax_t(info.st_mtim.tv_sec), std::uintmax_t(info.st_mtim.tv_nsec),
                   std::uintmax_t(info.st_ino));
     const validators v{tag, info.st_mtim.tv_sec, ::time(nullptr)};
     int status = judge(req.method(), req.headers(), v);
     if (status == 412) return plain_status(412);
-    if (status == 304) return response(304).header("ETag", tag);
+    if (status == 304) return response(304).header("ETag", tag); // 15.4.5: with its tag
     const std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
     const byte_range part = range_of(req, v, size);
     if (part.status == 416)
@@ -7150,7 +7148,7 @@ template <class R, class... A> template <class F, class> callback<R(A...)>::call
 }
 
 inline std::error_code make_error_code(errc code) noexcept {
-    static const detail::error_names category;
+    static const detail::error_names category; // one: std::error_code compares addresses
     return {static_cast<int>(code), category};
 }
 inline error::error(std::error_code code, std::string place) {
@@ -7223,7 +7221,7 @@ inline bool headers::contains(string_view name) const noexcept {
 }
 inline error headers::add(string_view name, string_view value) {
     while (!value.empty() && detail::is_blank(value.front())) value.remove_prefix(1);
-    while (!value.empty() && detail::is_blank(value.back())) value.remove_suffix(1);
+    while (!value.empty() && detail::is_blank(value.back())) value.remove_suffix(1); // RFC 9110 5.5
     if (!detail::is_token(name)) return detail::failed(errc::bad_field, "field name");
     if (!detail::is_field_value(value))
         return detail::failed(errc::bad_field, std::string("field ").append(name));
@@ -7328,7 +7326,7 @@ inline request::request(string_view method, string_view target) : request() {
 }
 inline request::request(request&& other) : request() { *this = std::move(other); }
 inline request& request::operator=(request&& other) {
-    if (other.s_->borrowed && this != &other) s_->take_copy_of(*other.s_);
+    if (other.s_->borrowed && this != &other) s_->take_copy_of(*other.s_); // the loop keeps its own
     else std::swap(s_, other.s_);
     return *this;
 }
@@ -7345,7 +7343,7 @@ inline string_view request::header(string_view name) const noexcept { return s_-
 
 inline string_view request::query(string_view name, string_view fallback) const {
     for (string_view rest = s_->query; !rest.empty();) {
-        string_view pair = rest.substr(0, rest.find('&'));
+        string_view pair = rest.substr(0, rest.find('&')); // before decoding: %26 is no '&'
         rest.remove_prefix(pair.size() + (pair.size() < rest.size()));
         std::size_t equal = pair.find('=');
         if (s_->decoded(pair.substr(0, equal), true) != name) continue;
@@ -7356,11 +7354,11 @@ inline string_view request::query(string_view name, string_view fallback) const 
 }
 inline string_view request::param(string_view name, string_view fallback) const {
     for (const auto& p : s_->params)
-        if (p.name == name) return s_->decoded(p.raw, false);
+        if (p.name == name) return s_->decoded(p.raw, false); // '+' is itself in a path
     return fallback;
 }
 inline string_view request::body() const noexcept {
-    return s_->body.data() ? s_->body : detail::bytes_of(s_->sent);
+    return s_->body.data() ? s_->body : detail::bytes_of(s_->sent); // received, else to be sent
 }
 inline std::string request::take_body() {
     std::string taken = s_->body_text.empty() ? std::string(body()) : std::move(s_->body_text);
@@ -7463,7 +7461,7 @@ inline response redirect(string_view to, int status) {
 // Members: streams.
 
 inline written body_writer::write(string_view bytes, callback<void()> released) {
-    written how = write(bytes);
+    written how = write(bytes); // copies: `bytes` may go at once
     UDS_HTTP_TRY {
         if (released) released();
     }
@@ -7480,13 +7478,13 @@ inline result<std::size_t> body_reader::read(char* into, std::size_t room) {
 }
 
 inline void relay(body_reader from, body_writer to, callback<void(const error&)> done) {
-    struct pipe : detail::counted {
+    struct pipe : detail::counted { // lives in the callbacks below, until one of them tells the end
         body_reader from;
         body_writer to;
         callback<void(const error&)> done;
         void leave() {
             if (done) std::exchange(done, {})(detail::failed(EPIPE, "relay"));
-            from = body_reader();
+            from = body_reader(); // its sender learns of it
             to = body_writer();
         }
     };
@@ -7530,20 +7528,20 @@ inline written event_writer::send(const event& e) {
         if (end == string_view::npos) break;
         rest.remove_prefix(end + (rest.substr(end, 2) == "\r\n" ? 2 : 1));
     }
-    out += '\n';
+    out += '\n'; // the empty line that sends it off
     return s_.write(out);
 }
 
 inline body_writer& body_writer::operator=(body_writer&& other) noexcept {
-    body_writer gone(std::move(*this));
+    body_writer gone(std::move(*this)); // cut, unless it had ended
     return s_ = std::move(other.s_), *this;
 }
 inline body_reader& body_reader::operator=(body_reader&& other) noexcept {
-    body_reader gone(std::move(*this));
+    body_reader gone(std::move(*this)); // dropped before its end, perhaps
     return s_ = std::move(other.s_), *this;
 }
 inline responder& responder::operator=(responder&& other) noexcept {
-    responder gone(std::move(*this));
+    responder gone(std::move(*this)); // a 500, unless it was answered
     return s_ = std::move(other.s_), *this;
 }
 inline responder::~responder() {
@@ -7581,8 +7579,8 @@ inline event_writer responder::events(milliseconds heartbeat) {
 }
 inline void responder::upgrade(string_view protocol, callback<void(upgraded)> take, headers extra) {
     if (!s_) return;
-    if (!detail::list_has(s_->offered, protocol)) { // RFC 9110 7.8: only to what was offered
-        response refusal = detail::plain_status(426);
+    if (!detail::list_has(s_->offered, protocol)) {   // RFC 9110 7.8: only to what was offered
+        response refusal = detail::plain_status(426); // RFC 9110 15.5.22
         refusal.header("Upgrade", protocol).header("Connection", "Upgrade");
         return void(send(std::move(refusal)));
     }
@@ -7593,7 +7591,7 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
     head.header("Upgrade", protocol);
     {
         detail::hold lock(s_->guard);
-        if (s_->how != detail::flow::mode::none) return;
+        if (s_->how != detail::flow::mode::none) return; // answered already: `take` is dropped
         s_->take_over = std::move(take);
     }
     s_->send(std::move(head), detail::flow::mode::raw);
@@ -7671,9 +7669,9 @@ inline error server::adopt(unique_fd connected) { return s_->adopt(std::move(con
 inline result<unique_fd> server::hand_over(string_view name) {
     for (auto& d : s_->doors) {
         if (d->name != name || !d->at.fd) continue;
-        unique_fd copy(detail::duplicate(d->at.fd.get()));
+        unique_fd copy(detail::duplicate(d->at.fd.get())); // ours serves on until stop()
         if (!copy) return detail::failed(errno, "server::hand_over");
-        d->is_ours = d->at.unlinks = false;
+        d->is_ours = d->at.unlinks = false; // whoever has the copy serves on: the path stays
         return copy;
     }
     return detail::failed(ENOENT, "server::hand_over: no listener of that name");
@@ -7695,7 +7693,7 @@ inline result<bool> server::run_once(milliseconds timeout) {
     return goes_on;
 }
 inline int server::pollable_fd() const {
-    if (!s_->finished && s_->start()) return -1;
+    if (!s_->finished && s_->start()) return -1; // run_once() says why
     return s_->loops[0]->descriptor();
 }
 inline void server::stop() noexcept { s_->stop(); }
@@ -7706,13 +7704,13 @@ inline bool server::stopping() const noexcept { return s_->stopping(); }
 inline void server::post(callback<void()> task, milliseconds delay) {
     detail::loop* l = s_->loops[0].get();
     if (delay.count() <= 0) return void(l->mail()->post(std::move(task)));
-    auto later = [l, task = std::move(task), delay]() mutable {
+    auto later = [l, task = std::move(task), delay]() mutable { // there: the heap is the loop's
         l->at(l->now() + delay.count(), std::move(task));
     };
     l->mail()->post(std::move(later));
 }
 inline server_stats server::stats() const {
-    server_stats sum;
+    server_stats sum; // of no single moment: loops go on
     sum.connections = s_->count();
     sum.accepted = s_->accepted.load(std::memory_order_relaxed);
     for (const auto& l : s_->loops) {
@@ -7758,7 +7756,7 @@ inline result<reply> client::stream(request&& req) {
     detail::client_exchange one(*s_, req);
     if (error e = one.start()) return e;
     reply made{response(0), body_reader()};
-    sealed_memory body = one.claim.body;
+    sealed_memory body = one.claim.body; // shared: keep_head() moves the other
     one.keep_head(made.head);
     one.claim.body = std::move(body); // for the stream to read, too
     detail::access::of(made.body) = new detail::client_stream(s_, one);
@@ -7859,7 +7857,7 @@ inline const uds_http::peer& request::peer() const {
 }
 inline result<unique_fd> request::peer_pidfd() const {
     (void)peer();
-    detail::hold lock(s_->from->guard);
+    detail::hold lock(s_->from->guard); // close() takes the descriptor out under it
     return detail::pidfd_of(s_->from->fd, "peer_pidfd");
 }
 inline string_view response::reason() const noexcept { return detail::reason_of(s_.status); }

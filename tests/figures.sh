@@ -23,10 +23,10 @@ figure() { # WHAT FIGURE LOW HIGH: any of them may have decimals
     fi
 }
 
-figure 'lines of the header (goal 4500)' "$(wc -l <uds_http.hpp)" 1 7860
+figure 'lines of the header (goal 4500)' "$(wc -l <uds_http.hpp)" 1 7900
 figure 'lines of Part I (goal 800)' "$(sed '/^\/\/ END OF PART I/q' uds_http.hpp | wc -l)" 1 920
 comments=$(awk '/^[ \t]*$/ { next } { n++ } /\/\// { c++ } END { printf "%.1f", 100 * c / n }' uds_http.hpp)
-figure 'lines with comments, in percent (goal 20)' "$comments" 15 35
+figure 'lines with comments, in percent' "$comments" 20 35
 echo '#include "uds_http.hpp"' >"$folder/ours.cpp"
 figure 'preprocessed lines' "$(g++ -std=c++17 -I. -E -P "$folder/ours.cpp" | wc -l)" 1 45000
 figure 'lines of the Makefile' "$(wc -l <Makefile)" 1 150
