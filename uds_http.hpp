@@ -5720,12 +5720,16 @@ struct server_core final : site {
                 to->take(unique_fd(raw), number, forbidden, uid);
             };
             UDS_HTTP_TRY {
-                if (!to->mail()->post(task)) take(unique_fd(raw), number, forbidden, uid);
+                if (to->mail()->post(task)) return;
             }
-            UDS_HTTP_CATCH { fd = unique_fd(raw); }
+            UDS_HTTP_CATCH {} // no memory for that: it stays here
+            take(unique_fd(raw), number, forbidden, uid);
         }
         void take(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
-            if (adopt(std::move(fd), number, forbidden)) last_added().uid = uid;
+            bool is_in = false;
+            UDS_HTTP_TRY { is_in = adopt(std::move(fd), number, forbidden); }
+            UDS_HTTP_CATCH {} // no memory: it is closed
+            if (is_in) last_added().uid = uid;
             else if (core_.counts_users()) core_.users.remove(uid);
         }
 
