@@ -1470,8 +1470,8 @@ inline response typed(content&& body, string_view literal_type) {
 
 // [5] FD ------------------------------------------------------------------------------------------
 // Descriptors: reading, writing, passing them, waiting with a deadline, asking who is at the other
-// end. Nothing here keeps state, and nothing else in the header knows EINTR. All of it reports like
-// the system does, with -1 and errno: the callers know the name of the socket, and we don't.
+// end. Nothing here keeps state. EINTR ends here, but where a wait is to notice a signal. Errors
+// are the system's, -1 and errno: the callers know the name of the socket, and we don't.
 
 /// Nanoseconds on CLOCK_MONOTONIC. Plain numbers from here on: each sum or comparison of chrono's
 /// types is a template of its own.
