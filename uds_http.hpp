@@ -1074,6 +1074,10 @@ struct failure : counted {
     return error(make_error_code(code), std::string(place));
 }
 
+[[gnu::cold]] inline error too_short() {
+    return failed(errc::bad_field, "the content is shorter than stated");
+}
+
 /// Inside of UDS_HTTP_CATCH: without memory there is no answer to make; this goes on to the loop.
 inline void pass_on_bad_alloc() {
 #ifdef __cpp_exceptions
@@ -5219,8 +5223,8 @@ private:
             if (batch.empty() && body.empty()) {
                 if (!c.more || !c.more->has_tail) return true;
                 parsed at = next_piece(c, batch);
-                if (at == parsed::bad && c.calls)
-                    talk(c, index).fail_call(failed(errc::bad_field, "content fails or is short"));
+                if (at == parsed::bad && !fault_) return lose(c, index), false;
+                if (at == parsed::bad && c.calls) talk(c, index).fail_call(std::move(fault_));
                 if (at == parsed::bad) return c.gone = true, false;
                 if (at == parsed::done) talk(c, index).tell_tail(error());
                 if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
@@ -5271,10 +5275,11 @@ private:
     }
 
     /// The tail isn't in memory: a file goes out here; what a callback fills becomes the next
-    /// batch. more with an empty batch: no room in the socket.
+    /// batch. more with an empty batch: no room in the socket. bad: fault_, or else the socket's.
     parsed next_piece(conn& c, string_view& batch) {
         box& b = *c.more;
         source* from = access::of(b.tail).from.get();
+        fault_ = error();
         if (access::of(b.tail).kind == access::kind::file) return send_file(c, *from);
         if (access::of(b.tail).kind != access::kind::pulled || b.tail_ended) return parsed::done;
         static constexpr std::size_t lead = 18, room = 128 << 10; // the chunk's size goes before it
@@ -5283,14 +5288,15 @@ private:
         const std::uint64_t left = b.tail_size - b.tail_at;
         const std::size_t wanted = left < room ? static_cast<std::size_t>(left) : room;
         std::size_t size = 0;
-        if (wanted && !fill(*from, first, wanted, size)) return parsed::bad;
+        if (wanted && (fault_ = fill(*from, first, wanted, size))) return parsed::bad;
         b.tail_at += size;
         batch = {first, size};
         if (b.tail_how == framing::chunked) {
             batch = frame_piece(first, size);
             b.tail_ended = size == 0;
         } else if (size == 0) {
-            return b.tail_how == framing::length && left ? parsed::bad : parsed::done;
+            if (b.tail_how == framing::length && left) fault_ = too_short();
+            return fault_ ? parsed::bad : parsed::done;
         }
         return parsed::more;
     }
@@ -5303,14 +5309,16 @@ private:
         std::memcpy(first + size, "\r\n", 2);
         return {first - length, length + size + 2};
     }
-    bool fill(source& from, char* into, std::size_t room, std::size_t& size) {
+    error fill(source& from, char* into, std::size_t room, std::size_t& size) {
         UDS_HTTP_TRY {
             result<std::size_t> got = from.fill(into, room);
             if (got) size = *got;
-            return got && size <= room;
+            return size > room ? failed(errc::bad_field, "content over its room") : got.error();
         }
-        UDS_HTTP_CATCH { s_.log_thrown("content"); }
-        return false;
+        UDS_HTTP_CATCH {
+            s_.log_thrown("content");
+            return failed(ECANCELED, "threw " + thrown());
+        }
     }
 
     parsed send_file(conn& c, source& from) {
@@ -5321,7 +5329,9 @@ private:
             std::size_t size = left < (1u << 30) ? static_cast<std::size_t>(left) : 1u << 30;
             ssize_t sent = transmit_file(c.fd, from.file.get(), from.offset + b.tail_at, size);
             if (sent < 0 && errno == EAGAIN) return parsed::more;
-            if (sent <= 0) return parsed::bad; // the file got shorter: a cut, never a short body
+            if (sent == 0) fault_ = too_short(); // the file got shorter: a cut, never a short body
+            if (sent < 0 && errno != EPIPE && errno != ECONNRESET) fault_ = failed(errno, "file");
+            if (sent <= 0) return parsed::bad;
             b.tail_at += static_cast<std::uint64_t>(sent);
             add(bytes_out, static_cast<std::uint64_t>(sent));
             if (c.calls) note_upload(c, sent);
@@ -5488,6 +5498,7 @@ private:
     char* in_ = nullptr;
     std::size_t in_size_ = 0;
     buffer piece_;
+    error fault_;              // of the content it comes from
     row<std::uint64_t> again_; // connections to read on, after the others' turn
     row<named_pool> pools_;    // one per client
     task_heap tasks_;
@@ -6449,7 +6460,7 @@ struct client_exchange {
             result<std::size_t> n = next_piece(piece, static_cast<std::size_t>(wanted), done);
             if (!n) return fail(n.error());
             if (*n == 0 && chunked) return send_last_chunk();
-            if (*n == 0) return fail(errc::bad_field, "the content is shorter than stated");
+            if (*n == 0) return fail(too_short());
             char line[18], crlf[] = "\r\n";
             iovec parts[3] = {{line, put_chunk_size(line, *n)}, {piece, *n}, {crlf, 2}};
             if (error e = chunked ? push(parts, 3) : push(parts + 1, 1); e || stopped) return e;
