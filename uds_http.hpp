@@ -5743,7 +5743,9 @@ struct server_core final : site {
         /// Out of descriptors: nobody is dropped, the queue waits in the kernel, nothing spins.
         [[gnu::cold]] void pause_accepting() {
             if (std::exchange(paused_, true)) return;
-            core_.log("out of descriptors: accepting pauses");
+            const std::uint64_t count = core_.accepted; // while it lasts, nobody hears it again
+            if (core_.told_at.exchange(count) != count)
+                core_.log("out of descriptors: accepting pauses");
             unwatch_doors();
             if (std::exchange(will_retry_, true)) return;
             at(now() + 100, [this] { will_retry_ = false, resume_accepting(); }); // or others close
@@ -5810,7 +5812,7 @@ struct server_core final : site {
     user_counts users;
     unique_fd stop_event;
     error remembered;
-    std::atomic<std::uint64_t> accepted{0};
+    std::atomic<std::uint64_t> accepted{0}, told_at{UINT64_MAX}; // "out of ..."
     std::atomic<unsigned> ended{0}; // of `threads`; the first loop ends last: it has post()'s work
     struct action {
         int number;
