@@ -2519,9 +2519,11 @@ inline bool parse_trailers(string_view raw, headers& out) {
 /// Bytes to the body's bytes. Holds nothing but trailers and half a line of chunked framing.
 class body_decoder {
 public:
-    void start(framing how, std::uint64_t length) {
+    /// `bounds` are the head's; the trailers, by themselves, are held to them, too.
+    void start(framing how, std::uint64_t length, const head_limits& bounds = unbounded) {
         *this = body_decoder();
-        how_ = how;
+        how_ = how, fields_left_ = bounds.max_fields_count;
+        if (bounds.max_head_bytes < max_lines_bytes) trailers_bytes_ = bounds.max_head_bytes;
         left_ = how == framing::until_close ? UINT64_MAX : how == framing::length ? length : 0;
         step_ = how == framing::chunked ? step::size : left_ > 0 ? step::data : step::end;
     }
@@ -2543,6 +2545,7 @@ private:
     enum class step { data, data_end, size, trailer, end, bad };
     // nginx and Go bound a trailer section by their limits for heads; 8 KiB is more than any use.
     static constexpr std::size_t max_lines_bytes = 8 << 10;
+    static constexpr head_limits unbounded{SIZE_MAX, SIZE_MAX, SIZE_MAX};
     // Go's answer to CVE-2023-39326: extensions may not outweigh the data. Each chunk earns as many
     // bytes as it carries; this much comes first and is also the most that can be saved up.
     static constexpr unsigned max_extension_bytes = 4 << 10;
@@ -2557,11 +2560,10 @@ private:
 
     /// RFC 9112 7.1: between the data stand lines, which are parsed anew when more has come, too.
     step line(string_view& in) {
-        const std::size_t lf = in.find('\n');
-        const string_view part = in.substr(0, lf == string_view::npos ? lf : lf + 1);
+        const std::size_t most = step_ == step::trailer ? trailers_bytes_ : max_lines_bytes;
+        const std::size_t lf = in.find('\n'), room = most - lines_.size();
+        const string_view part = in.substr(0, lf < room ? lf + 1 : room);
         in.remove_prefix(part.size());
-        if (lines_.size() + part.size() > max_lines_bytes)
-            return why_ = "chunk extensions or trailers too long", step::bad;
         line_reader line(lines_.append(part));
         const char* const at = lines_.data() + line_;
         const bool is_field = step_ == step::trailer && *at != '\r';
@@ -2570,7 +2572,9 @@ private:
                                 : is_field          ? trailer_line(line, at, got)
                                                     : line.line_end(at);
         why_ = line.why;
+        if (!end && !why_ && part.size() == room) why_ = "chunk extensions or trailers too long";
         if (!end) return why_ ? step::bad : step_;
+        if (is_field && fields_left_-- == 0) return why_ = "too many trailers", step::bad;
         if (is_field) line_ = lines_.size();
         lines_.resize(line_);
         if (step_ == step::data_end) return step::size;
@@ -2619,6 +2623,7 @@ private:
     }
 
     std::uint64_t left_ = 0;
+    std::size_t trailers_bytes_ = max_lines_bytes, fields_left_ = 0;
     const char* why_ = nullptr;
     std::string lines_;
     std::size_t line_ = 0; // where in lines_ the line begins that isn't complete
@@ -3894,7 +3899,7 @@ private:
                 f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
         }
         if (h.status == 101) c_.more->plan = {framing::until_close, 0, false, true};
-        else c_.more->decoder.start(h.how, h.length);
+        else c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
         UDS_HTTP_TRY { act(std::move(res)); }
         UDS_HTTP_CATCH { fail_user(f); }
         if (c_.at == phase::stream && h.how == framing::none) finish_body({});
@@ -3975,7 +3980,7 @@ private:
         }
         const bool is_streamed = access::of(access::of(*to).run).shape == access::shape::streamed;
         if (h.how == framing::none && !is_streamed) return dispatch(d_.req, *to);
-        d_.decoder.start(h.how, h.length);
+        d_.decoder.start(h.how, h.length, s_.limits);
         if (is_streamed) return start_stream(*to);
         collect(d_.req, d_.decoder, to);
     }
@@ -4032,7 +4037,7 @@ private:
     bool skip_body() {
         const head& h = d_.parsed;
         if (h.how == framing::none) return true;
-        d_.decoder.start(h.how, h.length);
+        d_.decoder.start(h.how, h.length, s_.limits);
         parsed at = pass_over(d_.decoder);
         if (at == parsed::done) return true;
         // Whoever waits for 100 may never send the body, or send it at once: RFC 9110 10.1.1.
@@ -6521,7 +6526,7 @@ struct client_exchange {
             return fail(errc::bad_message, "101 that nobody asked for");
         if (!answered && ++interim > 16)
             return fail(errc::bad_message, "too many interim responses");
-        on->body.start(got.how, got.length);
+        on->body.start(got.how, got.length, limits);
         on->ended = got.how == framing::none;
         return answered ? claim_fds() : error();
     }

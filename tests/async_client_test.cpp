@@ -209,7 +209,7 @@ TEST_CASE("async: what a server may answer, whole and byte by byte") {
 
 TEST_CASE("async: heads and bodies one under, at, and one over their limits") {
     const string_view line = "HTTP/1.1 200 OK\r\n", empty = "Content-Length: 0\r\n\r\n";
-    auto check = [](const std::string& bytes, bool fits) {
+    auto check = [](const std::string& bytes, bool fits, errc over = errc::too_large) {
         scripted up;
         client_options o;
         o.max_head_bytes = 2000, o.max_body_bytes = 1000;
@@ -223,7 +223,7 @@ TEST_CASE("async: heads and bodies one under, at, and one over their limits") {
         }
         outcome got = f.ended.take();
         CHECK(got.status == (fits ? 200 : 0));
-        if (!fits) CHECK_MESSAGE(got.why == errc::too_large, got.why.message());
+        if (!fits) CHECK_MESSAGE(got.why == over, got.why.message());
     };
     for (std::size_t size : {1999u, 2000u, 2001u}) {
         CAPTURE(size);
@@ -231,6 +231,16 @@ TEST_CASE("async: heads and bodies one under, at, and one over their limits") {
         head.append(size - head.size() - 2 - empty.size(), 'x').append("\r\n").append(empty);
         REQUIRE(head.size() == size);
         check(head, size <= 2000);
+        check(std::string(line) + "Transfer-Encoding: chunked\r\n\r\n0\r\nX: " +
+                  std::string(size - 7, 'x') + "\r\n\r\n",
+              size <= 2000, errc::bad_message);
+    }
+    for (int count : {256, 257}) {
+        CAPTURE(count);
+        std::string trailers;
+        for (int i = 0; i < count; ++i) trailers += "X:\r\n";
+        check(std::string(line) + "Transfer-Encoding: chunked\r\n\r\n0\r\n" + trailers + "\r\n",
+              count <= 256, errc::bad_message);
     }
     for (std::size_t size : {999u, 1000u, 1001u}) {
         CAPTURE(size);
