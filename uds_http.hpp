@@ -1074,6 +1074,10 @@ struct failure : counted {
     return error(make_error_code(code), std::string(place));
 }
 
+[[gnu::cold]] inline error too_short() {
+    return failed(errc::bad_field, "the content is shorter than stated");
+}
+
 /// Inside of UDS_HTTP_CATCH: without memory there is no answer to make; this goes on to the loop.
 inline void pass_on_bad_alloc() {
 #ifdef __cpp_exceptions
@@ -2515,9 +2519,11 @@ inline bool parse_trailers(string_view raw, headers& out) {
 /// Bytes to the body's bytes. Holds nothing but trailers and half a line of chunked framing.
 class body_decoder {
 public:
-    void start(framing how, std::uint64_t length) {
+    /// `bounds` are the head's; the trailers, by themselves, are held to them, too.
+    void start(framing how, std::uint64_t length, const head_limits& bounds = unbounded) {
         *this = body_decoder();
-        how_ = how;
+        how_ = how, fields_left_ = bounds.max_fields_count;
+        if (bounds.max_head_bytes < max_lines_bytes) trailers_bytes_ = bounds.max_head_bytes;
         left_ = how == framing::until_close ? UINT64_MAX : how == framing::length ? length : 0;
         step_ = how == framing::chunked ? step::size : left_ > 0 ? step::data : step::end;
     }
@@ -2539,6 +2545,7 @@ private:
     enum class step { data, data_end, size, trailer, end, bad };
     // nginx and Go bound a trailer section by their limits for heads; 8 KiB is more than any use.
     static constexpr std::size_t max_lines_bytes = 8 << 10;
+    static constexpr head_limits unbounded{SIZE_MAX, SIZE_MAX, SIZE_MAX};
     // Go's answer to CVE-2023-39326: extensions may not outweigh the data. Each chunk earns as many
     // bytes as it carries; this much comes first and is also the most that can be saved up.
     static constexpr unsigned max_extension_bytes = 4 << 10;
@@ -2553,11 +2560,10 @@ private:
 
     /// RFC 9112 7.1: between the data stand lines, which are parsed anew when more has come, too.
     step line(string_view& in) {
-        const std::size_t lf = in.find('\n');
-        const string_view part = in.substr(0, lf == string_view::npos ? lf : lf + 1);
+        const std::size_t most = step_ == step::trailer ? trailers_bytes_ : max_lines_bytes;
+        const std::size_t lf = in.find('\n'), room = most - lines_.size();
+        const string_view part = in.substr(0, lf < room ? lf + 1 : room);
         in.remove_prefix(part.size());
-        if (lines_.size() + part.size() > max_lines_bytes)
-            return why_ = "chunk extensions or trailers too long", step::bad;
         line_reader line(lines_.append(part));
         const char* const at = lines_.data() + line_;
         const bool is_field = step_ == step::trailer && *at != '\r';
@@ -2566,8 +2572,10 @@ private:
                                 : is_field          ? trailer_line(line, at, got)
                                                     : line.line_end(at);
         why_ = line.why;
+        if (!end && !why_ && part.size() == room) why_ = "chunk extensions or trailers too long";
         if (!end) return why_ ? step::bad : step_; // no reason: the line isn't whole yet
-        if (is_field) line_ = lines_.size();       // kept for trailers()
+        if (is_field && fields_left_-- == 0) return why_ = "too many trailers", step::bad;
+        if (is_field) line_ = lines_.size(); // kept for trailers()
         lines_.resize(line_);
         if (step_ == step::data_end) return step::size;
         if (step_ == step::size) return left_ > 0 ? step::data : step::trailer;
@@ -2615,6 +2623,7 @@ private:
     }
 
     std::uint64_t left_ = 0; // of the body, or of the chunk
+    std::size_t trailers_bytes_ = max_lines_bytes, fields_left_ = 0;
     const char* why_ = nullptr;
     std::string lines_;    // whole trailers, then the line that is being read
     std::size_t line_ = 0; // where in lines_ the line begins that isn't complete
@@ -3892,7 +3901,7 @@ private:
                 f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
         }
         if (h.status == 101) c_.more->plan = {framing::until_close, 0, false, true};
-        else c_.more->decoder.start(h.how, h.length);
+        else c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
         UDS_HTTP_TRY { act(std::move(res)); }
         UDS_HTTP_CATCH { fail_user(f); }
         if (c_.at == phase::stream && h.how == framing::none) finish_body({});
@@ -3974,7 +3983,7 @@ private:
         }
         const bool is_streamed = access::of(access::of(*to).run).shape == access::shape::streamed;
         if (h.how == framing::none && !is_streamed) return dispatch(d_.req, *to);
-        d_.decoder.start(h.how, h.length);
+        d_.decoder.start(h.how, h.length, s_.limits);
         if (is_streamed) return start_stream(*to);
         collect(d_.req, d_.decoder, to);
     }
@@ -4031,7 +4040,7 @@ private:
     bool skip_body() {
         const head& h = d_.parsed;
         if (h.how == framing::none) return true;
-        d_.decoder.start(h.how, h.length);
+        d_.decoder.start(h.how, h.length, s_.limits);
         parsed at = pass_over(d_.decoder);
         if (at == parsed::done) return true;
         // Whoever waits for 100 may never send the body, or send it at once: RFC 9110 10.1.1.
@@ -5226,8 +5235,8 @@ private:
             if (batch.empty() && body.empty()) {
                 if (!c.more || !c.more->has_tail) return true;
                 parsed at = next_piece(c, batch);
-                if (at == parsed::bad && c.calls)
-                    talk(c, index).fail_call(failed(errc::bad_field, "content fails or is short"));
+                if (at == parsed::bad && !fault_) return lose(c, index), false;
+                if (at == parsed::bad && c.calls) talk(c, index).fail_call(std::move(fault_));
                 if (at == parsed::bad) return c.gone = true, false;
                 if (at == parsed::done) talk(c, index).tell_tail(error());
                 if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
@@ -5278,10 +5287,11 @@ private:
     }
 
     /// The tail isn't in memory: a file goes out here; what a callback fills becomes the next
-    /// batch. more with an empty batch: no room in the socket.
+    /// batch. more with an empty batch: no room in the socket. bad: fault_, or else the socket's.
     parsed next_piece(conn& c, string_view& batch) {
         box& b = *c.more;
         source* from = access::of(b.tail).from.get();
+        fault_ = error();
         if (access::of(b.tail).kind == access::kind::file) return send_file(c, *from);
         if (access::of(b.tail).kind != access::kind::pulled || b.tail_ended) return parsed::done;
         static constexpr std::size_t lead = 18, room = 128 << 10; // the chunk's size goes before it
@@ -5290,14 +5300,15 @@ private:
         const std::uint64_t left = b.tail_size - b.tail_at;
         const std::size_t wanted = left < room ? static_cast<std::size_t>(left) : room;
         std::size_t size = 0;
-        if (wanted && !fill(*from, first, wanted, size)) return parsed::bad;
+        if (wanted && (fault_ = fill(*from, first, wanted, size))) return parsed::bad;
         b.tail_at += size;
         batch = {first, size};
         if (b.tail_how == framing::chunked) {
             batch = frame_piece(first, size);
             b.tail_ended = size == 0;
         } else if (size == 0) {
-            return b.tail_how == framing::length && left ? parsed::bad : parsed::done;
+            if (b.tail_how == framing::length && left) fault_ = too_short();
+            return fault_ ? parsed::bad : parsed::done;
         }
         return parsed::more;
     }
@@ -5310,14 +5321,16 @@ private:
         std::memcpy(first + size, "\r\n", 2);
         return {first - length, length + size + 2};
     }
-    bool fill(source& from, char* into, std::size_t room, std::size_t& size) {
+    error fill(source& from, char* into, std::size_t room, std::size_t& size) {
         UDS_HTTP_TRY {
             result<std::size_t> got = from.fill(into, room);
             if (got) size = *got;
-            return got && size <= room; // more: it wrote where it must not
+            return size > room ? failed(errc::bad_field, "content over its room") : got.error();
         }
-        UDS_HTTP_CATCH { s_.log_thrown("content"); }
-        return false;
+        UDS_HTTP_CATCH {
+            s_.log_thrown("content");
+            return failed(ECANCELED, "threw " + thrown());
+        }
     }
 
     parsed send_file(conn& c, source& from) {
@@ -5328,7 +5341,9 @@ private:
             std::size_t size = left < (1u << 30) ? static_cast<std::size_t>(left) : 1u << 30;
             ssize_t sent = transmit_file(c.fd, from.file.get(), from.offset + b.tail_at, size);
             if (sent < 0 && errno == EAGAIN) return parsed::more;
-            if (sent <= 0) return parsed::bad; // the file got shorter: a cut, never a short body
+            if (sent == 0) fault_ = too_short(); // the file got shorter: a cut, never a short body
+            if (sent < 0 && errno != EPIPE && errno != ECONNRESET) fault_ = failed(errno, "file");
+            if (sent <= 0) return parsed::bad;
             b.tail_at += static_cast<std::uint64_t>(sent);
             add(bytes_out, static_cast<std::uint64_t>(sent));
             if (c.calls) note_upload(c, sent);
@@ -5494,7 +5509,8 @@ private:
     row<char> in_bytes_;
     char* in_ = nullptr; // all connections are read into this
     std::size_t in_size_ = 0;
-    buffer piece_;             // of a pulled body
+    buffer piece_;
+    error fault_;              // of the content it comes from
     row<std::uint64_t> again_; // connections to read on, after the others' turn
     row<named_pool> pools_;    // one per client
     task_heap tasks_;          // post()'s, heartbeats, what is tried again
@@ -5743,7 +5759,9 @@ struct server_core final : site {
         /// Out of descriptors: nobody is dropped, the queue waits in the kernel, nothing spins.
         [[gnu::cold]] void pause_accepting() {
             if (std::exchange(paused_, true)) return;
-            core_.log("out of descriptors: accepting pauses");
+            const std::uint64_t count = core_.accepted; // while it lasts, nobody hears it again
+            if (core_.told_at.exchange(count) != count)
+                core_.log("out of descriptors: accepting pauses");
             unwatch_doors();
             if (std::exchange(will_retry_, true)) return;
             at(now() + 100, [this] { will_retry_ = false, resume_accepting(); }); // or others close
@@ -5808,9 +5826,9 @@ struct server_core final : site {
     row<pthread_t> threads;
     ref<worker_pool> workers; // none: all handlers are on loops
     user_counts users;
-    unique_fd stop_event; // written, never read: every loop sees it
-    error remembered;     // the first mistake, for listen() and run()
-    std::atomic<std::uint64_t> accepted{0};
+    unique_fd stop_event;
+    error remembered;
+    std::atomic<std::uint64_t> accepted{0}, told_at{UINT64_MAX}; // "out of ..."
     std::atomic<unsigned> ended{0}; // of `threads`; the first loop ends last: it has post()'s work
     struct action {
         int number;
@@ -6458,9 +6476,10 @@ struct client_exchange {
         for (std::uint64_t done = 0; done < size;) {
             std::uint64_t wanted = size - done < room ? size - done : room;
             result<std::size_t> n = next_piece(piece, static_cast<std::size_t>(wanted), done);
+            if (n && *n > wanted) n = failed(errc::bad_field, "content over its room");
             if (!n) return fail(n.error());
             if (*n == 0 && chunked) return send_last_chunk();
-            if (*n == 0) return fail(errc::bad_field, "the content is shorter than stated");
+            if (*n == 0) return fail(too_short());
             char line[18], crlf[] = "\r\n";
             iovec parts[3] = {{line, put_chunk_size(line, *n)}, {piece, *n}, {crlf, 2}};
             if (error e = chunked ? push(parts, 3) : push(parts + 1, 1); e || stopped) return e;
@@ -6519,7 +6538,7 @@ struct client_exchange {
             return fail(errc::bad_message, "101 that nobody asked for");
         if (!answered && ++interim > 16)
             return fail(errc::bad_message, "too many interim responses");
-        on->body.start(got.how, got.length);
+        on->body.start(got.how, got.length, limits);
         on->ended = got.how == framing::none;
         return answered ? claim_fds() : error();
     }

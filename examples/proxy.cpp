@@ -127,7 +127,8 @@ http::response gateway_error(const http::error& error) {
 // What goes upstream; an `Upgrade` is hop by hop and has to be asked for again.
 http::request passed_on(http::request& req, http::body_reader body) {
     std::string target(req.path());
-    if (!req.query().empty()) target.append("?").append(req.query());
+    const auto mark = req.target().find('?'); // RFC 3986 6.2.3: "/x?" isn't "/x"
+    if (mark != target.npos) target.append(req.target().substr(mark));
     http::request to(req.method(), target);
     const auto& fields = req.headers();
     const bool has_body = fields.contains("Content-Length") || fields.contains("Transfer-Encoding");

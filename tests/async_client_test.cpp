@@ -209,7 +209,7 @@ TEST_CASE("async: what a server may answer, whole and byte by byte") {
 
 TEST_CASE("async: heads and bodies one under, at, and one over their limits") {
     const string_view line = "HTTP/1.1 200 OK\r\n", empty = "Content-Length: 0\r\n\r\n";
-    auto check = [](const std::string& bytes, bool fits) {
+    auto check = [](const std::string& bytes, bool fits, errc over = errc::too_large) {
         scripted up;
         client_options o;
         o.max_head_bytes = 2000, o.max_body_bytes = 1000;
@@ -223,7 +223,7 @@ TEST_CASE("async: heads and bodies one under, at, and one over their limits") {
         }
         outcome got = f.ended.take();
         CHECK(got.status == (fits ? 200 : 0));
-        if (!fits) CHECK_MESSAGE(got.why == errc::too_large, got.why.message());
+        if (!fits) CHECK_MESSAGE(got.why == over, got.why.message());
     };
     for (std::size_t size : {1999u, 2000u, 2001u}) {
         CAPTURE(size);
@@ -231,6 +231,16 @@ TEST_CASE("async: heads and bodies one under, at, and one over their limits") {
         head.append(size - head.size() - 2 - empty.size(), 'x').append("\r\n").append(empty);
         REQUIRE(head.size() == size);
         check(head, size <= 2000);
+        check(std::string(line) + "Transfer-Encoding: chunked\r\n\r\n0\r\nX: " +
+                  std::string(size - 7, 'x') + "\r\n\r\n",
+              size <= 2000, errc::bad_message);
+    }
+    for (int count : {256, 257}) {
+        CAPTURE(count);
+        std::string trailers;
+        for (int i = 0; i < count; ++i) trailers += "X:\r\n";
+        check(std::string(line) + "Transfer-Encoding: chunked\r\n\r\n0\r\n" + trailers + "\r\n",
+              count <= 256, errc::bad_message);
     }
     for (std::size_t size : {999u, 1000u, 1001u}) {
         CAPTURE(size);
@@ -457,18 +467,54 @@ TEST_CASE("async: a 101 that comes as soon as the request's body has is not too 
     CHECK(came.take() == "101");
 }
 
-TEST_CASE("async: content that fails or is too short is named, as the blocking client does") {
+TEST_CASE("async: content that fails or is too short has the error of the blocking client") {
     running up;
     up.app.post("/", [](const request&) { return text("whole"); });
     up.start();
     fixture f(up.path);
     f.start();
-    auto throws = [](char*, std::size_t) -> result<std::size_t> { throw 1; };
-    f.call(request("POST", "/").body(content::pulled(throws), ""));
-    CHECK(f.ended.take().why == errc::bad_field);
-    unique_fd file(::memfd_create("short", MFD_CLOEXEC));
-    f.call(request("POST", "/").body(content::file(std::move(file), 0, 9), ""));
-    CHECK(f.ended.take().why == errc::bad_field);
+    client blocking(up.path);
+    struct content_row {
+        const char* name;
+        content (*make)();
+    };
+    const content_row content_rows[] = {
+        {"throws",
+         [] {
+             return content::pulled([](char*, std::size_t) -> result<std::size_t> { throw 1; });
+         }},
+        {"fails at once",
+         [] {
+             return content::pulled([](char*, std::size_t) -> result<std::size_t> {
+                 return error(std::make_error_code(std::errc::io_error), "src");
+             });
+         }},
+        {"fails later, as a socket would",
+         [] {
+             return content::pulled(
+                 [n = 0](char* into, std::size_t) mutable -> result<std::size_t> {
+                     if (n++) return error(std::make_error_code(std::errc::broken_pipe), "src");
+                     return *into = 'x', std::size_t{1};
+                 });
+         }},
+        {"shorter than stated",
+         [] {
+             return content::pulled(
+                 [](char*, std::size_t) -> result<std::size_t> { return std::size_t{0}; }, 2);
+         }},
+        {"a file that is shorter than stated",
+         [] { return content::file(unique_fd(::memfd_create("short", MFD_CLOEXEC)), 0, 9); }},
+        {"a file that can't be read",
+         [] { return content::file(unique_fd(::open("/dev/null", O_WRONLY | O_CLOEXEC)), 0, 9); }},
+    };
+    for (const content_row& r : content_rows) {
+        CAPTURE(r.name);
+        const result<response> got = blocking.send(request("POST", "/").body(r.make(), ""));
+        f.call(request("POST", "/").body(r.make(), ""));
+        const error why = f.ended.take().why;
+        CHECK((why.code() == got.error().code()));
+        CHECK(why.message() == got.error().message());
+    }
 }
 
 TEST_CASE("async: relay() into a writer that nobody listens to gives its source up") {
@@ -846,16 +892,26 @@ TEST_CASE("async: a client without a loop says so") {
 }
 
 TEST_CASE("async: a refusal that comes before the upload has ended is not lost") {
-    for (bool closes : {true, false}) {
+    for (int i = 0; i < 4; ++i) {
+        const bool closes = i % 2 == 0, is_file = i / 2 == 0;
         CAPTURE(closes);
+        CAPTURE(is_file);
         scripted up;
+        std::atomic<bool> waits{false}, goes_on{false}; // the loop finds answer and end at once
         fixture f(up.path);
         f.start();
-        f.call(request("POST", "/").body(std::string(8 << 20, 'x'), ""));
+        unique_fd file(::memfd_create("large", MFD_CLOEXEC));
+        REQUIRE(::ftruncate(file.get(), 8 << 20) == 0);
+        content large(std::string(8 << 20, 'x'));
+        if (is_file) large = content::file(std::move(file), 0, 8 << 20);
+        f.call(request("POST", "/").body(std::move(large), ""));
         wire_client peer = up.accept();
         head_of(peer);
+        f.on_loop([&] { waits = true, comes_true([&] { return goes_on.load(); }); });
+        REQUIRE(comes_true([&] { return waits.load(); }));
         peer.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig");
         if (closes) peer.close();
+        goes_on = true;
         outcome got = f.ended.take();
         CHECK_MESSAGE(got.status == 413, got.why.message());
         CHECK(got.body == "big");

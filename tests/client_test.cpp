@@ -301,6 +301,14 @@ TEST_CASE("client: heads and bodies one under, at, and one over their limits") {
         if (size <= 2000) CHECK_MESSAGE(got, got.error().message());
         else CHECK(got.error() == errc::too_large);
     }
+    for (std::size_t size : {1999u, 2000u, 2001u}) {
+        CAPTURE(size);
+        fake server(says(std::string(line) + "Transfer-Encoding: chunked\r\n\r\n0\r\nX: " +
+                         std::string(size - 7, 'x') + "\r\n\r\n"));
+        result<response> got = client(server.path, options).get("/");
+        if (size <= 2000) CHECK_MESSAGE(got, got.error().message());
+        else CHECK(got.error() == errc::bad_message);
+    }
     for (const char* how : {"length", "chunks", "close"}) {
         for (std::size_t size : {999u, 1000u, 1001u}) {
             CAPTURE(std::string(how));

@@ -523,6 +523,44 @@ TEST_CASE("connection: targets and fields at and over their limits") {
     }
 }
 
+TEST_CASE("connection: trailers are held to the limits of fields, at and over them") {
+    server_options o;
+    o.max_head_bytes = 300, o.max_fields_count = 4;
+    struct row {
+        std::size_t fields, bytes; // the empty line behind them included
+        int status;
+    };
+    static const row rows[] = {{4, 30, 200},  {5, 30, 400},  {1, 299, 200},
+                               {1, 300, 200}, {1, 301, 400}, {2, 301, 400}};
+    for (const char* target : {"/echo", "/up"}) {
+        for (const row& r : rows) {
+            CAPTURE(std::string(target));
+            CAPTURE(r.fields);
+            CAPTURE(r.bytes);
+            std::string trailers;
+            for (std::size_t i = 1; i < r.fields; ++i) trailers += "X: \r\n";
+            trailers += "Y: " + std::string(r.bytes - trailers.size() - 7, 'y') + "\r\n\r\n";
+            REQUIRE(trailers.size() == r.bytes);
+            const std::string input = "POST " + std::string(target) +
+                                      " HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+                                      "chunked\r\n\r\n1\r\nz\r\n0\r\n" +
+                                      trailers;
+            usual whole(o), bytewise(o);
+            for (usual* d : {&whole, &bytewise})
+                d->add("POST", "/up", [](request&, body_reader in, responder out) {
+                    auto both = std::make_shared<std::pair<body_reader, responder>>(std::move(in),
+                                                                                    std::move(out));
+                    both->first.on_data([](string_view) {},
+                                        [both](const error&) { both->second.send(text("z")); });
+                });
+            whole.feed(input);
+            for (char c : input) bytewise.feed({&c, 1});
+            CHECK(read_answers(whole.out).statuses == std::vector<int>{r.status});
+            CHECK(read_answers(bytewise.out).statuses == std::vector<int>{r.status});
+        }
+    }
+}
+
 TEST_CASE("connection: bodies under, at and over the limit, of the server and of a route") {
     struct row {
         std::string name;

@@ -1274,6 +1274,42 @@ TEST_CASE("parser: limits of chunked bodies, one under, at, one over") {
     CHECK(chunk_status("0\r\n" + std::string(8193, 'b')) == 400);
 }
 
+TEST_CASE("parser: trailers beyond the bounds of a head have the same fault however they are cut") {
+    const std::string x(60, 'x'), last = "0\r\n";
+    struct {
+        const char* name;
+        std::string wire;
+        const char* why; // a part of it; null: whole
+    } const bound_rows[] = {
+        {"at the bound", last + "A: " + x.substr(3) + "\r\n\r\n", nullptr},
+        {"over it", last + "A: " + x.substr(2) + "\r\n\r\n", "too long"},
+        {"over it in the first line", last + "A: " + x + "\r\n\r\n", "too long"},
+        {"full before the last", last + "A: " + x.substr(5) + "\r\nB:\r\n\r\n", "too long"},
+        {"forbidden and over", last + "Host: " + x + "\r\n\r\n", "too long"},
+        {"a bad byte before it", last + "A: \1" + x + "\r\n\r\n", "may not stand"},
+        {"a bad byte behind it", last + "AB: " + x + "\1\r\n\r\n", "too long"},
+        {"as many as may be", last + "A:\r\nB:\r\nC:\r\n\r\n", nullptr},
+        {"one more", last + "A:\r\nB:\r\nC:\r\nD:\r\n\r\n", "too many"},
+        {"one more, forbidden", last + "A:\r\nB:\r\nC:\r\nHost:\r\n\r\n", "forbidden"},
+    };
+    for (const auto& r : bound_rows) {
+        CAPTURE(std::string(r.name));
+        for (std::size_t step = 1; step <= r.wire.size(); ++step) {
+            CAPTURE(step);
+            body_decoder decoder;
+            decoder.start(framing::chunked, 0, {64, 0, 3});
+            parsed got = parsed::more;
+            for (std::size_t at = 0; got == parsed::more && at < r.wire.size(); at += step) {
+                string_view in = string_view(r.wire).substr(at, step), piece;
+                while (got == parsed::more && !in.empty()) got = decoder.next(in, piece);
+            }
+            CHECK(got == (r.why ? parsed::bad : parsed::done));
+            const string_view why = decoder.why() ? decoder.why() : "";
+            CHECK_MESSAGE(why.find(r.why ? r.why : "") != why.npos, std::string(why));
+        }
+    }
+}
+
 TEST_CASE("parser: mutated chunks get the same answer however they are cut") {
     std::mt19937 random(3);
     const auto below = [&](std::size_t bound) { return std::size_t(random()) % bound; };

@@ -441,6 +441,9 @@ def messages(proxy, policy, upstream):
     same("a long target", 200, proxy.ask(get("/a?" + "q" * 8000))[0])
     same("a target that is too long", 414, proxy.ask(get("/a?" + "q" * 9000))[0])
     same("absolute form", "GET /a?b HTTP/1.1", seen(get("http://localhost/a?b"))[3]["line"])
+    same("an empty query stays one", "GET /a? HTTP/1.1", seen(get("/a?"))[3]["line"])
+    same("and none is none, in absolute form, too", ["GET / HTTP/1.1", "GET /? HTTP/1.1"],
+         [seen(get("http://localhost" + end))[3]["line"] for end in ("", "?")])
 
     before = proxy.ask(get("/a"))[0]
     upstream.restart()

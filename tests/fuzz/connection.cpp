@@ -140,7 +140,7 @@ std::vector<std::string> methods_in(string_view bytes) {
         if (got != parsed::done) break;
         bytes.remove_prefix(h.size);
         body_decoder decoder;
-        decoder.start(h.how, h.length);
+        decoder.start(h.how, h.length, {o.max_head_bytes, 0, o.max_fields_count});
         parsed at = parsed::more;
         for (string_view piece; at == parsed::more;)
             if ((at = decoder.next(bytes, piece)) == parsed::more && bytes.empty()) break;
