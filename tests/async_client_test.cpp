@@ -502,6 +502,11 @@ TEST_CASE("async: content that fails or is too short has the error of the blocki
              return content::pulled(
                  [](char*, std::size_t) -> result<std::size_t> { return std::size_t{0}; }, 2);
          }},
+        {"more than there was room for",
+         [] {
+             return content::pulled(
+                 [](char*, std::size_t room) -> result<std::size_t> { return room + 1; });
+         }},
         {"a file that is shorter than stated",
          [] { return content::file(unique_fd(::memfd_create("short", MFD_CLOEXEC)), 0, 9); }},
         {"a file that can't be read",
