@@ -5892,8 +5892,14 @@ struct server_core final : site {
         if (workers) workers->stop();
     }
 
+    /// Not inside one of its own callbacks: their bytes are being parsed.
+    error enter() {
+        if (this_loop() && this_loop()->of == loops[0]->mail()->of)
+            return failed(EALREADY, "server: it runs already");
+        return start();
+    }
     error run() {
-        if (error bad = start()) return bad;
+        if (error bad = enter()) return bad;
         error bad = loops[0]->serve();
         finish();
         return bad;
@@ -7685,7 +7691,7 @@ inline result<unique_fd> server::hand_over(string_view name) {
 }
 inline result<bool> server::run_once(milliseconds timeout) {
     if (s_->finished) return false;
-    if (error bad = s_->start()) return bad;
+    if (error bad = s_->enter()) return bad;
     error bad;
     const auto ms = timeout.count();
     const int wait = ms < 0 ? -1 : ms > INT_MAX ? INT_MAX : static_cast<int>(ms);
