@@ -3255,7 +3255,8 @@ struct flow final : stream_base {
     // in
     std::string arrived; // waits for a reader; little more than max_arrived
     headers trailers_in;
-    error why_in; // once in_done: none, if it came whole
+    error why_in;      // once in_done: none, if it came whole
+    std::string place; // of a body handed on by a client: which socket and request its errors name
     callback<void(string_view)> on_piece;
     callback<void(const error&)> on_done;
     bool in_done = false, paused = false, wanted = false, reader_dropped = false, released = false;
@@ -3395,10 +3396,16 @@ struct flow final : stream_base {
     /// The loop's: the peer's bytes have ended, whole or not. The first end counts.
     void end_in(error why) {
         hold lock(guard);
-        if (std::exchange(in_done, true)) return;
-        why_in = std::move(why);
+        if (in_done) return;
+        note_end(std::move(why));
         changed.notify_all();
         post();
+    }
+    /// With the guard held.
+    void note_end(error why) {
+        if (why && !place.empty()) // it has a head: all was sent
+            why = error(why.code(), place + std::string(place_of(why))), mark_sent(why, true);
+        why_in = std::move(why), in_done = true;
     }
 };
 
@@ -3758,7 +3765,7 @@ public:
             f.fd = -1, f.open = false;
             tells_done = !f.in_done || f.on_done;
             if (!f.in_done || (f.on_piece && !f.arrived.empty())) // pieces lost: not whole
-                f.why_in = why, f.in_done = true, f.arrived.clear();
+                f.note_end(why), f.arrived.clear();
             why = f.why_in ? f.why_in : why;
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
             std::swap(piece, f.on_piece), std::swap(drained, f.drained);
@@ -3800,7 +3807,7 @@ public:
         flow& f = *c_.work();
         hold lock(f.guard);
         if (f.in_done) return;
-        f.why_in = std::move(why), f.in_done = true;
+        f.note_end(std::move(why));
         f.arrived.clear();
     }
 
@@ -3852,7 +3859,7 @@ private:
     bool step_reply() {
         if (d_.in.empty()) return false;
         flow& f = *c_.work();
-        f.heard = true;
+        f.heard = true, f.progress = d_.now;
         if (!is_worth_parsing(d_.in, c_.more->parsed_bytes, f.max_head_bytes)) return false;
         const head_limits limits{f.max_head_bytes, 0, max_response_fields}; // 0: there is no target
         response res;
@@ -3876,7 +3883,8 @@ private:
                 if (act && h.status != 100) act(res.status(h.status));
             }
             UDS_HTTP_CATCH { fail_user(f); }
-            return ++f.interims <= 16 || (fail_call(failed(errc::bad_message, "1xx")), false);
+            return ++f.interims <= 16 ||
+                   (fail_call(failed(errc::bad_message, "too many 1xx")), false);
         }
         if (h.status == 101 && !f.may_upgrade)
             return fail_call(failed(errc::bad_message, "101 that nobody asked for")), false;
@@ -5913,8 +5921,14 @@ struct server_core final : site {
         if (workers) workers->stop();
     }
 
+    /// Not inside one of its own callbacks: their bytes are being parsed.
+    error enter() {
+        if (this_loop() && this_loop()->of == loops[0]->mail()->of)
+            return failed(EALREADY, "server: it runs already");
+        return start();
+    }
     error run() {
-        if (error bad = start()) return bad;
+        if (error bad = enter()) return bad;
         error bad = loops[0]->serve();
         finish();
         return bad;
@@ -6880,7 +6894,7 @@ private:
         if (!res) return tell(res.error());
         got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
         if (what == wants::stream || got.head.status() == 101)
-            return std::exchange(told, {})(std::move(got));
+            return f->place = std::move(place), std::exchange(told, {})(std::move(got));
         string_view size = f->req.method() == "HEAD" ? "" : got.head.header("Content-Length");
         if (!is_bodiless(got.head.status()) &&
             take_number(size).value_or(0) > core->options.max_body_bytes)
@@ -6928,7 +6942,7 @@ private:
         const int why = cancel && cancel->set ? ECANCELED : l.now() >= due ? ETIMEDOUT : 0;
         if (why) {
             const ref<flow> kept = f; // fail_call() may end its holder
-            l.fail_call(*kept, failed(why, "waiting for the response"));
+            l.fail_call(*kept, failed(why, awaits ? "waiting for the response" : "the body"));
             return -1;
         }
         return cancel && due - l.now() > 50 ? l.now() + 50 : due; // a canceller is asked so often
@@ -7706,7 +7720,7 @@ inline result<unique_fd> server::hand_over(string_view name) {
 }
 inline result<bool> server::run_once(milliseconds timeout) {
     if (s_->finished) return false;
-    if (error bad = s_->start()) return bad;
+    if (error bad = s_->enter()) return bad;
     error bad;
     const auto ms = timeout.count();
     const int wait = ms < 0 ? -1 : ms > INT_MAX ? INT_MAX : static_cast<int>(ms);

@@ -71,7 +71,8 @@ private:
 
 /// One subscription after the other, on whatever connection, until `take` says false.
 /// Errors:   that of the first attempt (a mistyped path must not look like a silent server);
-///           operation_canceled; bad_message for what is no event stream. 204 ends it without one.
+///           operation_canceled; bad_message for what is no event stream; bad_field for a last id
+///           with controls, which can't go back. 204 ends it without one.
 /// Threads:  blocks its thread; not on a loop.
 class event_source {
 public:
@@ -83,7 +84,8 @@ public:
         constexpr milliseconds longest(15'000);
         for (milliseconds pause = parser_.retry;; pause = pause < longest ? 2 * pause : pause) {
             uds_http::error e = subscribe(take);
-            if (is_over_ || !was_open_ || by_.cancelled()) return e;
+            if (is_over_ || !was_open_ || by_.cancelled() || e == uds_http::errc::bad_field)
+                return e; // an id that no field may hold can't be sent, however often
             if (std::exchange(is_open_, false)) pause = parser_.retry;
             if (!wait(pause))
                 return fail(std::make_error_code(std::errc::operation_canceled), "waiting");
@@ -125,7 +127,7 @@ private:
     }
 
     static bool is_event_stream(std::string_view type) {
-        std::string lower(type.substr(0, 17));
+        std::string lower(type.substr(0, type.find_first_of("; \t")));
         for (char& c : lower) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c | 32 : c);
         return lower == "text/event-stream";
     }

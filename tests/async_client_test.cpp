@@ -748,6 +748,24 @@ TEST_CASE("async: an answer that drips is not silent, however long it takes") {
     CHECK(got.body == std::string(8, 'x'));
 }
 
+TEST_CASE("async: a head that drips is not silent either, as for the blocking client") {
+    outcome got;
+    for (milliseconds limit = 100ms; limit < 10s && got.status != 200; limit *= 2) {
+        scripted up;
+        fixture f(up.path, quick(limit));
+        f.start();
+        f.call();
+        wire_client drips = up.accept();
+        for (const char* piece : {"HTTP/1.1 ", "200 ", "OK\r\n", "Content", "-Length", ": 2",
+                                  "\r\n", "\r", "\nok"}) { // twice the deadline in all
+            ::usleep(static_cast<unsigned>(limit.count()) * 250);
+            if (!drips.send(piece)) break;
+        }
+        got = f.ended.take();
+    }
+    CHECK(got.body == "ok");
+}
+
 TEST_CASE("async: timeouts of any size, never included") {
     scripted up;
     client_options o = quick(milliseconds::max());
@@ -1135,6 +1153,8 @@ TEST_CASE("async: a stream's own timeout holds for its body, and a cut says so")
         error why = ended.take();
         if (cut) CHECK(why == errc::cut_off);
         else CHECK(why == std::errc::timed_out);
+        CHECK(why.message().compare(0, up.path.size() + 7, up.path + ": GET /") == 0);
+        CHECK(why.sent());
     }
 }
 

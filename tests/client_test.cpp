@@ -1140,6 +1140,17 @@ TEST_CASE("client: events reconnect with the last id, until somebody has had eno
     client to_refuses(refuses.path), to_nowhere("/nowhere");
     CHECK(event_source(to_refuses, "/e").run(take) == errc::bad_message);
     CHECK(event_source(to_nowhere, "/e").run(take) == std::errc::no_such_file_or_directory);
+    const std::string head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream";
+    fake other(says(head + "ful\r\n\r\ndata: x\n\n")); // another type
+    client to_other(other.path);
+    CHECK(event_source(to_other, "/e").run([](const event&) { return false; }) ==
+          errc::bad_message);
+    fake odd(says(head + "\r\n\r\nretry: 1\nid: a\x01\ndata: x\n\n")); // an id that can't go back
+    client to_odd(odd.path);
+    int seen = 0;
+    CHECK(event_source(to_odd, "/e").run([&](const event&) { return ++seen < 3; }) ==
+          errc::bad_field);
+    CHECK(seen == 1);
 }
 
 TEST_CASE("client: an adopted connection is the only one") {

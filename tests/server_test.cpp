@@ -126,6 +126,27 @@ TEST_CASE("server: stop() is safe in a signal handler and from any thread") {
     ::sigaction(SIGUSR1, &old, nullptr);
 }
 
+TEST_CASE("server: run() and run_once() inside a handler say so, and it goes on") {
+    folder at;
+    server app;
+    app.get("/{how}", [&app](const request& req) {
+        if (req.param("how") == "run")
+            return text(app.run() == std::errc(EALREADY) ? "refused" : "ran");
+        auto turn = app.run_once(milliseconds(0));
+        return text(!turn && turn.error() == std::errc(EALREADY) ? "refused" : "ran");
+    });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client peer(at("s"));
+    for (const char* how : {"run", "once"}) {
+        peer.send("GET /" + std::string(how) + " HTTP/1.1\r\nHost: a\r\n\r\n");
+        pollfd there{peer.fd.get(), POLLIN, 0};
+        for (int i = 0; i < 200 && ::poll(&there, 1, 0) == 0; ++i)
+            REQUIRE(app.run_once(milliseconds(50)));
+        CHECK(peer.read().body == "refused");
+    }
+    app.stop();
+}
+
 TEST_CASE("server: stop_on() takes signals while it runs and puts back what was there") {
     struct sigaction mine {
     }, now{}, old{};
