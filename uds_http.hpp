@@ -1639,6 +1639,11 @@ inline int socket_option(int fd, int option) noexcept { // of type int, or -1
 inline bool is_unix_stream(int fd) noexcept {
     return socket_option(fd, SO_DOMAIN) == AF_UNIX && socket_option(fd, SO_TYPE) == SOCK_STREAM;
 }
+inline bool is_connected_stream(int fd) noexcept {
+    sockaddr_un to;
+    socklen_t size = sizeof to;
+    return is_unix_stream(fd) && ::getpeername(fd, reinterpret_cast<sockaddr*>(&to), &size) == 0;
+}
 
 /// Who was there at connect(), or nobody: uid and gid -1, which no rule admits. Over TCP
 /// SO_PEERCRED succeeds without knowing anything, hence the look at the family.
@@ -5835,7 +5840,7 @@ struct server_core final : site {
     ref<worker_pool> workers; // none: all handlers are on loops
     user_counts users;
     unique_fd stop_event;
-    error remembered;
+    error remembered, unheard; // of routes; of a listen() that failed, for run() without a door
     std::atomic<std::uint64_t> accepted{0}, told_at{UINT64_MAX}; // "out of ..."
     std::atomic<unsigned> ended{0}; // of `threads`; the first loop ends last: it has post()'s work
     struct action {
@@ -5872,7 +5877,7 @@ struct server_core final : site {
         if (started || remembered) return remembered;
         block_fds(); // accepted sockets inherit it
         if (doors.empty() && !adopted_any && !stopping())
-            return failed(EDESTADDRREQ, "server: nothing to listen on");
+            return unheard ? unheard : failed(EDESTADDRREQ, "server: nothing to listen on");
         for (std::size_t i = 1; i < loops.size() && !remembered; ++i) remember(loops[i]->open());
         for (auto& l : loops)
             if (!remembered) remember(l->begin());
@@ -5973,7 +5978,7 @@ struct server_core final : site {
         if (remembered) return remembered;
         if (started) return failed(EALREADY, "server::listen: it runs already");
         result<listener> opened = open_listener(where, o);
-        if (!opened) return opened.error();
+        if (!opened) return unheard = opened.error();
         return add_door(*std::move(opened), o), error();
     }
     [[gnu::cold]] error listen_inherited(const listen_options& o) {
@@ -5989,8 +5994,7 @@ struct server_core final : site {
     }
 
     error adopt(unique_fd fd) {
-        if (!is_unix_stream(fd.get()) || socket_option(fd.get(), SO_ACCEPTCONN) == 1)
-            return failed(errc::bad_descriptor, "server::adopt");
+        if (!is_connected_stream(fd.get())) return failed(errc::bad_descriptor, "server::adopt");
         ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
         ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
         adopted_any = true;
@@ -6294,7 +6298,7 @@ struct client_core : counted {
 
     error adopt(unique_fd connected) {
         int fd = connected.get();
-        if (!is_unix_stream(fd)) return failed(errc::bad_descriptor, name + ": adopt");
+        if (!is_connected_stream(fd)) return failed(errc::bad_descriptor, name + ": adopt");
         if (error e = check_peer(fd)) return e;                   // then it is closed
         ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK); // duplicates see that, too
         ref<wire> on(new wire(std::move(connected), options));

@@ -1194,6 +1194,9 @@ TEST_CASE("client: what can't be adopted is closed: a second one, another user's
     result<response> got = busy.get("/still");
     CHECK((got && got->body() == "/still"));
     CHECK(busy.adopt(unique_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))) == errc::bad_descriptor);
+    client none("unconnected");
+    CHECK(none.adopt(unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))) ==
+          errc::bad_descriptor); // not connected
 }
 
 TEST_CASE("client: expect_uid refuses another user's server before a byte is sent") {

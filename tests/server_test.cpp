@@ -100,6 +100,9 @@ TEST_CASE("server: whoever was in the queue when it stopped is answered") {
 TEST_CASE("server: without a listener run() says so; a bad route is remembered") {
     server nothing;
     CHECK(nothing.run() == std::errc::destination_address_required);
+    server deaf;
+    CHECK(deaf.listen("/nowhere/at/all.sock") == std::errc::no_such_file_or_directory);
+    CHECK(deaf.run() == std::errc::no_such_file_or_directory); // who didn't look hears it here
     folder at;
     server bad;
     bad.get("/{x", hello);
@@ -1282,6 +1285,7 @@ TEST_CASE("server: adopting while it runs, and only what is a connected stream")
           errc::bad_descriptor);
     CHECK(s.app.adopt(unique_fd()) == errc::bad_descriptor);
     unique_fd door_of_its_own(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    CHECK(s.app.adopt(unique_fd(::dup(door_of_its_own.get()))) == errc::bad_descriptor);
     const sockaddr any{AF_UNIX, {}};
     REQUIRE(::bind(door_of_its_own.get(), &any, sizeof any.sa_family) == 0); // autobind, unix(7)
     REQUIRE(::listen(door_of_its_own.get(), 1) == 0);
