@@ -471,7 +471,9 @@ def threads(bench):
         bench.stage.stop(f"hello/{name}")
     bench.failures(failures)
     bench.save("threads", {"samples": samples, "ratio": median(spread), "locks_percent": locks})
-    no_perf = {"perf": "the profile's locks were not counted", **failures}
+    no_perf = dict(failures)
+    if math.isnan(locks):
+        no_perf["perf"] = "the profile's locks were not counted"
     return all_of([
         bench.verdict(failures, median(spread), 1, *names, at_most=False,
                       what="x the requests/s of 1 thread"),
