@@ -5063,7 +5063,7 @@ private:
         conn* c = conns_.find(id);
         if (!c) return;
         const bool is_due = c->at == phase::head || c->at == phase::body;
-        if (is_due && !c->has_output() && !c->calls) say_busy(c->fd, answers);
+        if (is_due && !c->gone && !c->has_output() && !c->calls) say_busy(c->fd, answers);
         close(static_cast<std::uint32_t>(id));
     }
 
@@ -5372,8 +5372,9 @@ private:
 
     /// EAGAIN: what is left of the batch is kept, and EPOLLOUT asked for.
     void block(conn& c, std::uint32_t index, string_view rest) {
+        c.gone = true; // without memory for that: nothing may follow half an answer
         c.kept().out.assign(rest);
-        c.blocked = true;
+        c.gone = false, c.blocked = true;
         (void)is_read_slowly(c); // notes where the peer is
         ask_for(index, EPOLLOUT);
     }
