@@ -7,6 +7,8 @@
 CXX ?= g++
 CXXSTD ?= c++17
 OPTIMIZE ?= -O2
+# The tests, unless OPTIMIZE is given: built in two thirds of the time.
+TESTS_OPTIMIZE = $(if $(filter file,$(origin OPTIMIZE)),-O1,$(OPTIMIZE))
 WERROR ?= -Werror
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow $(WERROR)
 FLAGS = -std=$(CXXSTD) $(WARNINGS) -pthread -I. $(CXXFLAGS)
@@ -116,10 +118,10 @@ $(BUILD)/examples/%: examples/%.cpp Makefile
 
 $(BUILD)/tests/%.o: tests/%.cpp Makefile | build/doctest
 	@mkdir -p $(@D)
-	$(CXX) $(FLAGS) $(OPTIMIZE) -MMD -MP -MF $@.d -c -o $@ $<
+	$(CXX) $(FLAGS) $(TESTS_OPTIMIZE) -MMD -MP -MF $@.d -c -o $@ $<
 
 $(BUILD)/tests/all: $(TESTS)
-	$(CXX) $(FLAGS) $(OPTIMIZE) -o $@ $^ $(LDFLAGS)
+	$(CXX) $(FLAGS) $(TESTS_OPTIMIZE) -o $@ $^ $(LDFLAGS)
 
 build/doctest:
 	@mkdir -p build

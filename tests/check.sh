@@ -6,7 +6,7 @@ export QUICK=${QUICK-1} # `make cross`, coverage and valgrind: by themselves the
 cd "$(dirname "$0")/.." || exit 1
 mkdir -p build
 # The long ones in a form that CI has time for; by themselves they run for longer.
-export FUZZ_SECONDS=${FUZZ_SECONDS:-16} DIFFERENTIAL_CASES=${DIFFERENTIAL_CASES:-5000} SOAK_SECONDS=${SOAK_SECONDS:-15}
+export FUZZ_SECONDS=${FUZZ_SECONDS:-8} DIFFERENTIAL_CASES=${DIFFERENTIAL_CASES:-5000} SOAK_SECONDS=${SOAK_SECONDS:-10}
 passed=0 failed=0 summary=()
 for target; do
     echo "== make $target"
