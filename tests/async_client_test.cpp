@@ -728,9 +728,9 @@ TEST_CASE("async: silence meets read_timeout, dripping the total one") {
     CHECK(f.ended.take().why == std::errc::timed_out);
 }
 
-TEST_CASE("async: an answer that drips is not silent, however long it takes") {
-    // Its sender may be stopped for longer than the deadline where the machine is busy: then once
-    // more, with twice the time.
+/// Of an answer whose pieces take more than twice the deadline in all. Its sender may be stopped
+/// for longer than that where the machine is busy: then once more, with twice the time.
+outcome of_dripping(std::initializer_list<const char*> pieces) {
     outcome got;
     for (milliseconds limit = 100ms; limit < 10s && got.status != 200; limit *= 2) {
         scripted up;
@@ -738,32 +738,24 @@ TEST_CASE("async: an answer that drips is not silent, however long it takes") {
         f.start();
         f.call();
         wire_client drips = up.accept();
-        drips.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n");
-        for (int i = 0; i < 8; ++i) { // twice the deadline in all
-            ::usleep(static_cast<unsigned>(limit.count()) * 250);
-            if (!drips.send("x")) break;
-        }
-        got = f.ended.take();
-    }
-    CHECK(got.body == std::string(8, 'x'));
-}
-
-TEST_CASE("async: a head that drips is not silent either, as for the blocking client") {
-    outcome got;
-    for (milliseconds limit = 100ms; limit < 10s && got.status != 200; limit *= 2) {
-        scripted up;
-        fixture f(up.path, quick(limit));
-        f.start();
-        f.call();
-        wire_client drips = up.accept();
-        for (const char* piece : {"HTTP/1.1 ", "200 ", "OK\r\n", "Content", "-Length", ": 2",
-                                  "\r\n", "\r", "\nok"}) { // twice the deadline in all
+        for (const char* piece : pieces) {
             ::usleep(static_cast<unsigned>(limit.count()) * 250);
             if (!drips.send(piece)) break;
         }
         got = f.ended.take();
     }
-    CHECK(got.body == "ok");
+    return got;
+}
+
+TEST_CASE("async: an answer that drips is not silent, however long it takes") {
+    const char* const head = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n";
+    CHECK(of_dripping({head, "x", "x", "x", "x", "x", "x", "x", "x"}).body == "xxxxxxxx");
+}
+
+TEST_CASE("async: a head that drips is not silent either, as for the blocking client") {
+    CHECK(of_dripping(
+              {"HTTP/1.1 ", "200 ", "OK\r\n", "Content", "-Length", ": 2", "\r\n", "\r", "\nok"})
+              .body == "ok");
 }
 
 TEST_CASE("async: timeouts of any size, never included") {
