@@ -246,7 +246,8 @@ std::vector<conversation> conversations() {
         {"streamed request, chunked", "PUT /a/stream" + chunks, length, 503, 60'000},
         {"later answer", "GET /a/later" + host + "\r\n", "later", 500}, // its responder was dropped
         {"file", "GET /files/file" + host + "\r\n", large},
-        {"file, a range", "GET /files/file" + host + "Range: bytes=5-9\r\n\r\n", "xxxxx"},
+        {"file, a range", "GET /files/file" + host + "Range: bytes=5-9\r\n\r\n",
+         large.substr(5, 5)},
         {"through a client", "POST /a/proxy" + host + "Content-Length: 5\r\n\r\nhello", "hello",
          502},
     };
