@@ -1183,6 +1183,18 @@ inline bool list_has(string_view list, string_view token) noexcept {
     return false;
 }
 
+/// RFC 9110 7.8: a 101 says what it switches to, and that is among what the request offered.
+inline bool is_offered(const headers& offered, const headers& taken) noexcept {
+    for (string_view list = taken.get("Upgrade"); !list.empty();) {
+        const string_view protocol = next_element(list);
+        bool found = protocol.empty();
+        for (const field& f : offered)
+            found |= equal_nocase(f.name, "Upgrade") && list_has(f.value, protocol);
+        if (!found) return false;
+    }
+    return taken.contains("Upgrade");
+}
+
 inline int hex_digit(char c) noexcept {
     if (is_digit(c)) return c - '0';
     if (lower(c) >= 'a' && lower(c) <= 'f') return lower(c) - 'a' + 10;
@@ -3891,7 +3903,7 @@ private:
             return ++f.interims <= 16 ||
                    (fail_call(failed(errc::bad_message, "too many 1xx")), false);
         }
-        if (h.status == 101 && !f.may_upgrade)
+        if (h.status == 101 && !(f.may_upgrade && is_offered(state_of(f.req).fields, fields)))
             return fail_call(failed(errc::bad_message, "101 that nobody asked for")), false;
         if (h.status == 101 && (c_.has_output() || (f.how == flow::mode::streamed && !f.end_sent)))
             return fail_call(failed(errc::bad_message, "101 inside of a request")), false;
@@ -4531,6 +4543,8 @@ private:
     /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, response& res) {
         if (s_.has_after) run_after(res);
+        for (const char* ours : {"Content-Length", "Transfer-Encoding", "Connection"})
+            res.headers().remove(ours); // a 101 has no body (RFC 9110 15.2.2)
         c_.persistent = true;
         const headers& fields = access::of(res).fields;
         d_.out.add("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n");
@@ -6553,7 +6567,7 @@ struct client_exchange {
         if (!on->came.empty() &&
             (answered ? on->begin - got.size < on->came_at : on->unread().empty()))
             return fail(foreign_fds, "descriptors in the middle of a message");
-        if (got.status == 101 && !upgrades)
+        if (got.status == 101 && !(upgrades && is_offered(req.fields, on->fields)))
             return fail(errc::bad_message, "101 that nobody asked for");
         if (!answered && ++interim > 16)
             return fail(errc::bad_message, "too many interim responses");
@@ -7628,8 +7642,6 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
     }
     response head(101);
     head.headers() = std::move(extra);
-    for (const char* framing : {"Content-Length", "Transfer-Encoding", "Connection"})
-        head.headers().remove(framing); // a 101 has no body (RFC 9110 15.2.2)
     head.header("Upgrade", protocol);
     {
         detail::hold lock(s_->guard);

@@ -291,6 +291,22 @@ TEST_CASE("async: a 101 while the request is still being sent is refused") {
     CHECK(peer.at_end());
 }
 
+TEST_CASE("async: a 101 to what was not offered is refused") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<error> refused;
+    auto taken = [&](result<upgraded> got) { refused.put(got ? error() : got.error()); };
+    for (const char* protocol : {"Upgrade: y\r\n", "Upgrade: x, y\r\n", ""}) {
+        f.api->async_upgrade(request("GET", "/").header("Upgrade", "x"), taken);
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send(std::string("HTTP/1.1 101 X\r\nConnection: Upgrade\r\n") + protocol + "\r\n");
+        CHECK(refused.take() == errc::bad_message);
+        CHECK(peer.at_end());
+    }
+}
+
 TEST_CASE("async: a client on a loop passes no descriptors, and says so before it connects") {
     scripted up;
     fixture f(up.path);

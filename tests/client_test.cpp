@@ -1013,6 +1013,30 @@ TEST_CASE("client: upgrade gives both directions, and a refusal whole") {
     }
 }
 
+TEST_CASE("client: a 101 switches to what was offered, else it is refused") {
+    struct row {
+        const char *offered, *taken;
+        bool fits;
+    };
+    const row rows[] = {{"tcp", "tcp", true},         {"a, tcp/2", "TCP/2", true},
+                        {"a, b", "b, a", true},       {"tcp", "tcp, ws", false},
+                        {"websocket", "tcp", false},  {"tcp", "tc", false},
+                        {"tcp/1", "tcp", false},      {"tcp", nullptr, false}};
+    for (const row& r : rows) {
+        CAPTURE(r.offered);
+        CAPTURE(r.taken);
+        fake server([&](end_point& at) {
+            if (at.head().empty()) return;
+            std::string taken = r.taken ? std::string("Upgrade: ") + r.taken + "\r\n" : "";
+            at.say("HTTP/1.1 101 X\r\nConnection: Upgrade\r\n" + taken + "\r\n");
+        });
+        result<upgraded> got =
+            client(server.path).upgrade(request("GET", "/").header("Upgrade", r.offered));
+        CHECK(static_cast<bool>(got) == r.fits);
+        if (!got) CHECK(got.error() == errc::bad_message);
+    }
+}
+
 TEST_CASE("client: the writer of an upgrade blocks, so it is never full and calls nobody back") {
     std::atomic<int> ended{0};
     fake server([&](end_point& at) {

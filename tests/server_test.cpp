@@ -1331,6 +1331,7 @@ TEST_CASE("server: before runs at the head and may answer; after sees and may ch
         [&](const exchange& e, response& r) {
             order.put("after 1 " + std::to_string(e.status));
             r.header("X-Tag", std::to_string(e.tag));
+            if (e.status == 101) r.header("Connection", "close").header("Content-Length", "3");
         });
     s.app.use(
         [&](request&) -> std::optional<response> {
@@ -1357,6 +1358,8 @@ TEST_CASE("server: before runs at the head and may answer; after sees and may ch
     got = raw.ask("/raw", "GET", "Connection: Upgrade\r\nUpgrade: x\r\n");
     CHECK(got.status == 101);
     CHECK(got.field("X-Tag") == "77");
+    CHECK(got.field("Connection") == "Upgrade"); // whatever a hook adds
+    CHECK(got.head.find("Content-Length") == std::string::npos);
     for (const char* step : {"before 1", "before 2", "after 1 101", "after 2"})
         CHECK(order.take() == step);
 }
