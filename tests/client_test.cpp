@@ -1018,10 +1018,10 @@ TEST_CASE("client: a 101 switches to what was offered, else it is refused") {
         const char *offered, *taken;
         bool fits;
     };
-    const row rows[] = {{"tcp", "tcp", true},         {"a, tcp/2", "TCP/2", true},
-                        {"a, b", "b, a", true},       {"tcp", "tcp, ws", false},
-                        {"websocket", "tcp", false},  {"tcp", "tc", false},
-                        {"tcp/1", "tcp", false},      {"tcp", nullptr, false}};
+    const row rows[] = {{"tcp", "tcp", true},        {"a, tcp/2", "TCP/2", true},
+                        {"a, b", "b, a", true},      {"tcp", "tcp, ws", false},
+                        {"websocket", "tcp", false}, {"tcp", "tc", false},
+                        {"tcp/1", "tcp", false},     {"tcp", nullptr, false}};
     for (const row& r : rows) {
         CAPTURE(r.offered);
         CAPTURE(r.taken);

@@ -12,6 +12,9 @@ present() {
     esac
 }
 
+mkdir -p "$(dirname "$0")/../build"
+exec 9>"$(dirname "$0")/../build/need.lock"
+flock 9 # others may be installing the same
 missing=()
 for pair; do present "${pair#*:}" || missing+=("${pair%%:*}"); done
 [ ${#missing[@]} -gt 0 ] || exit 0
@@ -25,7 +28,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 get() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -qq install -y \
-        --no-install-recommends "${missing[@]}" >/dev/null
+        --no-install-recommends "${missing[@]}" >/dev/null 9>&-
 }
 # policy-rc.d is Debian's way to keep a package from starting its service: nobody asked for one.
 policy=/usr/sbin/policy-rc.d
