@@ -421,7 +421,8 @@ public:
     content(string_view copied) : content(std::string(copied)) {}
     content(const char* copied) : content(std::string(copied)) {}
     content(sealed_memory bytes);
-    content(body_reader source); // passed on as it comes; a cut stays a cut
+    /// Passed on as it comes; a cut stays a cut. A server can't take a blocking client's.
+    content(body_reader source);
     /// Bytes as old as the process.
     static content literal(string_view forever) noexcept;
     /// `released` runs once, when the bytes were sent or dropped, on whatever thread that happens.
@@ -897,7 +898,8 @@ public:
     /// The head now, the body as it comes. read_timeout holds for the head only.
     result<reply> stream(request&&);
     result<upgraded> upgrade(request&&);
-    error adopt(unique_fd connected); // talk over a connected stream, e.g. of socketpair(2)
+    /// Blocking calls talk over a connected stream, e.g. of socketpair(2), from then on.
+    error adopt(unique_fd connected);
 
     // Complete once, on the loop they were called on (else the server's first), never inside:
     void async_get(string_view target, callback<void(result<response>)> done) {
@@ -2046,7 +2048,7 @@ inline void unlink_ours(listener& made, const std::string& path) {
     std::string staging = options.take_over ? path + ".new" : path;
     if (bind_name(made.folder, staging).size() > max_sun_path)
         staging = parent + numbered(".", static_cast<long>(lock->inode), ".new");
-    if (staging != path) e = clear_path(made.folder, staging, false, true); // a killed one left it
+    if (staging != path) e = clear_path(made.folder, staging, true, true); // a killed one left it
     if (!e) e = bind_path(made, staging, options);
     const int at = made.folder.get();
     if (!e && staging != path && ::renameat(at, base_of(staging), at, base.c_str()) != 0)
@@ -4900,10 +4902,11 @@ public:
 
     /// The client's role: a connection that has just been made. UINT64_MAX: no memory for it.
     std::uint64_t adopt_call(unique_fd fd, ref<call_pool> pool) {
+        ref<box> more(new box); // first: without memory there is no connection
+        more->pool = std::move(pool);
         if (!adopt(std::move(fd), no_door, false)) return UINT64_MAX;
         conn& c = *conns_.at(last_added_);
-        c.calls = true, c.at = phase::kept;
-        c.kept().pool = std::move(pool);
+        c.calls = true, c.at = phase::kept, c.more = std::move(more);
         return conns_.id_of(last_added_);
     }
     /// False: the connection is gone.
@@ -5105,6 +5108,7 @@ private:
                 c.readable = false;
                 break;
             }
+            if (got < 0 && errno == ECONNRESET && c.calls) got = 0; // it left bytes of ours unread
             if (got <= 0) {
                 c.readable = false;
                 if (got < 0 || talk(c, index).at_eof()) return close(index);
@@ -5396,6 +5400,8 @@ private:
     /// it is read, but nothing is sent: what follows a hole would be taken for another request.
     void lose(conn& c, std::uint32_t index) {
         if (!c.calls || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
+        // What a kept one still says is not about a request of which it took nothing.
+        if (c.work() && c.work()->reused && c.work()->bytes_out == 0) return void(c.gone = true);
         c.persistent = c.blocked = c.more->has_tail = false;
         c.more->out.clear(), c.more->tail = content();
         c.is_mute = c.readable = true; // no edge is to come for what came before
@@ -6094,6 +6100,7 @@ struct wire : counted {
     row<unique_fd> came;     // with the last byte read,
     std::size_t came_at = 0; // in a read that began here
     bool reused = false, watches = false, large = false;
+    int unread_there = 0;       // once sending had to wait: what the peer had not read yet
     bool ended = true;          // the body
     std::int64_t last_used = 0; // ns
     bool asked = false;         // for descriptors, by passing one
@@ -6122,7 +6129,7 @@ struct wire : counted {
     }
 
     void start(const bounds& limits) {
-        within = limits, begin = end = 0, ended = watches = true;
+        within = limits, begin = end = unread_there = 0, ended = watches = true;
         came.clear();
         if (room > usual_room) { // an early answer has needed more
             in_bytes = {};
@@ -6157,12 +6164,24 @@ struct wire : counted {
         return got.truncated ? (errno = EBADMSG, -1) : got.size;
     }
 
+    /// A peer that has read some more since then is slow, not dead: a wait that timed out goes on.
+    bool is_read_on() noexcept {
+        const int before = unread_there;
+        const bool known = ::ioctl(fd.get(), SIOCOUTQ, &unread_there) == 0; // unix(7)
+        return known && unread_there < before && !within.end.passed();
+    }
+
     /// Waits for bytes, within the bounds, and puts them behind what is unread. 0, cut_short or
     /// errno. A head that fills `in` was refused before.
     int fill() {
         if (begin > 0) std::memmove(in, in + begin, end - begin);
         end -= begin, came_at -= came_at < begin ? came_at : begin, begin = 0;
-        const deadline until = within.next();
+        int why = fill_until(within.next());
+        while (why == ETIMEDOUT && unread_there > 0 && is_read_on())
+            why = fill_until(within.next());
+        return why;
+    }
+    int fill_until(deadline until) {
         int why = EAGAIN;
         if (spin.count() > 0)
             for (const auto last = now_ns() + spin.count() * 1'000;
@@ -6186,7 +6205,12 @@ struct wire : counted {
             in_bytes.assume(0);
         }
         if (end == room || receive_some(MSG_DONTWAIT) == cut_short) watches = false;
-        return end - begin > 9 && in[begin + 9] >= '4'; // "HTTP/1.1 4"
+        string_view at = unread();
+        while (at.size() > 9 && at[9] == '1') { // interim ones come first
+            const std::size_t stop = at.find("\r\n\r\n");
+            at.remove_prefix(stop == string_view::npos ? at.size() : stop + 4);
+        }
+        return at.size() > 9 && at[9] >= '4'; // "HTTP/1.1 4"
     }
 
     /// All of `parts`, which it uses up: 0, EPIPE (nobody reads on), or errno.
@@ -6199,8 +6223,9 @@ struct wire : counted {
             if (n < 0) {
                 if (errno != EAGAIN) return errno == ECONNRESET ? EPIPE : errno;
                 short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
-                if (int why = wait_ready(fd.get(), events, within.next(), within.cancel.get()))
-                    return why;
+                (void)is_read_on(); // notes where the peer is
+                int why = wait_ready(fd.get(), events, within.next(), within.cancel.get());
+                if (why && !(why == ETIMEDOUT && is_read_on())) return why;
                 if (watches && refused()) return EPIPE;
                 continue;
             }
@@ -6266,6 +6291,7 @@ struct client_core : counted {
             deadline slice = within.cancel ? deadline::after(milliseconds(20)) : deadline();
             freed.wait(guard, slice.sooner(within.end));
         }
+        idle.reserve(count + 1);                   // so that give() can't fail
         if (idle.empty()) return ++count, error(); // connect() fills the place, or gives it back
         on = std::move(idle.back());
         idle.shrink(idle.size() - 1);
@@ -6283,12 +6309,17 @@ struct client_core : counted {
     /// For a place that is counted already, and given back if it fails. connect(2) has its own
     /// limit: it waits for a place in the backlog (listen(2)).
     error connect(ref<wire>& on, const bounds& within) {
+        struct place {
+            client_core* of;
+            ~place() {
+                if (of) of->give({}, false);
+            }
+        } unfilled{this}; // also without memory
         result<unique_fd> fd = failed(ENOTCONN, name + ": the adopted connection has ended");
         deadline end = deadline::after(options.connect_timeout).sooner(within.end);
         if (!adopted) fd = connect_to(where, end, within.cancel.get());
         error e = fd ? check_peer(fd->get()) : fd.error();
-        if (e) give({}, false);
-        else on = new wire(*std::move(fd), options);
+        if (!e) on = new wire(*std::move(fd), options), unfilled.of = nullptr;
         return e;
     }
 
@@ -6397,12 +6428,17 @@ struct client_exchange {
         return fail(told(why, what));
     }
 
+    int given_up() const noexcept {
+        if (within.cancel && within.cancel->set) return ECANCELED;
+        return within.end.passed() ? ETIMEDOUT : 0;
+    }
     /// Until the head of the answer is there.
     error start() {
         if (this_loop()) return fail(errc::would_block_loop, "blocking call");
         if (error bad = check_sendable(req, upgrades)) return fail(bad);
         within = {request_end.sooner(deadline::after(core.options.total_timeout)),
                   core.options.read_timeout, req.cancel};
+        if (int why = given_up()) return fail(why, "not begun");
         if (error e = core.take(on, within)) return e;
         error e = attempt();
         if (!e || !may_retry()) return e;
@@ -6495,6 +6531,7 @@ struct client_exchange {
             if (why) return fail(why, "waiting for 100 Continue");
             if (error e = next_head()) return e;
             stopped = answered;
+            if (got.status == 101) return fail(errc::bad_message, "101 inside of a request");
             if (answered || got.status == 100) return {};
         }
     }
@@ -6511,6 +6548,7 @@ struct client_exchange {
             result<std::size_t> n = next_piece(piece, static_cast<std::size_t>(wanted), done);
             if (n && *n > wanted) n = failed(errc::bad_field, "content over its room");
             if (!n) return fail(n.error());
+            if (int why = given_up()) return fail(why, "sending the request");
             if (*n == 0 && chunked) return send_last_chunk();
             if (*n == 0) return fail(too_short());
             char line[18], crlf[] = "\r\n";
@@ -6681,6 +6719,7 @@ struct client_stream final : stream_base {
         raw_stream out;
         if (!raw || !on) return out;
         ::fcntl(on->fd.get(), F_SETFL, ::fcntl(on->fd.get(), F_GETFL) | O_NONBLOCK);
+        for (int ours : {SO_RCVTIMEO, SO_SNDTIMEO}) (void)set_timeout(on->fd.get(), ours, {});
         out.already_read = on->unread();
         out.fd = std::move(on->fd);
         open = false;
@@ -6758,7 +6797,8 @@ public:
     /// As client_exchange::may_retry(), for a kept connection that was closed meanwhile.
     [[gnu::cold]] bool retries(const ref<flow>& call) override {
         bool is_cut = !call->why_in || call->why_in == errc::cut_off;
-        const bool is_unseen = call->bytes_out == 0 && !std::exchange(call->retried, true);
+        const bool is_unseen =
+            call->bytes_out == 0 && (call->reused || !std::exchange(call->retried, true));
         bool may = !call->heard && !call->used_up && is_cut && !is_shut_;
         may = may && (is_unseen || (call->reused && is_idempotent(call->req.method())));
         if (!may) return false;
@@ -6825,22 +6865,33 @@ private:
         for (std::uint64_t id : all) loop_.drop(id);
         if (open_ == 0) loop_.forget_pool(core_.get()); // our caller still holds us
     }
-    /// A full backlog says EAGAIN and nothing is in progress (unix(7)): it is tried again.
-    void dial(std::int64_t until, std::int64_t pause) {
+    /// False: a full backlog says EAGAIN and nothing is in progress (unix(7)). It is tried again.
+    bool connects(std::uint64_t& id, error& why, std::int64_t until, std::int64_t pause) {
         result<unique_fd> fd = try_connect(core_->where);
-        bool is_full = !fd && fd.error() == std::errc::resource_unavailable_try_again;
+        const bool is_full = !fd && fd.error() == std::errc::resource_unavailable_try_again;
         if (is_full && loop_.now() < until) {
             auto again = [self = ref<loop_pool>(this), until, pause] {
                 self->dial(until, pause < 64 ? pause * 2 : pause);
             };
-            return loop_.at(loop_.now() + pause, std::move(again));
+            return loop_.at(loop_.now() + pause, std::move(again)), false;
         }
+        error bad = fd ? core_->check_peer(fd->get()) : fd.error();
+        if (is_full) bad = failed(ETIMEDOUT, core_->name + ": connect: the backlog stays full");
+        if (!bad) id = loop_.adopt_call(*std::move(fd), this);
+        if (!bad && id == UINT64_MAX) bad = failed(ENOMEM, core_->name + ": epoll_ctl");
+        return why = std::move(bad), true;
+    }
+    void dial(std::int64_t until, std::int64_t pause) {
+        error why;
+        std::uint64_t id = UINT64_MAX;
+        UDS_HTTP_TRY {
+            idle_.reserve(open_); // freed() must not fail
+            if (!connects(id, why, until, pause)) return;
+        }
+        UDS_HTTP_CATCH {} // no memory is an end like others
         --dialing_;
-        error why = fd ? core_->check_peer(fd->get()) : fd.error();
-        if (is_full) why = failed(ETIMEDOUT, core_->name + ": connect: the backlog stays full");
-        std::uint64_t id = why ? UINT64_MAX : loop_.adopt_call(*std::move(fd), this);
-        if (id == UINT64_MAX && !why) why = failed(ENOMEM, core_->name + ": epoll_ctl");
-        if (why) --open_;
+        if (id == UINT64_MAX) --open_;
+        if (id == UINT64_MAX && !why) why = failed(ENOMEM, core_->name + ": connect");
         while (!waiting_.empty() && !waiting_[0]->is_open()) next(); // too late for them
         if (waiting_.empty() && !why) return freed(id);
         if (waiting_.empty()) return;
@@ -6880,6 +6931,8 @@ struct async_call final : watched {
     static void start(const ref<client_core>& core, request&& req, wants what,
                       callback<void(result<reply>)> told) {
         if (!core->home) return told(failed(EINVAL, core->name + ": a client without a loop"));
+        if (core->adopted)
+            return told(failed(EOPNOTSUPP, core->name + ": adopted: blocking calls"));
         mailbox* here = this_loop();
         ref<mailbox> to = here && here->of == core->home->of ? ref<mailbox>(here) : core->home;
         ref<async_call> call(new async_call(core, what));

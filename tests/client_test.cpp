@@ -1002,6 +1002,12 @@ TEST_CASE("client: upgrade gives both directions, and a refusal whole") {
         raw = result<upgraded>(upgraded{response(), {}, {}}); // what is left of it cuts nothing
         CHECK(out.already_read == "hello");
         CHECK((::fcntl(out.fd.get(), F_GETFL) & O_NONBLOCK) != 0);
+        for (int limit : {SO_RCVTIMEO, SO_SNDTIMEO}) {
+            timeval time{1, 0};
+            socklen_t size = sizeof time;
+            CHECK(::getsockopt(out.fd.get(), SOL_SOCKET, limit, &time, &size) == 0);
+            CHECK((time.tv_sec == 0 && time.tv_usec == 0)); // the other protocol's to set
+        }
         CHECK(::send(out.fd.get(), "x", 1, MSG_NOSIGNAL) == 1);
 
         result<upgraded> no = api.upgrade(request("GET", "/").header("Upgrade", "x"));
@@ -1011,6 +1017,103 @@ TEST_CASE("client: upgrade gives both directions, and a refusal whole") {
         CHECK(no->head.body() == "no");
         CHECK(api.upgrade(request("GET", "/")).error() == errc::bad_field);
     }
+}
+
+TEST_CASE("client: a call that is cancelled or late before it begins sends nothing") {
+    std::atomic<int> heads{0};
+    fake server([&](end_point& at) {
+        while (!at.head().empty()) ++heads, at.answer("x");
+    });
+    for (microseconds spin : {0us, 1000us}) {
+        CAPTURE(spin.count());
+        client_options o;
+        o.busy_poll = spin;
+        client api(server.path, o);
+        REQUIRE(api.get("/"));
+        const int before = heads;
+        canceller stop;
+        stop.cancel();
+        for (bool late : {false, true}) {
+            request req("POST", "/");
+            late ? req.timeout(0ms) : req.cancel_with(stop);
+            const error why = api.send(req).error();
+            CHECK(why == (late ? std::errc::timed_out : std::errc::operation_canceled));
+            CHECK_FALSE(why.sent());
+        }
+        REQUIRE(api.get("/")); // the connection has been kept
+        CHECK(heads == before + 1);
+        CHECK(server.accepted() == (spin == 0us ? 1 : 2));
+    }
+}
+
+TEST_CASE("client: between the pieces of a body that is pulled, time and a canceller count") {
+    fake server([](end_point& at) { at.rest(); });
+    for (bool late : {false, true}) {
+        CAPTURE(late);
+        canceller stop;
+        int pieces = 0;
+        request req("POST", "/");
+        late ? req.timeout(50ms) : req.cancel_with(stop);
+        req.body(content::pulled([&](char* to, std::size_t) -> result<std::size_t> {
+                     if (++pieces == 3) stop.cancel();
+                     ::usleep(1'000);
+                     return *to = 'x', pieces < 5'000 ? std::size_t{1} : std::size_t{0};
+                 }),
+                 "text/plain");
+        const error why = client(server.path).send(req).error();
+        CHECK(why == (late ? std::errc::timed_out : std::errc::operation_canceled));
+        CHECK(pieces < (late ? 5'000 : 4));
+    }
+}
+
+TEST_CASE("client: a refusal behind interim answers ends an upload that nobody reads") {
+    for (const char* interim : {"103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 P", "100 C"}) {
+        fake server([&](end_point& at) {
+            at.head();
+            at.say(std::string("HTTP/1.1 ") + interim +
+                   "\r\n\r\nHTTP/1.1 413 Large\r\nContent-Length: 2\r\n\r\nno");
+            at.wait_for_hang_up();
+        });
+        client_options o;
+        o.read_timeout = 5s;
+        result<response> got =
+            client(server.path, o).post("/", std::string(8 << 20, 'x'), "text/plain");
+        REQUIRE_MESSAGE(got, got.error().message());
+        CHECK(got->status() == 413);
+        CHECK(got->body() == "no");
+    }
+}
+
+TEST_CASE("client: a server that reads slowly is not a dead one") {
+    // A Unix socket is writable again when three quarters of its buffer were read: at this pace
+    // that takes longer than the limit.
+    fake server([](end_point& at) {
+        at.head();
+        char piece[32 << 10];
+        for (std::size_t size = at.in.size(); size < (4 << 20); ::usleep(20'000)) {
+            const ssize_t n = ::recv(at.fd, piece, sizeof piece, 0);
+            if (n <= 0) return;
+            size += static_cast<std::size_t>(n);
+        }
+        at.answer("read");
+    });
+    client_options o;
+    o.read_timeout = 600ms;
+    result<response> got =
+        client(server.path, o).post("/", std::string(4 << 20, 'x'), "text/plain");
+    REQUIRE_MESSAGE(got, got.error().message());
+    CHECK(got->body() == "read");
+}
+
+TEST_CASE("client: a 101 in the place of 100 Continue is refused") {
+    fake server([](end_point& at) {
+        at.head();
+        at.say("HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+        at.rest();
+    });
+    request req("POST", "/");
+    req.header("Upgrade", "tcp").header("Expect", "100-continue").body("body", "text/plain");
+    CHECK(client(server.path).upgrade(std::move(req)).error() == errc::bad_message);
 }
 
 TEST_CASE("client: a 101 switches to what was offered, else it is refused") {

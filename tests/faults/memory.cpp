@@ -112,11 +112,14 @@ void pass_on(http::client& upstream, http::request& req, http::responder out) {
     });
 }
 
-int serve(const std::string& path, const std::string& folder, const std::string& upstream) {
+int serve(const std::string& path, const std::string& folder, const std::string& upstream,
+          bool fails) {
     http::server_options options;
-    options.max_per_uid_count = 1; // a place that isn't given back is the last one
+    if (fails) options.max_per_uid_count = 1; // a place that isn't given back is the last one
     http::server app(options);
-    http::client far(upstream, {}, app);
+    http::client_options one;
+    one.max_connections_count = 1; // the same for this one
+    http::client far(upstream, one, app);
     app.get("/", [](const http::request&) { return http::text("Hello Anonymous"); });
     app.get("/{name}", [](const http::request& req) {
         in_handler here;
@@ -136,7 +139,7 @@ int serve(const std::string& path, const std::string& folder, const std::string&
     if (const auto bad = app.listen(path))
         return std::fprintf(stderr, "%s\n", bad.message().c_str()), 3;
     if (!app.run_once(http::milliseconds(0))) return 3; // what is made once, at the start
-    is_loop = true;
+    is_loop = fails;
     told->ready = true;
     const auto bad = app.run();
     is_loop = false;
@@ -319,7 +322,7 @@ struct place {
 /// What went wrong with the k-th allocation failing; `reached`: it was.
 std::string attempt(const conversation& c, const place& at, std::uint32_t k, bool& reached) {
     told->at = 0, told->count = 0, told->failed = told->in_handler = told->ready = false;
-    child server(start([&] { return serve(at.path, at.folder, at.upstream); }));
+    child server(start([&] { return serve(at.path, at.folder, at.upstream, true); }));
     if (!wait_for(told->ready, server)) return "the server doesn't start: " + server.end();
     told->at = k;
     bool hangs = false;
@@ -333,6 +336,8 @@ std::string attempt(const conversation& c, const place& at, std::uint32_t k, boo
         if (tries > 0) ::usleep(1'000); // the first connection may not be closed yet
         next = ask(at.path, {"", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "Hello Anonymous"}, hangs);
     }
+    if (c.also == 502 && next.status == 200 && !is_right(c, ask(at.path, c, hangs)))
+        fault = "the client's next call fails";
     if (next.status != 200 || next.body != "Hello Anonymous") {
         ::usleep(server.alive() ? 20'000 : 0); // it may be about to end
         fault = server.alive() ? "the next request isn't answered" : "the server " + server.end();
@@ -354,6 +359,35 @@ bool check(const conversation& c, const place& at) {
     return bad == 0;
 }
 
+/// The blocking client, here: a call without memory takes no place of its pool with it.
+bool check_client(const place& at, bool is_kept) {
+    http::client_options one;
+    one.max_connections_count = 1, one.total_timeout = http::milliseconds(2'000);
+    std::uint32_t k = 1, bad = 0;
+    for (bool reached = true; reached && k < 2'000; ++k) {
+        http::client api(at.upstream, one);
+        if (is_kept && !api.get("/")) ++bad;
+        http::request req("POST", "/echo");
+        req.body(large, "text/plain");
+        told->count = 0, told->failed = false, told->at = k;
+        is_loop = true;
+        try {
+            const auto got = api.send(req);
+            is_loop = false;
+            if (got && got->body() != large) ++bad;
+        } catch (const std::bad_alloc&) {
+            is_loop = false;
+        }
+        reached = told->failed, told->at = 0;
+        const auto next = api.get("/");
+        if (!next || next->body() != "Hello Anonymous") ++bad;
+    }
+    std::printf("%-28s %4" PRIu32 " allocations: %s\n",
+                is_kept ? "a client, kept connection" : "a client, new connection", k - 2,
+                bad ? "FAILED" : "ok");
+    return bad == 0;
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -368,10 +402,12 @@ int main(int argc, char** argv) {
     std::fclose(file);
     int passed = 0, failed = 0;
     {
-        child upstream(start([&] { return serve(at.upstream, at.folder, "@none"); }));
+        child upstream(start([&] { return serve(at.upstream, at.folder, "@none", false); }));
         if (!wait_for(told->ready, upstream)) return 1;
         for (const conversation& c : conversations())
             if (argc < 2 || !std::strcmp(argv[1], c.name)) ++(check(c, at) ? passed : failed);
+        for (bool is_kept : {false, true})
+            if (argc < 2) ++(check_client(at, is_kept) ? passed : failed);
     }
     for (const char* name : {"/file", "/s", "/s.lock", "/upstream", "/upstream.lock"})
         ::unlink((at.folder + name).c_str());
