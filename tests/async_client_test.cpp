@@ -291,6 +291,78 @@ TEST_CASE("async: a 101 while the request is still being sent is refused") {
     CHECK(peer.at_end());
 }
 
+TEST_CASE("async: what a kept connection took nothing of is sent on another one, each time") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    std::vector<wire_client> kept; // two of them, for two calls at once
+    f.call(), f.call();
+    for (int i = 0; i < 2; ++i) {
+        kept.push_back(up.accept());
+        head_of(kept.back());
+    }
+    for (wire_client& peer : kept) {
+        peer.send(ok_reply);
+        ::shutdown(peer.fd.get(), SHUT_RD); // it drains: nothing more is taken
+    }
+    for (int i = 0; i < 2; ++i) CHECK(f.ended.take().body == "ok");
+    f.call(request("POST", "/x"));
+    wire_client peer = up.accept();
+    CHECK(head_of(peer).find("POST /x ") == 0);
+    peer.send(ok_reply);
+    outcome got = f.ended.take();
+    CHECK_MESSAGE(got.body == "ok", got.why.message());
+}
+
+TEST_CASE("async: a kept connection that takes nothing more is given up at once") {
+    scripted up;
+    fixture f(up.path, quick(20'000ms));
+    f.start();
+    f.call();
+    wire_client old = up.accept();
+    head_of(old);
+    ::shutdown(old.fd.get(), SHUT_RD);
+    old.send(ok_reply); // and stays open
+    CHECK(f.ended.take().body == "ok");
+    f.call(request("POST", "/x"));
+    wire_client peer = up.accept();
+    CHECK(head_of(peer).find("POST /x ") == 0);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+}
+
+TEST_CASE("async: an answer that ends with the connection is whole, whatever was left unread") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    for (int i = 0; i < 20; ++i) {
+        request req("POST", "/x");
+        req.body(std::string(100'000, 'b'), "text/plain");
+        f.call(std::move(req));
+        wire_client peer = up.accept();
+        char head[16]; // no more of it
+        REQUIRE(::recv(peer.fd.get(), head, sizeof head, MSG_WAITALL) == sizeof head);
+        peer.send("HTTP/1.0 413 Too\r\n\r\nbig");
+        peer.fd = unique_fd(); // with bytes unread: the client gets ECONNRESET, then the end
+        outcome got = f.ended.take();
+        CHECK_MESSAGE(got.status == 413, got.why.message());
+        CHECK(got.body == "big");
+    }
+}
+
+TEST_CASE("async: a client that has adopted a connection makes blocking calls alone") {
+    scripted up;
+    fixture f(up.path);
+    int ends[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    const unique_fd other(ends[1]);
+    REQUIRE_FALSE(f.api->adopt(unique_fd(ends[0])));
+    f.start();
+    f.call();
+    CHECK(f.ended.take().why == std::errc::operation_not_supported);
+    CHECK_FALSE(up.waits(0));
+}
+
 TEST_CASE("async: a 101 to what was not offered is refused") {
     scripted up;
     fixture f(up.path);

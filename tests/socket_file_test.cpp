@@ -650,6 +650,19 @@ TEST_CASE("socket file: take-over replaces the path; the old server leaves it al
     CHECK(file_type(f / "a.sock") == 0);
 }
 
+TEST_CASE("socket file: take-over: a live server at the staging name keeps its path") {
+    no_leak l;
+    folder f;
+    auto other = open_at(f / "a.sock.new");
+    REQUIRE(other);
+    auto second = open_at(f / "a.sock", taking_over());
+    CHECK(second.error() == std::errc::address_in_use);
+    CHECK(contains(second.error(), f / "a.sock.new"));
+    CHECK(answers(f / "a.sock.new"));
+    CHECK(file_type(f / "a.sock") == 0);
+    remove_path(*other);
+}
+
 TEST_CASE("socket file: take-over: what is no socket at the staging name is refused") {
     no_leak l;
     folder f;
