@@ -2799,6 +2799,7 @@ inline const char* framing_fault(const headers& fields, std::optional<std::uint6
                                  int status) noexcept {
     constexpr std::uint64_t absent = UINT64_MAX - 1; // greater than any length: max_length
     if (is_bodiless(status) && size.value_or(1) > 0) return "a body on 204, 205 or 304";
+    if (size && *size > max_length) return "a length of 2^63 or more";
     if (fields.begin() == fields.end()) return nullptr;
     if (fields.contains("Transfer-Encoding")) return "Transfer-Encoding is the library's to set";
     const std::uint64_t stated = stated_length(fields, absent);
@@ -4432,7 +4433,8 @@ private:
         std::optional<std::uint64_t> size;
         if (!is_streamed) size = known_size(r.body);
         else if (is_bodiless(r.status)) size = 0;
-        const bool is_plain = r.status == 200 && !access::of(r.fields) && !r.extra;
+        const bool is_plain =
+            r.status == 200 && !access::of(r.fields) && !r.extra && size.value_or(0) <= max_length;
         const bool is_good = is_plain || check(res, size);
         if (!is_good) size = known_size(r.body);
         plan = plan_response(res, size, c_.head_only, version());
