@@ -6156,7 +6156,7 @@ struct wire : counted {
         row<unique_fd> with;
         received got = receive_fds(fd.get(), in + end, room - end, with);
         if (!with.empty()) came.swap(with), came_at = end;
-        return got.truncated ? (errno = EBADMSG, -1) : got.size;
+        return got.truncated ? (errno = foreign_fds, -1) : got.size;
     }
 
     /// Waits for bytes, within the bounds, and puts them behind what is unread. 0, cut_short or

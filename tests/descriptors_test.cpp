@@ -298,6 +298,29 @@ TEST_CASE("descriptors: a response's come with its own first byte") {
     }
 }
 
+TEST_CASE("descriptors: a client that has no room for them says so, not that the peer was wrong") {
+    CHECK(raw::in_child([] {
+              int ends[2];
+              if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return 1;
+              unique_fd peer(ends[1]), passed = memory("A");
+              client api("@adopted", asking());
+              if (api.adopt(unique_fd(ends[0]))) return 2;
+              const int next = ::dup(0);
+              rlimit none{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+              ::close(next);
+              if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return 3;
+              std::thread serves([&] {
+                  char in[4096];
+                  if (::recv(peer.get(), in, sizeof in, 0) <= 0) return;
+                  const char* answer = "HTTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n";
+                  (void)send_with(peer.get(), answer, {passed.get()});
+              });
+              auto res = api.get("/");
+              serves.join();
+              return !res && res.error() == errc::bad_descriptor ? 0 : 4;
+          }) == 0);
+}
+
 TEST_CASE("descriptors: what a handler doesn't take is closed when it is done") {
     exchanging s;
     raw::wire_client c = s.connect();
