@@ -6092,9 +6092,9 @@ struct wire : counted {
     milliseconds armed{-1}; // SO_RCVTIMEO
     const microseconds spin;
     const bool takes_fds;
-    row<int> fds;            // to pass on with the next byte; borrowed
-    row<unique_fd> came;     // with the last byte read,
-    std::size_t came_at = 0; // in a read that began here
+    row<int> fds;                          // to pass on with the next byte; borrowed
+    row<unique_fd> came;                   // with the last byte read,
+    std::size_t came_at = 0, came_end = 0; // in a read from here to there
     bool reused = false, watches = false, large = false;
     bool ended = true;          // the body
     std::int64_t last_used = 0; // ns
@@ -6155,7 +6155,8 @@ struct wire : counted {
         if (flags && ::poll(&readable, 1, 0) == 0) return errno = EAGAIN, -1;
         row<unique_fd> with;
         received got = receive_fds(fd.get(), in + end, room - end, with);
-        if (!with.empty()) came.swap(with), came_at = end;
+        if (!with.empty())
+            came.swap(with), came_at = end, came_end = end + static_cast<std::size_t>(got.size);
         return got.truncated ? (errno = foreign_fds, -1) : got.size;
     }
 
@@ -6163,7 +6164,7 @@ struct wire : counted {
     /// errno. A head that fills `in` was refused before.
     int fill() {
         if (begin > 0) std::memmove(in, in + begin, end - begin);
-        end -= begin, came_at -= came_at < begin ? came_at : begin, begin = 0;
+        end -= begin, came_end -= begin, came_at -= came_at < begin ? came_at : begin, begin = 0;
         const deadline until = within.next();
         int why = EAGAIN;
         if (spin.count() > 0)
@@ -6567,7 +6568,7 @@ struct client_exchange {
         on->begin += got.size;
         answered = got.status >= 200 || got.status == 101;
         if (!on->came.empty() &&
-            (answered ? on->begin - got.size < on->came_at : on->unread().empty()))
+            (answered ? on->begin - got.size < on->came_at : on->begin >= on->came_end))
             return fail(foreign_fds, "descriptors in the middle of a message");
         if (got.status == 101 && !(upgrades && is_offered(req.fields, on->fields)))
             return fail(errc::bad_message, "101 that nobody asked for");

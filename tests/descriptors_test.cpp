@@ -259,6 +259,7 @@ TEST_CASE("descriptors: a response's come with its own first byte") {
         const char* before; // read by the client before the rest comes with a descriptor
         const char* rest;
         bool is_good;
+        bool is_first = false; // the descriptor comes with `before`, not with the rest
     } rows[] = {
         {"in the middle of its head", "HTTP/1.1 200 OK\r\nFds:", " a\r\nContent-Length: 0\r\n\r\n",
          false},
@@ -269,6 +270,14 @@ TEST_CASE("descriptors: a response's come with its own first byte") {
         {"behind an interim one", "HTTP/1.1 103 Early Hints\r\n\r",
          "\nHTTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n", true},
         {"with nothing but an interim one", "", "HTTP/1.1 103 Early Hints\r\n\r\n", false},
+        {"with the first half of an interim one", "HTTP/1.1 103 E\r\n",
+         "\r\nHTTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n", false, true},
+        {"with all but the last byte of an interim one", "HTTP/1.1 103 E\r\n\r",
+         "\nHTTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n", false, true},
+        {"with an interim one and its own first byte", "HTTP/1.1 103 E\r\n\r\nH",
+         "TTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n", true, true},
+        {"with its first half", "HTTP/1.1 200 OK\r\nFds:", " a\r\nContent-Length: 0\r\n\r\n", true,
+         true},
     };
     for (auto& r : rows) {
         CAPTURE(r.name);
@@ -283,12 +292,16 @@ TEST_CASE("descriptors: a response's come with its own first byte") {
             detail::row<unique_fd> came;
             (void)detail::receive_fds(peer.get(), in, sizeof in, came);
             const string_view before = r.before;
-            bool sent = ::send(peer.get(), before.data(), before.size(), MSG_NOSIGNAL) >= 0;
+            bool sent = r.is_first
+                            ? send_with(peer.get(), before, {memory("A").get()})
+                            : ::send(peer.get(), before.data(), before.size(), MSG_NOSIGNAL) >= 0;
             sent = sent && raw::comes_true([&] { // it was read
                        int unread = 1;
                        return ::ioctl(peer.get(), SIOCOUTQ, &unread) == 0 && unread == 0;
                    });
-            if (sent) (void)send_with(peer.get(), r.rest, {memory("A").get()});
+            if (sent && r.is_first)
+                (void)::send(peer.get(), r.rest, std::strlen(r.rest), MSG_NOSIGNAL);
+            else if (sent) (void)send_with(peer.get(), r.rest, {memory("A").get()});
             ::shutdown(peer.get(), SHUT_WR);
         });
         auto res = api.get("/");
