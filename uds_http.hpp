@@ -3891,8 +3891,6 @@ private:
             errc why = h.status == 431 ? errc::too_large : errc::bad_message;
             return fail_call(failed(why, h.why)), false;
         }
-        if (h.body_fd) // never an empty body for it
-            return fail_call(failed(errc::bad_descriptor, "Body-Fd, unasked")), false;
         close_fields(fields, h.fields_count);
         d_.in.remove_prefix(h.size);
         if (h.status / 100 == 1 && h.status != 101) { // RFC 9110 15.2: not for ever
@@ -3904,6 +3902,8 @@ private:
             return ++f.interims <= 16 ||
                    (fail_call(failed(errc::bad_message, "too many 1xx")), false);
         }
+        if (fd_claim::announced(fields)) // never an empty body for one
+            return fail_call(failed(errc::bad_descriptor, "descriptors, unasked")), false;
         if (h.status == 101 && !(f.may_upgrade && is_offered(state_of(f.req).fields, fields)))
             return fail_call(failed(errc::bad_message, "101 that nobody asked for")), false;
         if (h.status == 101 && (c_.has_output() || (f.how == flow::mode::streamed && !f.end_sent)))

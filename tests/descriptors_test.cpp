@@ -720,6 +720,37 @@ TEST_CASE("descriptors: Body-Fd where it isn't taken is refused, never an empty 
     CHECK(refused.take() == errc::bad_descriptor);
 }
 
+TEST_CASE("descriptors: both clients say the same of what is announced to who takes none") {
+    const std::string good = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n";
+    const struct {
+        const char* name;
+        std::string answer;
+        bool is_good;
+    } rows[] = {
+        {"a named one", good + "Fds: log\r\n\r\n", false},
+        {"two named ones", good + "Fds: log\r\nfds: control\r\n\r\n", false},
+        {"a body", good + "Body-Fd: length=4\r\n\r\n", false},
+        {"none", good + "Fds:\r\n\r\n", true},
+        {"in an interim response", "HTTP/1.1 103 E\r\nFds: log\r\n\r\n" + good + "\r\n", true},
+        {"a body in one", "HTTP/1.1 103 E\r\nBody-Fd: length=4\r\n\r\n" + good + "\r\n", true},
+    };
+    for (auto& r : rows) {
+        CAPTURE(r.name);
+        raw::running s; // its loop
+        s.start();
+        scripted one(r.answer, list()), other(r.answer, list());
+        auto blocked = client(one.path).get("/");
+        client api(other.path, {}, s.app);
+        raw::handed<error> ended;
+        api.async_get("/", [&](result<response> got) { ended.put(got ? error() : got.error()); });
+        const error why = ended.take();
+        CHECK(static_cast<bool>(blocked) == r.is_good);
+        CHECK(static_cast<bool>(why) == !r.is_good);
+        if (!r.is_good) CHECK((blocked.error() == errc::bad_descriptor));
+        if (!r.is_good) CHECK(why == errc::bad_descriptor);
+    }
+}
+
 TEST_CASE("descriptors: a route's own limit holds for a body that comes as one") {
     raw::running s(willing());
     s.app.post("/plain", [](const request& r) { return text(r.body()); }).max_body_bytes(4);
