@@ -7442,7 +7442,7 @@ inline request& request::body(content body, string_view type) & {
     return type.empty() ? *this : header("Content-Type", type);
 }
 inline request& request::fd(string_view name, unique_fd passed) & {
-    if (!detail::is_token(name) || !passed)
+    if (!detail::is_token(name) || !passed || detail::find_fd(s_->fds, name))
         s_->fail(detail::failed(errc::bad_descriptor, "fd " + detail::printable(name)));
     s_->fds.push_back({std::string(name), std::move(passed)});
     return *this;
@@ -7498,7 +7498,7 @@ inline response& response::body(content body, string_view type) & {
 }
 inline response& response::fd(string_view name, unique_fd passed) & {
     detail::response_extra& extra = detail::extra_of(*this);
-    if (!detail::is_token(name) || !passed)
+    if (!detail::is_token(name) || !passed || detail::find_fd(extra.fds, name))
         extra.failed = detail::failed(errc::bad_descriptor, "fd " + detail::printable(name));
     extra.fds.push_back({std::string(name), std::move(passed)});
     return *this;

@@ -488,6 +488,25 @@ TEST_CASE("descriptors: a bad name, or none to pass, is never sent") {
     CHECK(detail::extra_of(bad).failed == errc::bad_descriptor);
 }
 
+TEST_CASE("descriptors: a name twice is never sent: an error, and a 500 with a line in the log") {
+    client nobody("/nowhere", asking());
+    request twice("GET", "/");
+    twice.fd("a", memory("x")).fd("b", memory("y")).fd("a", memory("z"));
+    CHECK(nobody.send(std::move(twice)).error() == errc::bad_descriptor);
+    raw::running s(willing());
+    raw::handed<std::string> log;
+    s.app.on_log([&](string_view line) { log.put(std::string(line)); });
+    s.app.get("/", [](const request&) {
+        return text("x").fd("log", memory("x")).fd("log", memory("y"));
+    });
+    s.start();
+    client api(s.path, asking());
+    response got = ask(api, "/");
+    CHECK(got.status() == 500);
+    CHECK(got.fd("log") == -1);
+    CHECK(log.take().find("fd log") != std::string::npos);
+}
+
 TEST_CASE(
     "descriptors: those of a head that isn't whole yet wait for it; a chunked body may follow") {
     exchanging s;
