@@ -5266,6 +5266,7 @@ private:
                 parsed at = next_piece(c, batch);
                 if (at == parsed::bad && !fault_) return lose(c, index), false;
                 if (at == parsed::bad && c.calls) talk(c, index).fail_call(std::move(fault_));
+                if (at == parsed::bad) talk(c, index).tell_tail(fault_); // not the peer's: why
                 if (at == parsed::bad) return c.gone = true, false;
                 if (at == parsed::done) talk(c, index).tell_tail(error());
                 if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
