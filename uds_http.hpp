@@ -3105,7 +3105,7 @@ private:
 
     route_node root_;
     mutable ref<route_node> buckets_[1024]; // of literals; chains of one among a thousand
-    std::string methods_;                   // all of them, for the Allow of "*"
+    std::string methods_ = "OPTIONS";       // all of them, for the Allow of "*"
 };
 
 // Descriptors that ride on a message: a body as one sealed memfd (`Body-Fd: length=N`, with
