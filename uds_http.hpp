@@ -2801,6 +2801,7 @@ inline const char* framing_fault(const headers& fields, std::optional<std::uint6
                                  int status) noexcept {
     constexpr std::uint64_t absent = UINT64_MAX - 1; // greater than any length: max_length
     if (is_bodiless(status) && size.value_or(1) > 0) return "a body on 204, 205 or 304";
+    if (size && *size > max_length) return "a length of 2^63 or more";
     if (fields.begin() == fields.end()) return nullptr;
     if (fields.contains("Transfer-Encoding")) return "Transfer-Encoding is the library's to set";
     const std::uint64_t stated = stated_length(fields, absent);
@@ -3106,7 +3107,7 @@ private:
 
     route_node root_;
     mutable ref<route_node> buckets_[1024]; // of literals; chains of one among a thousand
-    std::string methods_;                   // all of them, for the Allow of "*"
+    std::string methods_ = "OPTIONS";       // all of them, for the Allow of "*"
 };
 
 // Descriptors that ride on a message: a body as one sealed memfd (`Body-Fd: length=N`, with
@@ -3892,8 +3893,6 @@ private:
             errc why = h.status == 431 ? errc::too_large : errc::bad_message;
             return fail_call(failed(why, h.why)), false;
         }
-        if (h.body_fd) // never an empty body for it
-            return fail_call(failed(errc::bad_descriptor, "Body-Fd, unasked")), false;
         close_fields(fields, h.fields_count);
         d_.in.remove_prefix(h.size);
         if (h.status / 100 == 1 && h.status != 101) { // RFC 9110 15.2: not for ever
@@ -3905,6 +3904,8 @@ private:
             return ++f.interims <= 16 ||
                    (fail_call(failed(errc::bad_message, "too many 1xx")), false);
         }
+        if (fd_claim::announced(fields)) // never an empty body for one
+            return fail_call(failed(errc::bad_descriptor, "descriptors, unasked")), false;
         if (h.status == 101 && !(f.may_upgrade && is_offered(state_of(f.req).fields, fields)))
             return fail_call(failed(errc::bad_message, "101 that nobody asked for")), false;
         if (h.status == 101 && (c_.has_output() || (f.how == flow::mode::streamed && !f.end_sent)))
@@ -4434,7 +4435,8 @@ private:
         std::optional<std::uint64_t> size;
         if (!is_streamed) size = known_size(r.body);
         else if (is_bodiless(r.status)) size = 0;
-        const bool is_plain = r.status == 200 && !access::of(r.fields) && !r.extra;
+        const bool is_plain =
+            r.status == 200 && !access::of(r.fields) && !r.extra && size.value_or(0) <= max_length;
         const bool is_good = is_plain || check(res, size);
         if (!is_good) size = known_size(r.body);
         plan = plan_response(res, size, c_.head_only, version());
@@ -5268,6 +5270,7 @@ private:
                 parsed at = next_piece(c, batch);
                 if (at == parsed::bad && !fault_) return lose(c, index), false;
                 if (at == parsed::bad && c.calls) talk(c, index).fail_call(std::move(fault_));
+                if (at == parsed::bad) talk(c, index).tell_tail(fault_); // not the peer's: why
                 if (at == parsed::bad) return c.gone = true, false;
                 if (at == parsed::done) talk(c, index).tell_tail(error());
                 if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
@@ -6096,9 +6099,9 @@ struct wire : counted {
     milliseconds armed{-1}; // SO_RCVTIMEO
     const microseconds spin;
     const bool takes_fds;
-    row<int> fds;            // to pass on with the next byte; borrowed
-    row<unique_fd> came;     // with the last byte read,
-    std::size_t came_at = 0; // in a read that began here
+    row<int> fds;                          // to pass on with the next byte; borrowed
+    row<unique_fd> came;                   // with the last byte read,
+    std::size_t came_at = 0, came_end = 0; // in a read from here to there
     bool reused = false, watches = false, large = false;
     int unread_there = 0;       // once sending had to wait: what the peer had not read yet
     bool ended = true;          // the body
@@ -6160,8 +6163,9 @@ struct wire : counted {
         if (flags && ::poll(&readable, 1, 0) == 0) return errno = EAGAIN, -1;
         row<unique_fd> with;
         received got = receive_fds(fd.get(), in + end, room - end, with);
-        if (!with.empty()) came.swap(with), came_at = end;
-        return got.truncated ? (errno = EBADMSG, -1) : got.size;
+        if (!with.empty())
+            came.swap(with), came_at = end, came_end = end + static_cast<std::size_t>(got.size);
+        return got.truncated ? (errno = foreign_fds, -1) : got.size;
     }
 
     /// A peer that has read some more since then is slow, not dead: a wait that timed out goes on.
@@ -6175,7 +6179,7 @@ struct wire : counted {
     /// errno. A head that fills `in` was refused before.
     int fill() {
         if (begin > 0) std::memmove(in, in + begin, end - begin);
-        end -= begin, came_at -= came_at < begin ? came_at : begin, begin = 0;
+        end -= begin, came_end -= begin, came_at -= came_at < begin ? came_at : begin, begin = 0;
         int why = fill_until(within.next());
         while (why == ETIMEDOUT && unread_there > 0 && is_read_on())
             why = fill_until(within.next());
@@ -6603,7 +6607,7 @@ struct client_exchange {
         on->begin += got.size;
         answered = got.status >= 200 || got.status == 101;
         if (!on->came.empty() &&
-            (answered ? on->begin - got.size < on->came_at : on->unread().empty()))
+            (answered ? on->begin - got.size < on->came_at : on->begin >= on->came_end))
             return fail(foreign_fds, "descriptors in the middle of a message");
         if (got.status == 101 && !(upgrades && is_offered(req.fields, on->fields)))
             return fail(errc::bad_message, "101 that nobody asked for");
@@ -7492,7 +7496,7 @@ inline request& request::body(content body, string_view type) & {
     return type.empty() ? *this : header("Content-Type", type);
 }
 inline request& request::fd(string_view name, unique_fd passed) & {
-    if (!detail::is_token(name) || !passed)
+    if (!detail::is_token(name) || !passed || detail::find_fd(s_->fds, name))
         s_->fail(detail::failed(errc::bad_descriptor, "fd " + detail::printable(name)));
     s_->fds.push_back({std::string(name), std::move(passed)});
     return *this;
@@ -7548,7 +7552,7 @@ inline response& response::body(content body, string_view type) & {
 }
 inline response& response::fd(string_view name, unique_fd passed) & {
     detail::response_extra& extra = detail::extra_of(*this);
-    if (!detail::is_token(name) || !passed)
+    if (!detail::is_token(name) || !passed || detail::find_fd(extra.fds, name))
         extra.failed = detail::failed(errc::bad_descriptor, "fd " + detail::printable(name));
     extra.fds.push_back({std::string(name), std::move(passed)});
     return *this;

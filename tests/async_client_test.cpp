@@ -941,6 +941,10 @@ TEST_CASE("async: errors of connecting, and what the program got wrong") {
     CHECK(f.ended.take().why == errc::bad_field);
     f.call(request("CONNECT", "/"));
     CHECK(f.ended.take().why == errc::bad_target);
+    for (std::uint64_t length : {std::uint64_t(1) << 63, UINT64_MAX}) {
+        f.call(request("PUT", "/").body(content::file(unique_fd(::dup(0)), 0, length), ""));
+        CHECK(f.ended.take().why == errc::bad_field);
+    }
     handed<outcome> refused;
     f.api->async_upgrade(request("GET", "/"), [&](result<upgraded> res) {
         refused.put({res.error(), 0, ""});

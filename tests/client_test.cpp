@@ -402,6 +402,8 @@ TEST_CASE("client: what the program got wrong is refused and never sent") {
     bad.push_back(request("GET", "/").header("Transfer-Encoding", "chunked"));
     bad.push_back(request("PUT", "/").body("abc", "").header("Content-Length", "4"));
     bad.push_back(request("TRACE", "/").body("abc", "")); // RFC 9110 9.3.8
+    bad.push_back(request("PUT", "/").body(content::file(unique_fd(::dup(0)), 0, UINT64_MAX), ""));
+    bad.push_back(request("PUT", "/").body(content::pulled({}, 1ull << 63), ""));
     bad.push_back(request("GET", "/").header("Host", "a b"));
     bad.push_back(request("GET", "/"));
     for (const char* host : {"a", "a"}) REQUIRE_FALSE(bad.back().headers().add("Host", host));

@@ -948,6 +948,13 @@ TEST_CASE("connection: nothing that a program passes breaks framing") {
         {"status 101", [] { return response(101); }},
         {"status 1000", [] { return text("body").status(1000); }},
         {"a negative status", [] { return text("body").status(-200); }},
+        {"a file of 2^64 - 1", [] { return text(content::file(unique_fd(), 0, UINT64_MAX)); },
+         true},
+        {"content of 2^63", [] { return text(content::pulled({}, 1ull << 63)); }, true},
+        {"created, a file of 2^63",
+         [] { return text(content::file(unique_fd(), 0, 1ull << 63)).status(201); }, true},
+        {"content of 2^64 - 1 beside a field",
+         [] { return text(content::pulled({}, UINT64_MAX)).header("A", "b"); }, true},
     };
     for (const row& r : rows) {
         for (const std::string target : {"/plain", "/later", "/stream"}) {
@@ -1005,6 +1012,11 @@ TEST_CASE("connection: what is right is passed on as it is") {
     d.add("GET", "/304", [](const request&) {
         return response(304).header("Content-Length", "77").header("ETag", "\"a\"");
     });
+    d.add("GET", "/most",
+          [](const request&) { return text(content::file(unique_fd(), 0, INT64_MAX)); });
+    d.feed("HEAD /most HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(field_of(d.out, "Content-Length") == "9223372036854775807");
+    d.out.clear();
     d.feed("GET /length HTTP/1.1\r\nHost: a\r\n\r\n");
     CHECK(d.out.find("Content-Length: 4\r\n") == d.out.rfind("Content-Length: 4\r\n"));
     d.out.clear();

@@ -259,6 +259,7 @@ TEST_CASE("descriptors: a response's come with its own first byte") {
         const char* before; // read by the client before the rest comes with a descriptor
         const char* rest;
         bool is_good;
+        bool is_first = false; // the descriptor comes with `before`, not with the rest
     } rows[] = {
         {"in the middle of its head", "HTTP/1.1 200 OK\r\nFds:", " a\r\nContent-Length: 0\r\n\r\n",
          false},
@@ -269,6 +270,14 @@ TEST_CASE("descriptors: a response's come with its own first byte") {
         {"behind an interim one", "HTTP/1.1 103 Early Hints\r\n\r",
          "\nHTTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n", true},
         {"with nothing but an interim one", "", "HTTP/1.1 103 Early Hints\r\n\r\n", false},
+        {"with the first half of an interim one", "HTTP/1.1 103 E\r\n",
+         "\r\nHTTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n", false, true},
+        {"with all but the last byte of an interim one", "HTTP/1.1 103 E\r\n\r",
+         "\nHTTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n", false, true},
+        {"with an interim one and its own first byte", "HTTP/1.1 103 E\r\n\r\nH",
+         "TTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n", true, true},
+        {"with its first half", "HTTP/1.1 200 OK\r\nFds:", " a\r\nContent-Length: 0\r\n\r\n", true,
+         true},
     };
     for (auto& r : rows) {
         CAPTURE(r.name);
@@ -283,12 +292,16 @@ TEST_CASE("descriptors: a response's come with its own first byte") {
             detail::row<unique_fd> came;
             (void)detail::receive_fds(peer.get(), in, sizeof in, came);
             const string_view before = r.before;
-            bool sent = ::send(peer.get(), before.data(), before.size(), MSG_NOSIGNAL) >= 0;
+            bool sent = r.is_first
+                            ? send_with(peer.get(), before, {memory("A").get()})
+                            : ::send(peer.get(), before.data(), before.size(), MSG_NOSIGNAL) >= 0;
             sent = sent && raw::comes_true([&] { // it was read
                        int unread = 1;
                        return ::ioctl(peer.get(), SIOCOUTQ, &unread) == 0 && unread == 0;
                    });
-            if (sent) (void)send_with(peer.get(), r.rest, {memory("A").get()});
+            if (sent && r.is_first)
+                (void)::send(peer.get(), r.rest, std::strlen(r.rest), MSG_NOSIGNAL);
+            else if (sent) (void)send_with(peer.get(), r.rest, {memory("A").get()});
             ::shutdown(peer.get(), SHUT_WR);
         });
         auto res = api.get("/");
@@ -296,6 +309,29 @@ TEST_CASE("descriptors: a response's come with its own first byte") {
         if (r.is_good) CHECK((res && contents(res->fd("a")) == "A"));
         else CHECK((!res && res.error() == errc::bad_descriptor));
     }
+}
+
+TEST_CASE("descriptors: a client that has no room for them says so, not that the peer was wrong") {
+    CHECK(raw::in_child([] {
+              int ends[2];
+              if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return 1;
+              unique_fd peer(ends[1]), passed = memory("A");
+              client api("@adopted", asking());
+              if (api.adopt(unique_fd(ends[0]))) return 2;
+              const int next = ::dup(0);
+              rlimit none{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+              ::close(next);
+              if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return 3;
+              std::thread serves([&] {
+                  char in[4096];
+                  if (::recv(peer.get(), in, sizeof in, 0) <= 0) return;
+                  const char* answer = "HTTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n";
+                  (void)send_with(peer.get(), answer, {passed.get()});
+              });
+              auto res = api.get("/");
+              serves.join();
+              return !res && res.error() == errc::bad_descriptor ? 0 : 4;
+          }) == 0);
 }
 
 TEST_CASE("descriptors: what a handler doesn't take is closed when it is done") {
@@ -450,6 +486,25 @@ TEST_CASE("descriptors: a bad name, or none to pass, is never sent") {
     CHECK(detail::extra_of(bad).failed == errc::bad_descriptor);
     bad = text("x").fd("a\r\nb", memory("x"));
     CHECK(detail::extra_of(bad).failed == errc::bad_descriptor);
+}
+
+TEST_CASE("descriptors: a name twice is never sent: an error, and a 500 with a line in the log") {
+    client nobody("/nowhere", asking());
+    request twice("GET", "/");
+    twice.fd("a", memory("x")).fd("b", memory("y")).fd("a", memory("z"));
+    CHECK(nobody.send(std::move(twice)).error() == errc::bad_descriptor);
+    raw::running s(willing());
+    raw::handed<std::string> log;
+    s.app.on_log([&](string_view line) { log.put(std::string(line)); });
+    s.app.get("/", [](const request&) {
+        return text("x").fd("log", memory("x")).fd("log", memory("y"));
+    });
+    s.start();
+    client api(s.path, asking());
+    response got = ask(api, "/");
+    CHECK(got.status() == 500);
+    CHECK(got.fd("log") == -1);
+    CHECK(log.take().find("fd log") != std::string::npos);
 }
 
 TEST_CASE(
@@ -682,6 +737,37 @@ TEST_CASE("descriptors: Body-Fd where it isn't taken is refused, never an empty 
     raw::handed<error> refused;
     api.async_get("/", [&](result<response> got) { refused.put(got ? error() : got.error()); });
     CHECK(refused.take() == errc::bad_descriptor);
+}
+
+TEST_CASE("descriptors: both clients say the same of what is announced to who takes none") {
+    const std::string good = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n";
+    const struct {
+        const char* name;
+        std::string answer;
+        bool is_good;
+    } rows[] = {
+        {"a named one", good + "Fds: log\r\n\r\n", false},
+        {"two named ones", good + "Fds: log\r\nfds: control\r\n\r\n", false},
+        {"a body", good + "Body-Fd: length=4\r\n\r\n", false},
+        {"none", good + "Fds:\r\n\r\n", true},
+        {"in an interim response", "HTTP/1.1 103 E\r\nFds: log\r\n\r\n" + good + "\r\n", true},
+        {"a body in one", "HTTP/1.1 103 E\r\nBody-Fd: length=4\r\n\r\n" + good + "\r\n", true},
+    };
+    for (auto& r : rows) {
+        CAPTURE(r.name);
+        raw::running s; // its loop
+        s.start();
+        scripted one(r.answer, list()), other(r.answer, list());
+        auto blocked = client(one.path).get("/");
+        client api(other.path, {}, s.app);
+        raw::handed<error> ended;
+        api.async_get("/", [&](result<response> got) { ended.put(got ? error() : got.error()); });
+        const error why = ended.take();
+        CHECK(static_cast<bool>(blocked) == r.is_good);
+        CHECK(static_cast<bool>(why) == !r.is_good);
+        if (!r.is_good) CHECK((blocked.error() == errc::bad_descriptor));
+        if (!r.is_good) CHECK(why == errc::bad_descriptor);
+    }
 }
 
 TEST_CASE("descriptors: a route's own limit holds for a body that comes as one") {
