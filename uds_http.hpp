@@ -5105,6 +5105,10 @@ private:
                 c.readable = false;
                 break;
             }
+            if (got == 0 && kept && (c.at == phase::stream || c.at == phase::raw)) {
+                serve(c, index, {in_, kept}); // its reader goes on since it was kept
+                continue;
+            }
             if (got <= 0) {
                 c.readable = false;
                 if (got < 0 || talk(c, index).at_eof()) return close(index);
