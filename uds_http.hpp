@@ -4517,6 +4517,7 @@ private:
     void answer_passed(response res) {
         ref<flow> f = c_.more ? c_.more->at_work : ref<flow>();
         if (!f) f = make_flow(d_.req);
+        if (c_.at == phase::discard) c_.persistent = false, c_.lingers = true; // as in begin()
         c_.at = phase::waiting;
         f->send(std::move(res), flow::mode::whole);
     }

@@ -799,6 +799,30 @@ TEST_CASE("connection: the rest of a refused body is passed over up to 64 KiB, t
     }
 }
 
+TEST_CASE("connection: a hook that passes a stream on makes no request of the body it refused") {
+    driver other, d; // whose body is passed on, and where to
+    body_reader from;
+    responder kept;
+    other.add("POST", "/", [&](request&, body_reader in, responder res) {
+        from = std::move(in), kept = std::move(res);
+    });
+    other.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n");
+    d.add("GET", "/", [](const request&) { return text("smuggled"); });
+    d.shared.hooks.push_back({[&](request& r) {
+                                  std::optional<response> out;
+                                  if (r.path() == "/hook") out = bytes(content(std::move(from)));
+                                  return out;
+                              },
+                              {}});
+    d.feed("POST /hook HTTP/1.1\r\nHost: a\r\nContent-Length: 27\r\n\r\n");
+    d.feed("");
+    other.feed("passed");
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(d.out.find("passed") != std::string::npos);
+    CHECK(d.out.find("smuggled") == std::string::npos);
+    CHECK(d.is_over());
+}
+
 TEST_CASE("connection: a collected body is not kept by the loop once it is answered") {
     usual d;
     std::string body(1'000'000, 'b');
