@@ -3700,7 +3700,10 @@ public:
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {}; // what stands behind the last request
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
-        if (!d_.fds.empty() && !keep_fds()) refuse_fds();
+        if (!d_.fds.empty() && !keep_fds()) {
+            if (c_.at == phase::head) forget_request(); // they came with none that is known
+            refuse_fds();
+        }
         if (!c_.more && d_.in.empty()) return again;
         c_.kept().in.assign(d_.in.data(), d_.in.size()); // the loop's buffer serves others now
         if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
@@ -3710,7 +3713,8 @@ public:
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     [[gnu::cold]] void time_out(timer which) {
         if (c_.at == phase::head) c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
-        if (which == timer::head && c_.at == phase::head) refuse(408, "head too slow");
+        if (which == timer::head && c_.at == phase::head)
+            forget_request(), refuse(408, "head too slow");
         else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
         else if (which == timer::body && c_.at == phase::stream)
             fail_stream(failed(ETIMEDOUT, "request body"), 408, "body too slow");
@@ -3958,8 +3962,7 @@ private:
         case parsed::more: c_.kept().parsed_bytes = d_.in.size(); return false;
         case parsed::bad:
             c_.head_only = d_.parsed.method == "HEAD", c_.old_version = false;
-            req.reset(), req.method = req.target = {}; // for the log: none of it is certain
-            if (s_.is_observed()) d_.started = d_.micros();
+            forget_request();
             refuse(d_.parsed.status, d_.parsed.why);
             return false;
         case parsed::done: break;
@@ -3969,6 +3972,14 @@ private:
         close_fields(req.fields, d_.parsed.fields_count);
         begin(req, first);
         return !c_.ends;
+    }
+
+    /// For those who are told of a refusal: no request is certain. The last one on this desk may
+    /// have been another connection's, and its bytes are gone.
+    [[gnu::cold]] void forget_request() {
+        request_state& r = state_of(d_.req);
+        r.reset(), r.method = r.target = {}, d_.bytes_in = 0;
+        if (s_.is_observed()) d_.started = d_.micros();
     }
 
     [[gnu::always_inline]] bool is_dripping() noexcept {
@@ -4106,7 +4117,9 @@ private:
         }
         c_.at = phase::head;
         d_.bytes_in = r.body.size();
-        dispatch(req, *to);
+        if (&req != &d_.req) // for the log, from here on
+            d_.req = std::move(req), c_.more->req.reset();
+        dispatch(d_.req, *to);
         return !c_.ends && c_.at == phase::head;
     }
 
@@ -4156,7 +4169,6 @@ private:
         }
         run_plain(s_, to, req, d_.res);
         if (!(c_.who == state_of(req).from)) c_.who = state_of(req).from; // asked for once
-        if (&req != &d_.req) d_.req = std::move(req); // for the log; frees a collected body
         answer_plain();
         if (c_.more) release_body();
     }
@@ -4269,7 +4281,7 @@ private:
         bool fits = (c_.at == phase::head || c_.at == phase::waiting) && !c_.ends &&
                     !d_.in.empty() && d_.in.data() >= d_.fds_from;
         if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
-        return c_.ends; // what is closed anyway needs no other answer
+        return c_.ends || c_.at == phase::linger; // what is closed anyway needs no other answer
     }
 
     /// Never inside an answer that has begun, nor where nobody waits for one.
@@ -4602,13 +4614,15 @@ private:
         const about* a = c_.more && c_.more->tail_log ? c_.more->tail_log.get()
                          : c_.work()                  ? c_.work()->log.get()
                                                       : nullptr;
-        const request_state& r = state_of(c_.at == phase::body ? *c_.more->req : d_.req);
-        const std::int64_t started = a ? a->started : d_.started;
+        const bool is_parked = c_.at == phase::body; // this desk has served others meanwhile
+        const request_state& r = state_of(is_parked ? *c_.more->req : d_.req);
+        const std::int64_t started = a ? a->started : is_parked ? c_.more->started : d_.started;
+        const std::uint64_t bytes_in = is_parked ? r.body.size() : d_.bytes_in;
         UDS_HTTP_TRY {
             const card& from = who();
             with(uds_http::exchange{
                 a ? string_view(a->method) : r.method, a ? string_view(a->target) : r.target,
-                s_.name_of(c_.door), from.who, status, a ? a->bytes_in : d_.bytes_in, bytes_out,
+                s_.name_of(c_.door), from.who, status, a ? a->bytes_in : bytes_in, bytes_out,
                 a ? from.tag : r.tag, microseconds(d_.micros() - started), why});
         }
         UDS_HTTP_CATCH { s_.log_thrown("hook"); }
