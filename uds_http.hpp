@@ -3520,6 +3520,7 @@ struct conn {
     bool gone : 1;       // close without sending
     bool persistent : 1; // RFC 9112 9.3, as of the exchange at work
     bool expects : 1;    // 100-continue has not been answered
+    bool upgrades : 1;   // Connection: upgrade, of the request at work
     bool large : 1;      // SO_SNDBUF was raised
     bool forbidden : 1;  // by its door's rule: 403, whatever it asks
     bool head_only : 1;  // HEAD: its answer has no body
@@ -4002,7 +4003,7 @@ private:
         req.listener = s_.name_of(c_.door);
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
         c_.persistent = h.persistent && !(s_.stopping() && d_.in.size() <= h.length);
-        c_.expects = h.expect_continue;
+        c_.expects = h.expect_continue, c_.upgrades = h.upgrade;
         d_.bytes_in = h.how == framing::length ? h.length : 0;
         if (s_.is_observed()) d_.started = d_.micros();
         // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
@@ -4186,7 +4187,7 @@ private:
         f->req = std::move(req); // copies what is the loop's
         request_state& r = state_of(f->req);
         c_.who->tag = r.tag, r.tag_slot = &c_.who->tag;
-        if (d_.parsed.upgrade) f->offered = r.fields.get("Upgrade");
+        if (c_.upgrades) f->offered = r.fields.get("Upgrade");
         f->fd = c_.fd;
         if (s_.is_observed()) f->log = note_request(r);
         return c_.kept().at_work = f, f;

@@ -1382,6 +1382,22 @@ TEST_CASE("connection: who upgrades without being asked to is told so") {
     CHECK(field_of(d.out, "Connection") == "Upgrade"); // RFC 9110 7.8
 }
 
+TEST_CASE("connection: whether an upgrade is offered is the request's own, not another's") {
+    for (bool offers : {true, false}) {
+        CAPTURE(offers);
+        usual d;
+        d.add("POST", "/up", [](request&, responder res) { res.upgrade("chat", [](upgraded) {}); });
+        const std::string fields[] = {"Upgrade: chat\r\n",
+                                      "Upgrade: chat\r\nConnection: upgrade\r\n"};
+        d.feed("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n" + fields[offers] + "\r\n");
+        conn waits = std::exchange(d.c, conn{});
+        d.feed("GET / HTTP/1.1\r\nHost: a\r\n" + fields[!offers] + "\r\n");
+        d.c = std::move(waits), d.out.clear();
+        d.feed("abc");
+        CHECK(read_answers(d.out).statuses == std::vector<int>{offers ? 101 : 426});
+    }
+}
+
 TEST_CASE("connection: an upgraded connection carries bytes, the early ones too") {
     driver d;
     std::string got;
