@@ -3736,8 +3736,8 @@ public:
             else finish_body(failed(errc::cut_off, c_.calls ? "response body" : "request body"));
             return false;
         case phase::raw: c_.more->at_work->end_in({}); return false;
-        case phase::waiting: return false; // half-closed, and waits for its answer
-        default: return true;              // nobody waits for an answer
+        case phase::waiting: return false;            // half-closed, and waits for its answer
+        default: return !(c_.ends = c_.has_output()); // nobody waits but for earlier answers
         }
     }
 
