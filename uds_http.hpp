@@ -3946,7 +3946,7 @@ private:
             f.open = false, f.fd = -1;
         }
         bool sent = !c_.has_output() && (f.how != flow::mode::streamed || f.ended);
-        if (!c_.persistent || !sent || c_.peer_done || !d_.in.empty())
+        if (!c_.persistent || !sent || c_.peer_done || !c_.more->in.empty())
             return void(c_.ends = c_.gone = true);
         c_.at = phase::kept;
         c_.more->at_work = {};
