@@ -4576,6 +4576,7 @@ private:
             f.open = false, f.fd = -1;
         }
         c_.at = phase::raw, c_.more->at_work = raw;
+        count(0); // as in finish()
         c_.more->plan = {framing::until_close, 0, false, true};
         upgraded opened{response(101), access::make<body_reader>(ref<stream_base>(raw.get())),
                         access::make<body_writer>(ref<stream_base>(raw.get()))};

@@ -1398,6 +1398,15 @@ TEST_CASE("connection: whether an upgrade is offered is the request's own, not a
     }
 }
 
+TEST_CASE("connection: the body of a request that was upgraded is counted no more") {
+    usual d;
+    d.add("POST", "/up", [](request&, responder res) { res.upgrade("chat", [](upgraded) {}); });
+    d.feed("POST /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: chat\r\n"
+           "Content-Length: 3\r\n\r\nabc");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{101});
+    CHECK(d.shared.buffered == 0);
+}
+
 TEST_CASE("connection: an upgraded connection carries bytes, the early ones too") {
     driver d;
     std::string got;
