@@ -3761,6 +3761,7 @@ public:
     /// The connection ends under its exchange. An upgraded one does so in order.
     void tell_cut() {
         tell_tail(failed(errc::cut_off, "connection"));
+        if (c_.at == phase::body) tell(0, 0, failed(errc::cut_off, "request body"));
         if (!c_.work()) return;
         flow& f = *c_.work();
         const bool is_over = f.released || (f.end_sent && f.in_done && !f.why_in);
@@ -3857,6 +3858,7 @@ public:
         c_.persistent = false, c_.lingers = true; // its other bytes would be taken for requests
         note(status, why);
         answer(plain_status(status, why));
+        if (c_.at == phase::body) c_.at = phase::discard; // it has its answer
         c_.ends = true;
     }
 

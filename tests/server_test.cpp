@@ -1481,6 +1481,18 @@ TEST_CASE("server: on_exchange tells of every exchange, once") {
     responder kept = waiting.take();
     c.close();
     check({"cut", "", "GET", "/later", 0, 0, 0});
+    for (bool refused : {false, true}) { // that is its one answer
+        wire_client cut = s.connect();
+        CHECK(cut.send(
+            "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab"));
+        CHECK(comes_true([&] { return s.app.stats().requests == (refused ? 11 : 10); }));
+        answer got;
+        if (refused && cut.send("c\r\n")) got = cut.read();
+        CHECK(got.status == (refused ? 400 : 0));
+        cut.close();
+        check({"cut in a body", "", "POST", "/echo", got.status, 2, got.body.size()});
+        CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    }
     CHECK(all.count() == 0);
 }
 
