@@ -4509,8 +4509,10 @@ private:
             f.limit_to_length_of(access::of(res).fields);
             pass_on(f, body);
         }
-        // The rest of a body would be taken for the other protocol's first bytes.
-        if (f.how == flow::mode::raw && c_.at == phase::stream) return c_.gone = true, false;
+        // The rest of a body would be taken for the other protocol's first bytes; descriptors that
+        // came with those are refused as if they came later.
+        const bool is_in_the_way = c_.at == phase::stream || !c_.more->fds_in.empty();
+        if (f.how == flow::mode::raw && is_in_the_way) return c_.gone = true, false;
         if (f.how == flow::mode::raw) return switch_protocol(f, res), false;
         if (f.how == flow::mode::whole) {
             if (c_.at == phase::stream) c_.persistent = false; // in the way
