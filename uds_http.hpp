@@ -3523,6 +3523,7 @@ struct conn {
     bool gone : 1;       // close without sending
     bool persistent : 1; // RFC 9112 9.3, as of the exchange at work
     bool expects : 1;    // 100-continue has not been answered
+    bool upgrades : 1;   // Connection: upgrade, of the request at work
     bool large : 1;      // SO_SNDBUF was raised
     bool forbidden : 1;  // by its door's rule: 403, whatever it asks
     bool head_only : 1;  // HEAD: its answer has no body
@@ -3703,7 +3704,10 @@ public:
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {}; // what stands behind the last request
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
-        if (!d_.fds.empty() && !keep_fds()) refuse_fds();
+        if (!d_.fds.empty() && !keep_fds()) {
+            if (c_.at == phase::head) forget_request(); // they came with none that is known
+            refuse_fds();
+        }
         if (!c_.more && d_.in.empty()) return again;
         c_.kept().in.assign(d_.in.data(), d_.in.size()); // the loop's buffer serves others now
         if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
@@ -3713,7 +3717,8 @@ public:
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     [[gnu::cold]] void time_out(timer which) {
         if (c_.at == phase::head) c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
-        if (which == timer::head && c_.at == phase::head) refuse(408, "head too slow");
+        if (which == timer::head && c_.at == phase::head)
+            forget_request(), refuse(408, "head too slow");
         else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
         else if (which == timer::body && c_.at == phase::stream)
             fail_stream(failed(ETIMEDOUT, "request body"), 408, "body too slow");
@@ -3734,8 +3739,8 @@ public:
             else finish_body(failed(errc::cut_off, c_.calls ? "response body" : "request body"));
             return false;
         case phase::raw: c_.more->at_work->end_in({}); return false;
-        case phase::waiting: return false; // half-closed, and waits for its answer
-        default: return true;              // nobody waits for an answer
+        case phase::waiting: return false;            // half-closed, and waits for its answer
+        default: return !(c_.ends = c_.has_output()); // nobody waits but for earlier answers
         }
     }
 
@@ -3759,6 +3764,7 @@ public:
     /// The connection ends under its exchange. An upgraded one does so in order.
     void tell_cut() {
         tell_tail(failed(errc::cut_off, "connection"));
+        if (c_.at == phase::body) tell(0, 0, failed(errc::cut_off, "request body"));
         if (!c_.work()) return;
         flow& f = *c_.work();
         const bool is_over = f.released || (f.end_sent && f.in_done && !f.why_in);
@@ -3855,6 +3861,7 @@ public:
         c_.persistent = false, c_.lingers = true; // its other bytes would be taken for requests
         note(status, why);
         answer(plain_status(status, why));
+        if (c_.at == phase::body) c_.at = phase::discard; // it has its answer
         c_.ends = true;
     }
 
@@ -3944,7 +3951,7 @@ private:
             f.open = false, f.fd = -1;
         }
         bool sent = !c_.has_output() && (f.how != flow::mode::streamed || f.ended);
-        if (!c_.persistent || !sent || c_.peer_done || !d_.in.empty())
+        if (!c_.persistent || !sent || c_.peer_done || !c_.more->in.empty())
             return void(c_.ends = c_.gone = true);
         c_.at = phase::kept;
         c_.more->at_work = {};
@@ -3961,8 +3968,7 @@ private:
         case parsed::more: c_.kept().parsed_bytes = d_.in.size(); return false;
         case parsed::bad:
             c_.head_only = d_.parsed.method == "HEAD", c_.old_version = false;
-            req.reset(), req.method = req.target = {}; // for the log: none of it is certain
-            if (s_.is_observed()) d_.started = d_.micros();
+            forget_request();
             refuse(d_.parsed.status, d_.parsed.why);
             return false;
         case parsed::done: break;
@@ -3972,6 +3978,14 @@ private:
         close_fields(req.fields, d_.parsed.fields_count);
         begin(req, first);
         return !c_.ends;
+    }
+
+    /// For those who are told of a refusal: no request is certain. The last one on this desk may
+    /// have been another connection's, and its bytes are gone.
+    [[gnu::cold]] void forget_request() {
+        request_state& r = state_of(d_.req);
+        r.reset(), r.method = r.target = {}, d_.bytes_in = 0;
+        if (s_.is_observed()) d_.started = d_.micros();
     }
 
     [[gnu::always_inline]] bool is_dripping() noexcept {
@@ -3994,7 +4008,7 @@ private:
         req.listener = s_.name_of(c_.door);
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
         c_.persistent = h.persistent && !(s_.stopping() && d_.in.size() <= h.length);
-        c_.expects = h.expect_continue;
+        c_.expects = h.expect_continue, c_.upgrades = h.upgrade;
         d_.bytes_in = h.how == framing::length ? h.length : 0;
         if (s_.is_observed()) d_.started = d_.micros();
         // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
@@ -4109,7 +4123,9 @@ private:
         }
         c_.at = phase::head;
         d_.bytes_in = r.body.size();
-        dispatch(req, *to);
+        if (&req != &d_.req) // for the log, from here on
+            d_.req = std::move(req), c_.more->req.reset();
+        dispatch(d_.req, *to);
         return !c_.ends && c_.at == phase::head;
     }
 
@@ -4159,7 +4175,6 @@ private:
         }
         run_plain(s_, to, req, d_.res);
         if (!(c_.who == state_of(req).from)) c_.who = state_of(req).from; // asked for once
-        if (&req != &d_.req) d_.req = std::move(req); // for the log; frees a collected body
         answer_plain();
         if (c_.more) release_body();
     }
@@ -4177,7 +4192,7 @@ private:
         f->req = std::move(req); // copies what is the loop's
         request_state& r = state_of(f->req);
         c_.who->tag = r.tag, r.tag_slot = &c_.who->tag;
-        if (d_.parsed.upgrade) f->offered = r.fields.get("Upgrade");
+        if (c_.upgrades) f->offered = r.fields.get("Upgrade");
         f->fd = c_.fd;
         if (s_.is_observed()) f->log = note_request(r);
         return c_.kept().at_work = f, f;
@@ -4272,7 +4287,7 @@ private:
         bool fits = (c_.at == phase::head || c_.at == phase::waiting) && !c_.ends &&
                     !d_.in.empty() && d_.in.data() >= d_.fds_from;
         if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
-        return c_.ends; // what is closed anyway needs no other answer
+        return c_.ends || c_.at == phase::linger; // what is closed anyway needs no other answer
     }
 
     /// Never inside an answer that has begun, nor where nobody waits for one.
@@ -4498,8 +4513,10 @@ private:
             f.limit_to_length_of(access::of(res).fields);
             pass_on(f, body);
         }
-        // The rest of a body would be taken for the other protocol's first bytes.
-        if (f.how == flow::mode::raw && c_.at == phase::stream) return c_.gone = true, false;
+        // The rest of a body would be taken for the other protocol's first bytes; descriptors that
+        // came with those are refused as if they came later.
+        const bool is_in_the_way = c_.at == phase::stream || !c_.more->fds_in.empty();
+        if (f.how == flow::mode::raw && is_in_the_way) return c_.gone = true, false;
         if (f.how == flow::mode::raw) return switch_protocol(f, res), false;
         if (f.how == flow::mode::whole) {
             if (c_.at == phase::stream) c_.persistent = false; // in the way
@@ -4521,6 +4538,7 @@ private:
     void answer_passed(response res) {
         ref<flow> f = c_.more ? c_.more->at_work : ref<flow>();
         if (!f) f = make_flow(d_.req);
+        if (c_.at == phase::discard) c_.persistent = false, c_.lingers = true; // as in begin()
         c_.at = phase::waiting;
         f->send(std::move(res), flow::mode::whole);
     }
@@ -4566,6 +4584,7 @@ private:
             f.open = false, f.fd = -1;
         }
         c_.at = phase::raw, c_.more->at_work = raw;
+        count(0); // as in finish()
         c_.more->plan = {framing::until_close, 0, false, true};
         upgraded opened{response(101), access::make<body_reader>(ref<stream_base>(raw.get())),
                         access::make<body_writer>(ref<stream_base>(raw.get()))};
@@ -4605,13 +4624,15 @@ private:
         const about* a = c_.more && c_.more->tail_log ? c_.more->tail_log.get()
                          : c_.work()                  ? c_.work()->log.get()
                                                       : nullptr;
-        const request_state& r = state_of(c_.at == phase::body ? *c_.more->req : d_.req);
-        const std::int64_t started = a ? a->started : d_.started;
+        const bool is_parked = c_.at == phase::body; // this desk has served others meanwhile
+        const request_state& r = state_of(is_parked ? *c_.more->req : d_.req);
+        const std::int64_t started = a ? a->started : is_parked ? c_.more->started : d_.started;
+        const std::uint64_t bytes_in = is_parked ? r.body.size() : d_.bytes_in;
         UDS_HTTP_TRY {
             const card& from = who();
             with(uds_http::exchange{
                 a ? string_view(a->method) : r.method, a ? string_view(a->target) : r.target,
-                s_.name_of(c_.door), from.who, status, a ? a->bytes_in : d_.bytes_in, bytes_out,
+                s_.name_of(c_.door), from.who, status, a ? a->bytes_in : bytes_in, bytes_out,
                 a ? from.tag : r.tag, microseconds(d_.micros() - started), why});
         }
         UDS_HTTP_CATCH { s_.log_thrown("hook"); }
@@ -5111,6 +5132,10 @@ private:
                 break;
             }
             if (got < 0 && errno == ECONNRESET && c.calls) got = 0; // it left bytes of ours unread
+            if (got == 0 && kept && (c.at == phase::stream || c.at == phase::raw)) {
+                serve(c, index, {in_, kept}); // its reader goes on since it was kept
+                continue;
+            }
             if (got <= 0) {
                 c.readable = false;
                 if (got < 0 || talk(c, index).at_eof()) return close(index);

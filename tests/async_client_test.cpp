@@ -407,6 +407,34 @@ TEST_CASE("async: a connection is kept and used again, and closed with its clien
     CHECK(peer.at_end());
 }
 
+TEST_CASE("async: half a request to its server doesn't cost a client its connection") {
+    scripted up;
+    fixture f(up.path);
+    body_reader body;
+    f.start();
+    f.api->async_stream(request("GET", "/x"), [&](result<reply> got) {
+        body = std::move(got->body);
+        body.on_data([&](string_view) { body.pause(); },
+                     [&](const error& why) {
+                         f.ended.put({why, 0, ""});
+                     });
+    });
+    wire_client peer = up.accept();
+    CHECK_FALSE(head_of(peer).empty());
+    peer.send(ok_reply);
+    wire_client other(f.at("s"));
+    CHECK(comes_true([&] { return f.app.stats().bytes_in == ok_reply.size(); }));
+    CHECK(other.send("GET /"));
+    CHECK(comes_true([&] { return f.app.stats().bytes_in == ok_reply.size() + 5; }));
+    f.on_loop([&] { body.resume(); }); // the end is told only now
+    CHECK_FALSE(f.ended.take().why);
+    f.call();
+    CHECK_FALSE(head_of(peer).empty());
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    CHECK_FALSE(up.waits(0));
+}
+
 TEST_CASE("async: a call outlives its client, and its connection goes with it") {
     scripted up;
     fixture f(up.path);

@@ -799,6 +799,30 @@ TEST_CASE("connection: the rest of a refused body is passed over up to 64 KiB, t
     }
 }
 
+TEST_CASE("connection: a hook that passes a stream on makes no request of the body it refused") {
+    driver other, d; // whose body is passed on, and where to
+    body_reader from;
+    responder kept;
+    other.add("POST", "/", [&](request&, body_reader in, responder res) {
+        from = std::move(in), kept = std::move(res);
+    });
+    other.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n");
+    d.add("GET", "/", [](const request&) { return text("smuggled"); });
+    d.shared.hooks.push_back({[&](request& r) {
+                                  std::optional<response> out;
+                                  if (r.path() == "/hook") out = bytes(content(std::move(from)));
+                                  return out;
+                              },
+                              {}});
+    d.feed("POST /hook HTTP/1.1\r\nHost: a\r\nContent-Length: 27\r\n\r\n");
+    d.feed("");
+    other.feed("passed");
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(d.out.find("passed") != std::string::npos);
+    CHECK(d.out.find("smuggled") == std::string::npos);
+    CHECK(d.is_over());
+}
+
 TEST_CASE("connection: a collected body is not kept by the loop once it is answered") {
     usual d;
     std::string body(1'000'000, 'b');
@@ -1247,6 +1271,79 @@ TEST_CASE("connection: a refusal names its own peer, not the one before") {
     CHECK(d.log[0].find("uid=" + std::to_string(static_cast<uid_t>(-1))) != std::string::npos);
 }
 
+TEST_CASE("connection: on_exchange tells of no other connection's request") {
+    const std::string head = "POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: 150\r\n\r\n";
+    server_options o;
+    o.max_buffered_bytes = 100, o.max_fds_count = 2;
+    usual d(o);
+    static std::int64_t clock; // us
+    clock = 0;
+    d.lent.micros = [] { return clock; };
+    std::string told;
+    d.shared.on_exchange = [&](const exchange& e) {
+        told = std::string(e.method) + " " + std::string(e.target) + " " +
+               std::to_string(e.status) + " " + std::to_string(e.bytes_in) + " " +
+               std::to_string(e.tag) + " " + std::to_string(e.time.count());
+    };
+    d.shared.hooks.push_back({[](request& r) -> std::optional<response> {
+                                  if (r.path() == "/other") r.tag() = 7;
+                                  return {};
+                              },
+                              {}});
+    auto other = [&] { // of the same loop, while this one waits for more
+        conn waits = std::exchange(d.c, conn{});
+        clock += 10;
+        d.feed("GET /other HTTP/1.1\r\nHost: a\r\n\r\n");
+        d.c = std::move(waits);
+        clock += 10;
+    };
+    auto pass = [&](string_view bytes, std::size_t from) {
+        d.lent.fds.push_back(unique_fd(::dup(0))), d.lent.fds_from = bytes.data() + from;
+        d.talk().take(bytes);
+        d.collect();
+    };
+    std::string wanted;
+    SUBCASE("a head that is too slow") {
+        d.feed("GET /slow");
+        other();
+        d.talk().time_out(timer::head);
+        wanted = "  408 0 0 0";
+    }
+    SUBCASE("a body that is too slow") {
+        d.feed(head + std::string(50, 'b'));
+        other();
+        d.talk().time_out(timer::body);
+        wanted = "POST /later 408 50 0 20";
+    }
+    SUBCASE("a body there is no memory for, once it has come") {
+        d.feed(head + std::string(50, 'b'));
+        other();
+        d.feed(std::string(100, 'b'));
+        wanted = "POST /later 503 150 0 20";
+    }
+    SUBCASE("descriptors in a body that came in pieces") {
+        d.feed(head + std::string(50, 'b'));
+        other();
+        pass(std::string(100, 'b'), 0);
+        wanted = "POST /later 400 150 0 20";
+    }
+    SUBCASE("descriptors inside of a head") {
+        other();
+        pass("GET /slow", 4);
+        wanted = "  400 0 0 0";
+    }
+    SUBCASE("descriptors behind a refusal") {
+        d.feed("BAD\r\n\r\n");
+        d.c.at = phase::linger, d.c.ends = false; // as the loop does
+        other();
+        d.out.clear();
+        pass("more", 0);
+        CHECK(d.out == "");
+        wanted = "GET /other 200 0 7 0";
+    }
+    CHECK(told == wanted);
+}
+
 TEST_CASE("connection: a body that came in pieces still knows its peer") {
     for (bool later : {false, true}) {
         CAPTURE(later);
@@ -1295,6 +1392,31 @@ TEST_CASE("connection: who upgrades without being asked to is told so") {
     CHECK(read_answers(d.out).statuses == std::vector<int>{426});
     CHECK(field_of(d.out, "Upgrade") == "chat");
     CHECK(field_of(d.out, "Connection") == "Upgrade"); // RFC 9110 7.8
+}
+
+TEST_CASE("connection: whether an upgrade is offered is the request's own, not another's") {
+    for (bool offers : {true, false}) {
+        CAPTURE(offers);
+        usual d;
+        d.add("POST", "/up", [](request&, responder res) { res.upgrade("chat", [](upgraded) {}); });
+        const std::string fields[] = {"Upgrade: chat\r\n",
+                                      "Upgrade: chat\r\nConnection: upgrade\r\n"};
+        d.feed("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n" + fields[offers] + "\r\n");
+        conn waits = std::exchange(d.c, conn{});
+        d.feed("GET / HTTP/1.1\r\nHost: a\r\n" + fields[!offers] + "\r\n");
+        d.c = std::move(waits), d.out.clear();
+        d.feed("abc");
+        CHECK(read_answers(d.out).statuses == std::vector<int>{offers ? 101 : 426});
+    }
+}
+
+TEST_CASE("connection: the body of a request that was upgraded is counted no more") {
+    usual d;
+    d.add("POST", "/up", [](request&, responder res) { res.upgrade("chat", [](upgraded) {}); });
+    d.feed("POST /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: chat\r\n"
+           "Content-Length: 3\r\n\r\nabc");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{101});
+    CHECK(d.shared.buffered == 0);
 }
 
 TEST_CASE("connection: an upgraded connection carries bytes, the early ones too") {

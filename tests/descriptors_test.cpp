@@ -694,6 +694,27 @@ TEST_CASE("descriptors: unasked ones never put an answer into one that has begun
     CHECK_FALSE(c.until("400")); // the end comes
 }
 
+TEST_CASE("descriptors: those that wait behind an upgrade end it, and are not left open") {
+    raw::running s(willing());
+    raw::handed<responder> waiting;
+    s.app.get("/up", [&](request&, responder out) { waiting.put(std::move(out)); });
+    s.start();
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    unique_fd reads(ends[0]), writes(ends[1]);
+    raw::wire_client c = s.connect();
+    REQUIRE(send_with(
+        c.fd.get(), "GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nearly",
+        {writes.get()}));
+    writes = unique_fd();
+    waiting.take().upgrade("x",
+                           [](upgraded with) { relay(std::move(with.in), std::move(with.out)); });
+    CHECK_FALSE(c.until("early"));
+    pollfd end{reads.get(), POLLIN, 0};
+    CHECK(::poll(&end, 1, 10'000) == 1);
+    CHECK((end.revents & POLLHUP) != 0);
+}
+
 TEST_CASE("descriptors: unasked ones behind a request's first byte: one answer, a 400 or its own") {
     exchanging s;
     const unique_fd stranger = memory("stranger");

@@ -1095,6 +1095,29 @@ TEST_CASE("server: a client that reads slowly is not cut, however long it takes"
     }
 }
 
+TEST_CASE("server: answers that wait for room are not cut where the peer ends inside a body") {
+    for (const char* target : {"/echo", "/none"}) { // collected, and passed over
+        CAPTURE(std::string(target));
+        folder at;
+        server app;
+        app.get("/", [](const request&) { return text(std::string(15'000, 'x')); });
+        app.post("/echo", [](const request& r) { return text(r.body()); });
+        REQUIRE_FALSE(app.listen(at("s")));
+        wire_client c(at("s"));
+        std::string all;
+        for (int i = 0; i < 16; ++i) all += "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        CHECK(c.send(all + "POST " + target +
+                     " HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc"));
+        c.shut();
+        while (app.stats().bytes_out == 0) REQUIRE(app.run_once(patience));
+        std::string got; // only now: until here there was no room for all
+        std::thread reader([&] { got = c.rest(); });
+        while (app.stats().connections) CHECK(app.run_once(patience));
+        reader.join();
+        CHECK(got.size() > 16 * 15'000);
+    }
+}
+
 // -- wake-ups
 
 TEST_CASE("server: a half-closed client that waits for its answer costs no wake-ups") {
@@ -1458,6 +1481,18 @@ TEST_CASE("server: on_exchange tells of every exchange, once") {
     responder kept = waiting.take();
     c.close();
     check({"cut", "", "GET", "/later", 0, 0, 0});
+    for (bool refused : {false, true}) { // that is its one answer
+        wire_client cut = s.connect();
+        CHECK(cut.send(
+            "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab"));
+        CHECK(comes_true([&] { return s.app.stats().requests == (refused ? 11 : 10); }));
+        answer got;
+        if (refused && cut.send("c\r\n")) got = cut.read();
+        CHECK(got.status == (refused ? 400 : 0));
+        cut.close();
+        check({"cut in a body", "", "POST", "/echo", got.status, 2, got.body.size()});
+        CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    }
     CHECK(all.count() == 0);
 }
 
