@@ -3776,6 +3776,7 @@ public:
         callback<void(const error&)> done;
         callback<void(upgraded)> take;
         callback<void(result<response>)> head;
+        std::optional<response> answer; // its body may own what owns `f`
         bool tells_done = false;
         {
             hold lock(f.guard);
@@ -3786,7 +3787,7 @@ public:
             why = f.why_in ? f.why_in : why;
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
             std::swap(piece, f.on_piece), std::swap(drained, f.drained);
-            std::swap(take, f.take_over);
+            std::swap(take, f.take_over), std::swap(answer, f.answer);
             f.changed.notify_all();
         }
         UDS_HTTP_TRY {
@@ -4350,6 +4351,7 @@ private:
         callback<void(string_view)> act;
         callback<void(const error&)> done;
         std::string waited;
+        bool is_end = false;
         {
             hold lock(f.guard);
             if (f.reader_dropped && !f.in_done) c_.persistent = false;
@@ -4358,17 +4360,17 @@ private:
                 return f.changed.notify_all(), false;
             }
             waited.swap(f.arrived); // before `piece`, as it came
-            const bool is_end = waited.empty() && piece.empty();
-            if (is_end && (!f.in_done || !f.on_done)) return false;
+            is_end = waited.empty() && piece.empty();
+            if (is_end && !f.in_done) return false;
             std::swap(act, f.on_piece); // it may set another one while it runs
             if (is_end) std::swap(done, f.on_done);
         }
         UDS_HTTP_TRY {
             if (done) done(f.why_in);
-            else act(waited.empty() ? std::exchange(piece, {}) : string_view(waited));
+            else if (!is_end) act(waited.empty() ? std::exchange(piece, {}) : string_view(waited));
         }
         UDS_HTTP_CATCH { fail_user(f); }
-        if (done) return false;
+        if (is_end) return false;
         hold lock(f.guard);
         if (!f.on_piece && !f.reader_dropped) f.on_piece = std::move(act);
         return true;
@@ -4556,9 +4558,10 @@ private:
         raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd, raw->log = f.log;
         raw->arrived.swap(c_.more->in); // what came behind the request is the other protocol's
         callback<void(upgraded)> take;
+        callback<void()> drop_closed;
         {
             hold lock(f.guard);
-            std::swap(take, f.take_over);
+            std::swap(take, f.take_over), std::swap(drop_closed, f.closed);
             f.open = false, f.fd = -1;
         }
         c_.at = phase::raw, c_.more->at_work = raw;
@@ -7648,7 +7651,9 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
         if (s_->how != detail::flow::mode::none) return; // answered already: `take` is dropped
         s_->take_over = std::move(take);
     }
-    s_->send(std::move(head), detail::flow::mode::raw);
+    if (s_->send(std::move(head), detail::flow::mode::raw)) return;
+    detail::hold lock(s_->guard);
+    std::swap(s_->take_over, take); // nobody is there: it may own us
 }
 inline bool responder::is_open() const { return s_ && s_->is_open(); }
 inline void responder::on_close(callback<void()> act) {

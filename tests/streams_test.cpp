@@ -1154,3 +1154,70 @@ TEST_CASE("streams: what passes on a reader of nothing is cut, and waits for not
     }
     CHECK(ended.take());
 }
+
+// -- what a flow holds on to
+
+namespace {
+
+/// A server in the test's own thread, whose one client has sent all it will before it is heard.
+struct turned {
+    fd_watch watch;
+    folder at;
+    std::string path = at("s");
+    server app;
+    wire_client c{unique_fd()};
+
+    turned() { CHECK_FALSE(app.listen(path)); }
+    void ask(const std::string& text, bool stays) {
+        c = wire_client(path);
+        CHECK(c.send(text));
+        if (!stays) c.close();
+        turn();
+    }
+    void turn(int times = 10) {
+        while (times-- > 0) CHECK(app.run_once(milliseconds(0)));
+    }
+};
+
+} // namespace
+
+TEST_CASE("streams: what a lost exchange was to be answered with is let go") {
+    turned s;
+    auto token = std::make_shared<int>();
+    std::shared_ptr<responder> kept;
+    s.app.post("/echo", [](request&, body_reader in, responder res) {
+        res.send(bytes(std::move(in))); // a reader of its own flow: shown by the leak sanitizer
+    });
+    s.app.post("/pulled", [token](request&, body_reader, responder res) {
+        auto own = std::make_shared<responder>(std::move(res));
+        own->send(bytes(content::pulled(
+            [own, token](char*, std::size_t) { return result<std::size_t>(std::size_t(0)); })));
+    });
+    s.app.post("/piece", [token](request&, body_reader in, responder res) {
+        auto own = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        own->in.on_data([own, token](string_view) { own->res.send(text("ok")); }, {});
+    });
+    s.app.get("/late",
+              [&](request&, responder res) { kept = std::make_shared<responder>(std::move(res)); });
+    s.app.get("/up", [token](request&, responder res) {
+        auto own = std::make_shared<responder>(std::move(res));
+        own->on_close([own, token] {});
+        own->upgrade("x", [](upgraded) {});
+    });
+    const long held = token.use_count();
+    s.ask(post_of("/echo", 10) + "abc", false);
+    s.ask(post_of("/pulled", 10) + "abc", false);
+    CHECK(token.use_count() == held);
+    s.ask(post_of("/piece", 3) + "abc", true);
+    CHECK(s.c.read().body == "ok");
+    CHECK(token.use_count() == held);
+    const std::string fields = "Connection: Upgrade\r\nUpgrade: x\r\n";
+    s.ask(get_of("/late", "1.1", fields), false);
+    kept->upgrade("x", [kept, token](upgraded) {});
+    kept.reset(), s.turn();
+    CHECK(token.use_count() == held);
+    s.ask(get_of("/up", "1.1", fields), true);
+    CHECK(s.c.read().status == 101);
+    CHECK(token.use_count() == held);
+    s.c.close(), s.turn();
+}
