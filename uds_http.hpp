@@ -633,7 +633,9 @@ struct upgraded {
     body_reader in;
     body_writer out; // out.end() is shutdown(SHUT_WR); `in` goes on
     explicit operator bool() const noexcept { return head.status() == 101; }
-    raw_stream release() &&; // the descriptor is yours; -1 if it has ended
+    /// The descriptor is yours; -1: it has ended, or what was written still waits to leave. In a
+    /// callback of this connection, or while the peer is silent: else bytes on their way are lost.
+    raw_stream release() &&;
 };
 
 struct event {
@@ -3186,7 +3188,7 @@ inline std::string fd_names(const row<named_fd>& fds) {
 
 // [10] CONNECTION ---------------------------------------------------------------------------------
 // One peer's life as a state machine: bytes in, bytes out, and the time as an argument. No syscall,
-// but for the one write that wakes a loop when another thread has something for it.
+// but for the one write that wakes a loop when another thread has something for it, and release().
 //
 // A connection that idles owns nothing but its `conn`. What it needs for longer than one turn of
 // the loop (half a message, an answer that found no room, an exchange answered later) is in its
@@ -3267,7 +3269,8 @@ struct flow final : stream_base {
     mode how = mode::none; // set once: a second answer is refused
     ref<flow> next;        // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
-         is_events = false, end_sent = false, owes_drain = false;
+         is_events = false, end_sent = false, owes_drain = false,
+         leaving = false; // some of it is the loop's, and may wait for room
 
     // in
     std::string arrived; // waits for a reader; little more than max_arrived
@@ -3403,11 +3406,20 @@ struct flow final : stream_base {
     }
     raw_stream release() override {
         hold lock(guard);
-        if (!open || fd < 0) return {unique_fd(), {}};
+        if (!open || fd < 0 || !send_queued()) return {unique_fd(), {}};
         raw_stream out{unique_fd(duplicate(fd)), std::move(arrived)}; // the loop closes its own
+        if (ended) ::shutdown(fd, SHUT_WR);
         released = true, open = false;
         post();
         return out;
+    }
+    /// With the guard held. False: it waits, here or at the loop, for room in the socket.
+    bool send_queued() noexcept {
+        iovec part{&queued[0], queued.size()};
+        if (leaving) return false;
+        const ssize_t sent = queued.empty() ? 0 : transmit(fd, &part, 1);
+        queued.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+        return queued.empty();
     }
 
     /// The loop's: the peer's bytes have ended, whole or not. The first end counts.
@@ -3551,7 +3563,7 @@ struct conn {
         flow* f = work();
         if (!f) return false;
         hold lock(f->guard);
-        return f->wanted && !f->paused && f->arrived.size() < flow::max_arrived;
+        return f->wanted && !f->paused && !f->released && f->arrived.size() < flow::max_arrived;
     }
     /// Whether the peer's bytes could be used now; else the socket's full buffer stops the sender.
     bool wants_bytes() const noexcept {
@@ -3746,8 +3758,10 @@ public:
 
     /// The exchange at work has news from its user: sends and delivers what can be. `f` is held by
     /// the caller; c_ stays valid, since nothing that a callback can call closes a connection.
-    void settle(flow& f) {
+    template <class F> void settle(flow& f, F flush) {
         push_out(f);
+        flush(); // first: whoever takes the connection over finds that all of it has left
+        if (c_.at == phase::raw && !c_.has_output()) open_raw(*c_.work());
         if (c_.work() == &f) hand_in(f); // push_out() may have ended it
         tell_drained(f);
         if (c_.calls && c_.work() == &f) end_call(f);
@@ -3866,7 +3880,7 @@ private:
         case phase::linger: return d_.in = {}, false;
         case phase::stream: return step_stream();
         case phase::raw:
-            if (d_.in.empty() || !c_.wants_body()) return false;
+            if (d_.in.empty()) return false;
             return hand_in(*c_.more->at_work, std::exchange(d_.in, {})), false;
         case phase::reply: return step_reply();
         case phase::kept: return c_.ends = !d_.in.empty(), false; // nobody asked for anything
@@ -4354,12 +4368,14 @@ private:
         bool is_end = false;
         {
             hold lock(f.guard);
+            f.leaving = c_.has_output();
             if (f.reader_dropped && !f.in_done) c_.persistent = false;
             if (f.reader_dropped || !f.on_piece || f.paused) {
                 if (!f.reader_dropped) f.arrived.append(piece);
                 return f.changed.notify_all(), false;
             }
-            waited.swap(f.arrived); // before `piece`, as it came
+            waited.swap(f.arrived); // before `piece`, which release() finds here
+            if (!waited.empty()) f.arrived.append(std::exchange(piece, {}));
             is_end = waited.empty() && piece.empty();
             if (is_end && !f.in_done) return false;
             std::swap(act, f.on_piece); // it may set another one while it runs
@@ -4469,6 +4485,7 @@ private:
                 return void(c_.gone = c_.ends = true);
             std::swap(res, f.answer), interims.swap(f.interims_out);
             if (!c_.has_output()) bytes.swap(f.queued), is_ended = f.ended;
+            f.leaving |= !bytes.empty();
         }
         if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
@@ -4557,19 +4574,23 @@ private:
         ref<flow> raw(new flow(home_, id_, s_.options.max_write_buffer_bytes));
         raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd, raw->log = f.log;
         raw->arrived.swap(c_.more->in); // what came behind the request is the other protocol's
-        callback<void(upgraded)> take;
         callback<void()> drop_closed;
         {
             hold lock(f.guard);
-            std::swap(take, f.take_over), std::swap(drop_closed, f.closed);
+            std::swap(raw->take_over, f.take_over), std::swap(drop_closed, f.closed);
             f.open = false, f.fd = -1;
         }
         c_.at = phase::raw, c_.more->at_work = raw;
         c_.more->plan = {framing::until_close, 0, false, true};
-        upgraded opened{response(101), access::make<body_reader>(ref<stream_base>(raw.get())),
-                        access::make<body_writer>(ref<stream_base>(raw.get()))};
+    }
+    /// Its 101 has left. A client's has told its head.
+    void open_raw(flow& raw) {
+        callback<void(upgraded)> take = std::exchange(raw.take_over, {});
+        if (!take) return;
+        upgraded opened{response(101), access::make<body_reader>(ref<stream_base>(&raw)),
+                        access::make<body_writer>(ref<stream_base>(&raw))};
         UDS_HTTP_TRY { take(std::move(opened)); }
-        UDS_HTTP_CATCH { fail_user(*raw); }
+        UDS_HTTP_CATCH { fail_user(raw); }
     }
 
     void tell_drained(flow& f) {
@@ -5427,8 +5448,7 @@ private:
         conn& c = *conns_.at(index);
         if (c.work()) {
             ref<flow> f = c.more->at_work; // settle() may let it go
-            talk(c, index).settle(*f);
-            flush(c, index);
+            talk(c, index).settle(*f, [&] { flush(c, index); });
         }
         // Also where a reader has started, and its sender waits for 100 Continue.
         if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {

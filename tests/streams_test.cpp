@@ -1221,3 +1221,68 @@ TEST_CASE("streams: what a lost exchange was to be answered with is let go") {
     CHECK(token.use_count() == held);
     s.c.close(), s.turn();
 }
+
+TEST_CASE("streams: release() neither loses nor overtakes a byte") {
+    turned s;
+    std::shared_ptr<upgraded> up;
+    raw_stream raw;
+    s.app.get("/{how}", [&](request& r, responder res) {
+        const std::string how(r.param("how"));
+        res.upgrade("x", [&, how](upgraded opened) {
+            if (how == "written") CHECK(opened.out.write("written, ") == written::ok);
+            if (how == "kept") return void(up = std::make_shared<upgraded>(std::move(opened)));
+            raw = std::move(opened).release();
+            CHECK(::send(raw.fd.get(), "direct", 6, MSG_NOSIGNAL) == 6);
+        });
+    });
+    const std::string fields = "Connection: Upgrade\r\nUpgrade: x\r\n";
+    s.ask(get_of("/first", "1.1", fields), true);
+    CHECK(s.c.read().status == 101); // and not "direct"
+    CHECK(s.c.got == "direct");
+    s.ask(get_of("/written", "1.1", fields), true);
+    CHECK(s.c.read().status == 101);
+    CHECK(s.c.got == "written, direct");
+
+    const std::string body = pattern(1'000'000);
+    std::string got;
+    s.ask(get_of("/kept", "1.1", fields) + "early", true);
+    CHECK(s.c.read().status == 101);
+    REQUIRE(up.get() != nullptr);
+    std::thread sender([&] { CHECK(s.c.send(body)); });
+    CHECK(comes_true([&] { // more waits in the socket, and is read before the news of on_data()
+        int unread = 0;
+        return ::ioctl(s.c.fd.get(), SIOCOUTQ, &unread) == 0 && unread > 0;
+    }));
+    up->in.on_data(
+        [&](string_view piece) { // "early", then nothing more
+            got.append(piece);
+            raw = std::move(*up).release();
+            got.append(raw.already_read);
+        },
+        {});
+    s.turn();
+    CHECK(got.size() > 5);
+    wire_client owner(std::move(raw.fd));
+    for (pollfd readable{owner.fd.get(), POLLIN, 0};
+         got.size() + owner.got.size() < body.size() + 5;)
+        if (::poll(&readable, 1, 10'000) != 1 || !owner.more()) break;
+    sender.join();
+    got += owner.got;
+    CHECK((got == "early" + body));
+    up.reset();
+
+    s.ask(get_of("/kept", "1.1", fields), true);
+    CHECK(s.c.read().status == 101);
+    CHECK(up->out.write(body) != written::closed);
+    CHECK_FALSE(std::move(*up).release().fd); // what was written waits for room
+    s.turn();
+    CHECK_FALSE(std::move(*up).release().fd); // outside of the flow, too
+    while (s.c.got.size() < body.size() && s.c.more()) s.turn();
+    CHECK((s.c.got == body));
+    raw = std::move(*up).release();
+    CHECK(raw.fd);
+    up.reset(), s.turn();
+    raw = raw_stream();
+    s.c.got.clear();
+    CHECK(s.c.at_end());
+}
