@@ -472,8 +472,8 @@ public:
     /// A handle on that process which can't be reused for another one (SO_PEERPIDFD, Linux 6.5).
     /// Errors: protocol_not_available (older kernels).
     result<unique_fd> peer_pidfd() const;
-    string_view listener() const noexcept;   // listen_options::name
-    std::uint64_t& tag() noexcept;           // a number of yours; on_exchange shows it
+    string_view listener() const noexcept; // listen_options::name
+    std::uint64_t& tag() noexcept; // a number of yours, set on the loop; on_exchange shows it
     int fd(string_view name) const noexcept; // a borrow; -1 if there is none
     unique_fd take_fd(string_view name);     // what nobody takes is closed
 
@@ -3362,6 +3362,7 @@ struct flow final : stream_base {
         hold lock(guard);
         return open;
     }
+    bool has_events() noexcept { return hold(guard), is_events; } // held until that was read
     void on_drain(callback<void()> act) override { install(drained, act); }
     void on_close(callback<void()> act) override { install(closed, act); }
     void install(callback<void()>& slot, callback<void()>& act) {
@@ -3772,7 +3773,8 @@ public:
         tell_tail(failed(errc::cut_off, "connection"));
         if (!c_.work()) return;
         flow& f = *c_.work();
-        const bool is_over = f.released || (f.end_sent && f.in_done && !f.why_in);
+        const bool is_released = (hold(f.guard), f.released);
+        const bool is_over = is_released || (f.end_sent && f.in_done && !f.why_in);
         tell(f.status, f.bytes_out, is_over ? error() : failed(errc::cut_off, "connection"));
     }
 
@@ -3949,13 +3951,14 @@ private:
 
     /// The answer has been read and handed on: the connection goes back, if it is fit for it.
     void end_call(flow& f) {
+        bool sent = !c_.has_output();
         {
             hold lock(f.guard);
             if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
             if (!f.in_done || f.why_in) c_.persistent = false; // more of it may come
             f.open = false, f.fd = -1;
+            sent = sent && (f.how != flow::mode::streamed || f.ended);
         }
-        bool sent = !c_.has_output() && (f.how != flow::mode::streamed || f.ended);
         if (!c_.persistent || !sent || c_.peer_done || !d_.in.empty())
             return void(c_.ends = c_.gone = true);
         c_.at = phase::kept;
@@ -4477,10 +4480,10 @@ private:
     void push_out(flow& f) {
         std::optional<response> res;
         std::string bytes, interims;
-        bool is_ended = false, is_cut = false;
+        bool is_ended = false, is_cut = false, is_answered = false;
         {
             hold lock(f.guard);
-            is_cut = f.is_cut;
+            is_cut = f.is_cut, is_answered = f.how != flow::mode::none;
             if (f.released || (is_cut && (c_.calls || c_.has_output())))
                 return void(c_.gone = c_.ends = true);
             std::swap(res, f.answer), interims.swap(f.interims_out);
@@ -4494,7 +4497,7 @@ private:
             d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
         if (res && !start_answer(f, std::move(*res))) return;
         if (is_cut) c_.ends = true;
-        if (f.how == flow::mode::none || f.how == flow::mode::whole || c_.is_mute) return;
+        if (!is_answered || c_.is_mute) return;
         f.bytes_out += bytes.size();
         const bool is_chunked = c_.more->plan.how == framing::chunked;
         if (is_chunked) add_chunk(d_.out, bytes);
@@ -4509,7 +4512,7 @@ private:
     bool start_answer(flow& f, response res) {
         content& body = access::of(res).body;
         if (access::of(body).kind == access::kind::reader) {
-            f.how = flow::mode::streamed; // the same as a body that is written in pieces
+            hold(f.guard), f.how = flow::mode::streamed; // as a body that is written in pieces
             f.limit_to_length_of(access::of(res).fields);
             pass_on(f, body);
         }
@@ -4973,7 +4976,7 @@ public:
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
-            if (c.work() && c.work()->is_events) c.work()->end({}); // such clients come again
+            if (c.work() && c.work()->has_events()) c.work()->end({}); // such clients come again
             else rest(c, i, false);
         }
     }
@@ -5494,7 +5497,7 @@ private:
         conn* c = conns_.find(f->id);
         if (!c || c->work() != f.get()) return abandon(*f, failed(errc::cut_off, "connection"));
         if (heartbeat.count() > 0) beat(f, heartbeat);
-        if (s_.stopping() && f->is_events) f->end({});
+        if (s_.stopping() && f->has_events()) f->end({});
         resume(static_cast<std::uint32_t>(f->id));
     }
 

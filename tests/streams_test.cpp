@@ -1286,3 +1286,43 @@ TEST_CASE("streams: release() neither loses nor overtakes a byte") {
     s.c.got.clear();
     CHECK(s.c.at_end());
 }
+
+TEST_CASE("streams: another thread may have an exchange from its first moment on") { // tsan's
+    running s;
+    std::atomic<int> ended{0};
+    s.app.on_exchange([&](const exchange&) { ++ended; });
+    struct threads {
+        std::vector<std::thread> all;
+        ~threads() {
+            for (std::thread& t : all) t.join();
+        }
+    } others; // the loop's
+    s.app.get("/{how}", [&](request& r, responder res) {
+        others.all.emplace_back(
+            [how = std::string(r.param("how")), out = std::move(res)]() mutable {
+                out.on_close([] {});
+                out.inform(response(103));
+                if (how == "whole") out.send(text("whole"));
+                if (how == "streamed") out.stream(response()).end();
+                if (how == "events") out.events().send({"x"});
+            });
+    });
+    s.app.get("/up", [&](request&, responder res) {
+        res.upgrade("x", [&](upgraded up) {
+            others.all.emplace_back([own = std::move(up)]() mutable {
+                own.out.write("abc");
+                (void)std::move(own).release();
+            });
+        });
+    });
+    s.start();
+    int count = 0;
+    for (int i = 0; i < 25; ++i)
+        for (const char* target : {"/whole", "/streamed", "/events", "/up"}) {
+            wire_client c = s.connect();
+            CHECK(c.send(get_of(target, "1.1", "Connection: Upgrade\r\nUpgrade: x\r\n")));
+            if (i % 2) CHECK(c.until("\r\n\r\n"));
+            ++count;
+        }
+    CHECK(comes_true([&] { return ended == count; }));
+}
