@@ -3266,8 +3266,9 @@ struct flow final : stream_base {
     callback<void()> drained, closed; // set by any thread, run by the loop
     callback<void(upgraded)> take_over;
     milliseconds heartbeat{0};
-    mode how = mode::none; // set once: a second answer is refused
-    ref<flow> next;        // the mailbox's
+    std::int64_t beats_at = 0; // ms; the loop's
+    mode how = mode::none;     // set once: a second answer is refused
+    ref<flow> next;            // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
          is_events = false, end_sent = false, owes_drain = false,
          leaving = false; // some of it is the loop's, and may wait for room
@@ -3804,6 +3805,7 @@ public:
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
             std::swap(piece, f.on_piece), std::swap(drained, f.drained);
             std::swap(take, f.take_over), std::swap(answer, f.answer);
+            std::string().swap(f.queued); // a writer that is kept keeps no bytes
             f.changed.notify_all();
         }
         UDS_HTTP_TRY {
@@ -5496,15 +5498,19 @@ private:
         }
         conn* c = conns_.find(f->id);
         if (!c || c->work() != f.get()) return abandon(*f, failed(errc::cut_off, "connection"));
-        if (heartbeat.count() > 0) beat(f, heartbeat);
+        if (heartbeat.count() > 0) beat(*f, heartbeat);
         if (s_.stopping() && f->has_events()) f->end({});
         resume(static_cast<std::uint32_t>(f->id));
     }
 
-    /// A comment line now and then: proxies and clients see that the stream lives.
-    void beat(const ref<flow>& f, milliseconds every) {
-        at(d_.now + every.count(), [this, f, every] {
-            if (f->beat() != written::closed) beat(f, every);
+    /// A comment line now and then: proxies and clients see that the stream lives. The timer owns
+    /// nothing: whoever has gone is not held in memory until then.
+    void beat(flow& f, milliseconds every) {
+        const std::int64_t due = f.beats_at = d_.now + every.count();
+        at(due, [this, id = f.id, due, every] {
+            conn* c = conns_.find(id);
+            const ref<flow> now = c ? c->work() : nullptr; // another one, perhaps
+            if (now && now->beats_at == due && now->beat() != written::closed) beat(*now, every);
         });
     }
 

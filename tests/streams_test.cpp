@@ -1326,3 +1326,22 @@ TEST_CASE("streams: another thread may have an exchange from its first moment on
         }
     CHECK(comes_true([&] { return ended == count; }));
 }
+
+TEST_CASE("streams: an event stream whose client has gone holds nothing until its heartbeat") {
+    turned s;
+    detail::ref<detail::flow> held;
+    event_writer out;
+    s.app.get("/", [&](request&, responder res) {
+        held = detail::access::of(res);
+        out = res.events();
+        CHECK(out.send({std::string(500'000, 'x')}) == written::ok); // more than a socket takes
+        CHECK(out.send({std::string(500'000, 'x')}) == written::ok);
+    });
+    s.ask(get_of("/"), true);
+    CHECK(out.send({std::string(500'000, 'x')}) == written::ok);
+    s.c.close(), s.turn();
+    CHECK_FALSE(out.is_open());
+    CHECK(held->queued.capacity() < 100);
+    out = event_writer();
+    CHECK(held->owners == 1);
+}
