@@ -3254,8 +3254,9 @@ struct flow final : stream_base {
     ref<about> log;                       // the loop's, where somebody listens
     std::uint64_t bytes_out = 0;          // the loop's
     int status = 0;
-    int fd = -1;         // the connection's, while it is there
-    std::string offered; // protocols that the client would switch to
+    bool finished = false; // the loop's: answered whole, so nobody can leave before that
+    int fd = -1;           // the connection's, while it is there
+    std::string offered;   // protocols that the client would switch to
 
     // out
     std::optional<response> answer;
@@ -3811,7 +3812,7 @@ public:
         UDS_HTTP_TRY {
             if (head) head(why);
             if (done && tells_done) done(f.why_in);
-            if (closed) closed();
+            if (closed && !f.finished) closed();
         }
         UDS_HTTP_CATCH { s.log_thrown("callback"); }
     }
@@ -4553,6 +4554,7 @@ private:
         {
             hold lock(f.guard);
             f.open = false, f.fd = -1;
+            f.finished = f.ended || f.how == flow::mode::whole; // else its writer waits for more
             std::swap(drop_drained, f.drained), std::swap(drop_closed, f.closed);
             f.changed.notify_all();
         }
@@ -4583,7 +4585,7 @@ private:
         {
             hold lock(f.guard);
             std::swap(raw->take_over, f.take_over), std::swap(drop_closed, f.closed);
-            f.open = false, f.fd = -1;
+            f.open = false, f.finished = true, f.fd = -1;
         }
         c_.at = phase::raw, c_.more->at_work = raw;
         c_.more->plan = {framing::until_close, 0, false, true};

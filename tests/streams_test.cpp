@@ -1345,3 +1345,41 @@ TEST_CASE("streams: an event stream whose client has gone holds nothing until it
     out = event_writer();
     CHECK(held->owners == 1);
 }
+
+TEST_CASE("streams: an on_close() that is set after a whole answer is never told") {
+    turned s;
+    responder kept;
+    body_writer out;
+    int told = 0;
+    s.app.get("/whole", [&](request&, responder res) {
+        res.send(text("ok"));
+        kept = std::move(res);
+    });
+    s.app.get("/streamed", [&](request&, responder res) {
+        out = res.stream(response());
+        out.end();
+    });
+    s.app.get("/up", [&](request&, responder res) {
+        res.upgrade("x", [](upgraded) {});
+        kept = std::move(res);
+    });
+    s.app.get("/unended", [&](request&, responder res) { out = res.stream(response()); });
+    s.app.get("/open", [&](request&, responder res) { kept = std::move(res); });
+    for (const char* target : {"/whole", "/streamed", "/up"}) {
+        CAPTURE(std::string(target));
+        s.ask(get_of(target, "1.1", "Connection: Upgrade\r\nUpgrade: x\r\n"), true);
+        kept.on_close([&] { ++told; });
+        out.on_close([&] { ++told; });
+        s.turn();
+        s.c.close(), s.turn();
+        CHECK(told == 0);
+    }
+    s.ask(get_of("/open"), false); // and left
+    kept.on_close([&] { ++told; });
+    s.turn();
+    CHECK(told == 1);
+    s.ask("HEAD" + get_of("/unended").substr(3), true); // a relay() would wait for ever
+    out.on_close([&] { ++told; });
+    s.turn();
+    CHECK(told == 2);
+}
