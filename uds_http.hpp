@@ -3809,12 +3809,13 @@ public:
             std::string().swap(f.queued); // a writer that is kept keeps no bytes
             f.changed.notify_all();
         }
-        UDS_HTTP_TRY {
-            if (head) head(why);
-            if (done && tells_done) done(f.why_in);
-            if (closed && !f.finished) closed();
-        }
-        UDS_HTTP_CATCH { s.log_thrown("callback"); }
+        const auto tell = [&s](auto& act, const auto&... what) { // each, though another one throws
+            UDS_HTTP_TRY { act(what...); }
+            UDS_HTTP_CATCH { s.log_thrown("callback"); }
+        };
+        if (head) tell(head, why);
+        if (done && tells_done) tell(done, f.why_in);
+        if (closed && !f.finished) tell(closed);
     }
 
     // -- the client's role

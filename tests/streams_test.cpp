@@ -1383,3 +1383,20 @@ TEST_CASE("streams: an on_close() that is set after a whole answer is never told
     s.turn();
     CHECK(told == 2);
 }
+
+TEST_CASE("streams: on_close() is told though the reader's end throws") {
+    turned s;
+    streamed kept;
+    int told = 0, logged = 0;
+    s.app.on_log([&](string_view) { ++logged; });
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        res.on_close([&] { ++told; });
+        in.on_data([](string_view) {},
+                   [](const error&) { throw std::runtime_error("on purpose"); });
+        in.pause(); // its end is told where the connection's is
+        kept = {std::move(in), std::move(res)};
+    });
+    s.ask(post_of("/", 10) + "abc", false);
+    CHECK(logged == 1);
+    CHECK(told == 1);
+}
