@@ -3405,7 +3405,7 @@ struct flow final : stream_base {
         hold lock(guard);
         reader_dropped = true;
         std::swap(piece, on_piece), std::swap(done, on_done);
-        if (!in_done) post();
+        if (!in_done || !open) post();
     }
     raw_stream release() override {
         hold lock(guard);
@@ -3768,6 +3768,21 @@ public:
         if (c_.work() == &f) hand_in(f); // push_out() may have ended it
         tell_drained(f);
         if (c_.calls && c_.work() == &f) end_call(f);
+    }
+
+    /// The peer of an upgraded connection reads no more; what came of it still may be read.
+    void close_out(flow& f) {
+        callback<void()> closed;
+        {
+            hold lock(f.guard);
+            f.open = false;
+            std::swap(closed, f.closed);
+            f.changed.notify_all();
+        }
+        UDS_HTTP_TRY {
+            if (closed) closed();
+        }
+        UDS_HTTP_CATCH { fail_user(f); }
     }
 
     /// The connection ends under its exchange. An upgraded one does so in order.
@@ -5197,6 +5212,7 @@ private:
             c.shuts = false;
         }
         if (c.at == phase::raw && is_spent(c)) return close(index);
+        if (c.at == phase::raw && c.hung_up) talk(c, index).close_out(*c.work());
         if ((c.at == phase::kept || c.at == phase::linger) && s_.stopping()) return close(index);
         if (!has_output && c.is_unused()) {
             if (c.peer_done) return close(index);

@@ -1400,3 +1400,45 @@ TEST_CASE("streams: on_close() is told though the reader's end throws") {
     CHECK(logged == 1);
     CHECK(told == 1);
 }
+
+TEST_CASE(
+    "streams: whoever reads nothing of an upgraded connection learns that its peer has gone") {
+    turned s;
+    std::shared_ptr<upgraded> up;
+    int told = 0;
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("x", [&](upgraded opened) {
+            up = std::make_shared<upgraded>(std::move(opened));
+            up->out.on_close([&] { ++told; });
+        });
+    });
+    for (const char* how : {"dropped", "read", "left"}) {
+        CAPTURE(std::string(how));
+        told = 0;
+        s.ask(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: x\r\n"), true);
+        CHECK(s.c.until("\r\n\r\n"));
+        CHECK(s.c.send("last words"));
+        s.c.close(), s.turn();
+        CHECK(told == 1);
+        CHECK_FALSE(up->out.is_open());
+        CHECK(up->out.write("x") == written::closed);
+        CHECK(s.app.stats().connections == 1);
+        if (how == std::string("read")) {
+            std::string got;
+            up->in.on_data([&](string_view piece) { got.append(piece); },
+                           [&](const error& why) { got.append(why ? " cut" : " end"); });
+            s.turn();
+            CHECK(got == "last words end");
+        } else if (how == std::string("left")) {
+            std::string got;
+            up->in.on_data([&](string_view piece) { got.append(piece), up->in.pause(); }, {});
+            s.turn();
+            CHECK(got == "last words");
+            up.reset(), s.turn();
+        } else {
+            up.reset(), s.turn();
+        }
+        CHECK(s.app.stats().connections == 0);
+        CHECK(told == 1);
+    }
+}
