@@ -7640,16 +7640,16 @@ inline written event_writer::send(const event& e) {
 }
 
 inline body_writer& body_writer::operator=(body_writer&& other) noexcept {
-    body_writer gone(std::move(*this)); // cut, unless it had ended
-    return s_ = std::move(other.s_), *this;
+    body_writer gone(std::move(other));   // first: onto itself, no change
+    return std::swap(s_, gone.s_), *this; // cut, unless it had ended
 }
 inline body_reader& body_reader::operator=(body_reader&& other) noexcept {
-    body_reader gone(std::move(*this)); // dropped before its end, perhaps
-    return s_ = std::move(other.s_), *this;
+    body_reader gone(std::move(other));
+    return std::swap(s_, gone.s_), *this; // dropped before its end, perhaps
 }
 inline responder& responder::operator=(responder&& other) noexcept {
-    responder gone(std::move(*this)); // a 500, unless it was answered
-    return s_ = std::move(other.s_), *this;
+    responder gone(std::move(other));
+    return std::swap(s_, gone.s_), *this; // a 500, unless it was answered
 }
 inline responder::~responder() {
     if (!s_ || !s_->is_open()) return;

@@ -1442,3 +1442,34 @@ TEST_CASE(
         CHECK(told == 1);
     }
 }
+
+TEST_CASE("streams: a handle that is moved onto itself stays what it was") {
+    turned s;
+    streamed kept;
+    body_writer out;
+    event_writer events;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        kept = {std::move(in), std::move(res)};
+    });
+    s.app.get("/events", [&](request&, responder res) { events = res.events(); });
+    const auto onto_itself = [](auto& it, auto& same) { it = std::move(same); };
+    s.ask(post_of("/", 3), true);
+    onto_itself(kept.in, kept.in);
+    onto_itself(kept.res, kept.res);
+    CHECK(kept.res.is_open());
+    out = kept.res.stream(response());
+    onto_itself(out, out);
+    CHECK(out.write("out") == written::ok);
+    kept.in.on_data([&](string_view piece) { out.write(piece); }, [&](const error&) { out.end(); });
+    s.turn();
+    CHECK(s.c.send("in!"));
+    s.turn();
+    CHECK(s.c.read().body == "outin!");
+    s.ask(get_of("/events"), true);
+    onto_itself(events, events);
+    CHECK(events.is_open());
+    s.ask(post_of("/", 3), true);
+    kept.res = responder(); // still: what it was is dropped
+    s.turn();
+    CHECK(s.c.read().status == 500);
+}
