@@ -633,9 +633,8 @@ struct upgraded {
     body_reader in;
     body_writer out; // out.end() is shutdown(SHUT_WR); `in` goes on
     explicit operator bool() const noexcept { return head.status() == 101; }
-    /// The descriptor is yours; -1: it has ended, or what was written still waits to leave. In a
-    /// callback of this connection, or while the peer is silent: else bytes on their way are lost.
-    raw_stream release() &&;
+    /// -1: it has ended, or what was written waits. Outside its callbacks, what comes may be lost.
+    raw_stream release() &&; // the descriptor is yours
 };
 
 struct event {
