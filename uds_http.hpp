@@ -3270,8 +3270,8 @@ struct flow final : stream_base {
     mode how = mode::none;     // set once: a second answer is refused
     ref<flow> next;            // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
-         is_events = false, end_sent = false, owes_drain = false,
-         leaving = false; // some of it is the loop's, and may wait for room
+         is_events = false, end_sent = false, owes_drain = false, leaving = false,
+         waits = false; // the loop is sending some of it; some has no room
 
     // in
     std::string arrived; // waits for a reader; little more than max_arrived
@@ -3408,6 +3408,7 @@ struct flow final : stream_base {
     }
     raw_stream release() override {
         hold lock(guard);
+        while (leaving && fd >= 0 && this_loop() != home.get()) changed.wait(guard, deadline());
         if (!open || fd < 0 || !send_queued()) return {unique_fd(), {}};
         raw_stream out{unique_fd(duplicate(fd)), std::move(arrived)}; // the loop closes its own
         if (ended) ::shutdown(fd, SHUT_WR);
@@ -3418,7 +3419,7 @@ struct flow final : stream_base {
     /// With the guard held. False: it waits, here or at the loop, for room in the socket.
     bool send_queued() noexcept {
         iovec part{&queued[0], queued.size()};
-        if (leaving) return false;
+        if (waits) return false;
         const ssize_t sent = queued.empty() ? 0 : transmit(fd, &part, 1);
         queued.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
         return queued.empty();
@@ -4389,7 +4390,8 @@ private:
         bool is_end = false;
         {
             hold lock(f.guard);
-            f.leaving = c_.has_output();
+            f.waits = c_.has_output();
+            if (std::exchange(f.leaving, false)) f.changed.notify_all(); // release(), elsewhere
             if (f.reader_dropped && !f.in_done) c_.persistent = false;
             if (f.reader_dropped || !f.on_piece || f.paused) {
                 if (!f.reader_dropped) f.arrived.append(piece);
@@ -4506,7 +4508,7 @@ private:
                 return void(c_.gone = c_.ends = true);
             std::swap(res, f.answer), interims.swap(f.interims_out);
             if (!c_.has_output()) bytes.swap(f.queued), is_ended = f.ended;
-            f.leaving |= !bytes.empty();
+            f.leaving = !bytes.empty();
         }
         if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
