@@ -1497,6 +1497,12 @@ inline std::int64_t now_ns() noexcept {
     return std::int64_t(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
+/// When a spin ends, of now_ns(): for any number of microseconds, and sums of it are numbers.
+inline std::int64_t spins_until(microseconds most) noexcept {
+    const std::int64_t limit = INT64_MAX / 4'000;
+    return now_ns() + (most.count() < limit ? most.count() : limit) * 1'000;
+}
+
 /// A moment after which something is given up. By default: never.
 struct deadline {
     std::int64_t at = INT64_MAX; // ns, of now_ns()
@@ -4642,6 +4648,11 @@ private:
 // but for the first, and for EPOLLOUT after an EAGAIN. What an edge announced and nobody wanted yet
 // is remembered in conn::readable. Events carry an index and a generation, never a pointer.
 
+/// A timeout of milliseconds::max() is never; so is half of that, so that sums of it are numbers.
+inline std::int64_t later(std::int64_t now, milliseconds wait) noexcept {
+    return wait.count() < INT64_MAX / 2 ? now + wait.count() : INT64_MAX;
+}
+
 /// Connections in blocks that never move; free ones are a list through `next`.
 class slab {
 public:
@@ -5018,7 +5029,7 @@ private:
     /// tried more and more seldom. -1: in vain.
     int spin(epoll_event* events, int room) {
         if (spin_pause_ > 0) return --spin_pause_, -1;
-        const std::int64_t until = now_ns() + s_.options.busy_poll.count() * 1'000;
+        const std::int64_t until = spins_until(s_.options.busy_poll);
         do {
             const bool at_all = ++looks_ % 4 == 0;
             if (!at_all && look_at_last()) return spins_in_vain_ = 0, 0;
@@ -5477,7 +5488,7 @@ private:
 
     /// A comment line now and then: proxies and clients see that the stream lives.
     void beat(const ref<flow>& f, milliseconds every) {
-        at(d_.now + every.count(), [this, f, every] {
+        at(later(d_.now, every), [this, f, every] {
             if (f->beat() != written::closed) beat(f, every);
         });
     }
@@ -5806,7 +5817,7 @@ struct server_core final : site {
 
         [[gnu::cold]] void begin_drain() {
             draining_ = true;
-            drained_by_ = now() + core_.options.drain_timeout.count();
+            drained_by_ = later(now(), core_.options.drain_timeout);
             spares_until = now() + patience;
             at(drained_by_, [] {}); // a turn, then
             at(spares_until, [this] { drain_connections(); });
@@ -6165,8 +6176,7 @@ struct wire : counted {
         const deadline until = within.next();
         int why = EAGAIN;
         if (spin.count() > 0)
-            for (const auto last = now_ns() + spin.count() * 1'000;
-                 why == EAGAIN && now_ns() < last;)
+            for (const auto last = spins_until(spin); why == EAGAIN && now_ns() < last;)
                 why = receive_some(MSG_DONTWAIT);
         if (why == EAGAIN && !within.cancel) // a canceller is another descriptor: poll(2)
             if (why = arm(until); why == 0) why = receive_some(0);
@@ -6710,11 +6720,6 @@ struct client_stream final : stream_base {
 // The same client on a loop. Its connections are the loop's own, told apart by conn::calls; what
 // the blocking client does by waiting is done here by a pool for each client and loop, which that
 // loop alone touches. No call ends inside of the function that started it.
-
-/// A timeout of milliseconds::max() is never.
-inline std::int64_t later(std::int64_t now, milliseconds wait) noexcept {
-    return wait.count() < INT64_MAX - now ? now + wait.count() : INT64_MAX;
-}
 
 /// Something with deadlines: fails what is late; when to look again, or -1 once it is over.
 struct watched : counted {
@@ -7758,10 +7763,10 @@ inline bool server::stopping() const noexcept { return s_->stopping(); }
 inline void server::post(callback<void()> task, milliseconds delay) {
     detail::loop* l = s_->loops[0].get();
     if (delay.count() <= 0) return void(l->mail()->post(std::move(task)));
-    auto later = [l, task = std::move(task), delay]() mutable { // there: the heap is the loop's
-        l->at(l->now() + delay.count(), std::move(task));
+    auto timed = [l, task = std::move(task), delay]() mutable { // there: the heap is the loop's
+        l->at(detail::later(l->now(), delay), std::move(task));
     };
-    l->mail()->post(std::move(later));
+    l->mail()->post(std::move(timed));
 }
 inline server_stats server::stats() const {
     server_stats sum; // of no single moment: loops go on

@@ -1234,6 +1234,35 @@ TEST_CASE("server: post() from any thread, in order, and after a delay") {
     CHECK(ran.take() == 7);
 }
 
+TEST_CASE("server: durations of max() are never, and stop nobody else") {
+    server_options o;
+    o.drain_timeout = milliseconds::max();
+    o.busy_poll = microseconds::max();
+    running s(o);
+    handed<responder> waiting;
+    handed<event_writer> streams;
+    std::atomic<bool> ran{false};
+    s.app.get("/", hello);
+    s.app.get("/wait", [&](request&, responder r) { waiting.put(std::move(r)); });
+    s.app.get("/events",
+              [&](request&, responder r) { streams.put(r.events(milliseconds::max())); });
+    s.start();
+    wire_client c = s.connect(), d = s.connect();
+    CHECK(d.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n"));
+    event_writer events = streams.take();
+    s.app.post([&] { ran = true; }, milliseconds::max());
+    CHECK(c.ask("/").body == "Hello Anonymous");
+    CHECK(c.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+    responder r = waiting.take();
+    s.app.stop();
+    CHECK(d.until("\r\n0\r\n\r\n"));
+    CHECK(r.is_open());
+    CHECK(r.send(text("in time")));
+    CHECK(c.read().body == "in time");
+    CHECK(comes_true([&] { return s.ended.load(); }));
+    CHECK_FALSE(ran);
+}
+
 // -- connections from elsewhere
 
 TEST_CASE("server: it serves an adopted pair and ends when that does") {
