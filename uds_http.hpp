@@ -679,7 +679,8 @@ private:
 // [4b] SERVER -------------------------------------------------------------------------------------
 
 /// Each limit with the status that a peer sees when it is exceeded. nginx, Apache and Go allow
-/// heads of 8 KiB to 1 MiB; a local API needs less.
+/// heads of 8 KiB to 1 MiB; a local API needs less. Loops have memory for a whole head: a limit of
+/// more than 16 Mi bytes or fields is a bad option.
 struct server_options {
     unsigned threads = 1;                         // loops
     unsigned workers = 0;                         // threads for plain handlers that block
@@ -5860,6 +5861,8 @@ struct server_core final : site {
         bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false;
     };
 
+    static constexpr std::size_t max_head_limit = 16 << 20; // a loop has memory for all of it
+
     row<ref<route>> owned_routes; // the router points at these
     row<ref<server_loop>> loops;  // the first runs in run(), the others in threads
     row<pthread_t> threads;
@@ -5883,9 +5886,11 @@ struct server_core final : site {
         stop_event = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
         if (!stop_event) remember(failed(errno, "eventfd"));
         if (o.threads < 1) remember(failed(EINVAL, "server_options::threads"));
+        if (o.max_head_bytes > max_head_limit || o.max_fields_count > max_head_limit)
+            remember(failed(EINVAL, "server_options: max_head_bytes or max_fields_count"));
         do loops.push_back(new server_loop(*this, loops.empty())); // all: stats() looks at any time
         while (loops.size() < o.threads);
-        remember(loops[0]->open());
+        if (!remembered) remember(loops[0]->open());
     }
 
     void remember(error bad) {

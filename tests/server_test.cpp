@@ -111,6 +111,20 @@ TEST_CASE("server: without a listener run() says so; a bad route is remembered")
     CHECK_FALSE(exists(at("s")));
 }
 
+TEST_CASE("server: a head's limits that no loop could have memory for are bad options") {
+    for (std::size_t server_options::*limit :
+         {&server_options::max_head_bytes, &server_options::max_fields_count})
+        for (std::size_t size : {std::size_t{16} << 20, (std::size_t{16} << 20) + 1, SIZE_MAX}) {
+            CAPTURE(size);
+            folder at;
+            server_options o;
+            o.*limit = size;
+            server app(o);
+            app.stop(); // before run(): it returns at once
+            CHECK((app.run(at("s")) == std::errc::invalid_argument) == (size > 16 << 20));
+        }
+}
+
 TEST_CASE("server: stop() is safe in a signal handler and from any thread") {
     running s;
     s.app.get("/", hello);
