@@ -1067,12 +1067,24 @@ struct failure : counted {
     failure(std::error_code what, std::string where) : code(what), place(std::move(where)) {}
 };
 
-// Cold: the compiler keeps what leads here out of the way, and small.
-[[gnu::cold, gnu::noinline]] inline error failed(int errno_value, string_view place) {
-    return error({errno_value, std::system_category()}, std::string(place));
+/// Every error for which there was no memory: what ends connections can't fail.
+inline failure& out_of_memory() noexcept {
+    static struct forever : failure {
+        forever() : failure({ENOMEM, std::system_category()}, "memory") { owners = 1, sent = true; }
+    } one;
+    return one;
 }
-[[gnu::cold, gnu::noinline]] inline error failed(errc code, string_view place) {
-    return error(make_error_code(code), std::string(place));
+
+// Cold: the compiler keeps what leads here out of the way, and small.
+[[gnu::cold, gnu::noinline]] inline error placed(std::error_code code, string_view at) noexcept {
+    UDS_HTTP_TRY { return error(code, std::string(at)); }
+    UDS_HTTP_CATCH { return error(code, {}); }
+}
+[[gnu::cold, gnu::noinline]] inline error failed(int errno_value, string_view place) noexcept {
+    return placed({errno_value, std::system_category()}, place);
+}
+[[gnu::cold, gnu::noinline]] inline error failed(errc code, string_view place) noexcept {
+    return placed(make_error_code(code), place);
 }
 
 [[gnu::cold]] inline error too_short() {
@@ -1309,7 +1321,8 @@ inline string_view place_of(const error& e) noexcept {
     return access::of(e) ? string_view(access::of(e)->place) : string_view();
 }
 inline error& mark_sent(error& e, bool sent) noexcept {
-    if (access::of(e)) access::of(e)->sent = sent;
+    failure* const f = access::of(e).get();
+    if (f && f != &out_of_memory()) f->sent = sent; // that one is everybody's
     return e;
 }
 
@@ -2086,8 +2099,12 @@ inline void unlink_ours(listener& made, const std::string& path) {
 /// Without the lock the path stays, and the next server finds it dead.
 [[gnu::cold]] inline void remove_path(listener& ours) {
     if (!ours.unlinks || ours.owner != ::getpid()) return;
-    if (result<path_lock> lock = lock_path(ours.folder, ours.path)) unlink_ours(ours, ours.path);
-    ours.unlinks = false; // once is enough: a second call would wait for the lock again
+    UDS_HTTP_TRY {
+        result<path_lock> lock = lock_path(ours.folder, ours.path);
+        if (lock) unlink_ours(ours, ours.path);
+    }
+    UDS_HTTP_CATCH { return; } // no memory: finish() tries again
+    ours.unlinks = false;      // once is enough: a second call would wait for the lock again
 }
 
 using inherited = named_fd; // by LISTEN_FDNAMES, else ""
@@ -3426,9 +3443,12 @@ struct flow final : stream_base {
         post();
     }
     /// With the guard held.
-    void note_end(error why) {
-        if (why && !place.empty()) // it has a head: all was sent
-            why = error(why.code(), place + std::string(place_of(why))), mark_sent(why, true);
+    void note_end(error why) noexcept {
+        UDS_HTTP_TRY {
+            if (why && !place.empty()) // it has a head: all was sent
+                why = error(why.code(), place + std::string(place_of(why))), mark_sent(why, true);
+        }
+        UDS_HTTP_CATCH {} // no memory: it names no request
         why_in = std::move(why), in_done = true;
     }
 };
@@ -4772,6 +4792,12 @@ class task_heap {
 public:
     std::int64_t next() const noexcept { return tasks_.empty() ? INT64_MAX : tasks_[0].at; }
     void clear() noexcept { tasks_.clear(); }
+    /// The loop's own, of which there are four at most, have room.
+    void make_room() {
+        if (tasks_.size() + 4 < room_) return;
+        const std::size_t room = tasks_.size() * 2 + 8;
+        tasks_.reserve(room), room_ = room;
+    }
     void add(std::int64_t at, callback<void()> run) {
         tasks_.push_back({at, std::move(run)});
         for (std::size_t i = tasks_.size() - 1; i && tasks_[i].at < tasks_[(i - 1) / 2].at;
@@ -4796,6 +4822,7 @@ private:
         callback<void()> run;
     };
     row<task> tasks_;
+    std::size_t room_ = 0; // of it
 };
 
 /// What is said to whom there is no room for, behind what was said already.
@@ -4840,6 +4867,7 @@ public:
         deadlines_.set_duration(timer::body, o.body_timeout);
         deadlines_.set_duration(timer::write, o.write_timeout);
         deadlines_.set_duration(timer::idle, o.idle_timeout);
+        tasks_.make_room();
         read_clock();
         return {};
     }
@@ -4886,6 +4914,10 @@ public:
 
     /// Runs `task` at `when` (ms, of now()).
     void at(std::int64_t when, callback<void()> task) {
+        tasks_.make_room();
+        at_surely(when, std::move(task));
+    }
+    void at_surely(std::int64_t when, callback<void()> task) noexcept {
         tasks_.add(when, std::move(task));
         deadlines_.is_sooner = true;
     }
@@ -4912,10 +4944,11 @@ public:
 
     /// The client's role: a connection that has just been made. UINT64_MAX: no memory for it.
     std::uint64_t adopt_call(unique_fd fd, ref<call_pool> pool) {
+        ref<box> more(new box); // first: what follows can't fail halfway
         if (!adopt(std::move(fd), no_door, false)) return UINT64_MAX;
         conn& c = *conns_.at(last_added_);
         c.calls = true, c.at = phase::kept;
-        c.kept().pool = std::move(pool);
+        c.more = std::move(more), c.more->pool = std::move(pool);
         return conns_.id_of(last_added_);
     }
     /// False: the connection is gone.
@@ -4927,9 +4960,12 @@ public:
             return false;
         std::uint32_t index = static_cast<std::uint32_t>(id);
         call->id = id, call->progress = d_.now;
-        talk(*c, index).ask(call);
-        flush(*c, index);
-        rest(*c, index, true);
+        UDS_HTTP_TRY {
+            talk(*c, index).ask(call);
+            flush(*c, index);
+            rest(*c, index, true);
+        }
+        UDS_HTTP_CATCH { lose_memory(id); }
         return true;
     }
     [[gnu::cold]] void fail_call(flow& call, error why) {
@@ -5212,10 +5248,9 @@ private:
     /// and what was sent before is answered.
     void retire(std::uint32_t index) {
         conn& c = *conns_.at(index);
-        if (c.half) return; // read() gets to its end by itself
-        c.half = c.readable = true;
+        if (c.half) return;        // read() gets to its end by itself
+        c.half = true;             // shutdown(2) is an edge, too: it will be read to its end
         ::shutdown(c.fd, SHUT_RD); // the peer's next send is EPIPE; what is queued stays
-        again_.push_back(conns_.id_of(index));
     }
 
     void revisit() {
@@ -5804,7 +5839,8 @@ struct server_core final : site {
                 core_.log("out of descriptors: accepting pauses");
             unwatch_doors();
             if (std::exchange(will_retry_, true)) return;
-            at(now() + 100, [this] { will_retry_ = false, resume_accepting(); }); // or others close
+            at_surely(now() + 100,
+                      [this] { will_retry_ = false, resume_accepting(); }); // or others close
         }
         void resume_accepting() {
             if (!paused_ || draining_) return;
@@ -5820,8 +5856,8 @@ struct server_core final : site {
             draining_ = true;
             drained_by_ = later(now(), core_.options.drain_timeout);
             spares_until = now() + patience;
-            at(drained_by_, [] {}); // a turn, then
-            at(spares_until, [this] { drain_connections(); });
+            at_surely(drained_by_, [] {}); // a turn, then
+            at_surely(spares_until, [this] { drain_connections(); });
             if (first_) leave_paths();
             else unwatch_doors();
             drain_connections();
@@ -5835,7 +5871,8 @@ struct server_core final : site {
                 superseded |= !is_at(d->at.folder, d->at.path, d->at.device, d->at.inode);
                 remove_path(d->at);
             }
-            if (superseded && core_.stops.load() < 2) at(now() + grace, [this] { close_doors(); });
+            if (superseded && core_.stops.load() < 2)
+                at_surely(now() + grace, [this] { close_doors(); });
             else close_doors();
         }
         /// Whoever is in the queue already is served; a plain close would reset them. Not for a
@@ -5948,7 +5985,7 @@ struct server_core final : site {
         if (std::exchange(finished, true)) return;
         end_threads();
         for (auto& l : loops) l->shut_mail();
-        for (auto& d : doors) d->at.fd = unique_fd(); // after its path: see remove_path()
+        for (auto& d : doors) remove_path(d->at), d->at.fd = unique_fd(); // in this order
         restore_signals();
     }
     void end_threads() {
@@ -6793,23 +6830,23 @@ private:
 
     void look() {
         std::int64_t next = INT64_MAX;
-        row<ref<watched>> left;
+        std::size_t left = 0;
         for (ref<watched>& one : watched_) {
             const std::int64_t due = one->look(loop_);
-            if (due >= 0) left.push_back(std::move(one));
+            if (due >= 0) std::swap(watched_[left++], one);
             if (due >= 0 && due < next) next = due;
         }
-        watched_.swap(left);
+        watched_.shrink(left);
         look_at(next);
     }
     void look_at(std::int64_t due) {
         if (due < 0 || due >= next_look_) return;
-        next_look_ = due;
         loop_.at(due, [self = ref<loop_pool>(this), due] {
             if (self->next_look_ != due) return; // there was an earlier one
             self->next_look_ = INT64_MAX;
             self->look();
         });
+        next_look_ = due;
     }
 
     void serve() {
@@ -6835,21 +6872,30 @@ private:
         for (std::uint64_t id : all) loop_.drop(id);
         if (open_ == 0) loop_.forget_pool(core_.get()); // our caller still holds us
     }
-    /// A full backlog says EAGAIN and nothing is in progress (unix(7)): it is tried again.
-    void dial(std::int64_t until, std::int64_t pause) {
+    /// A full backlog says EAGAIN and nothing is in progress (unix(7)): false, it is tried again.
+    bool connect(std::int64_t until, std::int64_t pause, std::uint64_t& id, error& why) {
         result<unique_fd> fd = try_connect(core_->where);
         bool is_full = !fd && fd.error() == std::errc::resource_unavailable_try_again;
         if (is_full && loop_.now() < until) {
             auto again = [self = ref<loop_pool>(this), until, pause] {
                 self->dial(until, pause < 64 ? pause * 2 : pause);
             };
-            return loop_.at(loop_.now() + pause, std::move(again));
+            return loop_.at(loop_.now() + pause, std::move(again)), false;
         }
-        --dialing_;
-        error why = fd ? core_->check_peer(fd->get()) : fd.error();
+        why = fd ? core_->check_peer(fd->get()) : fd.error();
         if (is_full) why = failed(ETIMEDOUT, core_->name + ": connect: the backlog stays full");
-        std::uint64_t id = why ? UINT64_MAX : loop_.adopt_call(*std::move(fd), this);
+        if (!why) id = loop_.adopt_call(*std::move(fd), this);
         if (id == UINT64_MAX && !why) why = failed(ENOMEM, core_->name + ": epoll_ctl");
+        return true;
+    }
+    void dial(std::int64_t until, std::int64_t pause) {
+        std::uint64_t id = UINT64_MAX;
+        error why;
+        UDS_HTTP_TRY {
+            if (!connect(until, pause, id, why)) return;
+        }
+        UDS_HTTP_CATCH { why = failed(ENOMEM, "connect"); }
+        --dialing_;
         if (why) --open_;
         while (!waiting_.empty() && !waiting_[0]->is_open()) next(); // too late for them
         if (waiting_.empty() && !why) return freed(id);
@@ -6913,8 +6959,12 @@ struct async_call final : watched {
 
 private:
     void tell(const error& why) {
-        const std::string at(place_of(why)); // of a connect, it names the socket already
-        error e(why.code(), at.find(core->name) ? place + at : at);
+        error e = why;
+        UDS_HTTP_TRY {
+            const std::string at(place_of(why)); // of a connect, it names the socket already
+            e = error(why.code(), at.find(core->name) ? place + at : at);
+        }
+        UDS_HTTP_CATCH {} // no memory: it is told all the same
         mark_sent(e, f->id != UINT64_MAX);
         std::exchange(told, {})(std::move(e));
     }
@@ -7218,7 +7268,10 @@ inline std::error_code make_error_code(errc code) noexcept {
     return {static_cast<int>(code), category};
 }
 inline error::error(std::error_code code, std::string place) {
-    if (code) s_ = new detail::failure(code, std::move(place));
+    UDS_HTTP_TRY {
+        if (code) s_ = new detail::failure(code, std::move(place));
+    }
+    UDS_HTTP_CATCH { s_ = &detail::out_of_memory(); }
 }
 inline const std::error_code& error::code() const noexcept {
     static const std::error_code none;
