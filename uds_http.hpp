@@ -1268,10 +1268,11 @@ struct arena {
     ~arena() { keep_only(nullptr); }
     char* take(std::size_t size) { // not aligned: for characters only
         if (room < size) {
-            room = newest && newest->size * 2 > size ? newest->size * 2 : size + 512;
-            block* made = static_cast<block*>(::operator new(sizeof(block) + room));
-            *made = {newest, room};
-            newest = made, at = reinterpret_cast<char*>(made + 1);
+            const std::size_t more =
+                newest && newest->size * 2 > size ? newest->size * 2 : size + 512;
+            block* made = static_cast<block*>(::operator new(sizeof(block) + more)); // may throw
+            *made = {newest, more};
+            newest = made, at = reinterpret_cast<char*>(made + 1), room = more;
         }
         room -= size;
         return std::exchange(at, at + size);

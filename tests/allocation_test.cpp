@@ -110,6 +110,16 @@ TEST_CASE("allocation: a connection that comes and goes leaves nothing allocated
     CHECK(allocations - before <= 1 + 100 * 4); // the client's strings among them
 }
 
+TEST_CASE("allocation: what could not grow keeps its bounds") {
+    detail::arena a;
+    CHECK(a.take(100) != nullptr);
+    const std::size_t room = a.room;
+    fails_in = 1;
+    CHECK_THROWS_AS(a.take(room + 1), std::bad_alloc);
+    fails_in = 0;
+    CHECK(a.room == room);
+}
+
 namespace {
 
 /// Turns of the loop, of whose allocations the k-th fails and all that follow, until `claim` holds.
