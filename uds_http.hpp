@@ -1602,6 +1602,7 @@ inline ssize_t transmit_fds(int fd, const iovec* parts, int count, const row<int
 struct received {
     ssize_t size;   // as recv(2)
     bool truncated; // descriptors were lost; those that came with them have been closed
+    bool stopped;   // behind descriptors or credentials, whatever else is there
 };
 
 /// Adds the descriptors to `fds`, close-on-exec. The kernel glues earlier bytes to a message with
@@ -1614,7 +1615,8 @@ inline received receive_fds(int fd, char* into, std::size_t room, row<unique_fd>
     msghdr message = message_of(&part, 1);
     message.msg_control = control.bytes, message.msg_controllen = sizeof control.bytes;
     const ssize_t size = uninterrupted([&] { return ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC); });
-    if (size < 0) return {size, false};
+    if (size < 0) return {size, false, false};
+    const bool stopped = message.msg_controllen > 0;
     for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
         const bool is_fds = at->cmsg_type == SCM_RIGHTS;
         // 4: SCM_PIDFD comes unasked where somebody has set SO_PASSPIDFD (Linux 6.5).
@@ -1627,7 +1629,7 @@ inline received receive_fds(int fd, char* into, std::size_t room, row<unique_fd>
     }
     const bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
     if (truncated) fds.shrink(before); // closed too: a part of them is of no use
-    return {size, truncated};
+    return {size, truncated, stopped || truncated};
 }
 
 /// Waits until `fd` has one of `events`, an error or a hang-up: 0, ETIMEDOUT, ECANCELED or errno.
@@ -2076,13 +2078,22 @@ inline void unlink_ours(listener& made, const std::string& path) {
     return e;
 }
 
+constexpr int pass_rights = 83; // SO_PASSRIGHTS, since Linux 6.16
+/// Where no descriptors are wanted the kernel keeps them out: senders get EPERM. Sockets have it
+/// from their listener as it was at connect(2), so this comes before listen(2).
+inline void keep_fds_out(int listener) noexcept {
+    const int off = 0;
+    (void)::setsockopt(listener, SOL_SOCKET, pass_rights, &off, sizeof off);
+}
+
 /// Non-blocking. Errors: address_in_use (a server is alive there), not_a_socket (what else is there
 /// stays), permission_denied, filename_too_long, timed_out (of the lock), ...
-[[gnu::cold]] inline result<listener> open_listener(const address& where,
-                                                    const listen_options& options) {
+[[gnu::cold]] inline result<listener>
+open_listener(const address& where, const listen_options& options, bool takes_fds = true) {
     if (where.error()) return where.error();
     listener made{stream_socket(SOCK_NONBLOCK), spelled(where)};
     if (!made.fd) return path_failed(made.path, "socket");
+    if (!takes_fds) keep_fds_out(made.fd.get());
     made.owner = ::getpid();
     error e;
     if (!access::of(where).is_abstract) e = open_path(made, options);
@@ -3646,7 +3657,7 @@ struct site : counted {
     router routes;
     row<hook> hooks;
     bool has_after = false;   // some hook has one: else no clock is asked
-    bool fds_blocked = false; // by the kernel, for all listeners
+    bool fds_blocked = false; // by the kernel, for all listeners' connections
     callback<void(const uds_http::exchange&)> on_exchange;
     callback<void(string_view)> on_log;
     row<ref<door>> doors;
@@ -5147,9 +5158,10 @@ private:
             if (kept == in_size_)
                 break; // its reader stops and starts, and has posted: see resume()
             if (kept) std::memcpy(in_, c.more->in.data(), kept); // a head is parsed in one piece
-            bool passed = false; // descriptors: recv stops behind them, whatever else is there
-            ssize_t got = s_.fds_blocked ? receive(c.fd, in_ + kept, in_size_ - kept)
-                                         : receive_with_fds(c.fd, kept, passed);
+            bool stopped = false;
+            ssize_t got = s_.fds_blocked && c.door != no_door
+                              ? receive(c.fd, in_ + kept, in_size_ - kept)
+                              : receive_with_fds(c.fd, kept, stopped);
             if (got < 0 && errno == EAGAIN) {
                 c.readable = false;
                 break;
@@ -5160,7 +5172,7 @@ private:
                 flush(c, index);
                 break;
             }
-            if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half && !passed)
+            if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half && !stopped)
                 c.readable = false; // a short read empties it: epoll(7)
             add(bytes_in, static_cast<std::uint64_t>(got));
             progress = true;
@@ -5170,10 +5182,10 @@ private:
     }
 
     /// recv(2) that drops descriptors, as it does, and tells of them.
-    ssize_t receive_with_fds(int fd, std::size_t kept, bool& passed) {
+    ssize_t receive_with_fds(int fd, std::size_t kept, bool& stopped) {
         d_.fds.clear(), d_.fds_from = in_ + kept;
         received got = receive_fds(fd, in_ + kept, in_size_ - kept, d_.fds);
-        passed = !d_.fds.empty() || got.truncated;
+        stopped = got.stopped;
         if (got.truncated) return errno = EBADMSG, -1;
         if (!s_.takes_fds()) d_.fds.clear();
         return got.size;
@@ -5944,7 +5956,7 @@ struct server_core final : site {
     [[gnu::cold]] error start() {
         if (finished) return failed(errc::stopped, "server");
         if (started || remembered) return remembered;
-        block_fds(); // accepted sockets inherit it
+        block_fds();
         if (doors.empty() && !adopted_any && !stopping())
             return unheard ? unheard : failed(EDESTADDRREQ, "server: nothing to listen on");
         for (std::size_t i = 1; i < loops.size() && !remembered; ++i) remember(loops[i]->open());
@@ -5957,14 +5969,13 @@ struct server_core final : site {
         return remembered;
     }
 
-    /// Where no descriptors are wanted the kernel keeps them out: senders get EPERM.
+    /// True where they were so before anybody could connect: not those that were handed to us.
     void block_fds() noexcept {
-        constexpr int pass_rights = 83, off = 0; // SO_PASSRIGHTS, since Linux 6.16
-        fds_blocked = !takes_fds() && !adopted_any;
-        for (auto& d : doors)
-            if (fds_blocked && d->at.fd)
-                fds_blocked =
-                    ::setsockopt(d->at.fd.get(), SOL_SOCKET, pass_rights, &off, sizeof off) == 0;
+        fds_blocked = !takes_fds();
+        for (auto& d : doors) {
+            fds_blocked = fds_blocked && socket_option(d->at.fd.get(), pass_rights) == 0;
+            if (!takes_fds()) keep_fds_out(d->at.fd.get());
+        }
     }
 
     error start_workers() {
@@ -6046,7 +6057,7 @@ struct server_core final : site {
     [[gnu::cold]] error listen(const address& where, const listen_options& o) {
         if (remembered) return remembered;
         if (started) return failed(EALREADY, "server::listen: it runs already");
-        result<listener> opened = open_listener(where, o);
+        result<listener> opened = open_listener(where, o, takes_fds());
         if (!opened) return unheard = opened.error();
         return add_door(*std::move(opened), o), error();
     }

@@ -318,6 +318,31 @@ TEST_CASE("async: a client on a loop passes no descriptors, and says so before i
     CHECK_FALSE(up.waits(0));
 }
 
+TEST_CASE("async: bytes that follow a descriptor which nobody asked for are read too") {
+    running s;
+    s.start();
+    folder at;
+    auto up = detail::open_listener(at("up"), {});
+    REQUIRE(up);
+    client_options o;
+    o.read_timeout = milliseconds(1'000);
+    handed<int> ended;
+    {
+        client api(at("up"), o, s.app);
+        api.async_get("/", [&](result<response> got) { ended.put(got ? got->status() : 0); });
+        pollfd comes{up->fd.get(), POLLIN, 0};
+        REQUIRE(::poll(&comes, 1, 10'000) == 1);
+        wire_client peer(unique_fd(::accept4(up->fd.get(), nullptr, nullptr, SOCK_CLOEXEC)));
+        CHECK(peer.until("\r\n\r\n"));
+        iovec part{const_cast<char*>("HTTP/1.1 200 OK\r\nContent-Le"), 27};
+        detail::row<int> passed;
+        passed.push_back(0);
+        CHECK(detail::transmit_fds(peer.fd.get(), &part, 1, passed) == 27);
+        CHECK(peer.send("ngth: 2\r\n\r\nok"));
+        CHECK(ended.take() == 200);
+    }
+}
+
 TEST_CASE("async: a connection is kept and used again, and closed with its client") {
     scripted up;
     fixture f(up.path);

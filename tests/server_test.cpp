@@ -1703,3 +1703,57 @@ TEST_CASE("server: bytes that follow a descriptor are read too") {
     for (auto start = steady_clock::now(); app.stats().connections > 0 && since(start) < patience;)
         REQUIRE(app.run_once(milliseconds(100)));
 }
+
+namespace {
+
+/// Sends the first bytes with a descriptor; without it where the kernel refuses that.
+bool send_with_fd(int to, string_view bytes) {
+    iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+    detail::row<int> passed;
+    passed.push_back(0);
+    if (detail::transmit_fds(to, &part, 1, passed) == static_cast<ssize_t>(bytes.size()))
+        return true;
+    return errno == EPERM && detail::transmit(to, &part, 1) == static_cast<ssize_t>(bytes.size());
+}
+
+} // namespace
+
+TEST_CASE("server: a short read is no empty socket where the kernel can't keep descriptors out") {
+    server_options o;
+    o.head_timeout = milliseconds(1'000); // what is never read is a 408
+    running s(o);
+    s.app.get("/", hello);
+    REQUIRE_FALSE(s.app.listen(s.path));
+    {
+        wire_client early = s.connect(); // before run()
+        CHECK(send_with_fd(early.fd.get(), "GET / HT"));
+        CHECK(early.send("TP/1.1\r\nHost: a\r\n\r\n"));
+        s.serve();
+        CHECK(early.read().status == 200);
+    }
+    pair_of_sockets p;
+    REQUIRE_FALSE(s.app.adopt(std::move(p.a)));
+    wire_client adopted(std::move(p.b));
+    CHECK(send_with_fd(adopted.fd.get(), "GET / HT"));
+    CHECK(adopted.send("TP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(adopted.read().status == 200);
+}
+
+TEST_CASE("server: a short read is no empty socket where two processes write") {
+    pair_of_sockets p;
+    const int on = 1; // the kernel never glues messages of different writers then, unix(7)
+    REQUIRE(::setsockopt(p.a.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0);
+    const int to = p.b.get();
+    REQUIRE(in_child([to] { return ::send(to, "GET / HT", 8, 0) == 8 ? 0 : 1; }) == 0);
+    wire_client c(std::move(p.b));
+    CHECK(c.send("TP/1.1\r\nHost: a\r\n\r\n"));
+    server_options o;
+    o.head_timeout = milliseconds(1'000);
+    server app(o);
+    app.get("/", hello);
+    REQUIRE_FALSE(app.adopt(std::move(p.a)));
+    std::thread runs([&] { CHECK_FALSE(app.run()); });
+    CHECK(c.read().status == 200);
+    c.close();
+    runs.join();
+}
