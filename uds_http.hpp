@@ -3663,6 +3663,7 @@ struct site : counted {
     row<ref<door>> doors;
     callback<bool(ref<flow>, route&)> to_worker; // none: no workers; false: their queue is full
     std::atomic<std::size_t> buffered{0};        // bytes of bodies, of all loops
+    std::atomic<std::size_t> places{0};          // taken by connections, on their way to a loop too
     std::atomic<int> stops{0};                   // calls of stop(): one drains, a second cuts
 
     bool takes_fds() const noexcept { return options.max_body_fd_bytes || options.max_fds_count; }
@@ -4947,11 +4948,10 @@ public:
         return true;
     }
     conn& last_added() noexcept { return *conns_.at(last_added_); }
-    /// Outside of a turn: the clock is set, and a turn is to come that sees the deadline.
-    bool adopt_early(unique_fd fd) {
+    /// Before an adopt() outside of a turn: one is to come that sees the deadline.
+    void expect_turn() noexcept {
         read_clock();
         ring(mail_->wake.get());
-        return adopt(std::move(fd), no_door, false);
     }
 
     /// The client's role: a connection that has just been made. UINT64_MAX: no memory for it.
@@ -5295,6 +5295,7 @@ private:
         unwatch(c.fd); // a duplicate may live on after release()
         ::close(c.fd);
         conns_.remove(index); // first: callbacks find nobody there
+        if (!gone.calls) s_.places.fetch_sub(1);
         shared_count_.store(conns_.count(), std::memory_order_relaxed);
         if (more && more->pool) more->pool->lost(id);
         if (more && more->at_work && !(more->pool && more->pool->retries(more->at_work)))
@@ -5755,6 +5756,14 @@ struct server_core final : site {
             this_loop() = nullptr;
             return !done;
         }
+        /// A connection that has a place.
+        void take(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
+            bool is_in = false;
+            UDS_HTTP_TRY { is_in = adopt(std::move(fd), number, forbidden); }
+            UDS_HTTP_CATCH {} // no memory: it is closed
+            if (is_in) last_added().uid = uid;
+            else core_.leave(uid);
+        }
 
     private:
         bool is_done() {
@@ -5805,12 +5814,10 @@ struct server_core final : site {
         }
         void admit(unique_fd fd, std::uint16_t number) {
             const door& d = *core_.doors[number];
-            const std::size_t most = core_.options.max_per_uid_count;
-            if (core_.options.max_connections_count <= core_.count()) return turn_away(fd.get());
-            if (!d.allow && most == SIZE_MAX) return give(std::move(fd), number, false, 0);
-            const peer who = peer_of(fd.get());
-            if (most != SIZE_MAX && !core_.users.add(who.uid, most)) return turn_away(fd.get());
-            give(std::move(fd), number, d.allow && !d.allow->admits(who), who.uid);
+            const peer who = d.allow || core_.counts_users() ? peer_of(fd.get()) : peer();
+            const bool forbidden = d.allow && !d.allow->admits(who);
+            if (!core_.enter(who.uid)) return turn_away(fd.get());
+            give(std::move(fd), number, forbidden, who.uid);
         }
 
         /// To the loop with the fewest connections; from one that has ended to this one.
@@ -5828,13 +5835,6 @@ struct server_core final : site {
             }
             UDS_HTTP_CATCH {} // no memory for that: it stays here
             take(unique_fd(raw), number, forbidden, uid);
-        }
-        void take(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
-            bool is_in = false;
-            UDS_HTTP_TRY { is_in = adopt(std::move(fd), number, forbidden); }
-            UDS_HTTP_CATCH {} // no memory: it is closed
-            if (is_in) last_added().uid = uid;
-            else if (core_.counts_users()) core_.users.remove(uid);
         }
 
         /// Too many connections: says so without becoming one.
@@ -5947,10 +5947,14 @@ struct server_core final : site {
         if (bad && !remembered) remembered = std::move(bad);
     }
     bool counts_users() const noexcept { return options.max_per_uid_count != SIZE_MAX; }
-    std::size_t count() const noexcept {
-        std::size_t sum = 0;
-        for (const auto& l : loops) sum += l->count();
-        return sum;
+    /// A place for one more connection. False: there is none.
+    bool enter(uid_t uid) {
+        if (counts_users() && !users.add(uid, options.max_per_uid_count)) return false;
+        return places.fetch_add(1) < options.max_connections_count || (leave(uid), false);
+    }
+    void leave(uid_t uid) noexcept {
+        places.fetch_sub(1);
+        if (counts_users()) users.remove(uid);
     }
 
     [[gnu::cold]] error start() {
@@ -6080,17 +6084,15 @@ struct server_core final : site {
         adopted_any = true;
         const uid_t uid = counts_users() ? peer_of(fd.get()).uid : 0;
         if (counts_users()) users.add(uid, SIZE_MAX); // counted, never refused
+        places.fetch_add(1);
         if (!started) {
-            if (loops[0]->adopt_early(std::move(fd))) loops[0]->last_added().uid = uid;
-            return {};
+            loops[0]->expect_turn();
+            return loops[0]->take(std::move(fd), loop::no_door, false, uid), error();
         }
         const int raw = fd.release();
-        auto task = [this, raw, uid] {
-            if (loops[0]->adopt(unique_fd(raw), loop::no_door, false))
-                loops[0]->last_added().uid = uid;
-        };
+        auto task = [this, raw, uid] { loops[0]->take(unique_fd(raw), loop::no_door, false, uid); };
         if (loops[0]->mail()->post(task)) return {};
-        fd = unique_fd(raw);
+        fd = unique_fd(raw), leave(uid);
         return failed(errc::stopped, "server::adopt");
     }
 
@@ -7840,7 +7842,7 @@ inline void server::post(callback<void()> task, milliseconds delay) {
 }
 inline server_stats server::stats() const {
     server_stats sum; // of no single moment: loops go on
-    sum.connections = s_->count();
+    sum.connections = s_->places;
     sum.accepted = s_->accepted.load(std::memory_order_relaxed);
     for (const auto& l : s_->loops) {
         sum.requests += l->requests.load(std::memory_order_relaxed);

@@ -802,6 +802,32 @@ TEST_CASE("server: over max_connections_count comes a 503 with Retry-After, and 
     CHECK(b.ask("/").status == 200);
 }
 
+TEST_CASE("server: max_connections_count holds for all loops together") {
+    server_options o;
+    o.threads = 4;
+    o.max_connections_count = 8;
+    running s(o);
+    s.app.get("/", hello);
+    REQUIRE_FALSE(s.app.listen(s.path));
+    std::vector<wire_client> clients;
+    for (int i = 0; i < 100; ++i) { // all of them wait before the first is let in
+        clients.emplace_back(s.path);
+        CHECK(clients.back().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    }
+    s.serve();
+    int in = 0, out = 0;
+    for (wire_client& c : clients) {
+        const int status = c.read().status;
+        in += status == 200, out += status == 503;
+    }
+    CHECK(in == 8);
+    CHECK(out == 92);
+    CHECK(s.app.stats().connections == 8);
+    clients.clear();
+    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    CHECK(s.connect().ask("/").status == 200);
+}
+
 TEST_CASE("server: one user has a share of the connections, counted up and down") {
     server_options o;
     o.max_per_uid_count = 2;
