@@ -6001,6 +6001,7 @@ struct server_core final : site {
         if (std::exchange(finished, true)) return;
         end_threads();
         for (auto& l : loops) l->shut_mail();
+        for (auto& l : loops) l->close_all(); // what came with the last mail
         for (auto& d : doors) remove_path(d->at), d->at.fd = unique_fd(); // in this order
         restore_signals();
     }

@@ -1361,6 +1361,19 @@ TEST_CASE("server: adopting while it runs, and only what is a connected stream")
     CHECK(s.app.adopt(std::move(door_of_its_own)) == errc::bad_descriptor);
 }
 
+TEST_CASE("server: what was adopted, but not taken in when the server dies, is closed") {
+    fd_watch watch;
+    folder at;
+    pair_of_sockets p;
+    {
+        server app;
+        REQUIRE_FALSE(app.listen(at("s")));
+        CHECK(app.run_once(milliseconds(0)));
+        REQUIRE_FALSE(app.adopt(std::move(p.a))); // waits in the mail
+    }
+    CHECK(wire_client(std::move(p.b)).at_end());
+}
+
 TEST_CASE("server: a listener that was handed over lives on") {
     fd_watch watch;
     folder at;
