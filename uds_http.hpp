@@ -4996,6 +4996,12 @@ public:
         if (conns_.find(id)) close(static_cast<std::uint32_t>(id));
     }
 
+    /// A client's connection is at work.
+    bool has_calls() const noexcept {
+        for (std::uint32_t i = 0; i < conns_.end(); ++i)
+            if (conns_.at(i)->fd >= 0 && conns_.at(i)->work()) return true;
+        return false;
+    }
     void close_all() {
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
@@ -5769,7 +5775,8 @@ struct server_core final : site {
         bool is_done() {
             if (core_.stopping() && !draining_) begin_drain();
             if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_)) close_all();
-            if (!draining_) return core_.doors.empty() && first_ && count() == 0; // adopted only
+            if (!draining_) // adopted only
+                return core_.doors.empty() && first_ && core_.places == 0 && !has_calls();
             return count() == 0 && !doors_open_ && (!first_ || core_.ended >= core_.threads.size());
         }
         void on_special(std::uint64_t id) override {
