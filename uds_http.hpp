@@ -828,7 +828,8 @@ public:
     /// before run(). Async-signal-safe.
     void stop() noexcept;
     bool stopping() const noexcept;
-    /// These signals call stop(), until the end of run(), or ~server, puts back what was there.
+    /// These signals call stop(), until the end of run(), or ~server, puts back what was there. Of
+    /// several servers that take one, the last to say so stops.
     void stop_on(std::initializer_list<int> signals);
 
     void post(callback<void()>, milliseconds delay = milliseconds(0)); // run it on the loop
@@ -6051,12 +6052,13 @@ struct server_core final : site {
         if (::sigaction(number, &act, &old) == 0) old_actions.push_back({number, old});
     }
     void restore_signals() {
-        for (const auto& [number, old] : old_actions) {
+        while (!old_actions.empty()) { // the last first: the first has what was there
+            const auto [number, old] = old_actions.back();
+            old_actions.shrink(old_actions.size() - 1);
             ::sigaction(number, &old, nullptr);
             server_core* self = this; // cleared only where it is still us
             target_of(number).compare_exchange_strong(self, nullptr);
         }
-        old_actions.clear();
     }
 
     [[gnu::cold]] door& add_door(listener from, const listen_options& o) {

@@ -183,6 +183,32 @@ TEST_CASE("server: stop_on() takes signals while it runs and puts back what was 
     CHECK((now.sa_handler == mine.sa_handler));
 }
 
+TEST_CASE("server: stop_on() puts back what was there however often it was called") {
+    struct sigaction mine {
+    }, was{}, now{};
+    mine.sa_handler = [](int) {};
+    REQUIRE(::sigaction(SIGUSR2, &mine, &was) == 0);
+    {
+        server app;
+        app.stop_on({SIGUSR2, SIGUSR2});
+        app.stop_on({SIGUSR2});
+        ::raise(SIGUSR2);
+        CHECK(app.stopping());
+    }
+    CHECK(::sigaction(SIGUSR2, &was, &now) == 0);
+    CHECK((now.sa_handler == mine.sa_handler));
+    {
+        server first, last;
+        first.stop_on({SIGUSR2});
+        last.stop_on({SIGUSR2});
+        ::raise(SIGUSR2);
+        CHECK(last.stopping());
+        CHECK_FALSE(first.stopping()); // as the comment says
+    }
+    CHECK(::sigaction(SIGUSR2, &was, &now) == 0);
+    CHECK((now.sa_handler == was.sa_handler));
+}
+
 TEST_CASE("server: draining lets a running exchange finish, and closes the idle ones") {
     running s;
     handed<responder> waiting;
