@@ -5074,8 +5074,11 @@ private:
     }
 
     int wait(epoll_event* events, int room, int timeout) noexcept {
-        if (timeout != 0 && s_.options.busy_poll.count() > 0)
-            if (int count = spin(events, room); count >= 0) return count;
+        if (timeout != 0 && s_.options.busy_poll.count() > 0) {
+            const deadline end = timeout < 0 ? deadline() : deadline::after(milliseconds(timeout));
+            if (int count = spin(events, room, end); count >= 0) return count;
+            timeout = end.poll_timeout();
+        }
         int count = ::epoll_wait(epoll_.get(), events, room, timeout);
         return count < 0 && errno == EINTR ? 0 : count; // the signal may have called stop()
     }
@@ -5083,9 +5086,9 @@ private:
     /// spoke last is the likeliest to speak next, and to read from it is one call where an event
     /// takes two; every fourth look is at all others. Where it was in vain again and again it is
     /// tried more and more seldom. -1: in vain.
-    int spin(epoll_event* events, int room) {
+    int spin(epoll_event* events, int room, deadline end) {
         if (spin_pause_ > 0) return --spin_pause_, -1;
-        const std::int64_t until = spins_until(s_.options.busy_poll);
+        const std::int64_t until = end.sooner({spins_until(s_.options.busy_poll)}).at;
         do {
             const bool at_all = ++looks_ % 4 == 0;
             if (!at_all && look_at_last()) return spins_in_vain_ = 0, 0;

@@ -447,6 +447,15 @@ TEST_CASE("server: one that spins before it sleeps answers, hears, and stops as 
     CHECK(c.ask("/").body == "Hello Anonymous");
 }
 
+TEST_CASE("server: one that spins is back from run_once() in its time") {
+    server_options o;
+    o.busy_poll = std::chrono::hours(1); // a turn that ends at all doesn't end because of it
+    folder at;
+    server app(o);
+    REQUIRE_FALSE(app.listen(at("s")));
+    for (int ms : {0, 1, 5}) CHECK(app.run_once(milliseconds(ms)));
+}
+
 TEST_CASE("server: inherited listeners are served under their names, and never unlinked") {
     folder at;
     // A child, since descriptor 3 is somebody else's here; without a thread of its own, since
