@@ -5752,18 +5752,18 @@ struct server_core final : site {
         /// Serves until drained.
         error serve() {
             error bad;
-            this_loop() = mail().get(); // from here on blocking calls fail
+            mailbox* const outer = std::exchange(this_loop(), mail().get()); // blocking calls fail
             while (!bad && !(is_done() && shuts_empty_mail())) bad = turn(-1);
-            this_loop() = nullptr;
+            this_loop() = outer; // in a handler of another server
             if (!first_) core_.ended.fetch_add(1), ring(core_.stop_event.get());
             return bad;
         }
         bool turn_once(int timeout, error& bad) {
-            this_loop() = mail().get();
+            mailbox* const outer = std::exchange(this_loop(), mail().get());
             if (!is_done()) bad = turn(timeout);
             bool done = is_done() && shuts_empty_mail();
             if (!done) show_rest();
-            this_loop() = nullptr;
+            this_loop() = outer;
             return !done;
         }
         /// A connection that has a place.

@@ -164,6 +164,24 @@ TEST_CASE("server: run() and run_once() inside a handler say so, and it goes on"
     app.stop();
 }
 
+TEST_CASE("server: a handler that runs another server is on its own loop still") {
+    running s;
+    for (bool once : {false, true})
+        s.app.get(once ? "/once" : "/run", [once](const request&) {
+            pair_of_sockets p;
+            server inner;
+            bool runs = !inner.adopt(std::move(p.a));
+            p.b = unique_fd(); // it ends at once
+            runs = runs && (once ? bool(inner.run_once(milliseconds(0))) : !inner.run());
+            const auto res = client("@nobody").get("/");
+            return text(runs && res.error() == errc::would_block_loop ? "fails at once" : "blocks");
+        });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/once").body == "fails at once");
+    CHECK(c.ask("/run").body == "fails at once");
+}
+
 TEST_CASE("server: stop_on() takes signals while it runs and puts back what was there") {
     struct sigaction mine {
     }, now{}, old{};
