@@ -6103,7 +6103,10 @@ struct server_core final : site {
             return loops[0]->take(std::move(fd), loop::no_door, false, uid), error();
         }
         const int raw = fd.release();
-        auto task = [this, raw, uid] { loops[0]->take(unique_fd(raw), loop::no_door, false, uid); };
+        auto task = [this, raw, uid] {
+            loops[0]->take(unique_fd(raw), loop::no_door, false, uid);
+            if (stopping()) loops[0]->drain_connections(); // nobody looks at it again
+        };
         if (loops[0]->mail()->post(task)) return {};
         fd = unique_fd(raw), leave(uid);
         return failed(errc::stopped, "server::adopt");

@@ -272,6 +272,31 @@ TEST_CASE("server: the drain has a deadline, then the rest is cut") {
     CHECK_FALSE(r.send(text("too late")));
 }
 
+TEST_CASE("server: what is adopted late in a drain is answered or closed at once") {
+    server_options o;
+    o.drain_timeout = std::chrono::minutes(10);
+    running s(o);
+    handed<responder> waiting;
+    s.app.get("/", hello);
+    s.app.get("/wait", [&](request&, responder r) { waiting.put(std::move(r)); });
+    s.start();
+    wire_client c = s.connect(), spare = s.connect();
+    CHECK(c.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+    responder r = waiting.take();
+    s.app.stop();
+    CHECK(spare.at_end()); // so long does it spare who has asked nothing
+    pair_of_sockets silent, asking;
+    wire_client mute(std::move(silent.b)), asks(std::move(asking.b));
+    CHECK(asks.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    REQUIRE_FALSE(s.app.adopt(std::move(silent.a)));
+    REQUIRE_FALSE(s.app.adopt(std::move(asking.a)));
+    CHECK(mute.at_end());
+    CHECK(asks.read().body == "Hello Anonymous");
+    CHECK(asks.at_end());
+    CHECK(r.send(text("done")));
+    CHECK(comes_true([&] { return s.ended.load(); }));
+}
+
 TEST_CASE("server: a second stop() drains no longer") {
     running s;
     handed<responder> waiting;
