@@ -696,7 +696,7 @@ struct server_options {
     milliseconds head_timeout{5'000};             // first byte to end of head: 408
     milliseconds body_timeout{30'000};            // without progress: 408
     milliseconds write_timeout{30'000};           // without progress: cut
-    milliseconds idle_timeout{75'000};            // between requests: closed
+    milliseconds idle_timeout{75'000};            // before and between requests: closed; 0: at once
     milliseconds drain_timeout{10'000};           // after stop(): cut
     microseconds busy_poll{0};                    // spin this long before sleeping: burns a core
     std::uint64_t max_body_fd_bytes = 0;          // bodies by descriptor; 0: refused

@@ -1133,6 +1133,20 @@ TEST_CASE("server: a body that goes on is no slow one, however long it takes") {
     CHECK(got.body == "xxxxxxxx");
 }
 
+TEST_CASE("server: without idle time what was sent is answered, and nobody is waited for") {
+    server_options o;
+    o.idle_timeout = milliseconds(0);
+    running s(o);
+    s.app.get("/", hello);
+    REQUIRE_FALSE(s.app.listen(s.path));
+    wire_client silent = s.connect(), asks = s.connect();
+    CHECK(asks.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")); // before it is let in
+    s.serve();
+    CHECK(silent.at_end());
+    CHECK(asks.read().body == "Hello Anonymous");
+    CHECK(asks.at_end());
+}
+
 TEST_CASE("server: an idle connection is closed in its time, without a word") {
     bool served = false; // else this thread was stopped for so long that `kept` has idled too
     for (milliseconds limit{200}; !served; limit *= 2) {
