@@ -680,7 +680,8 @@ private:
 // [4b] SERVER -------------------------------------------------------------------------------------
 
 /// Each limit with the status that a peer sees when it is exceeded. nginx, Apache and Go allow
-/// heads of 8 KiB to 1 MiB; a local API needs less.
+/// heads of 8 KiB to 1 MiB; a local API needs less. Loops have memory for a whole head: a limit of
+/// more than 16 Mi bytes or fields is a bad option.
 struct server_options {
     unsigned threads = 1;                         // loops
     unsigned workers = 0;                         // threads for plain handlers that block
@@ -696,7 +697,7 @@ struct server_options {
     milliseconds head_timeout{5'000};             // first byte to end of head: 408
     milliseconds body_timeout{30'000};            // without progress: 408
     milliseconds write_timeout{30'000};           // without progress: cut
-    milliseconds idle_timeout{75'000};            // between requests: closed
+    milliseconds idle_timeout{75'000};            // before and between requests: closed; 0: at once
     milliseconds drain_timeout{10'000};           // after stop(): cut
     microseconds busy_poll{0};                    // spin this long before sleeping: burns a core
     std::uint64_t max_body_fd_bytes = 0;          // bodies by descriptor; 0: refused
@@ -828,7 +829,8 @@ public:
     /// before run(). Async-signal-safe.
     void stop() noexcept;
     bool stopping() const noexcept;
-    /// These signals call stop(), until the end of run(), or ~server, puts back what was there.
+    /// These signals call stop(), until the end of run(), or ~server, puts back what was there. Of
+    /// several servers that take one, the last to say so stops.
     void stop_on(std::initializer_list<int> signals);
 
     void post(callback<void()>, milliseconds delay = milliseconds(0)); // run it on the loop
@@ -1068,12 +1070,24 @@ struct failure : counted {
     failure(std::error_code what, std::string where) : code(what), place(std::move(where)) {}
 };
 
-// Cold: the compiler keeps what leads here out of the way, and small.
-[[gnu::cold, gnu::noinline]] inline error failed(int errno_value, string_view place) {
-    return error({errno_value, std::system_category()}, std::string(place));
+/// Every error for which there was no memory: what ends connections can't fail.
+inline failure& out_of_memory() noexcept {
+    static struct forever : failure {
+        forever() : failure({ENOMEM, std::system_category()}, "memory") { owners = 1, sent = true; }
+    } one;
+    return one;
 }
-[[gnu::cold, gnu::noinline]] inline error failed(errc code, string_view place) {
-    return error(make_error_code(code), std::string(place));
+
+// Cold: the compiler keeps what leads here out of the way, and small.
+[[gnu::cold, gnu::noinline]] inline error placed(std::error_code code, string_view at) noexcept {
+    UDS_HTTP_TRY { return error(code, std::string(at)); }
+    UDS_HTTP_CATCH { return error(code, {}); }
+}
+[[gnu::cold, gnu::noinline]] inline error failed(int errno_value, string_view place) noexcept {
+    return placed({errno_value, std::system_category()}, place);
+}
+[[gnu::cold, gnu::noinline]] inline error failed(errc code, string_view place) noexcept {
+    return placed(make_error_code(code), place);
 }
 
 [[gnu::cold]] inline error too_short() {
@@ -1257,10 +1271,11 @@ struct arena {
     ~arena() { keep_only(nullptr); }
     char* take(std::size_t size) { // not aligned: for characters only
         if (room < size) {
-            room = newest && newest->size * 2 > size ? newest->size * 2 : size + 512;
-            block* made = static_cast<block*>(::operator new(sizeof(block) + room));
-            *made = {newest, room};
-            newest = made, at = reinterpret_cast<char*>(made + 1);
+            const std::size_t more =
+                newest && newest->size * 2 > size ? newest->size * 2 : size + 512;
+            block* made = static_cast<block*>(::operator new(sizeof(block) + more)); // may throw
+            *made = {newest, more};
+            newest = made, at = reinterpret_cast<char*>(made + 1), room = more;
         }
         room -= size;
         return std::exchange(at, at + size);
@@ -1310,7 +1325,8 @@ inline string_view place_of(const error& e) noexcept {
     return access::of(e) ? string_view(access::of(e)->place) : string_view();
 }
 inline error& mark_sent(error& e, bool sent) noexcept {
-    if (access::of(e)) access::of(e)->sent = sent;
+    failure* const f = access::of(e).get();
+    if (f && f != &out_of_memory()) f->sent = sent; // that one is everybody's
     return e;
 }
 
@@ -1499,6 +1515,12 @@ inline std::int64_t now_ns() noexcept {
     return std::int64_t(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
+/// When a spin ends, of now_ns(): for any number of microseconds, and sums of it are numbers.
+inline std::int64_t spins_until(microseconds most) noexcept {
+    const std::int64_t limit = INT64_MAX / 4'000;
+    return now_ns() + (most.count() < limit ? most.count() : limit) * 1'000;
+}
+
 /// A moment after which something is given up. By default: never.
 struct deadline {
     std::int64_t at = INT64_MAX; // ns, of now_ns()
@@ -1583,6 +1605,7 @@ inline ssize_t transmit_fds(int fd, const iovec* parts, int count, const row<int
 struct received {
     ssize_t size;   // as recv(2)
     bool truncated; // descriptors were lost; those that came with them have been closed
+    bool stopped;   // behind descriptors or credentials, whatever else is there
 };
 
 /// Adds the descriptors to `fds`, close-on-exec. The kernel glues earlier bytes to a message with
@@ -1595,7 +1618,8 @@ inline received receive_fds(int fd, char* into, std::size_t room, row<unique_fd>
     msghdr message = message_of(&part, 1);
     message.msg_control = control.bytes, message.msg_controllen = sizeof control.bytes;
     const ssize_t size = uninterrupted([&] { return ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC); });
-    if (size < 0) return {size, false};
+    if (size < 0) return {size, false, false};
+    const bool stopped = message.msg_controllen > 0;
     for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
         const bool is_fds = at->cmsg_type == SCM_RIGHTS;
         // 4: SCM_PIDFD comes unasked where somebody has set SO_PASSPIDFD (Linux 6.5).
@@ -1608,7 +1632,7 @@ inline received receive_fds(int fd, char* into, std::size_t room, row<unique_fd>
     }
     const bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
     if (truncated) fds.shrink(before); // closed too: a part of them is of no use
-    return {size, truncated};
+    return {size, truncated, stopped || truncated};
 }
 
 /// Waits until `fd` has one of `events`, an error or a hang-up: 0, ETIMEDOUT, ECANCELED or errno.
@@ -2057,13 +2081,22 @@ inline void unlink_ours(listener& made, const std::string& path) {
     return e;
 }
 
+constexpr int pass_rights = 83; // SO_PASSRIGHTS, since Linux 6.16
+/// Where no descriptors are wanted the kernel keeps them out: senders get EPERM. Sockets have it
+/// from their listener as it was at connect(2), so this comes before listen(2).
+inline void keep_fds_out(int listener) noexcept {
+    const int off = 0;
+    (void)::setsockopt(listener, SOL_SOCKET, pass_rights, &off, sizeof off);
+}
+
 /// Non-blocking. Errors: address_in_use (a server is alive there), not_a_socket (what else is there
 /// stays), permission_denied, filename_too_long, timed_out (of the lock), ...
-[[gnu::cold]] inline result<listener> open_listener(const address& where,
-                                                    const listen_options& options) {
+[[gnu::cold]] inline result<listener>
+open_listener(const address& where, const listen_options& options, bool takes_fds = true) {
     if (where.error()) return where.error();
     listener made{stream_socket(SOCK_NONBLOCK), spelled(where)};
     if (!made.fd) return path_failed(made.path, "socket");
+    if (!takes_fds) keep_fds_out(made.fd.get());
     made.owner = ::getpid();
     error e;
     if (!access::of(where).is_abstract) e = open_path(made, options);
@@ -2081,8 +2114,12 @@ inline void unlink_ours(listener& made, const std::string& path) {
 /// Without the lock the path stays, and the next server finds it dead.
 [[gnu::cold]] inline void remove_path(listener& ours) {
     if (!ours.unlinks || ours.owner != ::getpid()) return;
-    if (result<path_lock> lock = lock_path(ours.folder, ours.path)) unlink_ours(ours, ours.path);
-    ours.unlinks = false; // once is enough: a second call would wait for the lock again
+    UDS_HTTP_TRY {
+        result<path_lock> lock = lock_path(ours.folder, ours.path);
+        if (lock) unlink_ours(ours, ours.path);
+    }
+    UDS_HTTP_CATCH { return; } // no memory: finish() tries again
+    ours.unlinks = false;      // once is enough: a second call would wait for the lock again
 }
 
 using inherited = named_fd; // by LISTEN_FDNAMES, else ""
@@ -3422,9 +3459,12 @@ struct flow final : stream_base {
         post();
     }
     /// With the guard held.
-    void note_end(error why) {
-        if (why && !place.empty()) // it has a head: all was sent
-            why = error(why.code(), place + std::string(place_of(why))), mark_sent(why, true);
+    void note_end(error why) noexcept {
+        UDS_HTTP_TRY {
+            if (why && !place.empty()) // it has a head: all was sent
+                why = error(why.code(), place + std::string(place_of(why))), mark_sent(why, true);
+        }
+        UDS_HTTP_CATCH {} // no memory: it names no request
         why_in = std::move(why), in_done = true;
     }
 };
@@ -3622,12 +3662,13 @@ struct site : counted {
     router routes;
     row<hook> hooks;
     bool has_after = false;   // some hook has one: else no clock is asked
-    bool fds_blocked = false; // by the kernel, for all listeners
+    bool fds_blocked = false; // by the kernel, for all listeners' connections
     callback<void(const uds_http::exchange&)> on_exchange;
     callback<void(string_view)> on_log;
     row<ref<door>> doors;
     callback<bool(ref<flow>, route&)> to_worker; // none: no workers; false: their queue is full
     std::atomic<std::size_t> buffered{0};        // bytes of bodies, of all loops
+    std::atomic<std::size_t> places{0};          // taken by connections, on their way to a loop too
     std::atomic<int> stops{0};                   // calls of stop(): one drains, a second cuts
 
     bool takes_fds() const noexcept { return options.max_body_fd_bytes || options.max_fds_count; }
@@ -4667,6 +4708,11 @@ private:
 // but for the first, and for EPOLLOUT after an EAGAIN. What an edge announced and nobody wanted yet
 // is remembered in conn::readable. Events carry an index and a generation, never a pointer.
 
+/// A timeout of milliseconds::max() is never; so is half of that, so that sums of it are numbers.
+inline std::int64_t later(std::int64_t now, milliseconds wait) noexcept {
+    return wait.count() < INT64_MAX / 2 ? now + wait.count() : INT64_MAX;
+}
+
 /// Connections in blocks that never move; free ones are a list through `next`.
 class slab {
 public:
@@ -4785,6 +4831,12 @@ class task_heap {
 public:
     std::int64_t next() const noexcept { return tasks_.empty() ? INT64_MAX : tasks_[0].at; }
     void clear() noexcept { tasks_.clear(); }
+    /// The loop's own, of which there are four at most, have room.
+    void make_room() {
+        if (tasks_.size() + 4 < room_) return;
+        const std::size_t room = tasks_.size() * 2 + 8;
+        tasks_.reserve(room), room_ = room;
+    }
     void add(std::int64_t at, callback<void()> run) {
         tasks_.push_back({at, std::move(run)});
         for (std::size_t i = tasks_.size() - 1; i && tasks_[i].at < tasks_[(i - 1) / 2].at;
@@ -4809,6 +4861,7 @@ private:
         callback<void()> run;
     };
     row<task> tasks_;
+    std::size_t room_ = 0; // of it
 };
 
 /// What is said to whom there is no room for, behind what was said already.
@@ -4853,6 +4906,7 @@ public:
         deadlines_.set_duration(timer::body, o.body_timeout);
         deadlines_.set_duration(timer::write, o.write_timeout);
         deadlines_.set_duration(timer::idle, o.idle_timeout);
+        tasks_.make_room();
         read_clock();
         return {};
     }
@@ -4899,6 +4953,10 @@ public:
 
     /// Runs `task` at `when` (ms, of now()).
     void at(std::int64_t when, callback<void()> task) {
+        tasks_.make_room();
+        at_surely(when, std::move(task));
+    }
+    void at_surely(std::int64_t when, callback<void()> task) noexcept {
         tasks_.add(when, std::move(task));
         deadlines_.is_sooner = true;
     }
@@ -4916,11 +4974,10 @@ public:
         return true;
     }
     conn& last_added() noexcept { return *conns_.at(last_added_); }
-    /// Outside of a turn: the clock is set, and a turn is to come that sees the deadline.
-    bool adopt_early(unique_fd fd) {
+    /// Before an adopt() outside of a turn: one is to come that sees the deadline.
+    void expect_turn() noexcept {
         read_clock();
         ring(mail_->wake.get());
-        return adopt(std::move(fd), no_door, false);
     }
 
     /// The client's role: a connection that has just been made. UINT64_MAX: no memory for it.
@@ -4941,9 +4998,12 @@ public:
             return false;
         std::uint32_t index = static_cast<std::uint32_t>(id);
         call->id = id, call->progress = d_.now;
-        talk(*c, index).ask(call);
-        flush(*c, index);
-        rest(*c, index, true);
+        UDS_HTTP_TRY {
+            talk(*c, index).ask(call);
+            flush(*c, index);
+            rest(*c, index, true);
+        }
+        UDS_HTTP_CATCH { lose_memory(id); }
         return true;
     }
     [[gnu::cold]] void fail_call(flow& call, error why) {
@@ -4962,6 +5022,12 @@ public:
         if (conns_.find(id)) close(static_cast<std::uint32_t>(id));
     }
 
+    /// A client's connection is at work.
+    bool has_calls() const noexcept {
+        for (std::uint32_t i = 0; i < conns_.end(); ++i)
+            if (conns_.at(i)->fd >= 0 && conns_.at(i)->work()) return true;
+        return false;
+    }
     void close_all() {
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
@@ -5033,8 +5099,11 @@ private:
     }
 
     int wait(epoll_event* events, int room, int timeout) noexcept {
-        if (timeout != 0 && s_.options.busy_poll.count() > 0)
-            if (int count = spin(events, room); count >= 0) return count;
+        if (timeout != 0 && s_.options.busy_poll.count() > 0) {
+            const deadline end = timeout < 0 ? deadline() : deadline::after(milliseconds(timeout));
+            if (int count = spin(events, room, end); count >= 0) return count;
+            timeout = end.poll_timeout();
+        }
         int count = ::epoll_wait(epoll_.get(), events, room, timeout);
         return count < 0 && errno == EINTR ? 0 : count; // the signal may have called stop()
     }
@@ -5042,9 +5111,9 @@ private:
     /// spoke last is the likeliest to speak next, and to read from it is one call where an event
     /// takes two; every fourth look is at all others. Where it was in vain again and again it is
     /// tried more and more seldom. -1: in vain.
-    int spin(epoll_event* events, int room) {
+    int spin(epoll_event* events, int room, deadline end) {
         if (spin_pause_ > 0) return --spin_pause_, -1;
-        const std::int64_t until = now_ns() + s_.options.busy_poll.count() * 1'000;
+        const std::int64_t until = end.sooner({spins_until(s_.options.busy_poll)}).at;
         do {
             const bool at_all = ++looks_ % 4 == 0;
             if (!at_all && look_at_last()) return spins_in_vain_ = 0, 0;
@@ -5124,9 +5193,10 @@ private:
             if (kept == in_size_)
                 break; // its reader stops and starts, and has posted: see resume()
             if (kept) std::memcpy(in_, c.more->in.data(), kept); // a head is parsed in one piece
-            bool passed = false; // descriptors: recv stops behind them, whatever else is there
-            ssize_t got = s_.fds_blocked ? receive(c.fd, in_ + kept, in_size_ - kept)
-                                         : receive_with_fds(c.fd, kept, passed);
+            bool stopped = false;
+            ssize_t got = s_.fds_blocked && c.door != no_door
+                              ? receive(c.fd, in_ + kept, in_size_ - kept)
+                              : receive_with_fds(c.fd, kept, stopped);
             if (got < 0 && errno == EAGAIN) {
                 c.readable = false;
                 break;
@@ -5142,7 +5212,7 @@ private:
                 flush(c, index);
                 break;
             }
-            if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half && !passed)
+            if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half && !stopped)
                 c.readable = false; // a short read empties it: epoll(7)
             add(bytes_in, static_cast<std::uint64_t>(got));
             progress = true;
@@ -5152,10 +5222,10 @@ private:
     }
 
     /// recv(2) that drops descriptors, as it does, and tells of them.
-    ssize_t receive_with_fds(int fd, std::size_t kept, bool& passed) {
+    ssize_t receive_with_fds(int fd, std::size_t kept, bool& stopped) {
         d_.fds.clear(), d_.fds_from = in_ + kept;
         received got = receive_fds(fd, in_ + kept, in_size_ - kept, d_.fds);
-        passed = !d_.fds.empty() || got.truncated;
+        stopped = got.stopped;
         if (got.truncated) return errno = EBADMSG, -1;
         if (!s_.takes_fds()) d_.fds.clear();
         return got.size;
@@ -5231,10 +5301,9 @@ private:
     /// and what was sent before is answered.
     void retire(std::uint32_t index) {
         conn& c = *conns_.at(index);
-        if (c.half) return; // read() gets to its end by itself
-        c.half = c.readable = true;
+        if (c.half) return;        // read() gets to its end by itself
+        c.half = true;             // shutdown(2) is an edge, too: it will be read to its end
         ::shutdown(c.fd, SHUT_RD); // the peer's next send is EPIPE; what is queued stays
-        again_.push_back(conns_.id_of(index));
     }
 
     void revisit() {
@@ -5266,6 +5335,7 @@ private:
         unwatch(c.fd); // a duplicate may live on after release()
         ::close(c.fd);
         conns_.remove(index); // first: callbacks find nobody there
+        if (!gone.calls) s_.places.fetch_sub(1);
         shared_count_.store(conns_.count(), std::memory_order_relaxed);
         if (more && more->pool) more->pool->lost(id);
         if (more && more->at_work && !(more->pool && more->pool->retries(more->at_work)))
@@ -5511,7 +5581,7 @@ private:
 
     /// A comment line now and then: proxies and clients see that the stream lives.
     void beat(const ref<flow>& f, milliseconds every) {
-        at(d_.now + every.count(), [this, f, every] {
+        at(later(d_.now, every), [this, f, every] {
             if (f->beat() != written::closed) beat(f, every);
         });
     }
@@ -5715,26 +5785,35 @@ struct server_core final : site {
         /// Serves until drained.
         error serve() {
             error bad;
-            this_loop() = mail().get(); // from here on blocking calls fail
+            mailbox* const outer = std::exchange(this_loop(), mail().get()); // blocking calls fail
             while (!bad && !(is_done() && shuts_empty_mail())) bad = turn(-1);
-            this_loop() = nullptr;
+            this_loop() = outer; // in a handler of another server
             if (!first_) core_.ended.fetch_add(1), ring(core_.stop_event.get());
             return bad;
         }
         bool turn_once(int timeout, error& bad) {
-            this_loop() = mail().get();
+            mailbox* const outer = std::exchange(this_loop(), mail().get());
             if (!is_done()) bad = turn(timeout);
             bool done = is_done() && shuts_empty_mail();
             if (!done) show_rest();
-            this_loop() = nullptr;
+            this_loop() = outer;
             return !done;
+        }
+        /// A connection that has a place.
+        void take(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
+            bool is_in = false;
+            UDS_HTTP_TRY { is_in = adopt(std::move(fd), number, forbidden); }
+            UDS_HTTP_CATCH {} // no memory: it is closed
+            if (is_in) last_added().uid = uid;
+            else core_.leave(uid);
         }
 
     private:
         bool is_done() {
             if (core_.stopping() && !draining_) begin_drain();
             if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_)) close_all();
-            if (!draining_) return core_.doors.empty() && first_ && count() == 0; // adopted only
+            if (!draining_) // adopted only
+                return core_.doors.empty() && first_ && core_.places == 0 && !has_calls();
             return count() == 0 && !doors_open_ && (!first_ || core_.ended >= core_.threads.size());
         }
         void on_special(std::uint64_t id) override {
@@ -5779,12 +5858,10 @@ struct server_core final : site {
         }
         void admit(unique_fd fd, std::uint16_t number) {
             const door& d = *core_.doors[number];
-            const std::size_t most = core_.options.max_per_uid_count;
-            if (core_.options.max_connections_count <= core_.count()) return turn_away(fd.get());
-            if (!d.allow && most == SIZE_MAX) return give(std::move(fd), number, false, 0);
-            const peer who = peer_of(fd.get());
-            if (most != SIZE_MAX && !core_.users.add(who.uid, most)) return turn_away(fd.get());
-            give(std::move(fd), number, d.allow && !d.allow->admits(who), who.uid);
+            const peer who = d.allow || core_.counts_users() ? peer_of(fd.get()) : peer();
+            const bool forbidden = d.allow && !d.allow->admits(who);
+            if (!core_.enter(who.uid)) return turn_away(fd.get());
+            give(std::move(fd), number, forbidden, who.uid);
         }
 
         /// To the loop with the fewest connections; from one that has ended to this one.
@@ -5803,13 +5880,6 @@ struct server_core final : site {
             UDS_HTTP_CATCH {} // no memory for that: it stays here
             take(unique_fd(raw), number, forbidden, uid);
         }
-        void take(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
-            bool is_in = false;
-            UDS_HTTP_TRY { is_in = adopt(std::move(fd), number, forbidden); }
-            UDS_HTTP_CATCH {} // no memory: it is closed
-            if (is_in) last_added().uid = uid;
-            else if (core_.counts_users()) core_.users.remove(uid);
-        }
 
         /// Too many connections: says so without becoming one.
         [[gnu::cold]] void turn_away(int fd) {
@@ -5826,7 +5896,8 @@ struct server_core final : site {
                 core_.log("out of descriptors: accepting pauses");
             unwatch_doors();
             if (std::exchange(will_retry_, true)) return;
-            at(now() + 100, [this] { will_retry_ = false, resume_accepting(); }); // or others close
+            at_surely(now() + 100,
+                      [this] { will_retry_ = false, resume_accepting(); }); // or others close
         }
         void resume_accepting() {
             if (!paused_ || draining_) return;
@@ -5840,10 +5911,10 @@ struct server_core final : site {
 
         [[gnu::cold]] void begin_drain() {
             draining_ = true;
-            drained_by_ = now() + core_.options.drain_timeout.count();
+            drained_by_ = later(now(), core_.options.drain_timeout);
             spares_until = now() + patience;
-            at(drained_by_, [] {}); // a turn, then
-            at(spares_until, [this] { drain_connections(); });
+            at_surely(drained_by_, [] {}); // a turn, then
+            at_surely(spares_until, [this] { drain_connections(); });
             if (first_) leave_paths();
             else unwatch_doors();
             drain_connections();
@@ -5857,7 +5928,8 @@ struct server_core final : site {
                 superseded |= !is_at(d->at.folder, d->at.path, d->at.device, d->at.inode);
                 remove_path(d->at);
             }
-            if (superseded && core_.stops.load() < 2) at(now() + grace, [this] { close_doors(); });
+            if (superseded && core_.stops.load() < 2)
+                at_surely(now() + grace, [this] { close_doors(); });
             else close_doors();
         }
         /// Whoever is in the queue already is served; a plain close would reset them. Not for a
@@ -5883,6 +5955,8 @@ struct server_core final : site {
         bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false;
     };
 
+    static constexpr std::size_t max_head_limit = 16 << 20; // a loop has memory for all of it
+
     row<ref<route>> owned_routes; // the router points at these
     row<ref<server_loop>> loops;  // the first runs in run(), the others in threads
     row<pthread_t> threads;
@@ -5906,25 +5980,31 @@ struct server_core final : site {
         stop_event = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
         if (!stop_event) remember(failed(errno, "eventfd"));
         if (o.threads < 1) remember(failed(EINVAL, "server_options::threads"));
+        if (o.max_head_bytes > max_head_limit || o.max_fields_count > max_head_limit)
+            remember(failed(EINVAL, "server_options: max_head_bytes or max_fields_count"));
         do loops.push_back(new server_loop(*this, loops.empty())); // all: stats() looks at any time
         while (loops.size() < o.threads);
-        remember(loops[0]->open());
+        if (!remembered) remember(loops[0]->open());
     }
 
     void remember(error bad) {
         if (bad && !remembered) remembered = std::move(bad);
     }
     bool counts_users() const noexcept { return options.max_per_uid_count != SIZE_MAX; }
-    std::size_t count() const noexcept {
-        std::size_t sum = 0;
-        for (const auto& l : loops) sum += l->count();
-        return sum;
+    /// A place for one more connection. False: there is none.
+    bool enter(uid_t uid) {
+        if (counts_users() && !users.add(uid, options.max_per_uid_count)) return false;
+        return places.fetch_add(1) < options.max_connections_count || (leave(uid), false);
+    }
+    void leave(uid_t uid) noexcept {
+        places.fetch_sub(1);
+        if (counts_users()) users.remove(uid);
     }
 
     [[gnu::cold]] error start() {
         if (finished) return failed(errc::stopped, "server");
         if (started || remembered) return remembered;
-        block_fds(); // accepted sockets inherit it
+        block_fds();
         if (doors.empty() && !adopted_any && !stopping())
             return unheard ? unheard : failed(EDESTADDRREQ, "server: nothing to listen on");
         for (std::size_t i = 1; i < loops.size() && !remembered; ++i) remember(loops[i]->open());
@@ -5937,14 +6017,13 @@ struct server_core final : site {
         return remembered;
     }
 
-    /// Where no descriptors are wanted the kernel keeps them out: senders get EPERM.
+    /// True where they were so before anybody could connect: not those that were handed to us.
     void block_fds() noexcept {
-        constexpr int pass_rights = 83, off = 0; // SO_PASSRIGHTS, since Linux 6.16
-        fds_blocked = !takes_fds() && !adopted_any;
-        for (auto& d : doors)
-            if (fds_blocked && d->at.fd)
-                fds_blocked =
-                    ::setsockopt(d->at.fd.get(), SOL_SOCKET, pass_rights, &off, sizeof off) == 0;
+        fds_blocked = !takes_fds();
+        for (auto& d : doors) {
+            fds_blocked = fds_blocked && socket_option(d->at.fd.get(), pass_rights) == 0;
+            if (!takes_fds()) keep_fds_out(d->at.fd.get());
+        }
     }
 
     error start_workers() {
@@ -5966,7 +6045,8 @@ struct server_core final : site {
         if (std::exchange(finished, true)) return;
         end_threads();
         for (auto& l : loops) l->shut_mail();
-        for (auto& d : doors) d->at.fd = unique_fd(); // after its path: see remove_path()
+        for (auto& l : loops) l->close_all(); // what came with the last mail
+        for (auto& d : doors) remove_path(d->at), d->at.fd = unique_fd(); // in this order
         restore_signals();
     }
     void end_threads() {
@@ -6008,12 +6088,13 @@ struct server_core final : site {
         if (::sigaction(number, &act, &old) == 0) old_actions.push_back({number, old});
     }
     void restore_signals() {
-        for (const auto& [number, old] : old_actions) {
+        while (!old_actions.empty()) { // the last first: the first has what was there
+            const auto [number, old] = old_actions.back();
+            old_actions.shrink(old_actions.size() - 1);
             ::sigaction(number, &old, nullptr);
             server_core* self = this; // cleared only where it is still us
             target_of(number).compare_exchange_strong(self, nullptr);
         }
-        old_actions.clear();
     }
 
     [[gnu::cold]] door& add_door(listener from, const listen_options& o) {
@@ -6026,7 +6107,7 @@ struct server_core final : site {
     [[gnu::cold]] error listen(const address& where, const listen_options& o) {
         if (remembered) return remembered;
         if (started) return failed(EALREADY, "server::listen: it runs already");
-        result<listener> opened = open_listener(where, o);
+        result<listener> opened = open_listener(where, o, takes_fds());
         if (!opened) return unheard = opened.error();
         return add_door(*std::move(opened), o), error();
     }
@@ -6049,17 +6130,18 @@ struct server_core final : site {
         adopted_any = true;
         const uid_t uid = counts_users() ? peer_of(fd.get()).uid : 0;
         if (counts_users()) users.add(uid, SIZE_MAX); // counted, never refused
+        places.fetch_add(1);
         if (!started) {
-            if (loops[0]->adopt_early(std::move(fd))) loops[0]->last_added().uid = uid;
-            return {};
+            loops[0]->expect_turn();
+            return loops[0]->take(std::move(fd), loop::no_door, false, uid), error();
         }
         const int raw = fd.release();
         auto task = [this, raw, uid] {
-            if (loops[0]->adopt(unique_fd(raw), loop::no_door, false))
-                loops[0]->last_added().uid = uid;
+            loops[0]->take(unique_fd(raw), loop::no_door, false, uid);
+            if (stopping()) loops[0]->drain_connections(); // nobody looks at it again
         };
         if (loops[0]->mail()->post(task)) return {};
-        fd = unique_fd(raw);
+        fd = unique_fd(raw), leave(uid);
         return failed(errc::stopped, "server::adopt");
     }
 
@@ -6213,8 +6295,7 @@ struct wire : counted {
     int fill_until(deadline until) {
         int why = EAGAIN;
         if (spin.count() > 0)
-            for (const auto last = now_ns() + spin.count() * 1'000;
-                 why == EAGAIN && now_ns() < last;)
+            for (const auto last = spins_until(spin); why == EAGAIN && now_ns() < last;)
                 why = receive_some(MSG_DONTWAIT);
         if (why == EAGAIN && !within.cancel) // a canceller is another descriptor: poll(2)
             if (why = arm(until); why == 0) why = receive_some(0);
@@ -6779,11 +6860,6 @@ struct client_stream final : stream_base {
 // the blocking client does by waiting is done here by a pool for each client and loop, which that
 // loop alone touches. No call ends inside of the function that started it.
 
-/// A timeout of milliseconds::max() is never.
-inline std::int64_t later(std::int64_t now, milliseconds wait) noexcept {
-    return wait.count() < INT64_MAX - now ? now + wait.count() : INT64_MAX;
-}
-
 /// Something with deadlines: fails what is late; when to look again, or -1 once it is over.
 struct watched : counted {
     virtual std::int64_t look(loop& on) = 0;
@@ -6852,23 +6928,23 @@ private:
 
     void look() {
         std::int64_t next = INT64_MAX;
-        row<ref<watched>> left;
+        std::size_t left = 0;
         for (ref<watched>& one : watched_) {
             const std::int64_t due = one->look(loop_);
-            if (due >= 0) left.push_back(std::move(one));
+            if (due >= 0) std::swap(watched_[left++], one);
             if (due >= 0 && due < next) next = due;
         }
-        watched_.swap(left);
+        watched_.shrink(left);
         look_at(next);
     }
     void look_at(std::int64_t due) {
         if (due < 0 || due >= next_look_) return;
-        next_look_ = due;
         loop_.at(due, [self = ref<loop_pool>(this), due] {
             if (self->next_look_ != due) return; // there was an earlier one
             self->next_look_ = INT64_MAX;
             self->look();
         });
+        next_look_ = due;
     }
 
     void serve() {
@@ -6917,10 +6993,9 @@ private:
             idle_.reserve(open_); // freed() must not fail
             if (!connects(id, why, until, pause)) return;
         }
-        UDS_HTTP_CATCH {} // no memory is an end like others
+        UDS_HTTP_CATCH { why = failed(ENOMEM, "connect"); } // no memory is an end like others
         --dialing_;
         if (id == UINT64_MAX) --open_;
-        if (id == UINT64_MAX && !why) why = failed(ENOMEM, core_->name + ": connect");
         while (!waiting_.empty() && !waiting_[0]->is_open()) next(); // too late for them
         if (waiting_.empty() && !why) return freed(id);
         if (waiting_.empty()) return;
@@ -6985,8 +7060,12 @@ struct async_call final : watched {
 
 private:
     void tell(const error& why) {
-        const std::string at(place_of(why)); // of a connect, it names the socket already
-        error e(why.code(), at.find(core->name) ? place + at : at);
+        error e = why;
+        UDS_HTTP_TRY {
+            const std::string at(place_of(why)); // of a connect, it names the socket already
+            e = error(why.code(), at.find(core->name) ? place + at : at);
+        }
+        UDS_HTTP_CATCH {} // no memory: it is told all the same
         mark_sent(e, f->id != UINT64_MAX);
         std::exchange(told, {})(std::move(e));
     }
@@ -7290,7 +7369,10 @@ inline std::error_code make_error_code(errc code) noexcept {
     return {static_cast<int>(code), category};
 }
 inline error::error(std::error_code code, std::string place) {
-    if (code) s_ = new detail::failure(code, std::move(place));
+    UDS_HTTP_TRY {
+        if (code) s_ = new detail::failure(code, std::move(place));
+    }
+    UDS_HTTP_CATCH { s_ = &detail::out_of_memory(); }
 }
 inline const std::error_code& error::code() const noexcept {
     static const std::error_code none;
@@ -7840,14 +7922,14 @@ inline bool server::stopping() const noexcept { return s_->stopping(); }
 inline void server::post(callback<void()> task, milliseconds delay) {
     detail::loop* l = s_->loops[0].get();
     if (delay.count() <= 0) return void(l->mail()->post(std::move(task)));
-    auto later = [l, task = std::move(task), delay]() mutable { // there: the heap is the loop's
-        l->at(l->now() + delay.count(), std::move(task));
+    auto timed = [l, task = std::move(task), delay]() mutable { // there: the heap is the loop's
+        l->at(detail::later(l->now(), delay), std::move(task));
     };
-    l->mail()->post(std::move(later));
+    l->mail()->post(std::move(timed));
 }
 inline server_stats server::stats() const {
     server_stats sum; // of no single moment: loops go on
-    sum.connections = s_->count();
+    sum.connections = s_->places;
     sum.accepted = s_->accepted.load(std::memory_order_relaxed);
     for (const auto& l : s_->loops) {
         sum.requests += l->requests.load(std::memory_order_relaxed);

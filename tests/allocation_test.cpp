@@ -1,5 +1,6 @@
-// What a request costs: no allocation once the loop is warm. Counts this thread's calls of operator
-// new, which it replaces for the whole test program; the server's loop runs on this thread.
+// What a request costs: no allocation once the loop is warm; and what is lost without memory: one
+// connection, never the server. Counts this thread's calls of operator new, which it replaces for
+// the whole test program, and fails them; the server's loop runs on this thread.
 #include "allocations.hpp"
 #include "raw_client.hpp"
 
@@ -8,10 +9,13 @@ thread_local std::size_t allocations = 0;
 namespace {
 
 thread_local void (*at_next)() = nullptr; // what another thread might do at this very moment
+thread_local std::size_t fails_in = 0;    // 0: never
 
 void* counted_new(std::size_t size) {
     ++allocations;
     if (auto act = std::exchange(at_next, nullptr)) act();
+    if (fails_in == 1) throw std::bad_alloc(); // and all that follow
+    if (fails_in > 1) --fails_in;
     if (void* made = std::malloc(size ? size : 1)) return made;
     throw std::bad_alloc();
 }
@@ -134,4 +138,144 @@ TEST_CASE("allocation: the end doesn't overtake bytes whose reader goes on while
     CHECK(c.read().body == "read");
     CHECK_FALSE(why);
     CHECK(got == body);
+}
+
+TEST_CASE("allocation: what could not grow keeps its bounds") {
+    detail::arena a;
+    CHECK(a.take(100) != nullptr);
+    const std::size_t room = a.room;
+    fails_in = 1;
+    CHECK_THROWS_AS(a.take(room + 1), std::bad_alloc);
+    fails_in = 0;
+    CHECK(a.room == room);
+}
+
+namespace {
+
+/// Turns of the loop, of whose allocations the k-th fails and all that follow, until `claim` holds.
+template <class F> bool comes_true_without_memory(server& app, std::size_t k, F claim) {
+    fails_in = k;
+    bool goes_on = true;
+    for (auto until = steady_clock::now() + patience; goes_on && !claim();)
+        goes_on = app.run_once(milliseconds(10)) && steady_clock::now() < until;
+    fails_in = 0;
+    return claim();
+}
+
+/// A server that has exchanges at work, of each kind, when its memory ends.
+struct visited {
+    folder at;
+    server app;
+    std::vector<responder> waiting;
+    std::vector<body_reader> bodies;
+    int closed = 0;
+
+    explicit visited(const server_options& o) : app(o) {
+        app.on_exchange([](const exchange& e) { CHECK((!e.why || e.status != 200)); });
+        app.get("/", [](const request&) { return text("Hello Anonymous"); });
+        app.get("/wait", [this](request&, responder out) {
+            out.on_close([this] { ++closed; });
+            waiting.push_back(std::move(out));
+        });
+        app.post("/", [this](request&, body_reader in, responder out) {
+            out.on_close([this] { ++closed; });
+            waiting.push_back(std::move(out)), bodies.push_back(std::move(in));
+        });
+        REQUIRE_FALSE(app.listen(at("s")));
+    }
+    std::size_t count() const { return app.stats().connections; }
+    void turns_until(std::size_t requests) {
+        while (app.stats().requests < requests) REQUIRE(app.run_once(milliseconds(1000)));
+    }
+    bool greets() {
+        wire_client c(at("s"));
+        return exchange_once(app, c.fd.get(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 1);
+    }
+};
+
+server_options one_at_a_time() {
+    server_options o;
+    o.max_per_uid_count = 1; // a place that isn't given back is the last one
+    o.idle_timeout = milliseconds(20);
+    return o;
+}
+
+} // namespace
+
+TEST_CASE("allocation: without memory idle connections end, and the next one is served") {
+    visited s(one_at_a_time());
+    wire_client c(s.at("s"));
+    REQUIRE(exchange_once(s.app, c.fd.get(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 1));
+    CHECK(comes_true_without_memory(s.app, 1, [&] { return s.count() == 0; }));
+    CHECK(s.greets());
+}
+
+TEST_CASE("allocation: without memory who is left by his client hears of it") {
+    for (std::size_t k = 1; k < 8; ++k) {
+        CAPTURE(k);
+        visited s(one_at_a_time());
+        {
+            wire_client c(s.at("s"));
+            CHECK(c.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+            s.turns_until(1);
+        }
+        CHECK(comes_true_without_memory(s.app, k, [&] { return s.count() == 0; }));
+        CHECK(s.closed == 1);
+        CHECK_FALSE(s.waiting[0].is_open());
+        CHECK(s.greets());
+    }
+}
+
+TEST_CASE("allocation: without memory a body is cut, and its reader hears of it") {
+    for (std::size_t k = 1; k < 8; ++k) {
+        CAPTURE(k);
+        visited s(one_at_a_time());
+        wire_client c(s.at("s"));
+        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\nab"));
+        s.turns_until(1);
+        std::vector<char> room(64 << 10);
+        std::atomic<bool> has_read{false};
+        std::thread reader([&] { has_read = s.bodies[0].read(room.data(), 2) && true; });
+        while (!has_read) CHECK(s.app.run_once(milliseconds(10)));
+        reader.join();
+        CHECK(c.send(std::string(100'000, 'x'))); // waits for the next read()
+        fails_in = k;
+        for (int i = 0; i < 5; ++i) (void)s.app.run_once(milliseconds(0));
+        fails_in = 0;
+        c.close();
+        while (s.count() > 0) CHECK(s.app.run_once(milliseconds(10)));
+        result<std::size_t> got = std::size_t{1};
+        while (got && *got > 0) got = s.bodies[0].read(room.data(), room.size());
+        CHECK_FALSE(got);
+        CHECK(s.closed == 1);
+        CHECK(s.greets());
+    }
+}
+
+TEST_CASE("allocation: without memory it stops, and its path goes once there is some") {
+    for (std::size_t k = 1; k < 8; ++k) {
+        CAPTURE(k);
+        visited s(one_at_a_time());
+        wire_client c(s.at("s"));
+        CHECK(c.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+        s.turns_until(1);
+        s.app.stop();
+        fails_in = k;
+        for (int i = 0; i < 5; ++i) CHECK(s.app.run_once(milliseconds(0)));
+        fails_in = 0;
+        CHECK(s.waiting[0].send(text("late")));
+        while (*s.app.run_once(milliseconds(100))) {
+        }
+        CHECK(c.read().body == "late");
+        CHECK(::access(s.at("s").c_str(), F_OK) != 0);
+    }
+}
+
+TEST_CASE("allocation: at a stop without memory idle connections end") {
+    visited s(one_at_a_time());
+    wire_client c(s.at("s"));
+    REQUIRE(exchange_once(s.app, c.fd.get(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 1));
+    s.app.stop();
+    CHECK(comes_true_without_memory(s.app, 1, [&] { return s.count() == 0; }));
+    CHECK(c.at_end());
 }

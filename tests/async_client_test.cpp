@@ -390,6 +390,83 @@ TEST_CASE("async: a client on a loop passes no descriptors, and says so before i
     CHECK_FALSE(up.waits(0));
 }
 
+TEST_CASE("async: bytes that follow a descriptor which nobody asked for are read too") {
+    running s;
+    s.start();
+    folder at;
+    auto up = detail::open_listener(at("up"), {});
+    REQUIRE(up);
+    client_options o;
+    o.read_timeout = milliseconds(1'000);
+    handed<int> ended;
+    {
+        client api(at("up"), o, s.app);
+        api.async_get("/", [&](result<response> got) { ended.put(got ? got->status() : 0); });
+        pollfd comes{up->fd.get(), POLLIN, 0};
+        REQUIRE(::poll(&comes, 1, 10'000) == 1);
+        wire_client peer(unique_fd(::accept4(up->fd.get(), nullptr, nullptr, SOCK_CLOEXEC)));
+        CHECK(peer.until("\r\n\r\n"));
+        iovec part{const_cast<char*>("HTTP/1.1 200 OK\r\nContent-Le"), 27};
+        detail::row<int> passed;
+        passed.push_back(0);
+        CHECK(detail::transmit_fds(peer.fd.get(), &part, 1, passed) == 27);
+        CHECK(peer.send("ngth: 2\r\n\r\nok"));
+        CHECK(ended.take() == 200);
+    }
+}
+
+TEST_CASE("async: a server of adopted connections ends with them and its calls, takes no places") {
+    fd_watch watch;
+    running up;
+    handed<responder> last;
+    up.app.get("/", [](const request&) { return text("up"); });
+    up.app.get("/last", [&](request&, responder out) { last.put(std::move(out)); });
+    up.start();
+    int pair[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+    wire_client c{unique_fd(pair[0])};
+    server app;
+    client api(up.path, {}, app);
+    handed<int> ended;
+    app.get("/{name}", [&](request& r, responder out) {
+        auto kept = std::make_shared<responder>(std::move(out));
+        if (r.param("name") == "last")
+            api.async_get("/last",
+                          [&](result<response> got) { ended.put(got ? got->status() : 0); });
+        api.async_get("/", [kept](result<response> got) {
+            kept->send(got ? std::move(*got) : response(502));
+        });
+    });
+    REQUIRE_FALSE(app.adopt(unique_fd(pair[1])));
+    std::thread runs([&] { CHECK_FALSE(app.run()); });
+    CHECK(c.ask("/first").body == "up");
+    CHECK(app.stats().connections == 1); // the client's own is none of the server's
+    CHECK(c.ask("/last").body == "up");
+    responder out = last.take();
+    c.close();
+    CHECK(comes_true([&] { return app.stats().connections == 0; }));
+    CHECK(out.send(text("bye"))); // what is at work is waited for
+    CHECK(ended.take() == 200);
+    runs.join(); // though the client keeps a connection
+}
+
+TEST_CASE("async: a client's connections take no place of the server's") {
+    running up;
+    up.app.get("/", [](const request&) { return text("up"); });
+    up.start();
+    server_options o;
+    o.max_connections_count = 2;
+    running s(o);
+    handed<int> ended;
+    s.start();
+    client api(up.path, {}, s.app);
+    api.async_get("/", [&](result<response> got) { ended.put(got ? got->status() : 0); });
+    CHECK(ended.take() == 200);
+    wire_client one = s.connect(), two = s.connect();
+    CHECK(one.ask("/").status == 404);
+    CHECK(two.ask("/").status == 404);
+}
+
 TEST_CASE("async: a connection is kept and used again, and closed with its client") {
     scripted up;
     fixture f(up.path);

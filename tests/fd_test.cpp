@@ -129,6 +129,7 @@ TEST_CASE("fd: deadline arithmetic") {
         CHECK(now.left().count() == 0);
         CHECK(now.poll_timeout() == 0);
     }
+    CHECK(spins_until(microseconds::max()) > now_ns()); // not a sum that has wrapped
     deadline minute = deadline::after(milliseconds(60'000)),
              hour = deadline::after(milliseconds(3'600'000));
     CHECK(!minute.passed());

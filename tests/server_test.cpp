@@ -111,6 +111,20 @@ TEST_CASE("server: without a listener run() says so; a bad route is remembered")
     CHECK_FALSE(exists(at("s")));
 }
 
+TEST_CASE("server: a head's limits that no loop could have memory for are bad options") {
+    for (std::size_t server_options::*limit :
+         {&server_options::max_head_bytes, &server_options::max_fields_count})
+        for (std::size_t size : {std::size_t{16} << 20, (std::size_t{16} << 20) + 1, SIZE_MAX}) {
+            CAPTURE(size);
+            folder at;
+            server_options o;
+            o.*limit = size;
+            server app(o);
+            app.stop(); // before run(): it returns at once
+            CHECK((app.run(at("s")) == std::errc::invalid_argument) == (size > 16 << 20));
+        }
+}
+
 TEST_CASE("server: stop() is safe in a signal handler and from any thread") {
     running s;
     s.app.get("/", hello);
@@ -150,6 +164,24 @@ TEST_CASE("server: run() and run_once() inside a handler say so, and it goes on"
     app.stop();
 }
 
+TEST_CASE("server: a handler that runs another server is on its own loop still") {
+    running s;
+    for (bool once : {false, true})
+        s.app.get(once ? "/once" : "/run", [once](const request&) {
+            pair_of_sockets p;
+            server inner;
+            bool runs = !inner.adopt(std::move(p.a));
+            p.b = unique_fd(); // it ends at once
+            runs = runs && (once ? bool(inner.run_once(milliseconds(0))) : !inner.run());
+            const auto res = client("@nobody").get("/");
+            return text(runs && res.error() == errc::would_block_loop ? "fails at once" : "blocks");
+        });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/once").body == "fails at once");
+    CHECK(c.ask("/run").body == "fails at once");
+}
+
 TEST_CASE("server: stop_on() takes signals while it runs and puts back what was there") {
     struct sigaction mine {
     }, now{}, old{};
@@ -167,6 +199,32 @@ TEST_CASE("server: stop_on() takes signals while it runs and puts back what was 
     }
     ::sigaction(SIGUSR2, &old, &now);
     CHECK((now.sa_handler == mine.sa_handler));
+}
+
+TEST_CASE("server: stop_on() puts back what was there however often it was called") {
+    struct sigaction mine {
+    }, was{}, now{};
+    mine.sa_handler = [](int) {};
+    REQUIRE(::sigaction(SIGUSR2, &mine, &was) == 0);
+    {
+        server app;
+        app.stop_on({SIGUSR2, SIGUSR2});
+        app.stop_on({SIGUSR2});
+        ::raise(SIGUSR2);
+        CHECK(app.stopping());
+    }
+    CHECK(::sigaction(SIGUSR2, &was, &now) == 0);
+    CHECK((now.sa_handler == mine.sa_handler));
+    {
+        server first, last;
+        first.stop_on({SIGUSR2});
+        last.stop_on({SIGUSR2});
+        ::raise(SIGUSR2);
+        CHECK(last.stopping());
+        CHECK_FALSE(first.stopping()); // as the comment says
+    }
+    CHECK(::sigaction(SIGUSR2, &was, &now) == 0);
+    CHECK((now.sa_handler == was.sa_handler));
 }
 
 TEST_CASE("server: draining lets a running exchange finish, and closes the idle ones") {
@@ -212,6 +270,31 @@ TEST_CASE("server: the drain has a deadline, then the rest is cut") {
     CHECK(closed == 1);
     CHECK_FALSE(r.is_open());
     CHECK_FALSE(r.send(text("too late")));
+}
+
+TEST_CASE("server: what is adopted late in a drain is answered or closed at once") {
+    server_options o;
+    o.drain_timeout = std::chrono::minutes(10);
+    running s(o);
+    handed<responder> waiting;
+    s.app.get("/", hello);
+    s.app.get("/wait", [&](request&, responder r) { waiting.put(std::move(r)); });
+    s.start();
+    wire_client c = s.connect(), spare = s.connect();
+    CHECK(c.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+    responder r = waiting.take();
+    s.app.stop();
+    CHECK(spare.at_end()); // so long does it spare who has asked nothing
+    pair_of_sockets silent, asking;
+    wire_client mute(std::move(silent.b)), asks(std::move(asking.b));
+    CHECK(asks.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    REQUIRE_FALSE(s.app.adopt(std::move(silent.a)));
+    REQUIRE_FALSE(s.app.adopt(std::move(asking.a)));
+    CHECK(mute.at_end());
+    CHECK(asks.read().body == "Hello Anonymous");
+    CHECK(asks.at_end());
+    CHECK(r.send(text("done")));
+    CHECK(comes_true([&] { return s.ended.load(); }));
 }
 
 TEST_CASE("server: a second stop() drains no longer") {
@@ -405,6 +488,15 @@ TEST_CASE("server: one that spins before it sleeps answers, hears, and stops as 
     };
     CHECK(comes_true(slept));
     CHECK(c.ask("/").body == "Hello Anonymous");
+}
+
+TEST_CASE("server: one that spins is back from run_once() in its time") {
+    server_options o;
+    o.busy_poll = std::chrono::hours(1); // a turn that ends at all doesn't end because of it
+    folder at;
+    server app(o);
+    REQUIRE_FALSE(app.listen(at("s")));
+    for (int ms : {0, 1, 5}) CHECK(app.run_once(milliseconds(ms)));
 }
 
 TEST_CASE("server: inherited listeners are served under their names, and never unlinked") {
@@ -788,6 +880,32 @@ TEST_CASE("server: over max_connections_count comes a 503 with Retry-After, and 
     CHECK(b.ask("/").status == 200);
 }
 
+TEST_CASE("server: max_connections_count holds for all loops together") {
+    server_options o;
+    o.threads = 4;
+    o.max_connections_count = 8;
+    running s(o);
+    s.app.get("/", hello);
+    REQUIRE_FALSE(s.app.listen(s.path));
+    std::vector<wire_client> clients;
+    for (int i = 0; i < 100; ++i) { // all of them wait before the first is let in
+        clients.emplace_back(s.path);
+        CHECK(clients.back().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    }
+    s.serve();
+    int in = 0, out = 0;
+    for (wire_client& c : clients) {
+        const int status = c.read().status;
+        in += status == 200, out += status == 503;
+    }
+    CHECK(in == 8);
+    CHECK(out == 92);
+    CHECK(s.app.stats().connections == 8);
+    clients.clear();
+    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    CHECK(s.connect().ask("/").status == 200);
+}
+
 TEST_CASE("server: one user has a share of the connections, counted up and down") {
     server_options o;
     o.max_per_uid_count = 2;
@@ -1013,6 +1131,20 @@ TEST_CASE("server: a body that goes on is no slow one, however long it takes") {
         got = slow.read();
     }
     CHECK(got.body == "xxxxxxxx");
+}
+
+TEST_CASE("server: without idle time what was sent is answered, and nobody is waited for") {
+    server_options o;
+    o.idle_timeout = milliseconds(0);
+    running s(o);
+    s.app.get("/", hello);
+    REQUIRE_FALSE(s.app.listen(s.path));
+    wire_client silent = s.connect(), asks = s.connect();
+    CHECK(asks.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")); // before it is let in
+    s.serve();
+    CHECK(silent.at_end());
+    CHECK(asks.read().body == "Hello Anonymous");
+    CHECK(asks.at_end());
 }
 
 TEST_CASE("server: an idle connection is closed in its time, without a word") {
@@ -1257,6 +1389,35 @@ TEST_CASE("server: post() from any thread, in order, and after a delay") {
     CHECK(ran.take() == 7);
 }
 
+TEST_CASE("server: durations of max() are never, and stop nobody else") {
+    server_options o;
+    o.drain_timeout = milliseconds::max();
+    o.busy_poll = microseconds::max();
+    running s(o);
+    handed<responder> waiting;
+    handed<event_writer> streams;
+    std::atomic<bool> ran{false};
+    s.app.get("/", hello);
+    s.app.get("/wait", [&](request&, responder r) { waiting.put(std::move(r)); });
+    s.app.get("/events",
+              [&](request&, responder r) { streams.put(r.events(milliseconds::max())); });
+    s.start();
+    wire_client c = s.connect(), d = s.connect();
+    CHECK(d.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n"));
+    event_writer events = streams.take();
+    s.app.post([&] { ran = true; }, milliseconds::max());
+    CHECK(c.ask("/").body == "Hello Anonymous");
+    CHECK(c.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+    responder r = waiting.take();
+    s.app.stop();
+    CHECK(d.until("\r\n0\r\n\r\n"));
+    CHECK(r.is_open());
+    CHECK(r.send(text("in time")));
+    CHECK(c.read().body == "in time");
+    CHECK(comes_true([&] { return s.ended.load(); }));
+    CHECK_FALSE(ran);
+}
+
 // -- connections from elsewhere
 
 TEST_CASE("server: it serves an adopted pair and ends when that does") {
@@ -1313,6 +1474,19 @@ TEST_CASE("server: adopting while it runs, and only what is a connected stream")
     REQUIRE(::bind(door_of_its_own.get(), &any, sizeof any.sa_family) == 0); // autobind, unix(7)
     REQUIRE(::listen(door_of_its_own.get(), 1) == 0);
     CHECK(s.app.adopt(std::move(door_of_its_own)) == errc::bad_descriptor);
+}
+
+TEST_CASE("server: what was adopted, but not taken in when the server dies, is closed") {
+    fd_watch watch;
+    folder at;
+    pair_of_sockets p;
+    {
+        server app;
+        REQUIRE_FALSE(app.listen(at("s")));
+        CHECK(app.run_once(milliseconds(0)));
+        REQUIRE_FALSE(app.adopt(std::move(p.a))); // waits in the mail
+    }
+    CHECK(wire_client(std::move(p.b)).at_end());
 }
 
 TEST_CASE("server: a listener that was handed over lives on") {
@@ -1714,4 +1888,58 @@ TEST_CASE("server: bytes that follow a descriptor are read too") {
     c.close();
     for (auto start = steady_clock::now(); app.stats().connections > 0 && since(start) < patience;)
         REQUIRE(app.run_once(milliseconds(100)));
+}
+
+namespace {
+
+/// Sends the first bytes with a descriptor; without it where the kernel refuses that.
+bool send_with_fd(int to, string_view bytes) {
+    iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+    detail::row<int> passed;
+    passed.push_back(0);
+    if (detail::transmit_fds(to, &part, 1, passed) == static_cast<ssize_t>(bytes.size()))
+        return true;
+    return errno == EPERM && detail::transmit(to, &part, 1) == static_cast<ssize_t>(bytes.size());
+}
+
+} // namespace
+
+TEST_CASE("server: a short read is no empty socket where the kernel can't keep descriptors out") {
+    server_options o;
+    o.head_timeout = milliseconds(1'000); // what is never read is a 408
+    running s(o);
+    s.app.get("/", hello);
+    REQUIRE_FALSE(s.app.listen(s.path));
+    {
+        wire_client early = s.connect(); // before run()
+        CHECK(send_with_fd(early.fd.get(), "GET / HT"));
+        CHECK(early.send("TP/1.1\r\nHost: a\r\n\r\n"));
+        s.serve();
+        CHECK(early.read().status == 200);
+    }
+    pair_of_sockets p;
+    REQUIRE_FALSE(s.app.adopt(std::move(p.a)));
+    wire_client adopted(std::move(p.b));
+    CHECK(send_with_fd(adopted.fd.get(), "GET / HT"));
+    CHECK(adopted.send("TP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(adopted.read().status == 200);
+}
+
+TEST_CASE("server: a short read is no empty socket where two processes write") {
+    pair_of_sockets p;
+    const int on = 1; // the kernel never glues messages of different writers then, unix(7)
+    REQUIRE(::setsockopt(p.a.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0);
+    const int to = p.b.get();
+    REQUIRE(in_child([to] { return ::send(to, "GET / HT", 8, 0) == 8 ? 0 : 1; }) == 0);
+    wire_client c(std::move(p.b));
+    CHECK(c.send("TP/1.1\r\nHost: a\r\n\r\n"));
+    server_options o;
+    o.head_timeout = milliseconds(1'000);
+    server app(o);
+    app.get("/", hello);
+    REQUIRE_FALSE(app.adopt(std::move(p.a)));
+    std::thread runs([&] { CHECK_FALSE(app.run()); });
+    CHECK(c.read().status == 200);
+    c.close();
+    runs.join();
 }
