@@ -473,8 +473,8 @@ public:
     /// A handle on that process which can't be reused for another one (SO_PEERPIDFD, Linux 6.5).
     /// Errors: protocol_not_available (older kernels).
     result<unique_fd> peer_pidfd() const;
-    string_view listener() const noexcept;   // listen_options::name
-    std::uint64_t& tag() noexcept;           // a number of yours; on_exchange shows it
+    string_view listener() const noexcept; // listen_options::name
+    std::uint64_t& tag() noexcept; // a number of yours, set on the loop; on_exchange shows it
     int fd(string_view name) const noexcept; // a borrow; -1 if there is none
     unique_fd take_fd(string_view name);     // what nobody takes is closed
 
@@ -634,7 +634,8 @@ struct upgraded {
     body_reader in;
     body_writer out; // out.end() is shutdown(SHUT_WR); `in` goes on
     explicit operator bool() const noexcept { return head.status() == 101; }
-    raw_stream release() &&; // the descriptor is yours; -1 if it has ended
+    /// -1: it has ended, or what was written waits. Outside its callbacks, what comes may be lost.
+    raw_stream release() &&; // the descriptor is yours
 };
 
 struct event {
@@ -3226,7 +3227,7 @@ inline std::string fd_names(const row<named_fd>& fds) {
 
 // [10] CONNECTION ---------------------------------------------------------------------------------
 // One peer's life as a state machine: bytes in, bytes out, and the time as an argument. No syscall,
-// but for the one write that wakes a loop when another thread has something for it.
+// but for the one write that wakes a loop when another thread has something for it, and release().
 //
 // A connection that idles owns nothing but its `conn`. What it needs for longer than one turn of
 // the loop (half a message, an answer that found no room, an exchange answered later) is in its
@@ -3292,8 +3293,9 @@ struct flow final : stream_base {
     ref<about> log;                       // the loop's, where somebody listens
     std::uint64_t bytes_out = 0;          // the loop's
     int status = 0;
-    int fd = -1;         // the connection's, while it is there
-    std::string offered; // protocols that the client would switch to
+    bool finished = false; // the loop's: answered whole, so nobody can leave before that
+    int fd = -1;           // the connection's, while it is there
+    std::string offered;   // protocols that the client would switch to
 
     // out
     std::optional<response> answer;
@@ -3304,10 +3306,12 @@ struct flow final : stream_base {
     callback<void()> drained, closed; // set by any thread, run by the loop
     callback<void(upgraded)> take_over;
     milliseconds heartbeat{0};
-    mode how = mode::none; // set once: a second answer is refused
-    ref<flow> next;        // the mailbox's
+    std::int64_t beats_at = 0; // ms; the loop's
+    mode how = mode::none;     // set once: a second answer is refused
+    ref<flow> next;            // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
-         is_events = false, end_sent = false, owes_drain = false;
+         is_events = false, end_sent = false, owes_drain = false, leaving = false,
+         waits = false; // the loop is sending some of it; some has no room
 
     // in
     std::string arrived; // waits for a reader; little more than max_arrived
@@ -3399,6 +3403,7 @@ struct flow final : stream_base {
         hold lock(guard);
         return open;
     }
+    bool has_events() noexcept { return hold(guard), is_events; } // held until that was read
     void on_drain(callback<void()> act) override { install(drained, act); }
     void on_close(callback<void()> act) override { install(closed, act); }
     void install(callback<void()>& slot, callback<void()>& act) {
@@ -3439,15 +3444,25 @@ struct flow final : stream_base {
         hold lock(guard);
         reader_dropped = true;
         std::swap(piece, on_piece), std::swap(done, on_done);
-        if (!in_done) post();
+        if (!in_done || !open) post();
     }
     raw_stream release() override {
         hold lock(guard);
-        if (!open || fd < 0) return {unique_fd(), {}};
+        while (leaving && fd >= 0 && this_loop() != home.get()) changed.wait(guard, deadline());
+        if (!open || fd < 0 || !send_queued()) return {unique_fd(), {}};
         raw_stream out{unique_fd(duplicate(fd)), std::move(arrived)}; // the loop closes its own
+        if (ended) ::shutdown(fd, SHUT_WR);
         released = true, open = false;
         post();
         return out;
+    }
+    /// With the guard held. False: it waits, here or at the loop, for room in the socket.
+    bool send_queued() noexcept {
+        iovec part{&queued[0], queued.size()};
+        if (waits) return false;
+        const ssize_t sent = queued.empty() ? 0 : transmit(fd, &part, 1);
+        queued.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+        return queued.empty();
     }
 
     /// The loop's: the peer's bytes have ended, whole or not. The first end counts.
@@ -3595,7 +3610,7 @@ struct conn {
         flow* f = work();
         if (!f) return false;
         hold lock(f->guard);
-        return f->wanted && !f->paused && f->arrived.size() < flow::max_arrived;
+        return f->wanted && !f->paused && !f->released && f->arrived.size() < flow::max_arrived;
     }
     /// Whether the peer's bytes could be used now; else the socket's full buffer stops the sender.
     bool wants_bytes() const noexcept {
@@ -3795,11 +3810,28 @@ public:
 
     /// The exchange at work has news from its user: sends and delivers what can be. `f` is held by
     /// the caller; c_ stays valid, since nothing that a callback can call closes a connection.
-    void settle(flow& f) {
+    template <class F> void settle(flow& f, F flush) {
         push_out(f);
+        flush(); // first: whoever takes the connection over finds that all of it has left
+        if (c_.at == phase::raw && !c_.has_output()) open_raw(*c_.work());
         if (c_.work() == &f) hand_in(f); // push_out() may have ended it
         tell_drained(f);
         if (c_.calls && c_.work() == &f) end_call(f);
+    }
+
+    /// The peer of an upgraded connection reads no more; what came of it still may be read.
+    void close_out(flow& f) {
+        callback<void()> closed;
+        {
+            hold lock(f.guard);
+            f.open = false;
+            std::swap(closed, f.closed);
+            f.changed.notify_all();
+        }
+        UDS_HTTP_TRY {
+            if (closed) closed();
+        }
+        UDS_HTTP_CATCH { fail_user(f); }
     }
 
     /// The connection ends under its exchange. An upgraded one does so in order.
@@ -3808,7 +3840,8 @@ public:
         if (c_.at == phase::body) tell(0, 0, failed(errc::cut_off, "request body"));
         if (!c_.work()) return;
         flow& f = *c_.work();
-        const bool is_over = f.released || (f.end_sent && f.in_done && !f.why_in);
+        const bool is_released = (hold(f.guard), f.released);
+        const bool is_over = is_released || (f.end_sent && f.in_done && !f.why_in);
         tell(f.status, f.bytes_out, is_over ? error() : failed(errc::cut_off, "connection"));
     }
 
@@ -3826,6 +3859,7 @@ public:
         callback<void(const error&)> done;
         callback<void(upgraded)> take;
         callback<void(result<response>)> head;
+        std::optional<response> answer; // its body may own what owns `f`
         bool tells_done = false;
         {
             hold lock(f.guard);
@@ -3836,15 +3870,17 @@ public:
             why = f.why_in ? f.why_in : why;
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
             std::swap(piece, f.on_piece), std::swap(drained, f.drained);
-            std::swap(take, f.take_over);
+            std::swap(take, f.take_over), std::swap(answer, f.answer);
+            std::string().swap(f.queued); // a writer that is kept keeps no bytes
             f.changed.notify_all();
         }
-        UDS_HTTP_TRY {
-            if (head) head(why);
-            if (done && tells_done) done(f.why_in);
-            if (closed) closed();
-        }
-        UDS_HTTP_CATCH { s.log_thrown("callback"); }
+        const auto tell = [&s](auto& act, const auto&... what) { // each, though another one throws
+            UDS_HTTP_TRY { act(what...); }
+            UDS_HTTP_CATCH { s.log_thrown("callback"); }
+        };
+        if (head) tell(head, why);
+        if (done && tells_done) tell(done, f.why_in);
+        if (closed && !f.finished) tell(closed);
     }
 
     // -- the client's role
@@ -3916,7 +3952,7 @@ private:
         case phase::linger: return d_.in = {}, false;
         case phase::stream: return step_stream();
         case phase::raw:
-            if (d_.in.empty() || !c_.wants_body()) return false;
+            if (d_.in.empty()) return false;
             return hand_in(*c_.more->at_work, std::exchange(d_.in, {})), false;
         case phase::reply: return step_reply();
         case phase::kept: return c_.ends = !d_.in.empty(), false; // nobody asked for anything
@@ -3985,13 +4021,14 @@ private:
 
     /// The answer has been read and handed on: the connection goes back, if it is fit for it.
     void end_call(flow& f) {
+        bool sent = !c_.has_output();
         {
             hold lock(f.guard);
             if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
             if (!f.in_done || f.why_in) c_.persistent = false; // more of it may come
             f.open = false, f.fd = -1;
+            sent = sent && (f.how != flow::mode::streamed || f.ended);
         }
-        bool sent = !c_.has_output() && (f.how != flow::mode::streamed || f.ended);
         if (!c_.persistent || !sent || c_.peer_done || !c_.more->in.empty())
             return void(c_.ends = c_.gone = true);
         c_.at = phase::kept;
@@ -4409,25 +4446,29 @@ private:
         callback<void(string_view)> act;
         callback<void(const error&)> done;
         std::string waited;
+        bool is_end = false;
         {
             hold lock(f.guard);
+            f.waits = c_.has_output();
+            if (std::exchange(f.leaving, false)) f.changed.notify_all(); // release(), elsewhere
             if (f.reader_dropped && !f.in_done) c_.persistent = false;
             if (f.reader_dropped || !f.on_piece || f.paused) {
                 if (!f.reader_dropped) f.arrived.append(piece);
                 return f.changed.notify_all(), false;
             }
-            waited.swap(f.arrived); // before `piece`, as it came
-            const bool is_end = waited.empty() && piece.empty();
-            if (is_end && (!f.in_done || !f.on_done)) return false;
+            waited.swap(f.arrived); // before `piece`, which release() finds here
+            if (!waited.empty()) f.arrived.append(std::exchange(piece, {}));
+            is_end = waited.empty() && piece.empty();
+            if (is_end && !f.in_done) return false;
             std::swap(act, f.on_piece); // it may set another one while it runs
             if (is_end) std::swap(done, f.on_done);
         }
         UDS_HTTP_TRY {
             if (done) done(f.why_in);
-            else act(waited.empty() ? std::exchange(piece, {}) : string_view(waited));
+            else if (!is_end) act(waited.empty() ? std::exchange(piece, {}) : string_view(waited));
         }
         UDS_HTTP_CATCH { fail_user(f); }
-        if (done) return false;
+        if (is_end) return false;
         hold lock(f.guard);
         if (!f.on_piece && !f.reader_dropped) f.on_piece = std::move(act);
         return true;
@@ -4519,14 +4560,15 @@ private:
     void push_out(flow& f) {
         std::optional<response> res;
         std::string bytes, interims;
-        bool is_ended = false, is_cut = false;
+        bool is_ended = false, is_cut = false, is_answered = false;
         {
             hold lock(f.guard);
-            is_cut = f.is_cut;
+            is_cut = f.is_cut, is_answered = f.how != flow::mode::none;
             if (f.released || (is_cut && (c_.calls || c_.has_output())))
                 return void(c_.gone = c_.ends = true);
             std::swap(res, f.answer), interims.swap(f.interims_out);
             if (!c_.has_output()) bytes.swap(f.queued), is_ended = f.ended;
+            f.leaving = !bytes.empty();
         }
         if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
@@ -4535,7 +4577,7 @@ private:
             d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
         if (res && !start_answer(f, std::move(*res))) return;
         if (is_cut) c_.ends = true;
-        if (f.how == flow::mode::none || f.how == flow::mode::whole || c_.is_mute) return;
+        if (!is_answered || c_.is_mute) return;
         f.bytes_out += bytes.size();
         const bool is_chunked = c_.more->plan.how == framing::chunked;
         if (is_chunked) add_chunk(d_.out, bytes);
@@ -4550,7 +4592,7 @@ private:
     bool start_answer(flow& f, response res) {
         content& body = access::of(res).body;
         if (access::of(body).kind == access::kind::reader) {
-            f.how = flow::mode::streamed; // the same as a body that is written in pieces
+            hold(f.guard), f.how = flow::mode::streamed; // as a body that is written in pieces
             f.limit_to_length_of(access::of(res).fields);
             pass_on(f, body);
         }
@@ -4592,6 +4634,7 @@ private:
         {
             hold lock(f.guard);
             f.open = false, f.fd = -1;
+            f.finished = f.ended || f.how == flow::mode::whole; // else its writer waits for more
             std::swap(drop_drained, f.drained), std::swap(drop_closed, f.closed);
             f.changed.notify_all();
         }
@@ -4618,19 +4661,24 @@ private:
         ref<flow> raw(new flow(home_, id_, s_.options.max_write_buffer_bytes));
         raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd, raw->log = f.log;
         raw->arrived.swap(c_.more->in); // what came behind the request is the other protocol's
-        callback<void(upgraded)> take;
+        callback<void()> drop_closed;
         {
             hold lock(f.guard);
-            std::swap(take, f.take_over);
-            f.open = false, f.fd = -1;
+            std::swap(raw->take_over, f.take_over), std::swap(drop_closed, f.closed);
+            f.open = false, f.finished = true, f.fd = -1;
         }
         c_.at = phase::raw, c_.more->at_work = raw;
         count(0); // as in finish()
         c_.more->plan = {framing::until_close, 0, false, true};
-        upgraded opened{response(101), access::make<body_reader>(ref<stream_base>(raw.get())),
-                        access::make<body_writer>(ref<stream_base>(raw.get()))};
+    }
+    /// Its 101 has left. A client's has told its head.
+    void open_raw(flow& raw) {
+        callback<void(upgraded)> take = std::exchange(raw.take_over, {});
+        if (!take) return;
+        upgraded opened{response(101), access::make<body_reader>(ref<stream_base>(&raw)),
+                        access::make<body_writer>(ref<stream_base>(&raw))};
         UDS_HTTP_TRY { take(std::move(opened)); }
-        UDS_HTTP_CATCH { fail_user(*raw); }
+        UDS_HTTP_CATCH { fail_user(raw); }
     }
 
     void tell_drained(flow& f) {
@@ -5041,7 +5089,7 @@ public:
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
-            if (c.work() && c.work()->is_events) c.work()->end({}); // such clients come again
+            if (c.work() && c.work()->has_events()) c.work()->end({}); // such clients come again
             else rest(c, i, false);
         }
     }
@@ -5266,6 +5314,7 @@ private:
             c.shuts = false;
         }
         if (c.at == phase::raw && is_spent(c)) return close(index);
+        if (c.at == phase::raw && c.hung_up) talk(c, index).close_out(*c.work());
         if ((c.at == phase::kept || c.at == phase::linger) && s_.stopping()) return close(index);
         if (!has_output && c.is_unused()) {
             if (c.peer_done) return close(index);
@@ -5528,8 +5577,7 @@ private:
         conn& c = *conns_.at(index);
         if (c.work()) {
             ref<flow> f = c.more->at_work; // settle() may let it go
-            talk(c, index).settle(*f);
-            flush(c, index);
+            talk(c, index).settle(*f, [&] { flush(c, index); });
         }
         // Also where a reader has started, and its sender waits for 100 Continue.
         if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
@@ -5574,15 +5622,19 @@ private:
         }
         conn* c = conns_.find(f->id);
         if (!c || c->work() != f.get()) return abandon(*f, failed(errc::cut_off, "connection"));
-        if (heartbeat.count() > 0) beat(f, heartbeat);
-        if (s_.stopping() && f->is_events) f->end({});
+        if (heartbeat.count() > 0) beat(*f, heartbeat);
+        if (s_.stopping() && f->has_events()) f->end({});
         resume(static_cast<std::uint32_t>(f->id));
     }
 
-    /// A comment line now and then: proxies and clients see that the stream lives.
-    void beat(const ref<flow>& f, milliseconds every) {
-        at(later(d_.now, every), [this, f, every] {
-            if (f->beat() != written::closed) beat(f, every);
+    /// A comment line now and then: proxies and clients see that the stream lives. The timer owns
+    /// nothing: whoever has gone is not held in memory until then.
+    void beat(flow& f, milliseconds every) {
+        const std::int64_t due = f.beats_at = later(d_.now, every);
+        at(due, [this, id = f.id, due, every] {
+            conn* c = conns_.find(id);
+            const ref<flow> now = c ? c->work() : nullptr; // another one, perhaps
+            if (now && now->beats_at == due && now->beat() != written::closed) beat(*now, every);
         });
     }
 
@@ -7753,16 +7805,16 @@ inline written event_writer::send(const event& e) {
 }
 
 inline body_writer& body_writer::operator=(body_writer&& other) noexcept {
-    body_writer gone(std::move(*this)); // cut, unless it had ended
-    return s_ = std::move(other.s_), *this;
+    body_writer gone(std::move(other));   // first: onto itself, no change
+    return std::swap(s_, gone.s_), *this; // cut, unless it had ended
 }
 inline body_reader& body_reader::operator=(body_reader&& other) noexcept {
-    body_reader gone(std::move(*this)); // dropped before its end, perhaps
-    return s_ = std::move(other.s_), *this;
+    body_reader gone(std::move(other));
+    return std::swap(s_, gone.s_), *this; // dropped before its end, perhaps
 }
 inline responder& responder::operator=(responder&& other) noexcept {
-    responder gone(std::move(*this)); // a 500, unless it was answered
-    return s_ = std::move(other.s_), *this;
+    responder gone(std::move(other));
+    return std::swap(s_, gone.s_), *this; // a 500, unless it was answered
 }
 inline responder::~responder() {
     if (!s_ || !s_->is_open()) return;
@@ -7812,7 +7864,9 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
         if (s_->how != detail::flow::mode::none) return; // answered already: `take` is dropped
         s_->take_over = std::move(take);
     }
-    s_->send(std::move(head), detail::flow::mode::raw);
+    if (s_->send(std::move(head), detail::flow::mode::raw)) return;
+    detail::hold lock(s_->guard);
+    std::swap(s_->take_over, take); // nobody is there: it may own us
 }
 inline bool responder::is_open() const { return s_ && s_->is_open(); }
 inline void responder::on_close(callback<void()> act) {

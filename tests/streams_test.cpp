@@ -1154,3 +1154,320 @@ TEST_CASE("streams: what passes on a reader of nothing is cut, and waits for not
     }
     CHECK(ended.take());
 }
+
+// -- what a flow holds on to
+
+namespace {
+
+/// A server in the test's own thread, whose one client has sent all it will before it is heard.
+struct turned {
+    fd_watch watch;
+    folder at;
+    std::string path = at("s");
+    server app;
+    wire_client c{unique_fd()};
+
+    turned() { CHECK_FALSE(app.listen(path)); }
+    void ask(const std::string& text, bool stays) {
+        c = wire_client(path);
+        CHECK(c.send(text));
+        if (!stays) c.close();
+        turn();
+    }
+    void turn(int times = 10) {
+        while (times-- > 0) CHECK(app.run_once(milliseconds(0)));
+    }
+};
+
+} // namespace
+
+TEST_CASE("streams: what a lost exchange was to be answered with is let go") {
+    turned s;
+    auto token = std::make_shared<int>();
+    std::shared_ptr<responder> kept;
+    s.app.post("/echo", [](request&, body_reader in, responder res) {
+        res.send(bytes(std::move(in))); // a reader of its own flow: shown by the leak sanitizer
+    });
+    s.app.post("/pulled", [token](request&, body_reader, responder res) {
+        auto own = std::make_shared<responder>(std::move(res));
+        own->send(bytes(content::pulled(
+            [own, token](char*, std::size_t) { return result<std::size_t>(std::size_t(0)); })));
+    });
+    s.app.post("/piece", [token](request&, body_reader in, responder res) {
+        auto own = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        own->in.on_data([own, token](string_view) { own->res.send(text("ok")); }, {});
+    });
+    s.app.get("/late",
+              [&](request&, responder res) { kept = std::make_shared<responder>(std::move(res)); });
+    s.app.get("/up", [token](request&, responder res) {
+        auto own = std::make_shared<responder>(std::move(res));
+        own->on_close([own, token] {});
+        own->upgrade("x", [](upgraded) {});
+    });
+    const long held = token.use_count();
+    s.ask(post_of("/echo", 10) + "abc", false);
+    s.ask(post_of("/pulled", 10) + "abc", false);
+    CHECK(token.use_count() == held);
+    s.ask(post_of("/piece", 3) + "abc", true);
+    CHECK(s.c.read().body == "ok");
+    CHECK(token.use_count() == held);
+    const std::string fields = "Connection: Upgrade\r\nUpgrade: x\r\n";
+    s.ask(get_of("/late", "1.1", fields), false);
+    kept->upgrade("x", [kept, token](upgraded) {});
+    kept.reset(), s.turn();
+    CHECK(token.use_count() == held);
+    s.ask(get_of("/up", "1.1", fields), true);
+    CHECK(s.c.read().status == 101);
+    CHECK(token.use_count() == held);
+    s.c.close(), s.turn();
+}
+
+TEST_CASE("streams: release() neither loses nor overtakes a byte") {
+    turned s;
+    std::shared_ptr<upgraded> up;
+    raw_stream raw;
+    s.app.get("/{how}", [&](request& r, responder res) {
+        const std::string how(r.param("how"));
+        res.upgrade("x", [&, how](upgraded opened) {
+            if (how == "written") CHECK(opened.out.write("written, ") == written::ok);
+            if (how == "kept") return void(up = std::make_shared<upgraded>(std::move(opened)));
+            raw = std::move(opened).release();
+            CHECK(::send(raw.fd.get(), "direct", 6, MSG_NOSIGNAL) == 6);
+        });
+    });
+    const std::string fields = "Connection: Upgrade\r\nUpgrade: x\r\n";
+    s.ask(get_of("/first", "1.1", fields), true);
+    CHECK(s.c.read().status == 101); // and not "direct"
+    CHECK(s.c.got == "direct");
+    s.ask(get_of("/written", "1.1", fields), true);
+    CHECK(s.c.read().status == 101);
+    CHECK(s.c.got == "written, direct");
+
+    const std::string body = pattern(1'000'000);
+    std::string got;
+    s.ask(get_of("/kept", "1.1", fields) + "early", true);
+    CHECK(s.c.read().status == 101);
+    REQUIRE(up.get() != nullptr);
+    const string_view first = string_view(body).substr(0, 1000);
+    CHECK(s.c.send(first)); // waits in the socket, and is read before the news of on_data()
+    std::thread sender([&] { CHECK(s.c.send(string_view(body).substr(first.size()))); });
+    up->in.on_data(
+        [&](string_view piece) { // "early", then nothing more
+            got.append(piece);
+            raw = std::move(*up).release();
+            got.append(raw.already_read);
+        },
+        {});
+    s.turn();
+    CHECK(got.size() >= 5 + first.size());
+    wire_client owner(std::move(raw.fd));
+    for (pollfd readable{owner.fd.get(), POLLIN, 0};
+         got.size() + owner.got.size() < body.size() + 5;)
+        if (::poll(&readable, 1, 10'000) != 1 || !owner.more()) break;
+    sender.join();
+    got += owner.got;
+    CHECK((got == "early" + body));
+    up.reset();
+
+    s.ask(get_of("/kept", "1.1", fields), true);
+    CHECK(s.c.read().status == 101);
+    CHECK(up->out.write(body) != written::closed);
+    CHECK_FALSE(std::move(*up).release().fd); // what was written waits for room
+    s.turn();
+    CHECK_FALSE(std::move(*up).release().fd); // outside of the flow, too
+    while (s.c.got.size() < body.size() && s.c.more()) s.turn();
+    CHECK((s.c.got == body));
+    raw = std::move(*up).release();
+    CHECK(raw.fd);
+    up.reset(), s.turn();
+    raw = raw_stream();
+    s.c.got.clear();
+    CHECK(s.c.at_end());
+}
+
+TEST_CASE("streams: another thread may have an exchange from its first moment on") { // tsan's
+    running s;
+    std::atomic<int> ended{0};
+    s.app.on_exchange([&](const exchange&) { ++ended; });
+    struct threads {
+        std::vector<std::thread> all;
+        ~threads() {
+            for (std::thread& t : all) t.join();
+        }
+    } others; // the loop's
+    s.app.get("/{how}", [&](request& r, responder res) {
+        others.all.emplace_back(
+            [how = std::string(r.param("how")), out = std::move(res)]() mutable {
+                out.on_close([] {});
+                out.inform(response(103));
+                if (how == "whole") out.send(text("whole"));
+                if (how == "streamed") out.stream(response()).end();
+                if (how == "events") out.events().send({"x"});
+            });
+    });
+    s.app.get("/up", [&](request&, responder res) {
+        res.upgrade("x", [&](upgraded up) {
+            others.all.emplace_back([own = std::move(up)]() mutable {
+                own.out.write("abc");
+                (void)std::move(own).release();
+            });
+        });
+    });
+    s.start();
+    int count = 0;
+    for (int i = 0; i < 25; ++i)
+        for (const char* target : {"/whole", "/streamed", "/events", "/up"}) {
+            wire_client c = s.connect();
+            CHECK(c.send(get_of(target, "1.1", "Connection: Upgrade\r\nUpgrade: x\r\n")));
+            if (i % 2) CHECK(c.until("\r\n\r\n"));
+            ++count;
+        }
+    CHECK(comes_true([&] { return ended == count; }));
+}
+
+TEST_CASE("streams: an event stream whose client has gone holds nothing until its heartbeat") {
+    turned s;
+    detail::ref<detail::flow> held;
+    event_writer out;
+    s.app.get("/", [&](request&, responder res) {
+        held = detail::access::of(res);
+        out = res.events();
+        CHECK(out.send({std::string(500'000, 'x')}) == written::ok); // more than a socket takes
+        CHECK(out.send({std::string(500'000, 'x')}) == written::ok);
+    });
+    s.ask(get_of("/"), true);
+    CHECK(out.send({std::string(500'000, 'x')}) == written::ok);
+    s.c.close(), s.turn();
+    CHECK_FALSE(out.is_open());
+    CHECK(held->queued.capacity() < 100);
+    out = event_writer();
+    CHECK(held->owners == 1);
+}
+
+TEST_CASE("streams: an on_close() that is set after a whole answer is never told") {
+    turned s;
+    responder kept;
+    body_writer out;
+    int told = 0;
+    s.app.get("/whole", [&](request&, responder res) {
+        res.send(text("ok"));
+        kept = std::move(res);
+    });
+    s.app.get("/streamed", [&](request&, responder res) {
+        out = res.stream(response());
+        out.end();
+    });
+    s.app.get("/up", [&](request&, responder res) {
+        res.upgrade("x", [](upgraded) {});
+        kept = std::move(res);
+    });
+    s.app.get("/unended", [&](request&, responder res) { out = res.stream(response()); });
+    s.app.get("/open", [&](request&, responder res) { kept = std::move(res); });
+    for (const char* target : {"/whole", "/streamed", "/up"}) {
+        CAPTURE(std::string(target));
+        s.ask(get_of(target, "1.1", "Connection: Upgrade\r\nUpgrade: x\r\n"), true);
+        kept.on_close([&] { ++told; });
+        out.on_close([&] { ++told; });
+        s.turn();
+        s.c.close(), s.turn();
+        CHECK(told == 0);
+    }
+    s.ask(get_of("/open"), false); // and left
+    kept.on_close([&] { ++told; });
+    s.turn();
+    CHECK(told == 1);
+    s.ask("HEAD" + get_of("/unended").substr(3), true); // a relay() would wait for ever
+    out.on_close([&] { ++told; });
+    s.turn();
+    CHECK(told == 2);
+}
+
+TEST_CASE("streams: on_close() is told though the reader's end throws") {
+    turned s;
+    streamed kept;
+    int told = 0, logged = 0;
+    s.app.on_log([&](string_view) { ++logged; });
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        res.on_close([&] { ++told; });
+        in.on_data([](string_view) {},
+                   [](const error&) { throw std::runtime_error("on purpose"); });
+        in.pause(); // its end is told where the connection's is
+        kept = {std::move(in), std::move(res)};
+    });
+    s.ask(post_of("/", 10) + "abc", false);
+    CHECK(logged == 1);
+    CHECK(told == 1);
+}
+
+TEST_CASE(
+    "streams: whoever reads nothing of an upgraded connection learns that its peer has gone") {
+    turned s;
+    std::shared_ptr<upgraded> up;
+    int told = 0;
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("x", [&](upgraded opened) {
+            up = std::make_shared<upgraded>(std::move(opened));
+            up->out.on_close([&] { ++told; });
+        });
+    });
+    for (const char* how : {"dropped", "read", "left"}) {
+        CAPTURE(std::string(how));
+        told = 0;
+        s.ask(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: x\r\n"), true);
+        CHECK(s.c.until("\r\n\r\n"));
+        CHECK(s.c.send("last words"));
+        s.c.close(), s.turn();
+        CHECK(told == 1);
+        CHECK_FALSE(up->out.is_open());
+        CHECK(up->out.write("x") == written::closed);
+        CHECK(s.app.stats().connections == 1);
+        if (how == std::string("read")) {
+            std::string got;
+            up->in.on_data([&](string_view piece) { got.append(piece); },
+                           [&](const error& why) { got.append(why ? " cut" : " end"); });
+            s.turn();
+            CHECK(got == "last words end");
+        } else if (how == std::string("left")) {
+            std::string got;
+            up->in.on_data([&](string_view piece) { got.append(piece), up->in.pause(); }, {});
+            s.turn();
+            CHECK(got == "last words");
+            up.reset(), s.turn();
+        } else {
+            up.reset(), s.turn();
+        }
+        CHECK(s.app.stats().connections == 0);
+        CHECK(told == 1);
+    }
+}
+
+TEST_CASE("streams: a handle that is moved onto itself stays what it was") {
+    turned s;
+    streamed kept;
+    body_writer out;
+    event_writer events;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        kept = {std::move(in), std::move(res)};
+    });
+    s.app.get("/events", [&](request&, responder res) { events = res.events(); });
+    const auto onto_itself = [](auto& it, auto& same) { it = std::move(same); };
+    s.ask(post_of("/", 3), true);
+    onto_itself(kept.in, kept.in);
+    onto_itself(kept.res, kept.res);
+    CHECK(kept.res.is_open());
+    out = kept.res.stream(response());
+    onto_itself(out, out);
+    CHECK(out.write("out") == written::ok);
+    kept.in.on_data([&](string_view piece) { out.write(piece); }, [&](const error&) { out.end(); });
+    s.turn();
+    CHECK(s.c.send("in!"));
+    s.turn();
+    CHECK(s.c.read().body == "outin!");
+    s.ask(get_of("/events"), true);
+    onto_itself(events, events);
+    CHECK(events.is_open());
+    s.ask(post_of("/", 3), true);
+    kept.res = responder(); // still: what it was is dropped
+    s.turn();
+    CHECK(s.c.read().status == 500);
+}

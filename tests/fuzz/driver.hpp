@@ -70,7 +70,7 @@ struct driver {
             f->posted = false;
             if (!c.more || !(c.more->at_work == f))
                 dialog::abandon(shared, *f, failed(errc::cut_off, "fuzz"));
-            else talk().settle(*f);
+            else talk().settle(*f, [this] { collect(); });
             collect();
             if (c.more && !c.more->in.empty() && c.wants_bytes()) take({});
         }
