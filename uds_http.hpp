@@ -7045,10 +7045,9 @@ private:
             idle_.reserve(open_); // freed() must not fail
             if (!connects(id, why, until, pause)) return;
         }
-        UDS_HTTP_CATCH {} // no memory is an end like others
+        UDS_HTTP_CATCH { why = failed(ENOMEM, "connect"); } // no memory is an end like others
         --dialing_;
         if (id == UINT64_MAX) --open_;
-        if (id == UINT64_MAX && !why) why = failed(ENOMEM, core_->name + ": connect");
         while (!waiting_.empty() && !waiting_[0]->is_open()) next(); // too late for them
         if (waiting_.empty() && !why) return freed(id);
         if (waiting_.empty()) return;

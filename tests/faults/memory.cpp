@@ -374,7 +374,7 @@ bool check_client(const place& at, bool is_kept) {
         if (is_kept && !api.get("/")) ++bad;
         http::request req("POST", "/echo");
         req.body(large, "text/plain");
-        told->count = 0, told->failed = false, told->at = k;
+        told->count = 0, told->failed = told->lasts = false, told->at = k;
         is_loop = true;
         try {
             const auto got = api.send(req);
