@@ -2085,9 +2085,8 @@ inline void unlink_ours(listener& made, const std::string& path) {
 constexpr int pass_rights = 83; // SO_PASSRIGHTS, since Linux 6.16
 /// Where no descriptors are wanted the kernel keeps them out: senders get EPERM. Sockets have it
 /// from their listener as it was at connect(2), so this comes before listen(2).
-inline void keep_fds_out(int listener) noexcept {
-    const int off = 0;
-    (void)::setsockopt(listener, SOL_SOCKET, pass_rights, &off, sizeof off);
+inline void let_fds_in(int listener, int whether) noexcept {
+    (void)::setsockopt(listener, SOL_SOCKET, pass_rights, &whether, sizeof whether);
 }
 
 /// Non-blocking. Errors: address_in_use (a server is alive there), not_a_socket (what else is there
@@ -2097,7 +2096,7 @@ open_listener(const address& where, const listen_options& options, bool takes_fd
     if (where.error()) return where.error();
     listener made{stream_socket(SOCK_NONBLOCK), spelled(where)};
     if (!made.fd) return path_failed(made.path, "socket");
-    if (!takes_fds) keep_fds_out(made.fd.get());
+    if (!takes_fds) let_fds_in(made.fd.get(), false);
     made.owner = ::getpid();
     error e;
     if (!access::of(where).is_abstract) e = open_path(made, options);
@@ -2197,7 +2196,8 @@ struct head {
     bool upgrade = false; // request: Upgrade, named by Connection; response: 101, or 2xx to CONNECT
 };
 
-constexpr std::uint64_t max_length = INT64_MAX; // so that it fits an off_t
+constexpr std::uint64_t max_length = INT64_MAX;   // so that it fits an off_t
+constexpr std::size_t max_head_memory = 16 << 20; // whoever reads heads has room for a whole one
 // Apache takes 100 from a client; a service's own answers have fewer, a proxy adds some.
 constexpr std::size_t max_response_fields = 256;
 
@@ -5046,6 +5046,7 @@ public:
             return false;
         std::uint32_t index = static_cast<std::uint32_t>(id);
         call->id = id, call->progress = d_.now;
+        if (call->max_head_bytes > in_size_ / 2) call->max_head_bytes = in_size_ / 2; // has to fit
         UDS_HTTP_TRY {
             talk(*c, index).ask(call);
             flush(*c, index);
@@ -6007,8 +6008,6 @@ struct server_core final : site {
         bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false;
     };
 
-    static constexpr std::size_t max_head_limit = 16 << 20; // a loop has memory for all of it
-
     row<ref<route>> owned_routes; // the router points at these
     row<ref<server_loop>> loops;  // the first runs in run(), the others in threads
     row<pthread_t> threads;
@@ -6032,7 +6031,7 @@ struct server_core final : site {
         stop_event = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
         if (!stop_event) remember(failed(errno, "eventfd"));
         if (o.threads < 1) remember(failed(EINVAL, "server_options::threads"));
-        if (o.max_head_bytes > max_head_limit || o.max_fields_count > max_head_limit)
+        if (o.max_head_bytes > max_head_memory || o.max_fields_count > max_head_memory)
             remember(failed(EINVAL, "server_options: max_head_bytes or max_fields_count"));
         do loops.push_back(new server_loop(*this, loops.empty())); // all: stats() looks at any time
         while (loops.size() < o.threads);
@@ -6074,7 +6073,7 @@ struct server_core final : site {
         fds_blocked = !takes_fds();
         for (auto& d : doors) {
             fds_blocked = fds_blocked && socket_option(d->at.fd.get(), pass_rights) == 0;
-            if (!takes_fds()) keep_fds_out(d->at.fd.get());
+            let_fds_in(d->at.fd.get(), takes_fds()); // one handed to us may have it otherwise
         }
     }
 
@@ -6433,7 +6432,12 @@ struct client_core : counted {
     ref<mailbox> home;                // async_ calls: the server's first loop,
     row<ref<mailbox>> used;           // and all those that have carried any
 
-    client_core(address to, const client_options& how) : where(std::move(to)), options(how) {}
+    client_core(address to, client_options how) : where(std::move(to)), options(bounded(how)) {}
+    /// Connections have memory for a whole head.
+    static const client_options& bounded(client_options& how) noexcept {
+        if (how.max_head_bytes > max_head_memory) how.max_head_bytes = max_head_memory;
+        return how;
+    }
 
     void carried_by(const ref<mailbox>& box) {
         hold lock(guard);

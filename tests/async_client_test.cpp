@@ -363,6 +363,23 @@ TEST_CASE("async: a client that has adopted a connection makes blocking calls al
     CHECK_FALSE(up.waits(0));
 }
 
+TEST_CASE("async: a head that no loop has room for is too large, whatever the options say") {
+    scripted up;
+    for (std::size_t limit : {std::size_t{1} << 20, SIZE_MAX}) {
+        client_options options = quick(20'000ms);
+        options.max_head_bytes = limit;
+        fixture f(up.path, options);
+        f.start();
+        f.call();
+        wire_client peer = up.accept();
+        head_of(peer);
+        std::thread sends(
+            [&] { peer.send("HTTP/1.1 200 OK\r\nX: " + std::string(600'000, 'x') + "\r\n\r\n"); });
+        CHECK(f.ended.take().why == errc::too_large);
+        sends.join();
+    }
+}
+
 TEST_CASE("async: a 101 to what was not offered is refused") {
     scripted up;
     fixture f(up.path);

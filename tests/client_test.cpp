@@ -1118,6 +1118,15 @@ TEST_CASE("client: a 101 in the place of 100 Continue is refused") {
     CHECK(client(server.path).upgrade(std::move(req)).error() == errc::bad_message);
 }
 
+TEST_CASE("client: a head limit beyond all memory is as much as there is for one") {
+    fake server([](end_point& at) {
+        while (!at.head().empty()) at.answer("x");
+    });
+    client_options o;
+    o.max_head_bytes = SIZE_MAX;
+    CHECK(client(server.path, o).get("/"));
+}
+
 TEST_CASE("client: a 101 switches to what was offered, else it is refused") {
     struct row {
         const char *offered, *taken;
