@@ -3934,6 +3934,16 @@ public:
         log->status = status, c_.kept().tail_log = std::move(log);
     }
 
+    /// Never inside an answer that has begun, nor where nobody waits for one.
+    [[gnu::cold]] void refuse_fds() {
+        const error bad = failed(errc::bad_descriptor, "descriptors that no message asked for");
+        if (c_.calls && c_.work()) return fail_call(bad);
+        if (c_.calls || c_.at == phase::raw) return void(c_.gone = c_.ends = true);
+        if (c_.at == phase::discard) return void(c_.ends = true); // it has its answer
+        if (!c_.work()) return refuse(400, place_of(bad));
+        fail_stream(bad, 400, place_of(bad));
+    }
+
     [[gnu::cold]] void refuse(int status, string_view why) {
         c_.persistent = false, c_.lingers = true; // its other bytes would be taken for requests
         note(status, why);
@@ -4366,16 +4376,6 @@ private:
                     !d_.in.empty() && d_.in.data() >= d_.fds_from;
         if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
         return c_.ends || c_.at == phase::linger; // what is closed anyway needs no other answer
-    }
-
-    /// Never inside an answer that has begun, nor where nobody waits for one.
-    [[gnu::cold]] void refuse_fds() {
-        const error bad = failed(errc::bad_descriptor, "descriptors that no message asked for");
-        if (c_.calls && c_.work()) return fail_call(bad);
-        if (c_.calls || c_.at == phase::raw) return void(c_.gone = c_.ends = true);
-        if (c_.at == phase::discard) return void(c_.ends = true); // it has its answer
-        if (!c_.work()) return refuse(400, place_of(bad));
-        fail_stream(bad, 400, place_of(bad));
     }
 
     /// A body in sealed memory goes as itself to who asked for that, as bytes to all others. The
@@ -5248,6 +5248,11 @@ private:
                               : receive_with_fds(c.fd, kept, stopped);
             if (got < 0 && errno == EAGAIN) {
                 c.readable = false;
+                break;
+            }
+            if (got < 0 && errno == EBADMSG) { // what they were to, and its bytes, are lost
+                talk(c, index).refuse_fds();
+                flush(c, index);
                 break;
             }
             if (got < 0 && errno == ECONNRESET && c.calls) got = 0; // it left bytes of ours unread

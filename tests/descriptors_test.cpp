@@ -334,6 +334,34 @@ TEST_CASE("descriptors: a client that has no room for them says so, not that the
           }) == 0);
 }
 
+TEST_CASE("descriptors: a server that has no room for them answers 400, and logs it") {
+    CHECK(raw::in_child([] {
+              int ends[2];
+              if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return 1;
+              unique_fd peer(ends[1]), passed = memory("A");
+              server_options options;
+              options.max_fds_count = 1;
+              server app(options);
+              int ran = 0, told = 0;
+              app.post("/", [&](const request&) { return ++ran, text("x"); });
+              app.on_log([&](string_view) { ++told; });
+              if (app.adopt(unique_fd(ends[0])) || !app.run_once(milliseconds(0))) return 2;
+              const int next = ::dup(0);
+              rlimit none{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+              ::close(next);
+              if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return 3;
+              const char* head =
+                  "POST / HTTP/1.1\r\nHost: a\r\nFds: a\r\nContent-Length: 0\r\n\r\n";
+              (void)send_with(peer.get(), head, {passed.get()});
+              for (int i = 0; i < 100 && told == 0; ++i) (void)app.run_once(milliseconds(100));
+              char in[4096];
+              const ssize_t size = ::recv(peer.get(), in, sizeof in, MSG_DONTWAIT);
+              if (size <= 0) return 4;
+              const string_view answer(in, static_cast<std::size_t>(size));
+              return answer.find("HTTP/1.1 400 ") == 0 && ran == 0 ? 0 : 5;
+          }) == 0);
+}
+
 TEST_CASE("descriptors: what a handler doesn't take is closed when it is done") {
     exchanging s;
     raw::wire_client c = s.connect();
