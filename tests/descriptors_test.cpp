@@ -311,6 +311,13 @@ TEST_CASE("descriptors: a response's come with its own first byte") {
     }
 }
 
+/// No descriptor more than there are.
+bool crowd() {
+    const int next = ::dup(0);
+    const rlimit none{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+    return ::close(next) == 0 && ::setrlimit(RLIMIT_NOFILE, &none) == 0;
+}
+
 TEST_CASE("descriptors: a client that has no room for them says so, not that the peer was wrong") {
     CHECK(raw::in_child([] {
               int ends[2];
@@ -318,18 +325,17 @@ TEST_CASE("descriptors: a client that has no room for them says so, not that the
               unique_fd peer(ends[1]), passed = memory("A");
               client api("@adopted", asking());
               if (api.adopt(unique_fd(ends[0]))) return 2;
-              const int next = ::dup(0);
-              rlimit none{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
-              ::close(next);
-              if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return 3;
-              std::thread serves([&] {
+              const pid_t serves = ::fork(); // no thread: the limit would be its own, too
+              if (serves == 0) {
                   char in[4096];
-                  if (::recv(peer.get(), in, sizeof in, 0) <= 0) return;
                   const char* answer = "HTTP/1.1 200 OK\r\nFds: a\r\nContent-Length: 0\r\n\r\n";
-                  (void)send_with(peer.get(), answer, {passed.get()});
-              });
+                  if (::recv(peer.get(), in, sizeof in, 0) > 0)
+                      (void)send_with(peer.get(), answer, {passed.get()});
+                  ::_exit(0);
+              }
+              if (!crowd()) return 3;
               auto res = api.get("/");
-              serves.join();
+              ::waitpid(serves, nullptr, 0);
               return !res && res.error() == errc::bad_descriptor ? 0 : 4;
           }) == 0);
 }
@@ -346,10 +352,7 @@ TEST_CASE("descriptors: a server that has no room for them answers 400, and logs
               app.post("/", [&](const request&) { return ++ran, text("x"); });
               app.on_log([&](string_view) { ++told; });
               if (app.adopt(unique_fd(ends[0])) || !app.run_once(milliseconds(0))) return 2;
-              const int next = ::dup(0);
-              rlimit none{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
-              ::close(next);
-              if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return 3;
+              if (!crowd()) return 3;
               const char* head =
                   "POST / HTTP/1.1\r\nHost: a\r\nFds: a\r\nContent-Length: 0\r\n\r\n";
               (void)send_with(peer.get(), head, {passed.get()});
