@@ -3,6 +3,7 @@
 //     $ build/examples/proxy /run/readonly.sock /var/run/docker.sock --allow 'GET /**' --uid 1000 &
 //     $ curl --unix-socket /run/readonly.sock http://localhost/v1.41/info
 //     $ curl --unix-socket /run/readonly.sock -X POST http://localhost/containers/prune     # 403
+#include "path_pattern.hpp"
 #include "uds_http.hpp"
 
 #include <charconv>
@@ -59,28 +60,6 @@ bool parse(int argc, char** argv, arguments& given) {
 }
 
 // The policy ----------------------------------------------------------------------------------
-
-// A star that fails to match takes one character more; it is never necessary to go back further
-// than the last one, because none crosses a slash.
-bool matches(std::string_view pattern, std::string_view path) {
-    std::size_t at = 0, star = pattern.npos, taken = 0; // what the last star has, up to there
-    for (std::size_t i = 0; i < path.size();) {
-        const std::string_view rest = pattern.substr(at);
-        if (rest == "**") return true;
-        if (!rest.empty() && rest[0] == '*' && path[i] != '/') star = at++, taken = ++i;
-        else if (!rest.empty() && rest[0] != '*' && rest[0] == path[i]) ++at, ++i;
-        else if (star != pattern.npos && path[taken] != '/') at = star + 1, i = ++taken;
-        else return false;
-    }
-    return at == pattern.size() || pattern.substr(at) == "**";
-}
-
-// Paths that two programs could read differently.
-bool is_ambiguous(const std::string& path) {
-    const std::string closed = path + "/";
-    return path.find('%') != path.npos || path.find("//") != path.npos ||
-           closed.find("/./") != path.npos || closed.find("/../") != path.npos;
-}
 
 // In lower case, without blanks.
 std::string plain(std::string_view text) {
