@@ -33,7 +33,8 @@ struct arguments {
 
 bool add_rule(const std::string& text, arguments& given) {
     const auto space = text.find(' ');
-    if (space == 0 || text.compare(space + 1, 1, "/") || text.find(' ', space + 1) != text.npos)
+    if (space == 0 || space == text.npos || text.compare(space + 1, 1, "/") ||
+        text.find(' ', space + 1) != text.npos)
         return fail("--allow wants 'METHOD /PATTERN', not '" + text + "'"), false;
     given.rules.push_back({text.substr(0, space), text.substr(space + 1)});
     return true;

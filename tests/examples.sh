@@ -268,8 +268,8 @@ start upload "$build/upload" "$folder/upload.sock"
 until_true 10 accepts "$folder/upload.sock"
 start websocket "$build/websocket" "$folder/websocket.sock"
 until_true 10 accepts "$folder/websocket.sock"
-for flag in "--allow GET" "--allow GET/a" "--allow GET a" "--allow  /a" "--allow GET /a b" "--uid x" "--uid -1" "--uid 1x" "--uid"; do
-    same "proxy $flag" '1 said' "$("$build/proxy" "$folder/p" "$folder/q" "${flag%% *}" "${flag#* }" 2>"$folder/err" </dev/null; echo $? "$([ -s "$folder/err" ] && echo said)")"
+for flag in "--allow GET" "--allow /v*/info" "--allow GET/a" "--allow GET a" "--allow  /a" "--allow GET /a b" "--uid x" "--uid -1" "--uid 1x" "--uid"; do
+    same "proxy $flag" '1 said' "$(timeout 20 "$build/proxy" "$folder/p" "$folder/q" "${flag%% *}" "${flag#* }" 2>"$folder/err" </dev/null; echo $? "$([ -s "$folder/err" ] && echo said)")"
 done
 same 'proxy without an upstream' 1 "$("$build/proxy" "$folder/p" 2>/dev/null; echo $?)"
 serve proxy "$folder/upload.sock" --allow 'GET /bytes/*' --allow 'PUT /b**'
