@@ -163,6 +163,7 @@ void forward(http::client& upstream, http::request& req, http::body_reader body,
 int main(int argc, char** argv) {
     arguments given;
     if (!parse(argc, argv, given)) return 1;
+    if (auto bad = http::address(given.upstream).error()) return fail(bad.message());
     http::client_options patient;
     patient.read_timeout = http::milliseconds::max(); // `docker wait` answers in its own time
     patient.max_connections_count = 16'384;

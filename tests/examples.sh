@@ -271,6 +271,9 @@ until_true 10 accepts "$folder/websocket.sock"
 for flag in "--allow GET" "--allow /v*/info" "--allow GET/a" "--allow GET a" "--allow  /a" "--allow GET /a b" "--uid x" "--uid -1" "--uid 1x" "--uid"; do
     same "proxy $flag" '1 said' "$(timeout 20 "$build/proxy" "$folder/p" "$folder/q" "${flag%% *}" "${flag#* }" 2>"$folder/err" </dev/null; echo $? "$([ -s "$folder/err" ] && echo said)")"
 done
+for upstream in '' http://x/ http+unix:///; do
+    same "proxy, upstream '$upstream': one line" '1 1' "$(timeout 20 "$build/proxy" "$folder/p" "$upstream" 2>"$folder/err"; echo $? "$(grep -c '^proxy: ' "$folder/err")")"
+done
 same 'proxy without an upstream' 1 "$("$build/proxy" "$folder/p" 2>/dev/null; echo $?)"
 serve proxy "$folder/upload.sock" --allow 'GET /bytes/*' --allow 'PUT /b**'
 same 'proxy: listens where it was told to' "$socket" "$(binds "$pid")"
