@@ -79,6 +79,14 @@ std::string offered(const http::request& req) {
     return "";
 }
 
+// What of it is passed on: docker's are a POST, or websocket. An offer may be ignored, one in
+// HTTP/1.0 has to be (RFC 9110 7.8); else `curl --http2` would get no stream.
+std::string wanted(const http::request& req) {
+    const std::string protocol = offered(req);
+    const bool can_be = req.method() == "POST" || plain(protocol) == "websocket";
+    return can_be && req.version() > 10 ? protocol : "";
+}
+
 http::response refusal(const std::string& what) {
     return http::text("proxy: not allowed: " + what).status(403);
 }
@@ -138,9 +146,14 @@ void connect(http::responder& out, http::result<http::upgraded> got) {
     out.upgrade(protocol, std::move(join), std::move(fields));
 }
 
-void forward(http::client& upstream, http::request& req, http::body_reader body,
+// Without a 101 an upgrade's answer is collected, so it may not be large.
+struct upstreams {
+    http::client streams, upgrades;
+};
+
+void forward(upstreams& to_upstream, http::request& req, http::body_reader body,
              http::responder out) {
-    const std::string protocol = offered(req);
+    const std::string protocol = wanted(req);
     http::request to = passed_on(req, std::move(body));
     const http::canceller gone; // a client that leaves takes its request along
     to.cancel_with(gone);
@@ -150,11 +163,11 @@ void forward(http::client& upstream, http::request& req, http::body_reader body,
         head.headers().remove_hop_by_hop(), shared->inform(std::move(head));
     });
     if (protocol.empty())
-        return upstream.async_stream(std::move(to), [shared](http::result<http::reply> got) {
-            answer(*shared, std::move(got));
-        });
+        return to_upstream.streams.async_stream(
+            std::move(to),
+            [shared](http::result<http::reply> got) { answer(*shared, std::move(got)); });
     to.header("Upgrade", protocol);
-    upstream.async_upgrade(std::move(to), [shared](http::result<http::upgraded> got) {
+    to_upstream.upgrades.async_upgrade(std::move(to), [shared](http::result<http::upgraded> got) {
         connect(*shared, std::move(got));
     });
 }
@@ -169,11 +182,13 @@ int main(int argc, char** argv) {
     patient.max_connections_count = 16'384;
     http::listen_options door;
     if (!given.users.uids.empty()) door.mode = 0666, door.allow = given.users; // uids decide
+    http::client_options brief = patient;
+    brief.max_body_bytes = 1 << 20; // no service says no at length
     http::server app;
-    http::client upstream(given.upstream, patient, app);
+    upstreams to{{given.upstream, patient, app}, {given.upstream, brief, app}};
     app.use([&given](http::request& req) { return judge(given.rules, req); });
     app.any("/{path...}", [&](http::request& req, http::body_reader body, http::responder out) {
-        forward(upstream, req, std::move(body), std::move(out));
+        forward(to, req, std::move(body), std::move(out));
     });
     app.stop_on({SIGINT, SIGTERM});
     const auto error = app.run(given.listen, door);
