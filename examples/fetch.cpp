@@ -4,6 +4,7 @@
 //     Hello world
 //     $ curl --unix-socket /tmp/hello.sock http://localhost/world    # the same by curl
 //     Hello world
+#include "input.hpp"
 #include "part_file.hpp"
 #include "progress.hpp"
 #include "uds_http.hpp"
@@ -74,33 +75,14 @@ void parse(int argc, char** argv, arguments& given) {
     if (!given['v'] && !given['h'] && argc - optind != 1) wrong("one URL is what it takes");
 }
 
-// The body of -d; a regular file isn't read here, unless it has to go out again.
-http::result<http::content> body_of(const arguments& given) {
-    if (given['d'][0] != '@') return http::content(std::string(given['d']));
-    const std::string name = given['d'] + 1;
-    http::unique_fd fd(name == "-" ? ::dup(0) : ::open(name.c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat is = {};
-    if (!fd || ::fstat(fd.get(), &is)) return failed("-d @" + name);
-    const off_t at = S_ISREG(is.st_mode) && !given.repeat ? ::lseek(fd.get(), 0, SEEK_CUR) : -1;
-    if (at >= 0 && at <= is.st_size)
-        return http::content::file(std::move(fd), static_cast<std::uint64_t>(at),
-                                   static_cast<std::uint64_t>(is.st_size - at));
-    std::string whole;
-    for (char piece[65536];;) {
-        const ssize_t got = ::read(fd.get(), piece, sizeof piece);
-        if (got < 0) return failed("-d @" + name);
-        if (got == 0) return http::content(std::move(whole));
-        whole.append(piece, static_cast<std::size_t>(got));
-    }
-}
-
 http::result<http::request> request_of(const arguments& given) {
     const char* method = given['X'] ? given['X'] : given['d'] ? "POST" : "GET";
     const std::string target(http::address(given.url).target());
     http::request req(method, target.empty() ? "/" : target);
     if (given.timeout.count()) req.timeout(given.timeout);
     if (given['d']) {
-        auto body = body_of(given);
+        auto body = given['d'][0] == '@' ? content_of(given['d'] + 1, given.repeat > 0)
+                                         : http::content(std::string(given['d']));
         if (!body) return body.error();
         req.body(*std::move(body), "application/x-www-form-urlencoded"); // as curl
     }
