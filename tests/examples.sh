@@ -202,6 +202,24 @@ same 'events: listens where it was told to' "$socket" "$(binds "$pid")"
 kill "$reader"
 ends_well events
 same 'events: a reader of nobody says so' '1 1' "$("$build/events" --read "$folder/absent.sock" 2>"$folder/err"; echo $? "$(grep -c "$folder/absent.sock" "$folder/err")")"
+# A pause is never shorter than it should be, however busy the machine: this is no race with a clock.
+same 'events: a retry of 0 makes no reader spin' '1 paused' "$(timeout 60 /usr/bin/python3 -c '
+import socket, subprocess, sys, time
+program, path = sys.argv[1:]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen()
+reader = subprocess.Popen([program, "--read", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+closed, pauses = None, []
+for status in (b"200 OK",) * 4 + (b"404 Not Found",):
+    peer, _ = listener.accept()
+    if closed:
+        pauses.append(time.monotonic() - closed)
+    peer.recv(65536)
+    closed = time.monotonic()
+    peer.sendall(b"HTTP/1.1 %s\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nretry: 0\ndata: a\n\n" % status)
+    peer.close()
+print(reader.wait(20), "paused" if min(pauses) >= 0.1 else pauses)' "$build/events" "$folder/retry.sock" 2>&1)"
 
 # metrics
 serve metrics
