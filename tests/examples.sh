@@ -82,6 +82,10 @@ same 'fetch -f: 200 as ever' '0 0 0Hello world' "$(refused "$u")"
 same 'fetch -f: no answer is 1' 1 "$("$fetch" -f "$(url "$folder/absent.sock" /)" 2>/dev/null; echo $?)"
 "$fetch" -o "$folder/out" "$u"
 same 'fetch -o' 'Hello world' "$(cat "$folder/out")"
+for mode in 600 640 755; do # not what umask makes of a new one
+    chmod "$mode" "$folder/out" && "$fetch" -o "$folder/out" "$u"
+    same "fetch -o: a file of mode $mode keeps it" "$mode" "$(stat -c %a "$folder/out")"
+done
 "$fetch" -o "$folder/none" "$(url "$folder/absent.sock" /)" 2>"$folder/err"
 same 'fetch: a failure is 1' 1 $?
 same 'fetch: a failure leaves no file' '' "$(ls "$folder" | grep '^none')"
