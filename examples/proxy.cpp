@@ -184,7 +184,9 @@ int main(int argc, char** argv) {
     if (!given.users.uids.empty()) door.mode = 0666, door.allow = given.users; // uids decide
     http::client_options brief = patient;
     brief.max_body_bytes = 1 << 20; // no service says no at length
-    http::server app;
+    http::server_options lasting;   // a pause is upstream's to end, or the client's
+    lasting.body_timeout = lasting.write_timeout = http::milliseconds::max();
+    http::server app(lasting);
     upstreams to{{given.upstream, patient, app}, {given.upstream, brief, app}};
     app.use([&given](http::request& req) { return judge(given.rules, req); });
     app.any("/{path...}", [&](http::request& req, http::body_reader body, http::responder out) {
