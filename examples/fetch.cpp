@@ -165,7 +165,9 @@ int main(int argc, char** argv) {
     if (given['v']) return std::printf("fetch %d.%d.%d\n", version[0], version[1], version[2]) < 0;
     if (::fcntl(1, F_GETFD) < 0) return fail(failed("standard output").message());
     ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
-    for (const int end : {SIGINT, SIGTERM}) ::signal(end, [](int) { drop_part(), ::_exit(1); });
+    for (const int end : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) // nohup's SIGHUP stays ignored
+        if (::signal(end, SIG_IGN) != SIG_IGN || end == SIGINT || end == SIGTERM)
+            ::signal(end, [](int) { drop_part(), ::_exit(1); });
     http::client_options options;
     options.busy_poll = http::microseconds(number("--busy-poll", given['b'], 0, 1'000'000));
     options.max_body_bytes = SIZE_MAX; // the user of a tool knows what is too much

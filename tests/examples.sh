@@ -195,7 +195,20 @@ same 'events: resumes' $'id: 42' "$(get "$socket" -N --max-time 2 -H 'Last-Event
 start reader "$build/events" --read "$socket"
 until_true 10 grep -q '^3: event 3$' "$folder/reader.log" || cat "$folder/reader.log"
 same 'events: reader' $'1: event 1\n2: event 2\n3: event 3' "$(head -n 3 "$folder/reader.log")"
-reader=$pid pid=${started[-2]}
+reader=$pid server=${started[-2]}
+# fetch -o of what has no end: a signal leaves no file, beside it neither
+for signal in INT TERM HUP QUIT; do
+    start fetch env --default-signal "$fetch" -o "$folder/endless" "$(url "$socket" /)" # bash ignores two of them for it
+    until_true 10 test -s "$folder/endless.$pid" && kill -s "$signal" "$pid"
+    until_true 10 gone "$pid"
+    wait "$pid"
+    same "fetch -o: SIG$signal leaves no file" 1 "$?$(find "$folder" -name 'endless*')"
+done
+start fetch env --ignore-signal=HUP "$fetch" -o "$folder/endless" "$(url "$socket" /)"
+until_true 10 test -s "$folder/endless.$pid"
+same 'fetch -o: SIGHUP stays ignored below nohup' 1 "$(awk '/^SigIgn/ { print substr($2, length($2)) % 2 }' "/proc/$pid/status")"
+stop "$pid"
+pid=$server
 ends_well events
 seen=$(wc -l <"$folder/reader.log")
 serve events # again: the reader comes back, and goes on where it was
