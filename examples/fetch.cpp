@@ -10,6 +10,7 @@
 #include "uds_http.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <getopt.h>
 
@@ -41,7 +42,11 @@ struct arguments {
     const char* operator[](int letter) const { return flags[letter]; }
 };
 
-int fail(const std::string& why) { return std::fprintf(stderr, "fetch: %s\n", why.c_str()), 1; }
+int fail(std::string why) { // one line, whatever was given or said
+    for (char& c : why)
+        if (std::iscntrl(static_cast<unsigned char>(c))) c = '?';
+    return std::fprintf(stderr, "fetch: %s\n", why.c_str()), 1;
+}
 [[noreturn]] void wrong(const std::string& why) { std::exit(fail(why + "; see fetch --help")); }
 http::error failed(const std::string& place) {
     return {std::error_code(errno, std::generic_category()), place};

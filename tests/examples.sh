@@ -108,6 +108,8 @@ says 'names no socket' ''
 says 'http://localhost/: neither' http://localhost/
 says 'https://localhost/: neither' https://localhost/
 says 'no colon: Name' -H Name "$u"
+says 'no colon: no?co?lön?' -H $'no\nco\elön\177' "$u"
+says "'1?2'" --repeat $'1\n2' "$u"
 says 'a control in the value' -H $'A: b\rc' "$u"
 says "-d @$folder/absent: No such file" -d "@$folder/absent" "$u"
 says "-d @$folder/a: Is a directory" -d "@$folder/a" "$u"
