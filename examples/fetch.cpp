@@ -63,16 +63,21 @@ unsigned number(const char* flag, const char* text, unsigned low, unsigned high)
 }
 
 void parse(int argc, char** argv, arguments& given) {
-    constexpr option flags[] = {{"timeout", 1, nullptr, 't'},   {"repeat", 1, nullptr, 'r'},
-                                {"busy-poll", 1, nullptr, 'b'}, {"version", 0, nullptr, 'v'},
-                                {"help", 0, nullptr, 'h'},      {"body-fd", 0, nullptr, 'm'},
+    constexpr int is_long = 256; // getopt(3) leaves it in optopt, too; -t isn't --timeout
+    constexpr option flags[] = {{"timeout", 1, nullptr, 't' | is_long},
+                                {"repeat", 1, nullptr, 'r' | is_long},
+                                {"busy-poll", 1, nullptr, 'b' | is_long},
+                                {"version", 0, nullptr, 'v' | is_long},
+                                {"help", 0, nullptr, 'h' | is_long},
+                                {"body-fd", 0, nullptr, 'm' | is_long},
                                 {nullptr, 0, nullptr, 0}};
     opterr = 0; // one line of our own
     for (int flag; (flag = getopt_long(argc, argv, "X:H:d:io:fh", flags, nullptr)) != -1;) {
-        const std::string bad = argv[optind - 1], letter = {'-', char(optopt)};
-        if (flag == '?') wrong((bad[1] == '-' ? bad : letter) + ": no flag, or lacks its value");
+        const bool is_letter = optopt != 0 && optopt < is_long;
+        const std::string bad = is_letter ? std::string{'-', char(optopt)} : argv[optind - 1];
+        if (flag == '?') wrong(bad + ": no flag, or lacks its value");
         if (flag == 'H') given.fields.emplace_back(optarg);
-        given.flags[flag] = optarg ? optarg : "";
+        given.flags[flag & ~is_long] = optarg ? optarg : "";
     }
     given.url = argv[optind]; // argv[argc] is a null pointer
     given.timeout = http::milliseconds(number("--timeout", given['t'], 1, INT_MAX));

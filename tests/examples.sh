@@ -102,6 +102,11 @@ says 'is it a socket' "$(url "$folder/in" /)"
 says 'is it a socket' "$(url "$folder/a" /)"
 says 'is that a URL' "$socket/world"
 says '-x: no flag' -ix "$u"
+says '-z: no flag' --body-fd -zi "$u"
+says '-z: no flag' '' -zi
+says '-t: no flag' --body-fd -ti "$u"
+says '-o: no flag, or lacks' "$u" -o
+says '--version=3: no flag' --version=3 "$u"
 says '--timeout: no flag, or lacks' --timeout
 says '--repeat: no number' --repeat 0 "$u"
 says 'names no socket' ''
