@@ -169,11 +169,13 @@ http::error repeat(http::client& api, http::request req, const arguments& given)
 int main(int argc, char** argv) {
     arguments given;
     parse(argc, argv, given);
-    if (given['h']) return std::fputs(usage, stdout) < 0;
+    if (given['h']) std::fputs(usage, stdout);
     constexpr int version[] = {UDS_HTTP_VERSION_MAJOR, UDS_HTTP_VERSION_MINOR,
                                UDS_HTTP_VERSION_PATCH};
-    if (given['v']) return std::printf("fetch %d.%d.%d\n", version[0], version[1], version[2]) < 0;
-    if (::fcntl(1, F_GETFD) < 0) return fail(failed("standard output").message());
+    if (given['v']) std::printf("fetch %d.%d.%d\n", version[0], version[1], version[2]);
+    if (::fcntl(1, F_GETFD) < 0 || std::fflush(stdout) || std::ferror(stdout))
+        return fail(failed("standard output").message());
+    if (given['h'] || given['v']) return 0;
     ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
     for (const int end : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) // nohup's SIGHUP stays ignored
         if (::signal(end, SIG_IGN) != SIG_IGN || end == SIGINT || end == SIGTERM)

@@ -133,6 +133,10 @@ passed=$((passed + ${good:-0})) failed=$((failed + ${bad:-1}))
 same 'fetch: no URL' 1 "$("$fetch" 2>/dev/null; echo $?)"
 same 'fetch: full disk' 1 "$("$fetch" "$u" 2>"$folder/err" >/dev/full; echo $?)"
 same 'fetch: full disk is said' 1 "$(grep -c 'No space left' "$folder/err")"
+for flag in --version -h --help; do
+    same "fetch $flag: full disk" '1 1' "$("$fetch" "$flag" 2>"$folder/err" >/dev/full; echo $? "$(grep -c 'No space left' "$folder/err")")"
+done
+same 'hello --help: full disk' 1 "$("$build/hello" --help >/dev/full; echo $?)"
 # More than a pipe holds (pipe(7): 64 KiB): fetch can't have written it before its reader left.
 head -c 1000000 /dev/zero >"$folder/zeros"
 same 'fetch: closed pipe' '1 1' "$( (trap '' PIPE; "$fetch" -d "@$folder/zeros" "$(url "$socket" /echo)" 2>"$folder/err"; echo "$? $(grep -c 'Broken pipe' "$folder/err")" >"$folder/status") | true; until_true 5 test -s "$folder/status"; cat "$folder/status")"
@@ -224,6 +228,7 @@ serve events # again: the reader comes back, and goes on where it was
 longer() { [ "$(wc -l <"$folder/reader.log")" -ge $((seen + 3)) ]; }
 until_true 20 longer
 same 'events: the reader goes on after a restart' "$(seq $((seen + 3)) | sed 's/.*/&: event &/')" "$(head -n $((seen + 3)) "$folder/reader.log")"
+same 'events: a reader on a full disk' '1 1' "$(timeout 20 "$build/events" --read "$socket" 2>"$folder/err" >/dev/full; echo $? "$(grep -c 'No space left' "$folder/err")")"
 same 'events: listens where it was told to' "$socket" "$(binds "$pid")"
 kill "$reader"
 ends_well events
@@ -281,6 +286,7 @@ same 'coroutine: who waited learns of it' no "$(stop "$hour" && echo yes || echo
 
 # child
 same 'child' 1 "$("$build/child" | grep -cE '^Hello from [0-9]+$')"
+same 'child: full disk' '1 1' "$("$build/child" 2>"$folder/err" >/dev/full; echo $? "$(grep -c 'No space left' "$folder/err")")"
 
 # websocket
 serve websocket
