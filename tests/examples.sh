@@ -191,6 +191,10 @@ ends_well upload
 # fd_pass
 serve fd_pass
 same 'fd_pass: bytes' 1000000 "$(get "$socket" http://localhost/big/1000000 | tr -d -c x | wc -c)"
+same 'fd_pass: nothing, as bytes' '200 0' "$(get "$socket" -o /dev/null -w '%{http_code} %{size_download}' http://localhost/big/0)"
+same 'fd_pass: nothing, to who takes descriptors' '0 bytes by descriptor' "$(/usr/bin/python3 examples/fd_pass_peer.py "$socket" /big/0 2>/dev/null)"
+same 'fd_pass: fetch -f --body-fd of nothing' '0 0' "$("$fetch" -f --body-fd -o "$folder/nothing" "$(url "$socket" /big/0)"; echo $? "$(stat -c %s "$folder/nothing")")"
+same 'fd_pass: no number' 404 "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/big/0x)"
 same 'fd_pass: fetch' 1000000 "$("$fetch" "$(url "$socket" /big/1000000)" | tr -d -c x | wc -c)"
 same 'fd_pass: Python' '1000000 bytes by descriptor' "$(/usr/bin/python3 examples/fd_pass_peer.py "$socket" /big/1000000 2>/dev/null)"
 ends_well fd_pass
