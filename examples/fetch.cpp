@@ -26,7 +26,7 @@ constexpr const char* usage =
     "  -i               print the head of the response, too\n"
     "  -f               exit with 22 at 400 and above, a line instead of the body\n"
     "  -o FILE          write to FILE, which appears when it is whole, or not at all\n"
-    "  --timeout MS     for everything together\n"
+    "  --timeout MS     for each request, from connecting to its last byte\n"
     "  --repeat N       N times on one connection; prints figures only\n"
     "  --busy-poll US   spin so many microseconds for an answer before sleeping\n"
     "  --body-fd        take the body as a descriptor, without a copy, if offered\n"

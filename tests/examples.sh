@@ -125,6 +125,7 @@ if [ "$(id -u)" = 0 ]; then # another user, who can reach fetch and the socket b
     same 'fetch: no permission: it says on what' '1 1' "$? $(grep -c "$socket.*no write permission on it" "$folder/err")"
 fi
 same 'fetch --help fits a screen of 24 lines of 80' '' "$("$fetch" --help | awk 'NR > 23 || length > 80')"
+same 'fetch --help: what --timeout is for' 1 "$("$fetch" --help | grep -c '^  --timeout MS  *for each request')"
 same 'fetch -h' "$("$fetch" --help)" "$("$fetch" -h)"
 timeout 120 /usr/bin/python3 tests/fetch_terminal.py "$fetch" "$folder/a" >"$folder/peers.log" 2>&1
 sed '$d' "$folder/peers.log"
