@@ -30,11 +30,11 @@ int main(int argc, char**) {
     const pid_t pid = ::fork();
     if (pid < 0) return fail(std::strerror(errno));
     if (pid == 0) return ours = uds_http::unique_fd(), serve(std::move(theirs));
-
     uds_http::client api("@child"); // only a name for messages: the connection is there already
     if (const auto error = api.adopt(std::move(ours))) return fail(error.message());
     const auto res = api.get("/"), stopped = api.post("/stop", "", "text/plain");
     if (!res || !stopped) return fail((res ? stopped : res).error().message());
+    if (::waitpid(pid, &status, 0) < 0 || status != 0) return 1;
     std::puts(std::string(res->body()).c_str());
-    return ::waitpid(pid, &status, 0) < 0 || status != 0;
+    return std::fflush(stdout) ? fail(std::strerror(errno)) : 0;
 }

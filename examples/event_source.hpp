@@ -6,6 +6,8 @@
 
 #include "uds_http.hpp"
 
+#include <algorithm>
+
 /// Bytes to events (WHATWG HTML 9.2.6).
 struct event_parser {
     std::string line, data, type, id, last_id;
@@ -82,11 +84,11 @@ public:
     template <class F> uds_http::error run(F take) {
         using std::chrono::milliseconds;
         constexpr milliseconds longest(15'000);
-        for (milliseconds pause = parser_.retry;; pause = pause < longest ? 2 * pause : pause) {
+        for (milliseconds pause = first_pause();; pause = pause < longest ? 2 * pause : pause) {
             uds_http::error e = subscribe(take);
             if (is_over_ || !was_open_ || by_.cancelled() || e == uds_http::errc::bad_field)
                 return e; // an id that no field may hold can't be sent, however often
-            if (std::exchange(is_open_, false)) pause = parser_.retry;
+            if (std::exchange(is_open_, false)) pause = first_pause();
             if (!wait(pause))
                 return fail(std::make_error_code(std::errc::operation_canceled), "waiting");
         }
@@ -94,6 +96,11 @@ public:
 
 private:
     static constexpr std::size_t max_event_bytes = 64 << 20;
+
+    /// What the server asked for; without a floor a `retry: 0` would make this spin.
+    std::chrono::milliseconds first_pause() const {
+        return std::max(parser_.retry, std::chrono::milliseconds(100));
+    }
 
     template <class F> uds_http::error subscribe(F& take) {
         uds_http::request req("GET", target_);

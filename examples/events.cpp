@@ -3,7 +3,6 @@
 //     $ curl -N --unix-socket /tmp/events.sock -H 'Last-Event-ID: 41' http://localhost/
 //     $ build/examples/events --read /tmp/events.sock
 #include "event_source.hpp"
-
 #include <memory>
 
 // Sends event `id` now, and the next one a tenth of a second later.
@@ -26,7 +25,8 @@ static uds_http::error serve(const char* socket) {
 
 static bool print(const uds_http::event& got) { // false: the output is gone, stop reading
     const std::string id(got.id), data(got.data);
-    return std::printf("%s: %s\n", id.c_str(), data.c_str()) > 0 && !std::fflush(stdout);
+    if (std::printf("%s: %s\n", id.c_str(), data.c_str()) > 0 && !std::fflush(stdout)) return true;
+    return std::perror("events: standard output"), false;
 }
 
 int main(int argc, char** argv) {
@@ -35,5 +35,6 @@ int main(int argc, char** argv) {
         return std::fputs("usage: events [--read] SOCKET\n", stderr), 1;
     uds_http::client api(argv[argc - 1]);
     const auto error = reads ? event_source(api, "/").run(print) : serve(argv[1]);
-    return error ? std::fprintf(stderr, "events: %s\n", error.message().c_str()), 1 : 0;
+    if (error) std::fprintf(stderr, "events: %s\n", error.message().c_str());
+    return error || std::ferror(stdout);
 }

@@ -36,7 +36,8 @@ def main(path, target):
     length = int(fields["body-fd"].removeprefix("length="))
     if len(fds) != 1 or fcntl.fcntl(fds[0], fcntl.F_GET_SEALS) & SEALS != SEALS or os.fstat(fds[0]).st_size != length:
         sys.exit("that is not the sealed memory that was promised")
-    print(len(mmap.mmap(fds[0], length, mmap.MAP_PRIVATE, mmap.PROT_READ)), "bytes by descriptor")
+    body = mmap.mmap(fds[0], length, mmap.MAP_PRIVATE, mmap.PROT_READ) if length else b""  # mmap(2): never of 0
+    print(len(body), "bytes by descriptor")
 
 
 main(*sys.argv[1:3]) if len(sys.argv) == 3 else sys.exit(__doc__)

@@ -4,11 +4,13 @@
 //     Hello world
 //     $ curl --unix-socket /tmp/hello.sock http://localhost/world    # the same by curl
 //     Hello world
+#include "input.hpp"
 #include "part_file.hpp"
 #include "progress.hpp"
 #include "uds_http.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <getopt.h>
 
@@ -24,7 +26,7 @@ constexpr const char* usage =
     "  -i               print the head of the response, too\n"
     "  -f               exit with 22 at 400 and above, a line instead of the body\n"
     "  -o FILE          write to FILE, which appears when it is whole, or not at all\n"
-    "  --timeout MS     for everything together\n"
+    "  --timeout MS     for each request, from connecting to its last byte\n"
     "  --repeat N       N times on one connection; prints figures only\n"
     "  --busy-poll US   spin so many microseconds for an answer before sleeping\n"
     "  --body-fd        take the body as a descriptor, without a copy, if offered\n"
@@ -40,7 +42,11 @@ struct arguments {
     const char* operator[](int letter) const { return flags[letter]; }
 };
 
-int fail(const std::string& why) { return std::fprintf(stderr, "fetch: %s\n", why.c_str()), 1; }
+int fail(std::string why) { // one line, whatever was given or said
+    for (char& c : why)
+        if (std::iscntrl(static_cast<unsigned char>(c))) c = '?';
+    return std::fprintf(stderr, "fetch: %s\n", why.c_str()), 1;
+}
 [[noreturn]] void wrong(const std::string& why) { std::exit(fail(why + "; see fetch --help")); }
 http::error failed(const std::string& place) {
     return {std::error_code(errno, std::generic_category()), place};
@@ -57,41 +63,26 @@ unsigned number(const char* flag, const char* text, unsigned low, unsigned high)
 }
 
 void parse(int argc, char** argv, arguments& given) {
-    constexpr option flags[] = {{"timeout", 1, nullptr, 't'},   {"repeat", 1, nullptr, 'r'},
-                                {"busy-poll", 1, nullptr, 'b'}, {"version", 0, nullptr, 'v'},
-                                {"help", 0, nullptr, 'h'},      {"body-fd", 0, nullptr, 'm'},
+    constexpr int is_long = 256; // getopt(3) leaves it in optopt, too; -t isn't --timeout
+    constexpr option flags[] = {{"timeout", 1, nullptr, 't' | is_long},
+                                {"repeat", 1, nullptr, 'r' | is_long},
+                                {"busy-poll", 1, nullptr, 'b' | is_long},
+                                {"version", 0, nullptr, 'v' | is_long},
+                                {"help", 0, nullptr, 'h' | is_long},
+                                {"body-fd", 0, nullptr, 'm' | is_long},
                                 {nullptr, 0, nullptr, 0}};
     opterr = 0; // one line of our own
     for (int flag; (flag = getopt_long(argc, argv, "X:H:d:io:fh", flags, nullptr)) != -1;) {
-        const std::string bad = argv[optind - 1], letter = {'-', char(optopt)};
-        if (flag == '?') wrong((bad[1] == '-' ? bad : letter) + ": no flag, or lacks its value");
+        const bool is_letter = optopt != 0 && optopt < is_long;
+        const std::string bad = is_letter ? std::string{'-', char(optopt)} : argv[optind - 1];
+        if (flag == '?') wrong(bad + ": no flag, or lacks its value");
         if (flag == 'H') given.fields.emplace_back(optarg);
-        given.flags[flag] = optarg ? optarg : "";
+        given.flags[flag & ~is_long] = optarg ? optarg : "";
     }
     given.url = argv[optind]; // argv[argc] is a null pointer
     given.timeout = http::milliseconds(number("--timeout", given['t'], 1, INT_MAX));
     given.repeat = number("--repeat", given['r'], 1, 100'000'000);
     if (!given['v'] && !given['h'] && argc - optind != 1) wrong("one URL is what it takes");
-}
-
-// The body of -d; a regular file isn't read here, unless it has to go out again.
-http::result<http::content> body_of(const arguments& given) {
-    if (given['d'][0] != '@') return http::content(std::string(given['d']));
-    const std::string name = given['d'] + 1;
-    http::unique_fd fd(name == "-" ? ::dup(0) : ::open(name.c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat is = {};
-    if (!fd || ::fstat(fd.get(), &is)) return failed("-d @" + name);
-    const off_t at = S_ISREG(is.st_mode) && !given.repeat ? ::lseek(fd.get(), 0, SEEK_CUR) : -1;
-    if (at >= 0 && at <= is.st_size)
-        return http::content::file(std::move(fd), static_cast<std::uint64_t>(at),
-                                   static_cast<std::uint64_t>(is.st_size - at));
-    std::string whole;
-    for (char piece[65536];;) {
-        const ssize_t got = ::read(fd.get(), piece, sizeof piece);
-        if (got < 0) return failed("-d @" + name);
-        if (got == 0) return http::content(std::move(whole));
-        whole.append(piece, static_cast<std::size_t>(got));
-    }
 }
 
 http::result<http::request> request_of(const arguments& given) {
@@ -100,7 +91,8 @@ http::result<http::request> request_of(const arguments& given) {
     http::request req(method, target.empty() ? "/" : target);
     if (given.timeout.count()) req.timeout(given.timeout);
     if (given['d']) {
-        auto body = body_of(given);
+        auto body = given['d'][0] == '@' ? content_of(given['d'] + 1, given.repeat > 0)
+                                         : http::content(std::string(given['d']));
         if (!body) return body.error();
         req.body(*std::move(body), "application/x-www-form-urlencoded"); // as curl
     }
@@ -177,13 +169,17 @@ http::error repeat(http::client& api, http::request req, const arguments& given)
 int main(int argc, char** argv) {
     arguments given;
     parse(argc, argv, given);
-    if (given['h']) return std::fputs(usage, stdout) < 0;
+    if (given['h']) std::fputs(usage, stdout);
     constexpr int version[] = {UDS_HTTP_VERSION_MAJOR, UDS_HTTP_VERSION_MINOR,
                                UDS_HTTP_VERSION_PATCH};
-    if (given['v']) return std::printf("fetch %d.%d.%d\n", version[0], version[1], version[2]) < 0;
-    if (::fcntl(1, F_GETFD) < 0) return fail(failed("standard output").message());
+    if (given['v']) std::printf("fetch %d.%d.%d\n", version[0], version[1], version[2]);
+    if (::fcntl(1, F_GETFD) < 0 || std::fflush(stdout) || std::ferror(stdout))
+        return fail(failed("standard output").message());
+    if (given['h'] || given['v']) return 0;
     ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
-    for (const int end : {SIGINT, SIGTERM}) ::signal(end, [](int) { drop_part(), ::_exit(1); });
+    for (const int end : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) // nohup's SIGHUP stays ignored
+        if (::signal(end, SIG_IGN) != SIG_IGN || end == SIGINT || end == SIGTERM)
+            ::signal(end, [](int) { drop_part(), ::_exit(1); });
     http::client_options options;
     options.busy_poll = http::microseconds(number("--busy-poll", given['b'], 0, 1'000'000));
     options.max_body_bytes = SIZE_MAX; // the user of a tool knows what is too much

@@ -49,7 +49,7 @@ bool take(int flag, arguments& given) {
                true;
     case 'm': return given.listen.mode = number(optarg, 0, 0777, 8), true;
     case 'o': return given.listen.take_over = true;
-    case 'h': std::exit(std::fputs(usage, stdout) < 0);
+    case 'h': std::exit(std::fputs(usage, stdout) < 0 || std::fflush(stdout));
     default: return false; // getopt_long has said why
     }
 }

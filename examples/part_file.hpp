@@ -1,6 +1,7 @@
 // Where -o writes until all is there: a file beside the one that it becomes, gone if it doesn't.
 #pragma once
 #include <cstdio>
+#include <fcntl.h>
 #include <limits.h>
 #include <string>
 #include <sys/stat.h>
@@ -15,8 +16,13 @@ inline std::string followed(const char* name) { // a rename would replace a link
 inline void drop_part() { part.empty() || ::unlink(part.c_str()); }
 inline std::FILE* open_part(const char* name) {
     struct stat is = {};
-    if (::stat(name, &is) == 0 && !S_ISREG(is.st_mode)) return std::fopen(name, "we"); // a device
+    const bool is_there = ::stat(name, &is) == 0;
+    if (is_there && !S_ISREG(is.st_mode)) return std::fopen(name, "we"); // a device
     part = std::string(name) + "." + std::to_string(::getpid());
-    std::FILE* made = std::fopen(part.c_str(), "wxe");
-    return made ? made : (part.clear(), made);
+    // As private as the file that it replaces, also before that one's mode is set.
+    constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+    const int fd = ::open(part.c_str(), flags, is_there ? 0600 : 0666);
+    if (fd < 0) return part.clear(), nullptr;
+    if (is_there && ::fchmod(fd, is.st_mode & 0777)) return ::close(fd), nullptr;
+    return ::fdopen(fd, "w");
 }

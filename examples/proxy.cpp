@@ -3,6 +3,7 @@
 //     $ build/examples/proxy /run/readonly.sock /var/run/docker.sock --allow 'GET /**' --uid 1000 &
 //     $ curl --unix-socket /run/readonly.sock http://localhost/v1.41/info
 //     $ curl --unix-socket /run/readonly.sock -X POST http://localhost/containers/prune     # 403
+#include "path_pattern.hpp"
 #include "uds_http.hpp"
 
 #include <charconv>
@@ -32,7 +33,8 @@ struct arguments {
 
 bool add_rule(const std::string& text, arguments& given) {
     const auto space = text.find(' ');
-    if (space == 0 || text.compare(space + 1, 1, "/") || text.find(' ', space + 1) != text.npos)
+    if (space == 0 || space == text.npos || text.compare(space + 1, 1, "/") ||
+        text.find(' ', space + 1) != text.npos)
         return fail("--allow wants 'METHOD /PATTERN', not '" + text + "'"), false;
     given.rules.push_back({text.substr(0, space), text.substr(space + 1)});
     return true;
@@ -60,28 +62,6 @@ bool parse(int argc, char** argv, arguments& given) {
 
 // The policy ----------------------------------------------------------------------------------
 
-// A star that fails to match takes one character more; it is never necessary to go back further
-// than the last one, because none crosses a slash.
-bool matches(std::string_view pattern, std::string_view path) {
-    std::size_t at = 0, star = pattern.npos, taken = 0; // what the last star has, up to there
-    for (std::size_t i = 0; i < path.size();) {
-        const std::string_view rest = pattern.substr(at);
-        if (rest == "**") return true;
-        if (!rest.empty() && rest[0] == '*' && path[i] != '/') star = at++, taken = ++i;
-        else if (!rest.empty() && rest[0] != '*' && rest[0] == path[i]) ++at, ++i;
-        else if (star != pattern.npos && path[taken] != '/') at = star + 1, i = ++taken;
-        else return false;
-    }
-    return at == pattern.size() || pattern.substr(at) == "**";
-}
-
-// Paths that two programs could read differently.
-bool is_ambiguous(const std::string& path) {
-    const std::string closed = path + "/";
-    return path.find('%') != path.npos || path.find("//") != path.npos ||
-           closed.find("/./") != path.npos || closed.find("/../") != path.npos;
-}
-
 // In lower case, without blanks.
 std::string plain(std::string_view text) {
     std::string out;
@@ -97,6 +77,14 @@ std::string offered(const http::request& req) {
             ("," + plain(value) + ",").find(",upgrade,") != std::string::npos)
             return std::string(req.header("Upgrade"));
     return "";
+}
+
+// What of it is passed on: docker's are a POST, or websocket. An offer may be ignored, one in
+// HTTP/1.0 has to be (RFC 9110 7.8); else `curl --http2` would get no stream.
+std::string wanted(const http::request& req) {
+    const std::string protocol = offered(req);
+    const bool can_be = req.method() == "POST" || plain(protocol) == "websocket";
+    return can_be && req.version() > 10 ? protocol : "";
 }
 
 http::response refusal(const std::string& what) {
@@ -158,9 +146,14 @@ void connect(http::responder& out, http::result<http::upgraded> got) {
     out.upgrade(protocol, std::move(join), std::move(fields));
 }
 
-void forward(http::client& upstream, http::request& req, http::body_reader body,
+// Without a 101 an upgrade's answer is collected, so it may not be large.
+struct upstreams {
+    http::client streams, upgrades;
+};
+
+void forward(upstreams& to_upstream, http::request& req, http::body_reader body,
              http::responder out) {
-    const std::string protocol = offered(req);
+    const std::string protocol = wanted(req);
     http::request to = passed_on(req, std::move(body));
     const http::canceller gone; // a client that leaves takes its request along
     to.cancel_with(gone);
@@ -170,11 +163,11 @@ void forward(http::client& upstream, http::request& req, http::body_reader body,
         head.headers().remove_hop_by_hop(), shared->inform(std::move(head));
     });
     if (protocol.empty())
-        return upstream.async_stream(std::move(to), [shared](http::result<http::reply> got) {
-            answer(*shared, std::move(got));
-        });
+        return to_upstream.streams.async_stream(
+            std::move(to),
+            [shared](http::result<http::reply> got) { answer(*shared, std::move(got)); });
     to.header("Upgrade", protocol);
-    upstream.async_upgrade(std::move(to), [shared](http::result<http::upgraded> got) {
+    to_upstream.upgrades.async_upgrade(std::move(to), [shared](http::result<http::upgraded> got) {
         connect(*shared, std::move(got));
     });
 }
@@ -183,16 +176,21 @@ void forward(http::client& upstream, http::request& req, http::body_reader body,
 int main(int argc, char** argv) {
     arguments given;
     if (!parse(argc, argv, given)) return 1;
+    if (auto bad = http::address(given.upstream).error()) return fail(bad.message());
     http::client_options patient;
     patient.read_timeout = http::milliseconds::max(); // `docker wait` answers in its own time
     patient.max_connections_count = 16'384;
     http::listen_options door;
     if (!given.users.uids.empty()) door.mode = 0666, door.allow = given.users; // uids decide
-    http::server app;
-    http::client upstream(given.upstream, patient, app);
+    http::client_options brief = patient;
+    brief.max_body_bytes = 1 << 20; // no service says no at length
+    http::server_options lasting;   // a pause is upstream's to end, or the client's
+    lasting.body_timeout = lasting.write_timeout = http::milliseconds::max();
+    http::server app(lasting);
+    upstreams to{{given.upstream, patient, app}, {given.upstream, brief, app}};
     app.use([&given](http::request& req) { return judge(given.rules, req); });
     app.any("/{path...}", [&](http::request& req, http::body_reader body, http::responder out) {
-        forward(upstream, req, std::move(body), std::move(out));
+        forward(to, req, std::move(body), std::move(out));
     });
     app.stop_on({SIGINT, SIGTERM});
     const auto error = app.run(given.listen, door);

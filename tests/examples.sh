@@ -62,6 +62,9 @@ same 'fetch -d' 'a=b' "$("$fetch" -d a=b "$(url "$socket" /echo)")"
 printf 'from\nfile' >"$folder/in"
 same 'fetch -d @FILE' $'from\nfile' "$("$fetch" -d "@$folder/in" "$(url "$socket" /echo)")"
 same 'fetch -d @-' $'from\nfile' "$("$fetch" -d @- "$(url "$socket" /echo)" <"$folder/in")"
+same 'fetch -d @FILE: in /proc a file has no size' "$(cat /proc/version)" "$("$fetch" -d @/proc/version "$(url "$socket" /echo)")"
+[ ! -r /sys/kernel/uevent_seqnum ] || same 'fetch -d @FILE: in /sys it has too much' "$(cat /sys/kernel/uevent_seqnum)" "$("$fetch" -d @/sys/kernel/uevent_seqnum "$(url "$socket" /echo)")"
+same 'fetch -d @- goes on where others stopped' file "$( (read -r _; "$fetch" -d @- "$(url "$socket" /echo)") <"$folder/in")"
 same 'fetch -d @- of a pipe' $'from\nfile' "$(cat "$folder/in" | "$fetch" -d @- "$(url "$socket" /echo)")"
 same 'fetch -X HEAD' '' "$("$fetch" -X HEAD "$u")"
 same 'fetch: 404 is an answer' 0 "$("$fetch" "$(url "$socket" /a/b)" >/dev/null; echo $?)"
@@ -79,6 +82,10 @@ same 'fetch -f: 200 as ever' '0 0 0Hello world' "$(refused "$u")"
 same 'fetch -f: no answer is 1' 1 "$("$fetch" -f "$(url "$folder/absent.sock" /)" 2>/dev/null; echo $?)"
 "$fetch" -o "$folder/out" "$u"
 same 'fetch -o' 'Hello world' "$(cat "$folder/out")"
+for mode in 600 640 755; do # not what umask makes of a new one
+    chmod "$mode" "$folder/out" && "$fetch" -o "$folder/out" "$u"
+    same "fetch -o: a file of mode $mode keeps it" "$mode" "$(stat -c %a "$folder/out")"
+done
 "$fetch" -o "$folder/none" "$(url "$folder/absent.sock" /)" 2>"$folder/err"
 same 'fetch: a failure is 1' 1 $?
 same 'fetch: a failure leaves no file' '' "$(ls "$folder" | grep '^none')"
@@ -95,12 +102,19 @@ says 'is it a socket' "$(url "$folder/in" /)"
 says 'is it a socket' "$(url "$folder/a" /)"
 says 'is that a URL' "$socket/world"
 says '-x: no flag' -ix "$u"
+says '-z: no flag' --body-fd -zi "$u"
+says '-z: no flag' '' -zi
+says '-t: no flag' --body-fd -ti "$u"
+says '-o: no flag, or lacks' "$u" -o
+says '--version=3: no flag' --version=3 "$u"
 says '--timeout: no flag, or lacks' --timeout
 says '--repeat: no number' --repeat 0 "$u"
 says 'names no socket' ''
 says 'http://localhost/: neither' http://localhost/
 says 'https://localhost/: neither' https://localhost/
 says 'no colon: Name' -H Name "$u"
+says 'no colon: no?co?lön?' -H $'no\nco\elön\177' "$u"
+says "'1?2'" --repeat $'1\n2' "$u"
 says 'a control in the value' -H $'A: b\rc' "$u"
 says "-d @$folder/absent: No such file" -d "@$folder/absent" "$u"
 says "-d @$folder/a: Is a directory" -d "@$folder/a" "$u"
@@ -111,6 +125,7 @@ if [ "$(id -u)" = 0 ]; then # another user, who can reach fetch and the socket b
     same 'fetch: no permission: it says on what' '1 1' "$? $(grep -c "$socket.*no write permission on it" "$folder/err")"
 fi
 same 'fetch --help fits a screen of 24 lines of 80' '' "$("$fetch" --help | awk 'NR > 23 || length > 80')"
+same 'fetch --help: what --timeout is for' 1 "$("$fetch" --help | grep -c '^  --timeout MS  *for each request')"
 same 'fetch -h' "$("$fetch" --help)" "$("$fetch" -h)"
 timeout 120 /usr/bin/python3 tests/fetch_terminal.py "$fetch" "$folder/a" >"$folder/peers.log" 2>&1
 sed '$d' "$folder/peers.log"
@@ -119,7 +134,13 @@ passed=$((passed + ${good:-0})) failed=$((failed + ${bad:-1}))
 same 'fetch: no URL' 1 "$("$fetch" 2>/dev/null; echo $?)"
 same 'fetch: full disk' 1 "$("$fetch" "$u" 2>"$folder/err" >/dev/full; echo $?)"
 same 'fetch: full disk is said' 1 "$(grep -c 'No space left' "$folder/err")"
-same 'fetch: closed pipe' 1 "$( ( trap '' PIPE; "$fetch" "$u" 2>"$folder/err"; echo $? >"$folder/status" ) | true; until_true 5 test -s "$folder/status"; cat "$folder/status")"
+for flag in --version -h --help; do
+    same "fetch $flag: full disk" '1 1' "$("$fetch" "$flag" 2>"$folder/err" >/dev/full; echo $? "$(grep -c 'No space left' "$folder/err")")"
+done
+same 'hello --help: full disk' 1 "$("$build/hello" --help >/dev/full; echo $?)"
+# More than a pipe holds (pipe(7): 64 KiB): fetch can't have written it before its reader left.
+head -c 1000000 /dev/zero >"$folder/zeros"
+same 'fetch: closed pipe' '1 1' "$( (trap '' PIPE; "$fetch" -d "@$folder/zeros" "$(url "$socket" /echo)" 2>"$folder/err"; echo "$? $(grep -c 'Broken pipe' "$folder/err")" >"$folder/status") | true; until_true 5 test -s "$folder/status"; cat "$folder/status")"
 same 'fetch --repeat' 1 "$("$fetch" --repeat 100 "$u" | grep -cE '^100 ok, 0 failed, p50 [0-9]+ us, p99 [0-9]+ us$')"
 same 'fetch --version' "fetch $(sed -n 's/^#define UDS_HTTP_VERSION_[A-Z]* //p' uds_http.hpp | paste -sd.)" "$("$fetch" --version)"
 pid=${started[0]} socket=$folder/hello.sock
@@ -171,6 +192,10 @@ ends_well upload
 # fd_pass
 serve fd_pass
 same 'fd_pass: bytes' 1000000 "$(get "$socket" http://localhost/big/1000000 | tr -d -c x | wc -c)"
+same 'fd_pass: nothing, as bytes' '200 0' "$(get "$socket" -o /dev/null -w '%{http_code} %{size_download}' http://localhost/big/0)"
+same 'fd_pass: nothing, to who takes descriptors' '0 bytes by descriptor' "$(/usr/bin/python3 examples/fd_pass_peer.py "$socket" /big/0 2>/dev/null)"
+same 'fd_pass: fetch -f --body-fd of nothing' '0 0' "$("$fetch" -f --body-fd -o "$folder/nothing" "$(url "$socket" /big/0)"; echo $? "$(stat -c %s "$folder/nothing")")"
+same 'fd_pass: no number' 404 "$(get "$socket" -o /dev/null -w '%{http_code}' http://localhost/big/0x)"
 same 'fd_pass: fetch' 1000000 "$("$fetch" "$(url "$socket" /big/1000000)" | tr -d -c x | wc -c)"
 same 'fd_pass: Python' '1000000 bytes by descriptor' "$(/usr/bin/python3 examples/fd_pass_peer.py "$socket" /big/1000000 2>/dev/null)"
 ends_well fd_pass
@@ -188,17 +213,49 @@ same 'events: resumes' $'id: 42' "$(get "$socket" -N --max-time 2 -H 'Last-Event
 start reader "$build/events" --read "$socket"
 until_true 10 grep -q '^3: event 3$' "$folder/reader.log" || cat "$folder/reader.log"
 same 'events: reader' $'1: event 1\n2: event 2\n3: event 3' "$(head -n 3 "$folder/reader.log")"
-reader=$pid pid=${started[-2]}
+reader=$pid server=${started[-2]}
+# fetch -o of what has no end: a signal leaves no file, beside it neither
+for signal in INT TERM HUP QUIT; do
+    start fetch env --default-signal "$fetch" -o "$folder/endless" "$(url "$socket" /)" # bash ignores two of them for it
+    until_true 10 test -s "$folder/endless.$pid" && kill -s "$signal" "$pid"
+    until_true 10 gone "$pid"
+    wait "$pid"
+    same "fetch -o: SIG$signal leaves no file" 1 "$?$(find "$folder" -name 'endless*')"
+done
+start fetch env --ignore-signal=HUP "$fetch" -o "$folder/endless" "$(url "$socket" /)"
+until_true 10 test -s "$folder/endless.$pid"
+same 'fetch -o: SIGHUP stays ignored below nohup' 1 "$(awk '/^SigIgn/ { print substr($2, length($2)) % 2 }' "/proc/$pid/status")"
+stop "$pid"
+pid=$server
 ends_well events
 seen=$(wc -l <"$folder/reader.log")
 serve events # again: the reader comes back, and goes on where it was
 longer() { [ "$(wc -l <"$folder/reader.log")" -ge $((seen + 3)) ]; }
 until_true 20 longer
 same 'events: the reader goes on after a restart' "$(seq $((seen + 3)) | sed 's/.*/&: event &/')" "$(head -n $((seen + 3)) "$folder/reader.log")"
+same 'events: a reader on a full disk' '1 1' "$(timeout 20 "$build/events" --read "$socket" 2>"$folder/err" >/dev/full; echo $? "$(grep -c 'No space left' "$folder/err")")"
 same 'events: listens where it was told to' "$socket" "$(binds "$pid")"
 kill "$reader"
 ends_well events
 same 'events: a reader of nobody says so' '1 1' "$("$build/events" --read "$folder/absent.sock" 2>"$folder/err"; echo $? "$(grep -c "$folder/absent.sock" "$folder/err")")"
+# A pause is never shorter than it should be, however busy the machine: this is no race with a clock.
+same 'events: a retry of 0 makes no reader spin' '1 paused' "$(timeout 60 /usr/bin/python3 -c '
+import socket, subprocess, sys, time
+program, path = sys.argv[1:]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen()
+reader = subprocess.Popen([program, "--read", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+closed, pauses = None, []
+for status in (b"200 OK",) * 4 + (b"404 Not Found",):
+    peer, _ = listener.accept()
+    if closed:
+        pauses.append(time.monotonic() - closed)
+    peer.recv(65536)
+    closed = time.monotonic()
+    peer.sendall(b"HTTP/1.1 %s\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nretry: 0\ndata: a\n\n" % status)
+    peer.close()
+print(reader.wait(20), "paused" if min(pauses) >= 0.1 else pauses)' "$build/events" "$folder/retry.sock" 2>&1)"
 
 # metrics
 serve metrics
@@ -234,6 +291,7 @@ same 'coroutine: who waited learns of it' no "$(stop "$hour" && echo yes || echo
 
 # child
 same 'child' 1 "$("$build/child" | grep -cE '^Hello from [0-9]+$')"
+same 'child: full disk' '1 1' "$("$build/child" 2>"$folder/err" >/dev/full; echo $? "$(grep -c 'No space left' "$folder/err")")"
 
 # websocket
 serve websocket
@@ -268,8 +326,11 @@ start upload "$build/upload" "$folder/upload.sock"
 until_true 10 accepts "$folder/upload.sock"
 start websocket "$build/websocket" "$folder/websocket.sock"
 until_true 10 accepts "$folder/websocket.sock"
-for flag in "--allow GET" "--allow GET/a" "--allow GET a" "--allow  /a" "--allow GET /a b" "--uid x" "--uid -1" "--uid 1x" "--uid"; do
-    same "proxy $flag" '1 said' "$("$build/proxy" "$folder/p" "$folder/q" "${flag%% *}" "${flag#* }" 2>"$folder/err" </dev/null; echo $? "$([ -s "$folder/err" ] && echo said)")"
+for flag in "--allow GET" "--allow /v*/info" "--allow GET/a" "--allow GET a" "--allow  /a" "--allow GET /a b" "--uid x" "--uid -1" "--uid 1x" "--uid"; do
+    same "proxy $flag" '1 said' "$(timeout 20 "$build/proxy" "$folder/p" "$folder/q" "${flag%% *}" "${flag#* }" 2>"$folder/err" </dev/null; echo $? "$([ -s "$folder/err" ] && echo said)")"
+done
+for upstream in '' http://x/ http+unix:///; do
+    same "proxy, upstream '$upstream': one line" '1 1' "$(timeout 20 "$build/proxy" "$folder/p" "$upstream" 2>"$folder/err"; echo $? "$(grep -c '^proxy: ' "$folder/err")")"
 done
 same 'proxy without an upstream' 1 "$("$build/proxy" "$folder/p" 2>/dev/null; echo $?)"
 serve proxy "$folder/upload.sock" --allow 'GET /bytes/*' --allow 'PUT /b**'

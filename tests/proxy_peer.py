@@ -473,9 +473,23 @@ def messages(proxy, policy, upstream):
     _, _, _, asked = seen(get("/a", "Upgrade: tcp"))
     same("an Upgrade that Connection doesn't name doesn't pass", None, dict(asked["fields"]).get("upgrade"))
     client = Client(proxy.path)
-    client.send(get("/refuses", "Connection: keep-alive, upgrade", "Upgrade: tcp"))
+    client.send(get("/refuses", "Connection: keep-alive, upgrade", "Upgrade: tcp", method="POST"))
     same("a refused upgrade", (200, b"no upgrade"), client.answer()[0:3:2])
     same("is followed by requests", (200, b"/a"), client.send(get("/a")).answer()[0:3:2])
+    for method, protocol, passed_on in (("POST", "tcp", "tcp"), ("POST", "h2c", "h2c"), ("GET", "websocket", "websocket"),
+                                        ("GET", "tcp", None), ("GET", "h2c", None), ("HEAD", "tcp", None)):
+        _, _, _, asked = seen(get("/a", "Connection: Upgrade", f"Upgrade: {protocol}", method=method), method != "HEAD")
+        same(f"{method} with Upgrade: {protocol}", passed_on, dict(asked["fields"]).get("upgrade"))
+    _, _, _, asked = seen(b"POST /a HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n")
+    same("an Upgrade in HTTP/1.0 doesn't pass", None, dict(asked["fields"]).get("upgrade"))
+    client = Client(proxy.path).send(get("/endless", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c"))
+    status, _ = client.head()
+    same("an offer that can't be taken streams", (200, 3 << 20), (status, len(client.take(3 << 20))))
+    client.close()
+    same("a refusal of an upgrade that has no end", 502,
+         proxy.ask(get("/endless", "Connection: Upgrade", "Upgrade: tcp", method="POST"))[0])
+    until(lambda: not upstream.is_busy())
+    same("isn't kept in memory", True, proxy.memory() < 32 * 1024 or proxy.memory())
 
 
 # What must not pass -----------------------------------------------------------------------------------
@@ -539,7 +553,7 @@ def hostile(proxy, policy, upstream):
     client = Client(policy.path).send(get("/ok/a") + get("/secret") + get("/ok/b"))
     same("policy: pipelined, the second is forbidden", [200, 403, 200], [client.answer()[0] for _ in range(3)])
     same("policy: and it alone is kept back", ["/ok/a", "/ok/b"], [one["line"].split()[1] for one in upstream.seen])
-    client.send(get("/ok/refuses", "Connection: Upgrade", "Upgrade: tcp") + get("/secret"))
+    client.send(get("/ok/refuses", "Connection: Upgrade", "Upgrade: websocket") + get("/secret"))
     same("policy: an upgrade that upstream refuses opens nothing", [200, 403], [client.answer()[0] for _ in range(2)])
     client.close()
     upstream.seen.clear()
@@ -617,7 +631,8 @@ def cuts(proxy, policy, upstream):
     client.close()
     for path in ("/endless", "/slow", "/silent", "/talk"):
         upstream.seen.clear()
-        client = Client(proxy.path).send(get(path, "Connection: Upgrade", "Upgrade: tcp") if path == "/talk" else get(path))
+        upgrade = ("Connection: Upgrade", "Upgrade: tcp") if path == "/talk" else ()
+        client = Client(proxy.path).send(get(path, *upgrade, method="POST" if upgrade else "GET"))
         if path == "/endless":
             client.head(), client.take(100_000)
         elif path == "/talk":
