@@ -27,6 +27,8 @@ skip() { without+=("$1"); } # NAME, as a pattern of doctest's: a comma would end
 # Processes short of descriptors: valgrind needs some of its own, and counts otherwise.
 skip 'fd: a canceller works without a descriptor for its eventfd'
 skip 'fd: descriptors that don?t all fit*'
+skip 'descriptors: a client that has no room*'
+skip 'descriptors: a server that has no room*'
 skip 'server: without descriptors accepting pauses*'
 skip 'server: descriptors that run out*'
 skip 'server: however often accepting*'
