@@ -402,7 +402,8 @@ def main():
         check(now[name] == due[name], "%s: descriptors %d, then %d, of which %d are kept" % (
             name, before[name], now[name], due[name] - before[name]))
         grown = late[name] / early[name] - 1
-        check(grown <= 0.05, "%s: resident %d KiB, then %d KiB: %+.1f %%" % (
+        most = 0.05 if seconds >= 60 else 0.1  # in a few seconds not all that is kept for good was needed once
+        check(grown <= most, "%s: resident %d KiB, then %d KiB: %+.1f %%" % (
             name, early[name], late[name], 100 * grown))
     check(alone == before["proxy"], "proxy: descriptors %d once upload has ended" % alone)
     print("%d passed, %d failed" % (passed, failed))
