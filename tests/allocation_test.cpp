@@ -141,13 +141,21 @@ TEST_CASE("allocation: the end doesn't overtake bytes whose reader goes on while
     CHECK(got == body);
 }
 
+#ifdef __cpp_exceptions // else the process ends
+
 TEST_CASE("allocation: what could not grow keeps its bounds") {
     detail::arena a;
     CHECK(a.take(100) != nullptr);
     const std::size_t room = a.room;
     fails_in = 1;
-    CHECK_THROWS_AS(a.take(room + 1), std::bad_alloc);
+    bool failed = false;
+    try {
+        a.take(room + 1);
+    } catch (const std::bad_alloc&) {
+        failed = true;
+    }
     fails_in = 0;
+    CHECK(failed);
     CHECK(a.room == room);
 }
 
@@ -280,3 +288,5 @@ TEST_CASE("allocation: at a stop without memory idle connections end") {
     CHECK(comes_true_without_memory(s.app, 1, [&] { return s.count() == 0; }));
     CHECK(c.at_end());
 }
+
+#endif
