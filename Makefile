@@ -17,7 +17,9 @@ PREFIX ?= /usr/local
 
 EXAMPLES = $(patsubst examples/%.cpp,%,$(wildcard examples/*.cpp))
 TESTED ?= $(patsubst tests/%_test.cpp,%,$(wildcard tests/*_test.cpp))
-TESTS = $(TESTED:%=$(BUILD)/tests/%_test.o) $(BUILD)/tests/main.o
+# UNITY=1 compiles them as one file, in half the time, but for those which replace operator new, or need C++20.
+ALONE = $(if $(UNITY),$(filter allocation coroutine,$(TESTED)),$(TESTED))
+TESTS = $(ALONE:%=$(BUILD)/tests/%_test.o) $(if $(UNITY),$(BUILD)/tests/unity.o) $(BUILD)/tests/main.o
 # What `make check` and .ci/run do, in this order. What mostly compiles runs beside what mostly waits.
 CHECKS = test asan,tsan,coverage,valgrind,cross/noexcept,lint,examples,packaging,interop syscalls paths faults \
     memory hostile differential fuzz soak
@@ -39,11 +41,11 @@ checks:
 	@echo $(CHECKS)
 
 asan: ## the tests with the address and undefined behaviour sanitizers
-	@$(MAKE) test BUILD=build/asan OPTIMIZE=-O0 \
+	@$(MAKE) test BUILD=build/asan OPTIMIZE=-O0 UNITY=1 \
 	    CXXFLAGS='-g -fsanitize=address,undefined -fno-sanitize-recover=all'
 
 tsan: ## the tests that have threads with the thread sanitizer
-	@$(MAKE) test BUILD=build/tsan OPTIMIZE=-O0 CXXFLAGS='-g -fsanitize=thread' \
+	@$(MAKE) test BUILD=build/tsan OPTIMIZE=-O0 UNITY=1 CXXFLAGS='-g -fsanitize=thread' \
 	    TESTED='allocation async_client client fd server socket_file streams'
 
 noexcept: ## hello and fetch without exceptions and RTTI
@@ -119,6 +121,13 @@ $(BUILD)/examples/%: examples/%.cpp Makefile
 $(BUILD)/tests/%.o: tests/%.cpp Makefile | build/doctest
 	@mkdir -p $(@D)
 	$(CXX) $(FLAGS) $(TESTS_OPTIMIZE) -MMD -MP -MF $@.d -c -o $@ $<
+
+$(BUILD)/tests/unity.cpp: $(TESTED:%=tests/%_test.cpp) tests/unity.sh
+	@mkdir -p $(@D)
+	tests/unity.sh $(filter-out $(ALONE),$(TESTED)) > $@
+
+$(BUILD)/tests/unity.o: $(BUILD)/tests/unity.cpp Makefile | build/doctest
+	$(CXX) $(FLAGS) -Itests $(TESTS_OPTIMIZE) -MMD -MP -MF $@.d -c -o $@ $<
 
 $(BUILD)/tests/all: $(TESTS)
 	$(CXX) $(FLAGS) $(TESTS_OPTIMIZE) -o $@ $^ $(LDFLAGS)

@@ -23,7 +23,7 @@ counted=(-gline-tables-only -gdwarf-4 -fprofile-instr-generate -fcoverage-mappin
 # that use them: one of them, the suite, is enough to see what nobody uses.
 used_only=(-mllvm -limited-coverage-experimental)
 instrumented() { # FLAGS TARGET...
-    make --no-print-directory -j2 BUILD="$build" CXX=clang++ CXXSTD=c++20 OPTIMIZE=-O0 CXXFLAGS="$1" "${@:2}" \
+    make --no-print-directory -j2 BUILD="$build" CXX=clang++ CXXSTD=c++20 OPTIMIZE=-O0 UNITY=1 CXXFLAGS="$1" "${@:2}" \
         >"$build/make.log" 2>&1 && return
     grep -E ' error: |undefined reference' "$build/make.log" | head -n 10
     tail -n 5 "$build/make.log"

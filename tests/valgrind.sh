@@ -17,7 +17,7 @@ if [ -n "${QUICK:-}" ]; then
 else
     # Without optimization: at -O1 gcc asks both halves of `size && *size != stated` at once, which is a use of
     # what was never set to valgrind.
-    make --no-print-directory -j2 BUILD=$build OPTIMIZE=-O0 CXXFLAGS=-g $program >$build/make.log 2>&1 ||
+    make --no-print-directory -j2 BUILD=$build OPTIMIZE=-O0 UNITY=1 CXXFLAGS=-g $program >$build/make.log 2>&1 ||
         { tail -n 20 $build/make.log; exit 1; }
 fi
 
