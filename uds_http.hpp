@@ -410,7 +410,7 @@ private:
     detail::ref<detail::mapping> s_;
 };
 
-/// What a message carries. Everything but `literal` and `borrowed` owns its bytes.
+/// What a message carries. Everything but `literal`, `lent` and `borrowed` owns its bytes.
 class content : detail::move_only {
 public:
     /// Fills `into` with up to `room` bytes; 0: the end; an error: the message is cut.
@@ -425,6 +425,8 @@ public:
     content(body_reader source);
     /// Bytes as old as the process.
     static content literal(string_view forever) noexcept;
+    /// Bytes of the request that a handler answers: they leave from where they are, or are copied.
+    static content lent(string_view by_request) noexcept;
     /// `released` runs once, when the bytes were sent or dropped, on whatever thread that happens.
     static content borrowed(string_view bytes, callback<void()> released);
     /// `length` bytes of a regular file from `offset`, by sendfile(2).
@@ -435,7 +437,7 @@ public:
 
 private:
     friend struct detail::access;
-    enum class kind : unsigned char { text, view, file, pulled, reader };
+    enum class kind : unsigned char { text, view, lent, file, pulled, reader };
     struct state {
         std::string text{};
         string_view view{};
@@ -1406,11 +1408,21 @@ struct source : counted {
 };
 
 inline bool is_in_memory(const content& body) noexcept {
-    return access::of(body).kind <= access::kind::view;
+    return access::of(body).kind <= access::kind::lent;
 }
 inline string_view bytes_of(const content& body) noexcept {
     const auto& s = access::of(body);
     return s.kind == access::kind::text ? string_view(s.text) : s.view;
+}
+inline bool is_within(string_view all, string_view part) noexcept {
+    const auto at = reinterpret_cast<std::uintptr_t>(part.data()); // of different objects, perhaps
+    const auto from = reinterpret_cast<std::uintptr_t>(all.data());
+    return at >= from && at - from <= all.size() && part.size() <= all.size() - (at - from);
+}
+/// What is lent is gone when the loop reads again.
+inline void own(content& body) {
+    auto& s = access::of(body);
+    if (s.kind == access::kind::lent) s.text.assign(s.view), s.kind = access::kind::text;
 }
 /// Where the bytes lie in a sealed memfd.
 inline mapping* memory_of(const content& body) noexcept {
@@ -3350,6 +3362,7 @@ struct flow final : stream_base {
         hold lock(guard);
         if (!open || how != mode::none) return false;
         how = kind;
+        own(access::of(res).body);
         if (kind == mode::streamed) limit_to_length_of(access::of(res).fields);
         answer.emplace(std::move(res));
         post();
@@ -3644,6 +3657,7 @@ struct desk {
     body_decoder decoder;
     head parsed;                             // the last one; views of `in`
     string_view in;                          // what of the read is not taken yet
+    string_view room;                        // what is read into: it stays until out has left
     row<unique_fd> fds;                      // came with the last byte of `in`,
     const char* fds_from = nullptr;          // in a read that began here
     std::int64_t now = 0;                    // ms, monotonic
@@ -4515,6 +4529,7 @@ private:
     void send_body(content& body, const body_plan& plan) {
         const std::size_t most = c_.calls || !d_.in.empty() ? max_inline_body : max_last_body;
         if (is_in_memory(body) && bytes_of(body).size() <= most) return d_.out.add(bytes_of(body));
+        if (!is_within(d_.room, access::of(body).view)) own(body);
         box& b = c_.kept();
         b.tail = std::move(body), b.tail_at = 0, b.tail_how = plan.how;
         b.tail_size = plan.how == framing::length ? plan.length : UINT64_MAX;
@@ -4948,6 +4963,7 @@ public:
         in_size_ = in_room;
         while (in_size_ < s_.limits.max_head_bytes * 2) in_size_ *= 2; // a kept head leaves room
         in_ = in_bytes_.reserve(in_size_);
+        d_.room = {in_, in_size_};
         d_.micros = []() -> std::int64_t { return now_ns() / 1'000; };
         const server_options& o = s_.options;
         deadlines_.set_duration(timer::head, o.head_timeout);
@@ -5545,6 +5561,7 @@ private:
     void block(conn& c, std::uint32_t index, string_view rest) {
         c.gone = true; // without memory for that: nothing may follow half an answer
         c.kept().out.assign(rest);
+        own(c.more->tail);
         c.gone = false, c.blocked = true;
         (void)is_read_slowly(c); // notes where the peer is
         ask_for(index, EPOLLOUT);
@@ -7578,6 +7595,11 @@ inline content content::literal(string_view forever) noexcept {
     made.s_.view = forever, made.s_.kind = kind::view;
     return made;
 }
+inline content content::lent(string_view by_request) noexcept {
+    content made = literal(by_request);
+    made.s_.kind = kind::lent;
+    return made;
+}
 inline content content::borrowed(string_view bytes, callback<void()> released) {
     content made = literal(bytes);
     made.s_.from = new detail::source;
@@ -7660,6 +7682,7 @@ inline request& request::header(string_view name, string_view value) & {
     return *this;
 }
 inline request& request::body(content body, string_view type) & {
+    detail::own(body);
     s_->sent = std::move(body);
     return type.empty() ? *this : header("Content-Type", type);
 }

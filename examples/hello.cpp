@@ -100,7 +100,9 @@ int main(int argc, char** argv) {
     app.get("/{name}", [](const uds_http::request& req) {
         return uds_http::text("Hello " + std::string(req.param("name")));
     });
-    app.post("/echo", [](const uds_http::request& req) { return uds_http::bytes(req.body()); });
+    app.post("/echo", [](const uds_http::request& req) {
+        return uds_http::bytes(uds_http::content::lent(req.body()));
+    });
 
     app.stop_on({SIGINT, SIGTERM}); // before the socket is live: no signal is missed
     const auto listening =

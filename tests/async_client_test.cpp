@@ -1449,6 +1449,36 @@ TEST_CASE("async: a proxy streams uploads, echoes them, and passes cuts on") {
     CHECK_FALSE((a.status == 200 && a.whole));
 }
 
+TEST_CASE("async: bytes that a handler's request has lent to a call stay when it has to wait") {
+    scripted up;
+    client_options one_at_a_time;
+    one_at_a_time.max_connections_count = 1;
+    fixture f(up.path, one_at_a_time);
+    f.app.post("/pass", [&](const request& r) {
+        f.call();
+        f.call(request("POST", "/x").body(content::lent(r.body()), "text/plain"));
+        return text("");
+    });
+    f.app.post("/drop", [](const request&) { return text(""); });
+    f.start();
+    const std::string body(10'000, 'a');
+    wire_client c(f.at("s"));
+    c.send("POST /pass HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n" + body);
+    CHECK(c.read().status == 200);
+    wire_client peer = up.accept();
+    CHECK(head_of(peer).compare(0, 6, "GET /x") == 0);
+    c.send("POST /drop HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n" +
+           std::string(20'000, 'z')); // where the bytes were
+    CHECK(c.read().status == 200);
+    peer.send(ok_reply);
+    CHECK(head_of(peer).compare(0, 7, "POST /x") == 0);
+    while (peer.got.size() < body.size() && peer.more()) {
+    }
+    CHECK((peer.got == body));
+    peer.send(ok_reply);
+    for (int i = 0; i < 2; ++i) CHECK(f.ended.take().status == 200);
+}
+
 TEST_CASE("async: an upgrade gives both directions, silent for as long as they like") {
     scripted up;
     fixture f(up.path, quick(60ms));

@@ -612,6 +612,61 @@ TEST_CASE(
     CHECK(sent > 0);
 }
 
+struct lends : running {
+    explicit lends(server_options o = {}) : running(o) {
+        auto echo = [](const request& r) { return bytes(content::lent(r.body())); };
+        app.post("/now", echo).on_loop();
+        app.post("/worker", echo);
+        app.post("/later", [](request& r, responder res) {
+            res.send(bytes(content::lent(r.body())));
+            (void)r.take_body();
+        });
+        start();
+    }
+};
+
+TEST_CASE("streams: lent bytes are those of the request, whoever answers it") {
+    server_options o;
+    o.workers = 1;
+    lends s(o);
+    const std::string all = pattern(1'100'000);
+    for (const char* target : {"/now", "/worker", "/later"})
+        for (std::size_t size : {1u, 4'096u, 4'097u, 16'384u, 16'385u, 50'000u, 1'000'000u}) {
+            CAPTURE(target);
+            CAPTURE(size);
+            wire_client c = s.connect();
+            std::string asked;
+            const std::size_t count = 1'000'000 / (size + 20'000) + 1;
+            for (std::size_t i = 0; i < count; ++i)
+                asked += post_of(target, size) + all.substr(i, size);
+            std::thread sender([&] { CHECK(c.send(asked)); }); // more than the sockets hold
+            for (std::size_t i = 0; i < count; ++i) {
+                answer got = c.read();
+                CHECK(got.status == 200);
+                CHECK((got.body == all.substr(i, size)));
+            }
+            sender.join();
+        }
+}
+
+TEST_CASE("streams: lent bytes stay when the socket takes no more, and others are served") {
+    lends s;
+    constexpr std::size_t size = 50'000;
+    const std::string all = pattern(2 * size);
+    wire_client c = s.connect();
+    std::size_t count = 0;
+    while (s.app.stats().bytes_out >= count * size) { // the last one has left as a whole
+        REQUIRE(count < 100);
+        REQUIRE(c.send(post_of("/now", size) + all.substr(count, size)));
+        ++count;
+        REQUIRE(comes_true([&] { return s.app.stats().requests == count; }));
+    }
+    wire_client other = s.connect();
+    CHECK(other.send(post_of("/now", 200'000) + std::string(200'000, 'z'))); // where they were
+    CHECK(other.read().body == std::string(200'000, 'z'));
+    for (std::size_t i = 0; i < count; ++i) CHECK((c.read().body == all.substr(i, size)));
+}
+
 TEST_CASE("streams: borrowed bytes are released once, also when nobody reads them") {
     std::atomic<int> released{0};
     const std::string large = pattern(8 << 20);
