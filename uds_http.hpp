@@ -423,10 +423,8 @@ public:
     content(sealed_memory bytes);
     /// Passed on as it comes; a cut stays a cut. A server can't take a blocking client's.
     content(body_reader source);
-    /// Bytes as old as the process.
-    static content literal(string_view forever) noexcept;
-    /// Bytes of the request that a handler answers: they leave from where they are, or are copied.
-    static content lent(string_view by_request) noexcept;
+    /// Bytes as old as the process; or of the request that a handler answers, copied if they wait.
+    static content literal(string_view forever) noexcept, lent(string_view by_request) noexcept;
     /// `released` runs once, when the bytes were sent or dropped, on whatever thread that happens.
     static content borrowed(string_view bytes, callback<void()> released);
     /// `length` bytes of a regular file from `offset`, by sendfile(2).
