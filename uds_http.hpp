@@ -1024,7 +1024,8 @@ inline any_callback::~any_callback() {
 /// How a callback holds, moves and calls its function: in its own room, or through a pointer.
 template <class F> struct held {
     static constexpr bool is_here = // else on the heap: moves must not throw
-        sizeof(F) <= any_callback::room_bytes && std::is_nothrow_move_constructible_v<F>;
+        sizeof(F) <= any_callback::room_bytes && alignof(F) <= alignof(std::max_align_t) &&
+        std::is_nothrow_move_constructible_v<F>;
     static F& at(void* room) noexcept {
         if constexpr (is_here) return *static_cast<F*>(room);
         else return **static_cast<F**>(room);
@@ -1334,6 +1335,7 @@ inline error& mark_sent(error& e, bool sent) noexcept {
 struct field_block : counted {
     row<field> list; // views into `bytes`, unless borrowed
     arena bytes;
+    std::size_t waste = 0; // of `bytes`, by fields that are gone
     bool borrowed = false; // the views point into somebody else's buffer
 };
 
@@ -1341,7 +1343,7 @@ struct field_block : counted {
 inline field* open_fields(headers& h, std::size_t room) {
     ref<field_block>& block = access::of(h);
     if (!block) block = new field_block;
-    block->bytes.clear(), block->list.assume(0); // fields have no destructor
+    block->bytes.clear(), block->waste = 0, block->list.assume(0); // fields have no destructor
     return block->list.reserve(room);
 }
 inline void close_fields(headers& h, std::size_t count) noexcept {
@@ -1455,8 +1457,13 @@ struct request_state : counted {
 
     /// For the next request on the loop.
     void reset() {
-        params.clear(), bytes.clear(), body_text.clear(), drop_passed();
-        body = {}, tag = 0;
+        params.clear(), bytes.clear(), fds.clear(), drop_body();
+        tag = 0;
+        if (!bytes_of(sent).empty() || access::of(sent).from) sent = {}; // a hook has set it
+    }
+    void drop_body() noexcept {
+        body_text.clear(), body = {};
+        if (access::of(body_memory)) body_memory = {};
     }
     void drop_passed() noexcept {
         fds.clear();
@@ -1480,14 +1487,16 @@ struct request_state : counted {
         };
         path = moved(lent.path), query = moved(lent.query);
         params.clear();
-        for (const param& p : lent.params) params.push_back({p.name, moved(p.raw)});
+        for (const param& p : lent.params) params.push_back({bytes.keep(p.name), moved(p.raw)});
         fields = lent.fields;
         body_memory = std::move(lent.body_memory), fds = std::move(lent.fds);
         if (lent.body.data() == lent.body_text.data()) body_text.swap(lent.body_text);
         else body_text.assign(lent.body);
-        lent.body = {};
+        lent.body = {}, sent = {}, failed = {}, cancel = {}, on_interim = {};
+        timeout = milliseconds::max();
         body = access::of(body_memory) ? body_memory.view() : string_view(body_text);
-        listener = lent.listener, version = lent.version, from = lent.from, tag = lent.tag;
+        listener = bytes.keep(lent.listener), version = lent.version, from = lent.from,
+        tag = lent.tag;
         tag_slot = &tag, fd = -1, borrowed = false; // the connection may end first
     }
     /// The view itself where there is nothing to decode; "" for a broken escape.
@@ -2050,10 +2059,12 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
     if (!made.unlinks || !is_at(at, "", made.device, made.inode))
         return path_failed(path, "replaced by somebody else", EADDRINUSE);
     const std::string file = fd_path(at);
-    const uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // as it is, chown(2)
+    constexpr uid_t same = static_cast<uid_t>(-1); // chown(2)
     const gid_t group = options.group.value_or(static_cast<gid_t>(-1));
-    if (::chown(file.c_str(), owner, group) != 0) return path_failed(path, "chown");
+    if (::chown(file.c_str(), same, group) != 0) return path_failed(path, "chown");
     if (::chmod(file.c_str(), mode) != 0) return path_failed(path, "chmod");
+    if (options.owner && ::chown(file.c_str(), *options.owner, same) != 0) // who isn't its owner
+        return path_failed(path, "chown");                                 // may not chmod(2) it
     return ::listen(fd, options.backlog) == 0 ? error() : path_failed(path, "listen");
 }
 
@@ -2505,7 +2516,8 @@ struct head_parser : line_reader {
         if (!named.empty() && seen[host]) seen[host]->value = named;
         // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
         out.expect_continue = seen[expect] && out.version == 11 && out.how != framing::none;
-        out.upgrade = upgrades && out.version == 11 && !value(upgrade).empty();
+        out.upgrade =
+            upgrades && out.version == 11 && (is_doubled(upgrade) || !value(upgrade).empty());
         return true;
     }
 
@@ -3194,16 +3206,20 @@ struct fd_claim {
 
     /// Takes all of `came`. Errors: bad_descriptor, too_large; then everything is closed.
     [[gnu::cold]] error take(const headers& fields, row<unique_fd> came) {
+        has_body = fields.contains("Body-Fd");
+        const auto miscounted = [] {
+            return failed(errc::bad_descriptor, "descriptors: not as many as announced or allowed");
+        };
+        // First: each name is compared with all before it.
+        if (announced(fields) != came.size() || came.size() > max_count + has_body)
+            return miscounted();
         for (string_view rest = fields.get("Fds"); !rest.empty();) {
             string_view name = next_element(rest);
             if (!is_token(name) || find_fd(named, name))
                 return failed(errc::bad_descriptor, "Fds: a bad name");
             named.push_back({std::string(name), unique_fd()});
         }
-        has_body = fields.contains("Body-Fd");
-        if (came.size() != named.size() + has_body || announced(fields) != came.size() ||
-            named.size() > max_count) // two `Fds` lines fail by their sum
-            return failed(errc::bad_descriptor, "descriptors: not as many as announced or allowed");
+        if (came.size() != named.size() + has_body) return miscounted(); // two `Fds` lines
         for (std::size_t i = 0; i < named.size(); ++i) named[i].fd = std::move(came[i + has_body]);
         return has_body ? take_body(fields.get("Body-Fd"), std::move(came[0])) : error();
     }
@@ -4118,7 +4134,8 @@ private:
         if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
         route* const to = s_.routes.match(req);
         const bool is_early = screen(to);
-        if (!(c_.who == req.from)) c_.who = req.from; // a hook or rule has asked for it
+        const auto& from = state_of(d_.req).from; // not of `req`, which a hook may have replaced
+        if (from && !(c_.who == from)) c_.who = from; // it was asked for
         if (is_early) {
             if (!skip_body()) c_.persistent = false, c_.lingers = true;
             return answer_plain();
@@ -4224,7 +4241,7 @@ private:
         c_.at = phase::head;
         d_.bytes_in = r.body.size();
         if (&req != &d_.req) // for the log, from here on
-            d_.req = std::move(req), c_.more->req.reset();
+            std::swap(access::of(d_.req), access::of(req)), c_.more->req.reset();
         dispatch(d_.req, *to);
         return !c_.ends && c_.at == phase::head;
     }
@@ -4292,7 +4309,8 @@ private:
         f->req = std::move(req); // copies what is the loop's
         request_state& r = state_of(f->req);
         c_.who->tag = r.tag, r.tag_slot = &c_.who->tag;
-        if (c_.upgrades) f->offered = r.fields.get("Upgrade");
+        for (const field& one : r.fields) // RFC 9110 5.3
+            if (c_.upgrades && is_named(one, "Upgrade")) f->offered.append(one.value) += ',';
         f->fd = c_.fd;
         if (s_.is_observed()) f->log = note_request(r);
         return c_.kept().at_work = f, f;
@@ -7249,17 +7267,24 @@ inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) 
     }
     const int* const time = numbers + (is_asctime ? 1 : 2);
     int year = numbers[is_asctime ? 4 : 1];
+    constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    int month = 0;
+    while (month < 11 && text.find(months + 3 * month, 0, 3) == string_view::npos) ++month;
     std::tm t{};
     ::gmtime_r(&now, &t);
-    // Two digits: at most 50 years ahead, else the last such year.
+    // Two digits: at most 50 years ahead, else the last such year (RFC 9110 5.6.7).
     if (is_rfc850) year += (t.tm_year + 1950 - year) / 100 * 100;
-    t = std::tm();
-    t.tm_year = year - 1900, t.tm_mday = numbers[0];
-    t.tm_hour = time[0], t.tm_min = time[1], t.tm_sec = time[2];
-    constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    while (t.tm_mon < 11 && text.find(months + 3 * t.tm_mon, 0, 3) == string_view::npos) ++t.tm_mon;
-    const std::time_t when = ::timegm(&t); // fills in the weekday
-    char again[64];                        // a Wednesday of RFC 850's form has 33
+    t.tm_year += 50;
+    const std::time_t latest = ::timegm(&t);
+    std::time_t when = 0;
+    for (;; year -= 100) {
+        t = std::tm();
+        t.tm_year = year - 1900, t.tm_mon = month, t.tm_mday = numbers[0];
+        t.tm_hour = time[0], t.tm_min = time[1], t.tm_sec = time[2];
+        when = ::timegm(&t); // fills in the weekday
+        if (!is_rfc850 || when <= latest) break;
+    }
+    char again[64]; // a Wednesday of RFC 850's form has 33
     const locale_t plain = ::newlocale(LC_ALL_MASK, "C", nullptr); // static in glibc and musl
     if (!plain) return {};
     const std::size_t size = ::strftime_l(again, sizeof again, form, &t, plain);
@@ -7387,7 +7412,9 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     std::snprintf(tag, sizeof tag, "\"%jx-%jx%08jx-%jx\"", std::uintmax_t(info.st_size),
                   std::uintmax_t(info.st_mtim.tv_sec), std::uintmax_t(info.st_mtim.tv_nsec),
                   std::uintmax_t(info.st_ino));
-    const validators v{tag, info.st_mtim.tv_sec, ::time(nullptr)};
+    timespec clock{}; // no later than Date will be, which lags by a tick and a tenth of a second
+    ::clock_gettime(CLOCK_REALTIME_COARSE, &clock);
+    const validators v{tag, info.st_mtim.tv_sec, clock.tv_sec - (clock.tv_nsec < 110'000'000)};
     int status = judge(req.method(), req.headers(), v);
     if (status == 412) return plain_status(412);
     if (status == 304) return response(304).header("ETag", tag); // 15.4.5: with its tag
@@ -7418,7 +7445,8 @@ inline response serve_beneath(int folder, const request& req, string_view name) 
         if (below.find(odd) != std::string::npos) return plain_status(404);
     unique_fd file(open_beneath(folder, path.c_str(), read_flags));
     struct stat info {};
-    if (file && ::fstat(file.get(), &info) == 0 && S_ISDIR(info.st_mode)) {
+    const bool is_hidden = !file && errno == EACCES; // a folder to search, but not to list?
+    if (is_hidden || (file && ::fstat(file.get(), &info) == 0 && S_ISDIR(info.st_mode))) {
         path = below + "index.html";
         file = unique_fd(open_beneath(folder, path.c_str(), read_flags));
     }
@@ -7537,7 +7565,9 @@ inline void headers::remove(string_view name) {
     std::size_t to = 0;
     for (const field& f : *this)
         if (!detail::equal_nocase(f.name, kept)) s_->list[to++] = f;
+        else s_->waste += f.name.size() + f.value.size();
     s_->list.shrink(to);
+    if (s_->waste > 4096) *this = headers(std::as_const(*this)); // one that is set again and again
 }
 inline void headers::remove_hop_by_hop() {
     std::string named; // what Connection names goes too, with all its fields
@@ -7626,8 +7656,10 @@ inline request::request(string_view method, string_view target) : request() {
     s_->set_target(s_->bytes.keep(target));
 }
 inline request::request(request&& other) : request() { *this = std::move(other); }
-inline request& request::operator=(request&& other) {
-    if (other.s_->borrowed && this != &other) s_->take_copy_of(*other.s_); // the loop keeps its own
+inline request& request::operator=(request&& other) { // the loop keeps its own
+    if (this == &other) return *this;
+    if (other.s_->borrowed) (void)other.peer(), s_->take_copy_of(*other.s_); // it may end before
+    else if (s_->borrowed) s_ = std::exchange(other.s_, new detail::request_state);
     else std::swap(s_, other.s_);
     return *this;
 }
@@ -7663,6 +7695,7 @@ inline string_view request::body() const noexcept {
 }
 inline std::string request::take_body() {
     std::string taken = s_->body_text.empty() ? std::string(body()) : std::move(s_->body_text);
+    if (s_->body.data()) s_->sent = {}; // a view of it, once it was sent on
     s_->body = {};
     s_->body_text.clear();
     return taken;
@@ -7682,6 +7715,7 @@ inline request& request::header(string_view name, string_view value) & {
 inline request& request::body(content body, string_view type) & {
     detail::own(body);
     s_->sent = std::move(body);
+    if (s_->body.data()) s_->fields.remove("Content-Length"), s_->drop_body(); // a received one's
     return type.empty() ? *this : header("Content-Type", type);
 }
 inline request& request::fd(string_view name, unique_fd passed) & {

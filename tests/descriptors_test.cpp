@@ -318,6 +318,17 @@ bool crowd() {
     return ::close(next) == 0 && ::setrlimit(RLIMIT_NOFILE, &none) == 0;
 }
 
+TEST_CASE("descriptors: a long list of names for nothing is refused at once") {
+    server_options o = willing();
+    o.max_head_bytes = 1 << 20;
+    exchanging s(o);
+    std::string names;
+    for (int i = 0; names.size() < 900'000; ++i) names += std::to_string(i) + ",";
+    raw::wire_client c = s.connect(); // compared with each other they would take half a minute
+    CHECK(c.send("POST /named HTTP/1.1\r\nHost: a\r\nFds: " + names + "x\r\n\r\n"));
+    CHECK(c.read().status == 400);
+}
+
 TEST_CASE("descriptors: a client that has no room for them says so, not that the peer was wrong") {
     CHECK(raw::in_child([] {
               int ends[2];

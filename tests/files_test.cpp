@@ -114,6 +114,9 @@ constexpr date_row date_rows[] = {
     {"Tuesday, 01-Sep-26 00:00:00 GMT", 1'788'220'800},
     {"Wednesday, 01-Jan-76 00:00:00 GMT", 3'345'062'400}, // 2076
     {"Saturday, 01-Jan-77 00:00:00 GMT", 220'924'800},    // 1977
+    {"Tuesday, 01-Sep-76 00:00:00 GMT", 3'366'144'000},   // now in 2076
+    {"Wednesday, 22-Sep-76 00:00:00 GMT", 212'198'400},   // in 1976: a day too far ahead
+    {"Tuesday, 22-Sep-76 00:00:00 GMT", no_date},         // so it would be in 2076
     {"Friday, 01-Jan-77 00:00:00 GMT", no_date},          // so it would be in 2077
     {"Saturday, 01-Jan-00 00:00:00 GMT", 946'684'800},
     // Not dates:
@@ -654,7 +657,35 @@ TEST_CASE("files: Last-Modified is never later than now, and always a date") {
         auto shown = parse_date(res.header("Last-Modified"), start);
         REQUIRE(shown);
         CHECK(*shown <= ::time(nullptr));
-        CHECK(*shown >= (when < 0 ? 0 : start));
+        CHECK(*shown >= (when < 0 ? 0 : start - 1));
+    }
+}
+
+TEST_CASE("files: Last-Modified is no later than a Date that lags") {
+    scratch here;
+    here.file("a", "x");
+    raw::running s;
+    s.app.files("/", here.at(""));
+    s.start();
+    raw::wire_client c = s.connect();
+    auto clock = [] {
+        timespec now{};
+        ::clock_gettime(CLOCK_REALTIME, &now);
+        return now;
+    };
+    for (int i = 0; i < 3; ++i) {
+        while (clock().tv_nsec < 970'000'000) ::usleep(1000);
+        CHECK(c.ask("/a").status == 200); // this Date is kept for a while
+        const std::time_t second = clock().tv_sec;
+        while (clock().tv_sec <= second || clock().tv_nsec < 12'000'000) ::usleep(1000);
+        here.file("a", "y");
+        raw::answer got = c.ask("/a");
+        const std::time_t now = clock().tv_sec;
+        const auto date = parse_date(got.field("Date"), now),
+                   modified = parse_date(got.field("Last-Modified"), now);
+        REQUIRE(date);
+        REQUIRE(modified);
+        CHECK(*modified <= *date);
     }
 }
 
@@ -907,6 +938,9 @@ TEST_CASE("files: what may not be read isn't there") {
     here.file("in/a", "a");
     here.file("in/shut/b", "b");
     here.file("in/c", "c");
+    here.folder("in/listless");
+    here.file("in/listless/index.html", "d");
+    REQUIRE(::chmod(here.at("in/listless").c_str(), 0311) == 0);
     REQUIRE(::chmod(here.at("in/a").c_str(), 0) == 0);
     REQUIRE(::chmod(here.at("in/shut").c_str(), 0) == 0);
     unique_fd root = here.root("in");
@@ -916,6 +950,7 @@ TEST_CASE("files: what may not be read isn't there") {
             return serve_beneath(root.get(), asking("GET"), name).status();
         };
         if (status("a") != 404 || status("shut/b") != 404 || status("shut") != 404) return 2;
+        if (status("listless/") != 200) return 4; // it may be searched
         return ::geteuid() == 65534 && status("c") != 200 ? 3 : 0;
     });
     REQUIRE(::chmod(here.at("in/shut").c_str(), 0755) == 0);

@@ -982,7 +982,7 @@ TEST_CASE("server: without descriptors accepting pauses, nobody is dropped, noth
               ::getrusage(RUSAGE_SELF, &after);
               if (turns > 40) return 6;
               if (app.stats().connections != 1) return 7;
-              if (logged != 1) return 13; // however often it was tried
+              if (logged != 1) return 13;                 // however often it was tried
               ::shutdown(clients[0].fd.get(), SHUT_RDWR); // room for one: this end's stays
               start = steady_clock::now();
               while (app.stats().accepted < 2 && since(start) < patience)
@@ -1563,6 +1563,37 @@ TEST_CASE("server: before runs at the head and may answer; after sees and may ch
     CHECK(got.head.find("Content-Length") == std::string::npos);
     for (const char* step : {"before 1", "before 2", "after 1 101", "after 2"})
         CHECK(order.take() == step);
+}
+
+TEST_CASE("server: what a hook does to its request is that request's") {
+    running s;
+    handed<request> kept;
+    s.app.use([&](request& r) -> std::optional<response> {
+        if (r.path() == "/body") r.body("secret", "");
+        if (r.path() == "/assign") r = request("GET", "/other");
+        if (r.path() == "/swap") {
+            request mine("GET", "/other");
+            std::swap(r, mine);
+            kept.put(std::move(mine));
+        }
+        if (r.path() != "/move") return {};
+        request mine(std::move(r));
+        return text(std::to_string(mine.peer().uid));
+    });
+    s.app.get("/{name}", [](const request& r) {
+        return text(std::string(r.param("name")) + std::string(r.body()));
+    });
+    s.start();
+    wire_client c = s.connect(), other = s.connect();
+    CHECK(c.ask("/body").body == "bodysecret");
+    CHECK(other.ask("/next").body == "next");
+    for (const char* target : {"/assign", "/swap"}) { // what the handler then sees is a new one
+        CHECK(c.ask(target).status == 200);
+        CHECK(other.ask("/next").body == "next");
+        CHECK(c.ask("/again").body == "again");
+    }
+    CHECK(c.ask("/move").body == std::to_string(::geteuid()));
+    CHECK(kept.take().target() == "/swap");
 }
 
 TEST_CASE("server: a hook that throws is a 500, not the end") {

@@ -809,6 +809,11 @@ TEST_CASE("streams: an upgraded connection carries bytes both ways, half-closed 
     wire_client plain = s.connect();
     CHECK(plain.ask("/").status == 426);
     CHECK(plain.ask("/", "GET", "Connection: Upgrade\r\nUpgrade: other\r\n").status == 426);
+    for (const char* lines :
+         {"Upgrade: tcp\r\nUpgrade: chat\r\n", "Upgrade: chat\r\nUpgrade: tcp\r\n",
+          "Upgrade: chat\r\nUpgrade:\r\n"}) // one list: RFC 9110 5.3
+        CHECK(s.connect().ask("/", "GET", std::string("Connection: Upgrade\r\n") + lines).status ==
+              101);
 }
 
 TEST_CASE("streams: the other half of an upgraded connection lives on") {

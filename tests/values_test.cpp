@@ -97,6 +97,18 @@ TEST_CASE("values: a callback moves, calls, and destroys what it holds once") {
         CHECK(static_cast<bool>(none));
         none = {};
         CHECK(alive == 0);
+        struct alignas(32) wide {
+            ~wide() {} // passed by reference, not on a stack of another alignment
+            double four[4];
+        };
+        callback<std::uintptr_t()> aligned( // captures of a type that wants more than malloc gives
+            [w = wide{}] { return reinterpret_cast<std::uintptr_t>(&w) % alignof(wide); });
+        callback<std::uintptr_t()> elsewhere[3];
+        for (auto& to : elsewhere) {
+            to = std::move(aligned);
+            CHECK(to() == 0);
+            aligned = std::move(to);
+        }
     }
     CHECK(alive == 0);
     callback<std::unique_ptr<int>(std::unique_ptr<int>)> through(
@@ -163,6 +175,16 @@ TEST_CASE("values: fields that would break a message are refused, and change not
         CHECK(h.set(r.name, r.value) == errc::bad_field);
         CHECK(all(h) == "Keep=me;A=old;");
     }
+}
+
+TEST_CASE("values: a field that is set again and again takes no more memory") {
+    headers h{{"A", "first"}, {"B", "0"}};
+    for (int i = 0; i < 100'000; ++i) REQUIRE_FALSE(h.set("B", std::to_string(i)));
+    CHECK(h.get("A") == "first");
+    CHECK(h.get("B") == "99999");
+    std::size_t held = 0;
+    for (auto* b = detail::access::of(h)->bytes.newest; b; b = b->older) held += b->size;
+    CHECK(held < 32'768);
 }
 
 TEST_CASE("values: copies of headers own their bytes, also of borrowed ones") {
@@ -312,8 +334,32 @@ TEST_CASE("values: a received request that is moved out owns its bytes") {
     CHECK(mine.body() == "body");
     request again(std::move(mine));
     CHECK(again.param("name") == "a b");
+    CHECK_FALSE(detail::check_sendable(detail::state_of(again), false)); // sent on as it is
     CHECK(again.take_body() == "body");
     CHECK(again.body() == "");
+}
+
+TEST_CASE("values: a received request can be given another body, and takes another's place") {
+    request lent = detail::access::make_request();
+    auto receive = [&](string_view body) {
+        detail::request_state& s = detail::state_of(lent);
+        s.method = "POST", s.target = s.path = "/x", s.body = body, s.borrowed = true;
+        REQUIRE_FALSE(s.fields.set("Content-Length", std::to_string(body.size())));
+    };
+    receive("old");
+    request mine(std::move(lent));
+    mine.body("newer", "text/plain");
+    CHECK(mine.body() == "newer");
+    CHECK_FALSE(detail::check_sendable(detail::state_of(mine), false)); // its length went, too
+    receive("old");
+    request built("GET", "/built");
+    built.body("built", "text/plain").timeout(milliseconds(1)).header("no token", "");
+    built = std::move(lent);
+    CHECK(built.body() == "old");
+    CHECK_FALSE(detail::check_sendable(detail::state_of(built), false));
+    CHECK(detail::state_of(built).timeout == milliseconds::max());
+    CHECK(built.take_body() == "old");
+    CHECK(built.body() == "");
 }
 
 // -- responses
