@@ -54,6 +54,7 @@
 #include <utility>
 #include <vector>
 
+#include <arpa/inet.h> // inet_pton: a Host may be an IPv6 address
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -364,7 +365,7 @@ struct field {
 class headers {
 public:
     headers() noexcept = default;
-    headers(std::initializer_list<field> fields);
+    headers(std::initializer_list<field> fields); // a bad one fails what they are sent with
     headers(const headers& other);
     headers(headers&& other);
     headers& operator=(headers other) noexcept;
@@ -1336,6 +1337,7 @@ struct field_block : counted {
     row<field> list; // views into `bytes`, unless borrowed
     arena bytes;
     std::size_t waste = 0; // of `bytes`, by fields that are gone
+    bool received = false; // from a peer, for the connection on which they came
     bool borrowed = false; // the views point into somebody else's buffer
 };
 
@@ -1348,11 +1350,12 @@ inline field* open_fields(headers& h, std::size_t room) {
 }
 inline void close_fields(headers& h, std::size_t count) noexcept {
     access::of(h)->list.assume(count), access::of(h)->borrowed = true; // views of the read buffer
+    access::of(h)->received = true;
 }
 /// A copy into what `to` has already: without an allocation once it is large enough.
 inline void copy_fields(const headers& from, headers& to) {
     field_block& block = (open_fields(to, 0), *access::of(to));
-    block.borrowed = false;
+    block.borrowed = false, block.received = access::of(from) && access::of(from)->received;
     for (const field& f : from)
         block.list.push_back({block.bytes.keep(f.name), block.bytes.keep(f.value)});
 }
@@ -2284,9 +2287,11 @@ inline bool is_authority(string_view text) {
     if (text.size() == 9 && std::memcmp(text.data(), "localhost", 9) == 0) return true;
     const char *at = text.data(), *const end = at + text.size();
     if (at != end && *at == '[') { // IPv6; without a zone, which means nothing to others
-        const char* const first = ++at;
-        while (at != end && (hex_digit(*at) >= 0 || *at == ':' || *at == '.')) ++at;
-        if (at - first < 2 || at == end || *at++ != ']') return false; // "::" is the shortest
+        const std::size_t last = text.find(']');
+        in6_addr address; // of 45 characters at most
+        if (last > 46 || ::inet_pton(AF_INET6, std::string(++at, last - 1).c_str(), &address) != 1)
+            return false;
+        at += last;
     } else {
         for (; (at = first_not<host_byte>(at, end)) != end && *at == '%'; at += 3)
             if (end - at < 3 || hex_digit(at[1]) < 0 || hex_digit(at[2]) < 0) return false;
@@ -2501,7 +2506,7 @@ struct head_parser : line_reader {
         return refuse("a Transfer-Encoding that doesn't end in chunked, once");
     }
 
-    [[gnu::always_inline]] bool finish_request() {
+    [[gnu::always_inline]] bool finish_request(field* fields) {
         // RFC 9112 3.2: exactly one, and a valid one.
         if (is_doubled(host) || (!seen[host] && out.version == 11))
             return refuse("no Host, or two of them");
@@ -2514,6 +2519,8 @@ struct head_parser : line_reader {
         const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
         if (!named.empty()) out.host = named;
         if (!named.empty() && seen[host]) seen[host]->value = named;
+        else if (!named.empty() && out.fields_count < limits.max_fields_count) // of 1.0
+            fields[out.fields_count++] = {"Host", named};
         // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
         out.expect_continue = seen[expect] && out.version == 11 && out.how != framing::none;
         out.upgrade =
@@ -2555,7 +2562,7 @@ inline parsed parse_request_head(string_view in, const head_limits& limits, fiel
     head_parser parser(in, limits, out);
     const char* const line = parser.request_line(in.data());
     const char* const at = line ? parser.field_lines(line, fields) : nullptr;
-    return parser.finish(in, at && parser.finish_request() ? at : nullptr, line ? 431 : 414);
+    return parser.finish(in, at && parser.finish_request(fields) ? at : nullptr, line ? 431 : 414);
 }
 
 /// Interim responses come out like others.
@@ -2571,13 +2578,14 @@ inline parsed parse_response_head(string_view in, const head_limits& limits,
 /// RFC 9110 6.5.1: what a trailer may not say: framing, routing, rights, conditions and the kind of
 /// content were decided by the head. Refused, since somebody else may have believed it.
 inline bool may_trail(string_view name) {
-    return !list_has(
-        "age,authorization,body-fd,cache-control,connection,content-encoding,content-length,"
-        "content-range,content-type,cookie,date,expect,expires,fds,host,if-match,"
-        "if-modified-since,if-none-match,if-range,if-unmodified-since,keep-alive,location,"
-        "max-forwards,pragma,proxy-authenticate,proxy-authorization,proxy-connection,range,"
-        "retry-after,set-cookie,te,trailer,transfer-encoding,upgrade,vary,www-authenticate",
-        name);
+    return !name.empty() &&
+           !list_has(
+               "age,authorization,body-fd,cache-control,connection,content-encoding,content-length,"
+               "content-range,content-type,cookie,date,expect,expires,fds,host,if-match,"
+               "if-modified-since,if-none-match,if-range,if-unmodified-since,keep-alive,location,"
+               "max-forwards,pragma,proxy-authenticate,proxy-authorization,proxy-connection,range,"
+               "retry-after,set-cookie,te,trailer,transfer-encoding,upgrade,vary,www-authenticate",
+               name);
 }
 
 /// RFC 9112 7.1.2: a line like a head's.
@@ -2618,6 +2626,7 @@ public:
 
     bool ends_at_eof() const { return how_ == framing::until_close; } // else it is a cut
     const char* why() const { return why_; }                          // bad: a literal
+    std::uint64_t left() const { return left_; }    // of the body, or of the chunk
     string_view trailers() const { return lines_; } // done: the lines, checked, for parse_trailers
 
 private:
@@ -2863,6 +2872,7 @@ inline const char* framing_fault(const headers& fields, std::optional<std::uint6
     if (is_bodiless(status) && size.value_or(1) > 0) return "a body on 204, 205 or 304";
     if (size && *size > max_length) return "a length of 2^63 or more";
     if (fields.begin() == fields.end()) return nullptr;
+    if (fields.contains("")) return "a bad field";
     if (fields.contains("Transfer-Encoding")) return "Transfer-Encoding is the library's to set";
     const std::uint64_t stated = stated_length(fields, absent);
     if (stated == UINT64_MAX) return "Content-Length is not one number";
@@ -2870,6 +2880,13 @@ inline const char* framing_fault(const headers& fields, std::optional<std::uint6
     if (stated != absent && status != 304 && size && *size != stated) // 304: a 200's length (8.6)
         return "Content-Length disagrees with the body";
     return nullptr;
+}
+
+/// Of a message that a client has received and a handler passes on: its connection has its own.
+inline void drop_framing(headers& fields, bool drops_length) {
+    if (!access::of(fields) || !access::of(fields)->received) return;
+    fields.remove_hop_by_hop();
+    if (drops_length) fields.remove("Content-Length");
 }
 
 /// RFC 9112 6.3, seen from the sender; framing_fault() has been asked.
@@ -4233,7 +4250,9 @@ private:
             parsed at = decoder.next(d_.in, piece);
             if (at == parsed::bad) return refuse(400, decoder.why()), false;
             if (!add_piece(r, piece, at == parsed::done)) return refuse(503, "memory"), false;
-            if (r.body.size() > limit) return refuse(413, "body over the limit"), false;
+            if (r.body.size() > limit ||
+                decoder.left() > limit - r.body.size()) // also what is to come
+                return refuse(413, "body over the limit"), false;
             if (at == parsed::done) break;
             if (piece.empty())
                 return count(r.body_text.size()) ? park(req, to) : refuse(503, "memory"), false;
@@ -4557,12 +4576,18 @@ private:
     bool open_answer(response& res, bool is_streamed, body_plan& plan) {
         if (s_.has_after) run_after(res); // first: it may change the answer
         const auto& r = access::of(res);
+        if (access::of(r.fields))
+            drop_framing(res.headers(),
+                         is_bodiless(r.status) ? r.status != 304 : !is_streamed && !c_.head_only);
         if (const char* ours = access::of(r.fields) ? fds_field(r.fields) : nullptr)
             extra_of(res).failed = failed(errc::bad_field, ours);
         if (r.extra || c_.wants_body_fd) attach_fds(res);
         std::optional<std::uint64_t> size;
         if (!is_streamed) size = known_size(r.body);
         else if (is_bodiless(r.status)) size = 0;
+        if (c_.head_only && size == 0u && !is_bodiless(r.status) &&
+            r.fields.contains("Content-Length"))
+            size = {}; // RFC 9110 9.3.2: of what a GET would answer
         const bool is_plain =
             r.status == 200 && !access::of(r.fields) && !r.extra && size.value_or(0) <= max_length;
         const bool is_good = is_plain || check(res, size);
@@ -4680,7 +4705,7 @@ private:
     /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, response& res) {
         if (s_.has_after) run_after(res);
-        for (const char* ours : {"Content-Length", "Transfer-Encoding", "Connection"})
+        for (const char* ours : {"", "Content-Length", "Transfer-Encoding", "Connection"})
             res.headers().remove(ours); // a 101 has no body (RFC 9110 15.2.2)
         c_.persistent = true;
         const headers& fields = access::of(res).fields;
@@ -6570,8 +6595,10 @@ inline error check_sendable(request_state& req, bool upgrades) {
     if (req.method == "TRACE" && known_size(req.sent) != std::uint64_t(0)) // RFC 9110 9.3.8
         return failed(errc::bad_field, "content on TRACE");
     bool is_hosted = false;
+    const string_view named = authority_of(req.target);
     for (const field& f : req.fields)
-        if (is_named(f, "Host") && (std::exchange(is_hosted, true) || !is_authority(f.value)))
+        if (is_named(f, "Host") && (std::exchange(is_hosted, true) || !is_authority(f.value) ||
+                                    (!named.empty() && f.value != named))) // RFC 9112 3.2
             return failed(errc::bad_field, "Host");
     if (const char* ours = fds_field(req.fields)) return failed(errc::bad_field, ours);
     if (const char* fault = framing_fault(req.fields, known_size(req.sent), 0))
@@ -7518,8 +7545,9 @@ inline bool peer_rule::admits(const peer& who) const noexcept {
 
 [[gnu::cold]] inline headers::headers(std::initializer_list<field> fields) {
     for (const field& f : fields) {
-        error bad = add(f.name, f.value);
-        UDS_HTTP_ASSERT(!bad);
+        if (!add(f.name, f.value)) continue;
+        if (!s_) s_ = new detail::field_block;
+        s_->list.push_back({"", ""}); // no field has that name: framing_fault() finds it
     }
 }
 inline headers::headers(const headers& other) {
@@ -7575,7 +7603,10 @@ inline void headers::remove_hop_by_hop() {
         if (detail::equal_nocase(f.name, "Connection")) named.append(f.value).append(",");
     named += "Connection,Keep-Alive,Proxy-Connection,TE,Trailer,Transfer-Encoding,Upgrade,"
              "Proxy-Authenticate,Proxy-Authorization,Fds,Body-Fd,Accept-Body-Fd,Accept-Fds";
-    for (string_view rest = named; !rest.empty();) remove(detail::next_element(rest));
+    for (string_view rest = named; !rest.empty();) {
+        const string_view name = detail::next_element(rest);
+        if (!detail::equal_nocase(name, "Host")) remove(name); // every recipient's: not to be named
+    }
 }
 
 // Members: sealed memory and content.
@@ -7891,8 +7922,11 @@ inline bool responder::send(response res) {
 inline bool responder::inform(response interim) {
     if (!s_ || interim.status() / 100 != 1 || interim.status() == 101) return false;
     std::string head = "HTTP/1.1 " + detail::number_text(std::uint64_t(interim.status())) + " \r\n";
-    for (const char* no : {"Content-Length", "Transfer-Encoding"}) // RFC 9110 8.6, 9112 6.1
-        interim.headers().remove(no);
+    const auto& r = detail::access::of(interim);
+    if (r.extra && r.extra->failed) return false;
+    detail::drop_framing(interim.headers(), true);
+    for (const char* no : {"", "Content-Length", "Transfer-Encoding"}) // RFC 9110 8.6, 9112 6.1
+        if (interim.headers().contains(no)) return false;
     for (const field& f : interim.headers())
         head.append(f.name).append(": ").append(f.value).append("\r\n");
     detail::hold lock(s_->guard);
@@ -7920,6 +7954,7 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
         refusal.header("Upgrade", protocol).header("Connection", "Upgrade");
         return void(send(std::move(refusal)));
     }
+    if (extra.contains("")) return void(send(detail::plain_status(500))); // a bad field
     response head(101);
     head.headers() = std::move(extra);
     head.header("Upgrade", protocol);

@@ -1479,6 +1479,50 @@ TEST_CASE("async: bytes that a handler's request has lent to a call stay when it
     for (int i = 0; i < 2; ++i) CHECK(f.ended.take().status == 200);
 }
 
+TEST_CASE("async: a handler can answer with what its client has received") {
+    struct row {
+        const char *method, *bytes;
+        int status;
+        const char *length, *body;
+    };
+    const row rows[] = {
+        {"GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", 200,
+         "2", "ab"},
+        {"GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: timeout=5\r\n\r\nab", 200, "2",
+         "ab"},
+        {"GET", "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nContent-Length: 0\r\n\r\n",
+         200, "0", ""},
+        {"HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", 200, "2", ""},
+        {"GET", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", 204, "", ""},
+        {"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n", 304, "7", ""},
+        {"GET", "HTTP/1.1 200 OK\r\nAccept-Body-Fd: 1\r\nContent-Length: 2\r\n\r\nab", 200, "2",
+         "ab"},
+    };
+    scripted up;
+    fixture f(up.path);
+    f.app.any("/", [&](request& r, responder out) {
+        f.api->async_send(std::move(r), [out = std::make_shared<responder>(std::move(out))](
+                                            result<response> got) { out->send(*std::move(got)); });
+    });
+    f.start();
+    wire_client c(f.at("s"));
+    for (const row& r : rows) {
+        CAPTURE(r.bytes);
+        c.send(std::string(r.method) + " / HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire_client peer = up.accept();
+        CHECK_FALSE(head_of(peer).empty());
+        peer.send(r.bytes);
+        peer.shut();
+        const answer got = c.read(string_view(r.method) == "HEAD");
+        CHECK(got.status == r.status);
+        CHECK(got.field("Content-Length") == r.length);
+        CHECK(got.body == r.body);
+        for (const char* gone : {"Transfer-Encoding", "Keep-Alive", "X-Hop", "Accept-Body-Fd"})
+            CHECK(got.field(gone) == "");
+        CHECK(c.ask("/none").status == 404); // it is in step
+    }
+}
+
 TEST_CASE("async: an upgrade gives both directions, silent for as long as they like") {
     scripted up;
     fixture f(up.path, quick(60ms));

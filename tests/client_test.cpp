@@ -367,8 +367,8 @@ TEST_CASE("client: what gets onto the wire") {
     // RFC 9112 3.2: Host is the target's authority; RFC 9110 10.1.1: no expectation without content
     REQUIRE(api.get("http://b:8/c"));
     CHECK(seen == "GET http://b:8/c HTTP/1.1\r\nHost: b:8\r\n\r\n");
-    REQUIRE(api.send(request("GET", "http://b/").header("Host", "c")));
-    CHECK(seen == "GET http://b/ HTTP/1.1\r\nHost: c\r\n\r\n");
+    REQUIRE(api.send(request("GET", "http://b/").header("Host", "b")));
+    CHECK(seen == "GET http://b/ HTTP/1.1\r\nHost: b\r\n\r\n");
     REQUIRE(api.send(request("GET", "/").header("Expect", "100-continue")));
     CHECK(seen == "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     int calls = 0;
@@ -405,6 +405,9 @@ TEST_CASE("client: what the program got wrong is refused and never sent") {
     bad.push_back(request("PUT", "/").body(content::file(unique_fd(::dup(0)), 0, UINT64_MAX), ""));
     bad.push_back(request("PUT", "/").body(content::pulled({}, 1ull << 63), ""));
     bad.push_back(request("GET", "/").header("Host", "a b"));
+    bad.push_back(request("GET", "http://b/").header("Host", "c")); // RFC 9112 3.2
+    bad.push_back(request("GET", "/"));
+    bad.back().headers() = headers{{"X", "a\r\nb: c"}};
     bad.push_back(request("GET", "/"));
     for (const char* host : {"a", "a"}) REQUIRE_FALSE(bad.back().headers().add("Host", host));
     for (request& r : bad) {

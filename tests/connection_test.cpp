@@ -618,6 +618,11 @@ TEST_CASE("connection: bodies under, at and over the limit, of the server and of
 }
 
 TEST_CASE("connection: 413 is said before the body is sent") {
+    usual chunked;
+    chunked.feed(
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7FFFFFFFFFFFFFFF\r\n");
+    CHECK(read_answers(chunked.out).statuses == std::vector<int>{413});
+    CHECK(chunked.is_over());
     usual d;
     d.feed("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n");
     CHECK(read_answers(d.out).statuses == std::vector<int>{413});

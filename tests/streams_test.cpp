@@ -625,6 +625,49 @@ struct lends : running {
     }
 };
 
+TEST_CASE("streams: a bad field in a list is an error where it is sent, and no end of the server") {
+    running s;
+    const char* const bad = "a\r\nb: c";
+    handed<bool> done;
+    s.app.get("/plain", [&](const request&) {
+        response res = text("x");
+        res.headers() = headers{{"A", "b"}, {"X", bad}};
+        return res;
+    });
+    s.app.get("/trailers", [&](request&, responder out) {
+        body_writer w = out.stream(response(200));
+        w.write("abc");
+        done.put(w.end(headers{{"X", bad}}));
+    });
+    s.app.get("/upgrade", [&](request&, responder out) {
+        out.upgrade(
+            "x", [](upgraded) {}, headers{{"X", bad}});
+    });
+    s.app.get("/inform", [&](request&, responder out) {
+        done.put(out.inform(response(103).header("X", bad)));
+        response length(103);
+        length.header("Content-Length", "1");
+        done.put(out.inform(std::move(length)));
+        done.put(out.inform(response(103).header("Link", "</a>")));
+        out.send(text("x"));
+    });
+    s.start();
+    CHECK(s.connect().ask("/plain").status == 500);
+    answer cut = s.connect().ask("/trailers");
+    CHECK_FALSE(cut.whole);
+    CHECK_FALSE(done.take());
+    CHECK(s.connect().ask("/upgrade", "GET", "Connection: Upgrade\r\nUpgrade: x\r\n").status ==
+          500);
+    wire_client c = s.connect();
+    c.send(get_of("/inform"));
+    CHECK(c.read().field("Link") == "</a>");
+    CHECK(c.read().body == "x");
+    CHECK_FALSE(done.take());
+    CHECK_FALSE(done.take());
+    CHECK(done.take());
+    CHECK(headers{{"X", bad}}.get("X") == "");
+}
+
 TEST_CASE("streams: lent bytes are those of the request, whoever answers it") {
     server_options o;
     o.workers = 1;

@@ -226,6 +226,9 @@ TEST_CASE("values: what is hop-by-hop goes, with all that Connection names (RFC 
         {"Connection", "Connection, a"}, {"Connection", "b"}, {"A", "1"}, {"B", "2"}, {"C", "3"}};
     twisted.remove_hop_by_hop();
     CHECK(all(twisted) == "C=3;");
+    headers lost{{"Host", "a"}, {"Connection", "Host"}};
+    lost.remove_hop_by_hop();
+    CHECK(all(lost) == "Host=a;"); // it is every recipient's
 }
 
 // -- requests
