@@ -3772,10 +3772,7 @@ public:
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {}; // what stands behind the last request
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
-        if (!d_.fds.empty() && !keep_fds()) {
-            if (c_.at == phase::head) forget_request(); // they came with none that is known
-            refuse_fds();
-        }
+        if (!d_.fds.empty() && !keep_fds()) refuse_stray_fds();
         if (!c_.more && d_.in.empty()) return again;
         c_.kept().in.assign(d_.in.data(), d_.in.size()); // the loop's buffer serves others now
         if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
@@ -3954,6 +3951,13 @@ public:
         if (c_.at == phase::discard) return void(c_.ends = true); // it has its answer
         if (!c_.work()) return refuse(400, place_of(bad));
         fail_stream(bad, 400, place_of(bad));
+    }
+
+    /// They came with no request that is known, and its bytes may be lost.
+    [[gnu::cold]] void refuse_stray_fds() {
+        if (c_.at == phase::linger) return void(c_.ends = true); // it has its answer
+        if (c_.at == phase::head) forget_request();
+        refuse_fds();
     }
 
     [[gnu::cold]] void refuse(int status, string_view why) {
@@ -5265,7 +5269,7 @@ private:
                 break;
             }
             if (got < 0 && errno == EBADMSG) { // what they were to, and its bytes, are lost
-                talk(c, index).refuse_fds();
+                talk(c, index).refuse_stray_fds();
                 flush(c, index);
                 break;
             }
