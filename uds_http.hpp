@@ -3781,10 +3781,11 @@ public:
 
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     [[gnu::cold]] void time_out(timer which) {
-        if (c_.at == phase::head) c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
-        if (which == timer::head && c_.at == phase::head)
-            forget_request(), refuse(408, "head too slow");
-        else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
+        if (which == timer::head && c_.at == phase::head) {
+            forget_request();
+            c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
+            refuse(408, "head too slow");
+        } else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
         else if (which == timer::body && c_.at == phase::stream)
             fail_stream(failed(ETIMEDOUT, "request body"), 408, "body too slow");
         c_.ends = true;
@@ -4071,8 +4072,8 @@ private:
         switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
         case parsed::more: c_.kept().parsed_bytes = d_.in.size(); return false;
         case parsed::bad:
-            c_.head_only = d_.parsed.method == "HEAD", c_.old_version = false;
             forget_request();
+            c_.head_only = d_.parsed.method == "HEAD";
             refuse(d_.parsed.status, d_.parsed.why);
             return false;
         case parsed::done: break;
@@ -4089,6 +4090,7 @@ private:
     [[gnu::cold]] void forget_request() {
         request_state& r = state_of(d_.req);
         r.reset(), r.method = r.target = {}, d_.bytes_in = 0;
+        c_.head_only = c_.old_version = false;
         if (s_.is_observed()) d_.started = d_.micros();
     }
 

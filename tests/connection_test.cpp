@@ -1137,6 +1137,16 @@ TEST_CASE("connection: a refused HEAD has no body, what follows an answered one 
         CHECK(got.rest == "");
         CHECK(got.bodies[0].empty() == (half[0] == 'H'));
     }
+    usual d; // what nobody knows the method of has one
+    d.feed("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    d.out.clear();
+    const string_view half = "GET / HT";
+    d.lent.fds.push_back(unique_fd(::dup(0))), d.lent.fds_from = half.data() + 4;
+    d.talk().take(half);
+    d.collect();
+    const answered got = read_answers(d.out);
+    CHECK(got.statuses == std::vector<int>{400});
+    CHECK(got.rest == "");
 }
 
 TEST_CASE("connection: a stream has the framing that its head and the version allow") {
