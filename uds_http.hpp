@@ -4543,7 +4543,7 @@ private:
     /// A head onto the wire, and how its body will be delimited. What would break framing, or was
     /// remembered as wrong, becomes a whole 500: false.
     bool open_answer(response& res, bool is_streamed, body_plan& plan) {
-        if (s_.has_after) run_after(res); // first: it may change the answer
+        if (s_.has_after) run_after(res, is_streamed); // first: it may change the answer
         const auto& r = access::of(res);
         if (const char* ours = access::of(r.fields) ? fds_field(r.fields) : nullptr)
             extra_of(res).failed = failed(errc::bad_field, ours);
@@ -4624,11 +4624,10 @@ private:
             if (c_.at == phase::stream) c_.persistent = false; // in the way
             return answer(std::move(res)), finish(f), false;
         }
-        const int status = res.status();
         if (!open_answer(res, true, c_.more->plan) && std::exchange(c_.more->plan.sends, false))
             send_body(body, c_.more->plan);
         f.status = res.status();
-        return (c_.more->plan.sends && !is_bodiless(status)) || (finish(f), false);
+        return (c_.more->plan.sends && !is_bodiless(f.status)) || (finish(f), false);
     }
 
     /// A body that another stream brings.
@@ -4667,7 +4666,7 @@ private:
 
     /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, response& res) {
-        if (s_.has_after) run_after(res);
+        if (s_.has_after) run_after(res, true);
         for (const char* ours : {"Content-Length", "Transfer-Encoding", "Connection"})
             res.headers().remove(ours); // a 101 has no body (RFC 9110 15.2.2)
         c_.persistent = true;
@@ -4745,11 +4744,17 @@ private:
         }
         UDS_HTTP_CATCH { s_.log_thrown("hook"); }
     }
-    void run_after(response& res) {
+    /// A stream was promised its length, and a reader its own way out, before any hook was asked.
+    void run_after(response& res, bool is_streamed) {
+        const auto& r = access::of(res);
+        const std::uint64_t stated = stated_length(r.fields, UINT64_MAX);
         for (hook& h : s_.hooks)
             if (h.after)
                 describe(res.status(), 0, error(),
                          [&](const uds_http::exchange& now) { h.after(now, res); });
+        if (is_streamed ? stated_length(r.fields, stated) != stated
+                        : access::of(r.body).kind == access::kind::reader)
+            extra_of(res).failed = failed(errc::bad_field, "a hook's Content-Length or reader");
     }
     void tell(int status, std::uint64_t bytes_out, const error& why) {
         if (s_.on_exchange)
