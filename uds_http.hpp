@@ -4425,7 +4425,8 @@ private:
 
     static bool is_unanswered(flow& f) {
         hold lock(f.guard);
-        return f.how == flow::mode::none; // RFC 9110 15.2: no 1xx inside or behind an answer
+        return f.how == flow::mode::none || // RFC 9110 15.2: no 1xx inside or behind an answer
+               (f.how == flow::mode::streamed && f.answer); // its head hasn't left
     }
     /// A body on its way to its reader.
     bool step_stream() {
@@ -4592,8 +4593,6 @@ private:
         if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
         if (res && s_.stopping() && c_.more->in.empty()) c_.persistent = false;
-        if (res && c_.expects && f.how == flow::mode::streamed && c_.wants_body())
-            d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
         if (res && !start_answer(f, std::move(*res))) return;
         if (is_cut) c_.ends = true;
         if (!is_answered || c_.is_mute) return;
@@ -4615,6 +4614,8 @@ private:
             f.limit_to_length_of(access::of(res).fields);
             pass_on(f, body);
         }
+        if (c_.expects && f.how == flow::mode::streamed && c_.wants_body())
+            d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
         // The rest of a body would be taken for the other protocol's first bytes; descriptors that
         // came with those are refused as if they came later.
         const bool is_in_the_way = c_.at == phase::stream || !c_.more->fds_in.empty();
