@@ -4686,6 +4686,7 @@ private:
             std::swap(raw->take_over, f.take_over), std::swap(drop_closed, f.closed);
             f.open = false, f.finished = true, f.fd = -1;
         }
+        if (f.in_done) end_input(f); // as in finish()
         c_.at = phase::raw, c_.more->at_work = raw;
         count(0); // as in finish()
         c_.more->plan = {framing::until_close, 0, false, true};

@@ -919,6 +919,31 @@ TEST_CASE("streams: an upgrade on a request with a body comes after the body") {
     CHECK(got.take() == "raw");
 }
 
+TEST_CASE("streams: an upgrade tells the reader of the request's body its end, once") {
+    running s;
+    handed<std::string> got;
+    auto seen = std::make_shared<int>(0);
+    s.app.any("/", [&got, seen](request&, body_reader in, responder res) {
+        auto own = std::make_shared<body_reader>(std::move(in)); // as long as its callbacks live
+        own->on_data([&got](string_view piece) { got.put(std::string(piece)); },
+                     [&got, own, seen](const error& why) { got.put(why ? "cut" : "end"); });
+        res.upgrade("tcp", [&got](upgraded) { got.put("upgraded"); });
+    });
+    s.start();
+    for (const std::string& request :
+         {get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: tcp\r\n"),
+          post_of("/", 4, "Connection: Upgrade\r\nUpgrade: tcp\r\n") + "body"}) {
+        wire_client c = s.connect();
+        CHECK(c.send(request));
+        CHECK(c.read().status == 101);
+        if (request[0] == 'P') CHECK(got.take() == "body");
+        CHECK(got.take() == "end");
+        CHECK(got.take() == "upgraded");
+    }
+    CHECK(comes_true([&] { return seen.use_count() == 2; })); // the route's, and ours
+    CHECK(got.count() == 0);
+}
+
 // -- events
 
 TEST_CASE("streams: server-sent events, whatever is in their data; stop() ends them whole") {
