@@ -4657,7 +4657,7 @@ private:
             std::swap(drop_drained, f.drained), std::swap(drop_closed, f.closed);
             f.changed.notify_all();
         }
-        if (c_.at == phase::stream) c_.persistent = false;
+        if (c_.at == phase::stream) c_.persistent = false, c_.lingers = true; // as in begin()
         if (c_.at == phase::stream || f.in_done) end_input(f);
         if (!c_.persistent) c_.ends = true;
         c_.at = phase::head;
