@@ -3313,7 +3313,7 @@ struct flow final : stream_base {
     std::string queued;                     // not framed yet
     std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
     headers trailers_out;
-    callback<void()> drained, closed; // set by any thread, run by the loop
+    callback<void()> drained, closed, left; // set by any thread, run by the loop; left: responder's
     callback<void(upgraded)> take_over;
     milliseconds heartbeat{0};
     std::int64_t beats_at = 0; // ms; the loop's
@@ -3864,7 +3864,7 @@ public:
 
     /// The connection is gone under its exchange, or the exchange was never at work.
     [[gnu::cold]] static void abandon(site& s, flow& f, error why) {
-        callback<void()> closed, drained;
+        callback<void()> closed, left, drained;
         callback<void(string_view)> piece;
         callback<void(const error&)> done;
         callback<void(upgraded)> take;
@@ -3880,7 +3880,7 @@ public:
             why = f.why_in ? f.why_in : why;
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
             std::swap(piece, f.on_piece), std::swap(drained, f.drained);
-            std::swap(take, f.take_over), std::swap(answer, f.answer);
+            std::swap(take, f.take_over), std::swap(answer, f.answer), std::swap(left, f.left);
             std::string().swap(f.queued); // a writer that is kept keeps no bytes
             f.changed.notify_all();
         }
@@ -3891,6 +3891,7 @@ public:
         if (head) tell(head, why);
         if (done && tells_done) tell(done, f.why_in);
         if (closed && !f.finished) tell(closed);
+        if (left && !f.finished) tell(left);
     }
 
     // -- the client's role
@@ -4649,12 +4650,13 @@ private:
     void finish(flow& f) {
         if (c_.calls) return; // the answer ends a call
         if (f.how == flow::mode::streamed) tell(f.status, f.bytes_out, error());
-        callback<void()> drop_drained, drop_closed;
+        callback<void()> drop_drained, drop_closed, drop_left;
         {
             hold lock(f.guard);
             f.open = false, f.fd = -1;
             f.finished = f.ended || f.how == flow::mode::whole; // else its writer waits for more
             std::swap(drop_drained, f.drained), std::swap(drop_closed, f.closed);
+            std::swap(drop_left, f.left);
             f.changed.notify_all();
         }
         if (c_.at == phase::stream) c_.persistent = false, c_.lingers = true; // as in begin()
@@ -4683,7 +4685,7 @@ private:
         callback<void()> drop_closed;
         {
             hold lock(f.guard);
-            std::swap(raw->take_over, f.take_over), std::swap(drop_closed, f.closed);
+            std::swap(raw->take_over, f.take_over), std::swap(drop_closed, f.left);
             f.open = false, f.finished = true, f.fd = -1;
         }
         if (f.in_done) end_input(f); // as in finish()
@@ -7913,7 +7915,7 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
 }
 inline bool responder::is_open() const { return s_ && s_->is_open(); }
 inline void responder::on_close(callback<void()> act) {
-    if (s_) s_->on_close(std::move(act));
+    if (s_) s_->install(s_->left, act); // beside the writer's own, or the relay()'s of a content
 }
 
 // Members: server.

@@ -1464,6 +1464,36 @@ TEST_CASE("streams: an on_close() that is set after a whole answer is never told
     CHECK(told == 2);
 }
 
+TEST_CASE("streams: who passes a stream on and who brings it are both told that nobody listens") {
+    for (bool late : {false, true}) {
+        CAPTURE(late);
+        turned s;
+        std::shared_ptr<streamed> from;
+        responder kept;
+        int told = 0;
+        s.app.post("/in", [&](request&, body_reader in, responder res) {
+            from = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        });
+        s.app.get("/out", [&](request&, responder res) {
+            if (!late) res.on_close([&] { ++told; });
+            res.send(bytes(content(std::move(from->in))));
+            kept = std::move(res);
+        });
+        s.ask("POST /in HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", true);
+        const wire_client up = std::exchange(s.c, wire_client{unique_fd()});
+        const detail::ref<detail::flow> brings = detail::access::of(from->res);
+        s.ask(get_of("/out"), true);
+        if (late) kept.on_close([&] { ++told; });
+        s.turn();
+        CHECK_FALSE(brings->reader_dropped);
+        s.c.close(), s.turn();
+        CHECK(told == 1);
+        CHECK(brings->reader_dropped);
+        kept = responder();
+        from.reset(), s.turn();
+    }
+}
+
 TEST_CASE("streams: on_close() is told though the reader's end throws") {
     turned s;
     streamed kept;
