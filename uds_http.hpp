@@ -1621,14 +1621,14 @@ struct received {
 
 /// Adds the descriptors to `fds`, close-on-exec. The kernel glues earlier bytes to a message with
 /// descriptors and stops after it: they belong to the message of the last byte.
-inline received receive_fds(int fd, char* into, std::size_t room, row<unique_fd>& fds) {
+inline received receive_fds(int fd, iovec part, row<unique_fd>& fds, int flags = 0) {
     const std::size_t before = fds.size();
     fds.reserve(before + max_fds_per_message); // now: a bad_alloc later would leak them
     control_data control;
-    iovec part{into, room};
     msghdr message = message_of(&part, 1);
     message.msg_control = control.bytes, message.msg_controllen = sizeof control.bytes;
-    const ssize_t size = uninterrupted([&] { return ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC); });
+    auto read = [&] { return ::recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC); };
+    const ssize_t size = flags ? uninterrupted(read) : read(); // see wire::receive_some()
     if (size < 0) return {size, false, false};
     const bool stopped = message.msg_controllen > 0;
     for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
@@ -5292,7 +5292,7 @@ private:
     /// recv(2) that drops descriptors, as it does, and tells of them.
     ssize_t receive_with_fds(int fd, std::size_t kept, bool& stopped) {
         d_.fds.clear(), d_.fds_from = in_ + kept;
-        received got = receive_fds(fd, in_ + kept, in_size_ - kept, d_.fds);
+        received got = receive_fds(fd, {in_ + kept, in_size_ - kept}, d_.fds, MSG_DONTWAIT);
         stopped = got.stopped;
         if (got.truncated) return errno = EBADMSG, -1;
         if (!s_.takes_fds()) d_.fds.clear();
@@ -6337,10 +6337,8 @@ struct wire : counted {
         return n == 0 || errno == ECONNRESET ? cut_short : errno;
     }
     ssize_t receive_with_fds(int flags) {
-        pollfd readable{fd.get(), POLLIN, 0};
-        if (flags && ::poll(&readable, 1, 0) == 0) return errno = EAGAIN, -1;
         row<unique_fd> with;
-        received got = receive_fds(fd.get(), in + end, room - end, with);
+        received got = receive_fds(fd.get(), {in + end, room - end}, with, flags);
         if (!with.empty())
             came.swap(with), came_at = end, came_end = end + static_cast<std::size_t>(got.size);
         return got.truncated ? (errno = foreign_fds, -1) : got.size;
