@@ -6374,8 +6374,8 @@ struct wire : counted {
         return why;
     }
 
-    /// A 4xx or 5xx that came before the body had left; the server may not read on. An answer of
-    /// another kind (of an echo) is read meanwhile, or both sides would wait for each other.
+    /// A 4xx or 5xx that came before the body had left, the server may not read on, or a 101, too
+    /// early. Another answer (of an echo) is read meanwhile, or both would wait for each other.
     bool refused() {
         if (end == room && room < most_room) {
             room = room * 2 < most_room ? room * 2 : most_room;
@@ -6385,11 +6385,11 @@ struct wire : counted {
         }
         if (end == room || receive_some(MSG_DONTWAIT) == cut_short) watches = false;
         string_view at = unread();
-        while (at.size() > 9 && at[9] == '1') { // interim ones come first
+        while (at.size() > 11 && at[9] == '1' && at.substr(10, 2) != "01") { // interim ones first
             const std::size_t stop = at.find("\r\n\r\n");
             at.remove_prefix(stop == string_view::npos ? at.size() : stop + 4);
         }
-        return at.size() > 9 && at[9] >= '4'; // "HTTP/1.1 4"
+        return at.size() > 11 && (at[9] >= '4' || at[9] == '1'); // "HTTP/1.1 413"
     }
 
     /// All of `parts`, which it uses up: 0, EPIPE (nobody reads on), or errno.
@@ -6713,9 +6713,9 @@ struct client_exchange {
                 why = wait_ready(on->fd.get(), POLLIN, until, within.cancel.get());
             if (why == ETIMEDOUT && !within.end.passed()) return {}; // no word: the body goes
             if (why) return fail(why, "waiting for 100 Continue");
+            stopped = true; // for a 101
             if (error e = next_head()) return e;
             stopped = answered;
-            if (got.status == 101) return fail(errc::bad_message, "101 inside of a request");
             if (answered || got.status == 100) return {};
         }
     }
@@ -6791,6 +6791,7 @@ struct client_exchange {
             return fail(foreign_fds, "descriptors in the middle of a message");
         if (got.status == 101 && !(upgrades && is_offered(req.fields, on->fields)))
             return fail(errc::bad_message, "101 that nobody asked for");
+        if (got.status == 101 && stopped) return fail(errc::bad_message, "101 inside of a request");
         if (!answered && ++interim > 16)
             return fail(errc::bad_message, "too many interim responses");
         on->body.start(got.how, got.length, limits);

@@ -1124,6 +1124,22 @@ TEST_CASE("client: a 101 in the place of 100 Continue is refused") {
     CHECK(client(server.path).upgrade(std::move(req)).error() == errc::bad_message);
 }
 
+TEST_CASE("client: a 101 before the request has been sent is refused") {
+    for (bool reads_on : {true, false}) {
+        CAPTURE(reads_on);
+        fake server([&](end_point& at) {
+            at.head();
+            at.say("HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+            pollfd gone{at.fd, 0, 0};
+            if (!reads_on) ::shutdown(at.fd, SHUT_RD), at.wait_for_hang_up();
+            else if (::poll(&gone, 1, 200) == 0) at.rest();
+        });
+        request req("POST", "/");
+        req.header("Upgrade", "tcp").body(std::string(8 << 20, 'x'), "text/plain");
+        CHECK(client(server.path).upgrade(std::move(req)).error() == errc::bad_message);
+    }
+}
+
 TEST_CASE("client: a head limit beyond all memory is as much as there is for one") {
     fake server([](end_point& at) {
         while (!at.head().empty()) at.answer("x");
