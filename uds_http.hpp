@@ -6364,7 +6364,8 @@ struct wire : counted {
     int fill_until(deadline until) {
         int why = EAGAIN;
         if (spin.count() > 0)
-            for (const auto last = spins_until(spin); why == EAGAIN && now_ns() < last;)
+            for (const auto last = until.sooner({spins_until(spin)}).at;
+                 why == EAGAIN && now_ns() < last && !(within.cancel && within.cancel->set);)
                 why = receive_some(MSG_DONTWAIT);
         if (why == EAGAIN && !within.cancel) // a canceller is another descriptor: poll(2)
             if (why = arm(until); why == 0) why = receive_some(0);

@@ -1396,6 +1396,27 @@ TEST_CASE("client: on a loop every blocking call fails at once") {
     CHECK(api.get("/"));
 }
 
+TEST_CASE("client: spinning ends at a deadline, and when it is cancelled") {
+    fake silent([](end_point& at) { at.rest(); });
+    for (bool late : {false, true}) {
+        CAPTURE(late);
+        client_options o = quick(late ? 100ms : 10s);
+        o.busy_poll = 5s;
+        canceller stop;
+        request req("GET", "/");
+        req.cancel_with(stop);
+        auto begin = std::chrono::steady_clock::now();
+        std::thread other([&] {
+            ::usleep(100'000);
+            if (!late) stop.cancel();
+        });
+        const error why = client(silent.path, o).send(req).error();
+        other.join();
+        CHECK(why == (late ? std::errc::timed_out : std::errc::operation_canceled));
+        CHECK(std::chrono::steady_clock::now() - begin < 3s);
+    }
+}
+
 TEST_CASE("client: spinning gives the same answers") {
     fake server(echo_targets);
     client_options options;
