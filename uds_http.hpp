@@ -6376,7 +6376,8 @@ struct wire : counted {
     }
 
     /// A 4xx or 5xx that came before the body had left, the server may not read on, or a 101, too
-    /// early. Another answer (of an echo) is read meanwhile, or both would wait for each other.
+    /// early. Another answer (of an echo) is read meanwhile, or both would wait for each other, as
+    /// they do once it fills all the room for one.
     bool refused() {
         if (end == room && room < most_room) {
             room = room * 2 < most_room ? room * 2 : most_room;
@@ -6384,7 +6385,8 @@ struct wire : counted {
             in = in_bytes.reserve(room);
             in_bytes.assume(0);
         }
-        if (end == room || receive_some(MSG_DONTWAIT) == cut_short) watches = false;
+        if (receive_some(MSG_DONTWAIT) == cut_short) watches = false;
+        if (end == most_room) return true;
         string_view at = unread();
         while (at.size() > 11 && at[9] == '1' && at.substr(10, 2) != "01") { // interim ones first
             const std::size_t stop = at.find("\r\n\r\n");
@@ -6649,6 +6651,7 @@ struct client_exchange {
             silent = true;
             return fail(errc::cut_off, "the kept connection had ended");
         }
+        if (stopped && on->end == on->most_room) return fail(errc::too_large, "the response");
         while (!answered)
             if (error e = next_head()) return e;
         return {};

@@ -805,6 +805,24 @@ TEST_CASE("client: an answer that is larger than what is being sent is read mean
     CHECK(server.accepted() == 1);
 }
 
+TEST_CASE("client: an answer over max_body_bytes ends the upload that it comes in") {
+    const std::string large(8 << 20, 'y');
+    fake server([&](end_point& at) {
+        at.head();
+        at.say("HTTP/1.1 200 OK\r\n\r\n" + large);
+        at.wait_for_hang_up();
+    });
+    client_options o = quick(5s);
+    o.max_body_bytes = 1 << 20;
+    const auto get = [&](bool whole) {
+        client api(server.path, o);
+        request req("POST", "/");
+        req.body(large, "text/plain");
+        return whole ? api.send(req).error() : api.stream(std::move(req)).error();
+    };
+    for (bool whole : {true, false}) CHECK(get(whole) == errc::too_large);
+}
+
 TEST_CASE("client: Expect: 100-continue waits for the word, or a second, or a refusal") {
     struct row {
         const char* says;
