@@ -7114,8 +7114,6 @@ struct async_call final : watched {
     static void start(const ref<client_core>& core, request&& req, wants what,
                       callback<void(result<reply>)> told) {
         if (!core->home) return told(failed(EINVAL, core->name + ": a client without a loop"));
-        if (core->adopted)
-            return told(failed(EOPNOTSUPP, core->name + ": adopted: blocking calls"));
         mailbox* here = this_loop();
         ref<mailbox> to = here && here->of == core->home->of ? ref<mailbox>(here) : core->home;
         ref<async_call> call(new async_call(core, what));
@@ -7180,6 +7178,7 @@ private:
         error bad = check_sendable(r, f->may_upgrade);
         if (!bad && !r.fds.empty())
             bad = failed(errc::bad_descriptor, "a client on a loop passes none");
+        if (core->adopted) bad = failed(EOPNOTSUPP, core->name + ": adopted: blocking calls");
         if (!l.takes_mail()) bad = failed(errc::stopped, "server"); // posted just before the end
         if (bad) return l.abandon(*f, std::move(bad));
         f->progress = l.now();
