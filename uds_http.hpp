@@ -851,7 +851,7 @@ struct client_options {
     milliseconds total_timeout{milliseconds::max()}; // of all; a stream's: until its head
     std::size_t max_head_bytes = 64 << 10;           // too_large
     std::size_t max_body_bytes = 64 << 20;           // too_large; streams: none
-    std::size_t max_connections_count = 16;          // then callers wait
+    std::size_t max_connections_count = 16;          // then callers wait; 0 is 1
     std::optional<uid_t> expect_uid{};   // who must have called listen(); else wrong_peer
     microseconds busy_poll{0};           // spin this long for an answer before sleeping
     std::uint64_t max_body_fd_bytes = 0; // ask for bodies by descriptor, up to this; 0: don't
@@ -6457,6 +6457,7 @@ struct client_core : counted {
     /// Connections have memory for a whole head.
     static const client_options& bounded(client_options& how) noexcept {
         if (how.max_head_bytes > max_head_memory) how.max_head_bytes = max_head_memory;
+        if (how.max_connections_count == 0) how.max_connections_count = 1;
         return how;
     }
 

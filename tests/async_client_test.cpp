@@ -896,6 +896,19 @@ TEST_CASE("async: the pool has a limit, and calls wait for it in order") {
     CHECK_FALSE(up.waits(0));
 }
 
+TEST_CASE("async: no connection at all is one, as for the blocking client") {
+    running up;
+    up.app.get("/", [](const request&) { return text("ok"); });
+    up.start();
+    client_options o = quick(2s);
+    o.max_connections_count = 0;
+    fixture f(up.path, o);
+    f.start();
+    f.call(request("GET", "/"));
+    CHECK(f.ended.take().body == "ok");
+    CHECK(client(up.path, o).get("/"));
+}
+
 TEST_CASE("async: a call that waits for the pool meets its deadline, once") {
     scripted up;
     client_options o;
