@@ -3907,13 +3907,16 @@ public:
         f->fd = c_.fd; // for release()
         write_request_head(d_.out, r, b.plan);
         if (!b.plan.sends) return;
-        if (access::of(r.sent).kind == access::kind::reader) {
+        const auto& s = access::of(r.sent);
+        if (s.kind == access::kind::reader) {
             f->how = flow::mode::streamed, f->used_up = true; // read once: no retry
             if (b.plan.how == framing::length) f->may_write = b.plan.length;
             return pass_on(*f, r.sent);
         }
-        f->used_up = !is_in_memory(r.sent) || bytes_of(r.sent).size() > max_inline_body;
-        send_body(r.sent, b.plan);
+        f->used_up = s.kind == access::kind::pulled;
+        content body = content::literal(bytes_of(r.sent)); // the request keeps its own, for a retry
+        if (!is_in_memory(r.sent)) access::of(body).from = s.from, access::of(body).kind = s.kind;
+        send_body(body, b.plan);
     }
 
     /// Ends a call, and its connection, with an error.
@@ -4036,6 +4039,8 @@ private:
         }
         if (h.status == 101) c_.more->plan = {framing::until_close, 0, false, true};
         else c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
+        if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
+            c_.more->tail = std::move(state_of(f.req).sent);
         UDS_HTTP_TRY { act(std::move(res)); }
         UDS_HTTP_CATCH { fail_user(f); }
         if (c_.at == phase::stream && h.how == framing::none) finish_body({});

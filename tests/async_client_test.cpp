@@ -583,21 +583,64 @@ TEST_CASE("async: a kept connection that was closed meanwhile is replaced") {
     }
 }
 
-TEST_CASE("async: a large body is never sent again as an empty one") {
+TEST_CASE("async: a large body is sent again whole, or never") {
+    std::string large(4 << 20, 'x');
+    large.back() = 'z';
+    unique_fd file(::memfd_create("large", MFD_CLOEXEC));
+    REQUIRE(::write(file.get(), large.data(), large.size()) == 4 << 20);
+    const auto pulled = [](char* to, std::size_t room) -> result<std::size_t> {
+        return std::memset(to, 'x', room), room;
+    };
+    for (int kind = 0; kind < 3; ++kind) {
+        CAPTURE(kind);
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        f.call();
+        {
+            wire_client peer = up.accept();
+            head_of(peer);
+            peer.send(ok_reply);
+            f.ended.take();
+            content body(large);
+            if (kind == 1) body = content::file(unique_fd(::dup(file.get())), 0, large.size());
+            if (kind == 2) body = content::pulled(pulled, large.size());
+            f.call(request("PUT", "/").body(std::move(body), ""));
+            head_of(peer);
+        }
+        if (kind == 2) {
+            CHECK(f.ended.take().why == errc::cut_off);
+            CHECK_FALSE(up.waits(0));
+            continue;
+        }
+        wire_client peer = up.accept();
+        CHECK(head_of(peer).find("Content-Length: 4194304\r\n") != std::string::npos);
+        CHECK(peer.until("z"));
+        CHECK((peer.got == large));
+        peer.send(ok_reply);
+        CHECK(f.ended.take().body == "ok");
+    }
+}
+
+TEST_CASE("async: a body goes on after the head of its answer") {
+    std::string large(8 << 20, 'x');
+    large.back() = 'z';
     scripted up;
     fixture f(up.path);
     f.start();
-    f.call();
-    {
-        wire_client peer = up.accept();
-        head_of(peer);
-        peer.send(ok_reply);
-        f.ended.take();
-        f.call(request("PUT", "/").body(std::string(1 << 20, 'x'), ""));
-        head_of(peer);
-    }
-    CHECK(f.ended.take().why == errc::cut_off);
-    CHECK_FALSE(up.waits(0));
+    handed<reply> heads;
+    f.api->async_stream(request("PUT", "/").body(large, ""),
+                        [&](result<reply> got) { heads.put(std::move(*got)); });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+    reply got = heads.take();
+    CHECK(peer.until("z"));
+    CHECK((peer.got == large));
+    peer.send("ok");
+    char ok[9];
+    const result<std::size_t> size = got.body.read(ok, sizeof ok);
+    CHECK((size && string_view(ok, *size) == "ok"));
 }
 
 TEST_CASE("async: a fresh connection is not tried twice") {
