@@ -6355,16 +6355,23 @@ struct wire : counted {
         const bool known = ::ioctl(fd.get(), SIOCOUTQ, &unread_there) == 0; // unix(7)
         return known && unread_there < before && !within.end.passed();
     }
+    /// Nobody says when it has read: the sooner that is seen, the less too long is the wait.
+    template <class F> int wait_while_read(F wait) {
+        for (deadline until = within.next();;) {
+            const bool looks = unread_there > 0;
+            const int why = wait(looks ? deadline::after(within.step / 4).sooner(until) : until);
+            if (why != ETIMEDOUT || !looks) return why;
+            if (is_read_on()) until = within.next();
+            else if (until.passed()) return why;
+        }
+    }
 
     /// Waits for bytes, within the bounds, and puts them behind what is unread. 0, cut_short or
     /// errno. A head that fills `in` was refused before.
     int fill() {
         if (begin > 0) std::memmove(in, in + begin, end - begin);
         end -= begin, came_end -= begin, came_at -= came_at < begin ? came_at : begin, begin = 0;
-        int why = fill_until(within.next());
-        while (why == ETIMEDOUT && unread_there > 0 && is_read_on())
-            why = fill_until(within.next());
-        return why;
+        return wait_while_read([this](deadline until) { return fill_until(until); });
     }
     int fill_until(deadline until) {
         int why = EAGAIN;
@@ -6411,8 +6418,10 @@ struct wire : counted {
                 if (errno != EAGAIN) return errno == ECONNRESET ? EPIPE : errno;
                 short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
                 (void)is_read_on(); // notes where the peer is
-                int why = wait_ready(fd.get(), events, within.next(), within.cancel.get());
-                if (why && !(why == ETIMEDOUT && is_read_on())) return why;
+                auto wait = [&](deadline until) {
+                    return wait_ready(fd.get(), events, until, within.cancel.get());
+                };
+                if (int why = wait_while_read(wait)) return why;
                 if (watches && refused()) return EPIPE;
                 continue;
             }
@@ -7194,7 +7203,8 @@ private:
         static_cast<loop_pool*>(pool.get())->start(f, this);
     }
 
-    /// A silent answer is slow, a silent stream isn't. No canceller wakes this loop: it is asked.
+    /// A silent answer is slow, a silent stream isn't. No canceller wakes this loop: it is asked;
+    /// and so is the kernel, as in wire::wait_while_read().
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
@@ -7209,7 +7219,9 @@ private:
             l.fail_call(*kept, failed(why, awaits ? "waiting for the response" : "the body"));
             return -1;
         }
-        return cancel && due - l.now() > 50 ? l.now() + 50 : due; // a canceller is asked so often
+        milliseconds pause = core->options.read_timeout / 4 + milliseconds(1);
+        if (cancel && pause.count() > 50) pause = milliseconds(50);
+        return awaits || cancel ? std::min(due, later(l.now(), pause)) : due;
     }
     /// A body that is passed on, and whose sender has sent nothing for now.
     bool is_silent_upload() {

@@ -1234,6 +1234,29 @@ TEST_CASE("async: an upload that takes longer than read_timeout is no silence") 
     }
 }
 
+TEST_CASE("async: silence begins once the request has been read, for the blocking client, too") {
+    scripted up;
+    const client_options o = quick(1500ms);
+    fixture f(up.path, o);
+    f.start();
+    const std::string large(4 << 20, 'x');
+    const auto begin = steady_clock::now();
+    const auto reads = [&] {
+        wire_client peer = up.accept();
+        ::usleep(50'000);
+        while (peer.more()) peer.got.clear();
+    };
+    f.call(request("PUT", "/").body(large, ""));
+    std::thread one(reads), other(reads);
+    CHECK(client(up.path, o).put("/", large, "").error() == std::errc::timed_out);
+    CHECK(f.ended.take().why == std::errc::timed_out);
+    const auto took =
+        steady_clock::now() - begin; // 3 s, if what was read counted when it timed out
+    CHECK(took >= 1500ms);
+    CHECK(took < 2600ms);
+    one.join(), other.join();
+}
+
 TEST_CASE("async: a stopped server ends every call exactly once") {
     scripted up;
     handed<outcome> late;
