@@ -852,7 +852,7 @@ struct client_options {
     milliseconds total_timeout{milliseconds::max()}; // of all; a stream's: until its head
     std::size_t max_head_bytes = 64 << 10;           // too_large
     std::size_t max_body_bytes = 64 << 20;           // too_large; streams: none
-    std::size_t max_connections_count = 16;          // then callers wait
+    std::size_t max_connections_count = 16;          // then callers wait; 0 is 1
     std::optional<uid_t> expect_uid{};   // who must have called listen(); else wrong_peer
     microseconds busy_poll{0};           // spin this long for an answer before sleeping
     std::uint64_t max_body_fd_bytes = 0; // ask for bodies by descriptor, up to this; 0: don't
@@ -1633,14 +1633,14 @@ struct received {
 
 /// Adds the descriptors to `fds`, close-on-exec. The kernel glues earlier bytes to a message with
 /// descriptors and stops after it: they belong to the message of the last byte.
-inline received receive_fds(int fd, char* into, std::size_t room, row<unique_fd>& fds) {
+inline received receive_fds(int fd, iovec part, row<unique_fd>& fds, int flags = 0) {
     const std::size_t before = fds.size();
     fds.reserve(before + max_fds_per_message); // now: a bad_alloc later would leak them
     control_data control;
-    iovec part{into, room};
     msghdr message = message_of(&part, 1);
     message.msg_control = control.bytes, message.msg_controllen = sizeof control.bytes;
-    const ssize_t size = uninterrupted([&] { return ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC); });
+    auto read = [&] { return ::recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC); };
+    const ssize_t size = flags ? uninterrupted(read) : read(); // see wire::receive_some()
     if (size < 0) return {size, false, false};
     const bool stopped = message.msg_controllen > 0;
     for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
@@ -3939,13 +3939,16 @@ public:
         f->fd = c_.fd; // for release()
         write_request_head(d_.out, r, b.plan);
         if (!b.plan.sends) return;
-        if (access::of(r.sent).kind == access::kind::reader) {
+        const auto& s = access::of(r.sent);
+        if (s.kind == access::kind::reader) {
             f->how = flow::mode::streamed, f->used_up = true; // read once: no retry
             if (b.plan.how == framing::length) f->may_write = b.plan.length;
             return pass_on(*f, r.sent);
         }
-        f->used_up = !is_in_memory(r.sent) || bytes_of(r.sent).size() > max_inline_body;
-        send_body(r.sent, b.plan);
+        f->used_up = s.kind == access::kind::pulled;
+        content body = content::literal(bytes_of(r.sent)); // the request keeps its own, for a retry
+        if (!is_in_memory(r.sent)) access::of(body).from = s.from, access::of(body).kind = s.kind;
+        send_body(body, b.plan);
     }
 
     /// Ends a call, and its connection, with an error.
@@ -4075,6 +4078,8 @@ private:
         }
         if (h.status == 101) c_.more->plan = {framing::until_close, 0, false, true};
         else c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
+        if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
+            c_.more->tail = std::move(state_of(f.req).sent);
         UDS_HTTP_TRY { act(std::move(res)); }
         UDS_HTTP_CATCH { fail_user(f); }
         if (c_.at == phase::stream && h.how == framing::none) finish_body({});
@@ -5349,7 +5354,7 @@ private:
     /// recv(2) that drops descriptors, as it does, and tells of them.
     ssize_t receive_with_fds(int fd, std::size_t kept, bool& stopped) {
         d_.fds.clear(), d_.fds_from = in_ + kept;
-        received got = receive_fds(fd, in_ + kept, in_size_ - kept, d_.fds);
+        received got = receive_fds(fd, {in_ + kept, in_size_ - kept}, d_.fds, MSG_DONTWAIT);
         stopped = got.stopped;
         if (got.truncated) return errno = EBADMSG, -1;
         if (!s_.takes_fds()) d_.fds.clear();
@@ -6394,10 +6399,8 @@ struct wire : counted {
         return n == 0 || errno == ECONNRESET ? cut_short : errno;
     }
     ssize_t receive_with_fds(int flags) {
-        pollfd readable{fd.get(), POLLIN, 0};
-        if (flags && ::poll(&readable, 1, 0) == 0) return errno = EAGAIN, -1;
         row<unique_fd> with;
-        received got = receive_fds(fd.get(), in + end, room - end, with);
+        received got = receive_fds(fd.get(), {in + end, room - end}, with, flags);
         if (!with.empty())
             came.swap(with), came_at = end, came_end = end + static_cast<std::size_t>(got.size);
         return got.truncated ? (errno = foreign_fds, -1) : got.size;
@@ -6409,21 +6412,29 @@ struct wire : counted {
         const bool known = ::ioctl(fd.get(), SIOCOUTQ, &unread_there) == 0; // unix(7)
         return known && unread_there < before && !within.end.passed();
     }
+    /// Nobody says when it has read: the sooner that is seen, the less too long is the wait.
+    template <class F> int wait_while_read(F wait) {
+        for (deadline until = within.next();;) {
+            const bool looks = unread_there > 0;
+            const int why = wait(looks ? deadline::after(within.step / 4).sooner(until) : until);
+            if (why != ETIMEDOUT || !looks) return why;
+            if (is_read_on()) until = within.next();
+            else if (until.passed()) return why;
+        }
+    }
 
     /// Waits for bytes, within the bounds, and puts them behind what is unread. 0, cut_short or
     /// errno. A head that fills `in` was refused before.
     int fill() {
         if (begin > 0) std::memmove(in, in + begin, end - begin);
         end -= begin, came_end -= begin, came_at -= came_at < begin ? came_at : begin, begin = 0;
-        int why = fill_until(within.next());
-        while (why == ETIMEDOUT && unread_there > 0 && is_read_on())
-            why = fill_until(within.next());
-        return why;
+        return wait_while_read([this](deadline until) { return fill_until(until); });
     }
     int fill_until(deadline until) {
         int why = EAGAIN;
         if (spin.count() > 0)
-            for (const auto last = spins_until(spin); why == EAGAIN && now_ns() < last;)
+            for (const auto last = until.sooner({spins_until(spin)}).at;
+                 why == EAGAIN && now_ns() < last && !(within.cancel && within.cancel->set);)
                 why = receive_some(MSG_DONTWAIT);
         if (why == EAGAIN && !within.cancel) // a canceller is another descriptor: poll(2)
             if (why = arm(until); why == 0) why = receive_some(0);
@@ -6433,8 +6444,9 @@ struct wire : counted {
         return why;
     }
 
-    /// A 4xx or 5xx that came before the body had left; the server may not read on. An answer of
-    /// another kind (of an echo) is read meanwhile, or both sides would wait for each other.
+    /// A 4xx or 5xx that came before the body had left, the server may not read on, or a 101, too
+    /// early. Another answer (of an echo) is read meanwhile, or both would wait for each other, as
+    /// they do once it fills all the room for one.
     bool refused() {
         if (end == room && room < most_room) {
             room = room * 2 < most_room ? room * 2 : most_room;
@@ -6442,13 +6454,14 @@ struct wire : counted {
             in = in_bytes.reserve(room);
             in_bytes.assume(0);
         }
-        if (end == room || receive_some(MSG_DONTWAIT) == cut_short) watches = false;
+        if (receive_some(MSG_DONTWAIT) == cut_short) watches = false;
+        if (end == most_room) return true;
         string_view at = unread();
-        while (at.size() > 9 && at[9] == '1') { // interim ones come first
+        while (at.size() > 11 && at[9] == '1' && at.substr(10, 2) != "01") { // interim ones first
             const std::size_t stop = at.find("\r\n\r\n");
             at.remove_prefix(stop == string_view::npos ? at.size() : stop + 4);
         }
-        return at.size() > 9 && at[9] >= '4'; // "HTTP/1.1 4"
+        return at.size() > 11 && (at[9] >= '4' || at[9] == '1'); // "HTTP/1.1 413"
     }
 
     /// All of `parts`, which it uses up: 0, EPIPE (nobody reads on), or errno.
@@ -6462,8 +6475,10 @@ struct wire : counted {
                 if (errno != EAGAIN) return errno == ECONNRESET ? EPIPE : errno;
                 short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
                 (void)is_read_on(); // notes where the peer is
-                int why = wait_ready(fd.get(), events, within.next(), within.cancel.get());
-                if (why && !(why == ETIMEDOUT && is_read_on())) return why;
+                auto wait = [&](deadline until) {
+                    return wait_ready(fd.get(), events, until, within.cancel.get());
+                };
+                if (int why = wait_while_read(wait)) return why;
                 if (watches && refused()) return EPIPE;
                 continue;
             }
@@ -6513,6 +6528,7 @@ struct client_core : counted {
     /// Connections have memory for a whole head.
     static const client_options& bounded(client_options& how) noexcept {
         if (how.max_head_bytes > max_head_memory) how.max_head_bytes = max_head_memory;
+        if (how.max_connections_count == 0) how.max_connections_count = 1;
         return how;
     }
 
@@ -6709,6 +6725,7 @@ struct client_exchange {
             silent = true;
             return fail(errc::cut_off, "the kept connection had ended");
         }
+        if (stopped && on->end == on->most_room) return fail(errc::too_large, "the response");
         while (!answered)
             if (error e = next_head()) return e;
         return {};
@@ -6774,9 +6791,9 @@ struct client_exchange {
                 why = wait_ready(on->fd.get(), POLLIN, until, within.cancel.get());
             if (why == ETIMEDOUT && !within.end.passed()) return {}; // no word: the body goes
             if (why) return fail(why, "waiting for 100 Continue");
+            stopped = true; // for a 101
             if (error e = next_head()) return e;
             stopped = answered;
-            if (got.status == 101) return fail(errc::bad_message, "101 inside of a request");
             if (answered || got.status == 100) return {};
         }
     }
@@ -6852,6 +6869,7 @@ struct client_exchange {
             return fail(foreign_fds, "descriptors in the middle of a message");
         if (got.status == 101 && !(upgrades && is_offered(req.fields, on->fields)))
             return fail(errc::bad_message, "101 that nobody asked for");
+        if (got.status == 101 && stopped) return fail(errc::bad_message, "101 inside of a request");
         if (!answered && ++interim > 16)
             return fail(errc::bad_message, "too many interim responses");
         on->body.start(got.how, got.length, limits);
@@ -7170,8 +7188,6 @@ struct async_call final : watched {
     static void start(const ref<client_core>& core, request&& req, wants what,
                       callback<void(result<reply>)> told) {
         if (!core->home) return told(failed(EINVAL, core->name + ": a client without a loop"));
-        if (core->adopted)
-            return told(failed(EOPNOTSUPP, core->name + ": adopted: blocking calls"));
         mailbox* here = this_loop();
         ref<mailbox> to = here && here->of == core->home->of ? ref<mailbox>(here) : core->home;
         ref<async_call> call(new async_call(core, what));
@@ -7236,6 +7252,7 @@ private:
         error bad = check_sendable(r, f->may_upgrade);
         if (!bad && !r.fds.empty())
             bad = failed(errc::bad_descriptor, "a client on a loop passes none");
+        if (core->adopted) bad = failed(EOPNOTSUPP, core->name + ": adopted: blocking calls");
         if (!l.takes_mail()) bad = failed(errc::stopped, "server"); // posted just before the end
         if (bad) return l.abandon(*f, std::move(bad));
         f->progress = l.now();
@@ -7245,7 +7262,8 @@ private:
         static_cast<loop_pool*>(pool.get())->start(f, this);
     }
 
-    /// A silent answer is slow, a silent stream isn't. No canceller wakes this loop: it is asked.
+    /// A silent answer is slow, a silent stream isn't. No canceller wakes this loop: it is asked;
+    /// and so is the kernel, as in wire::wait_while_read().
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
@@ -7260,7 +7278,9 @@ private:
             l.fail_call(*kept, failed(why, awaits ? "waiting for the response" : "the body"));
             return -1;
         }
-        return cancel && due - l.now() > 50 ? l.now() + 50 : due; // a canceller is asked so often
+        milliseconds pause = core->options.read_timeout / 4 + milliseconds(1);
+        if (cancel && pause.count() > 50) pause = milliseconds(50);
+        return awaits || cancel ? std::min(due, later(l.now(), pause)) : due;
     }
     /// A body that is passed on, and whose sender has sent nothing for now.
     bool is_silent_upload() {

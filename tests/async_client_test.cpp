@@ -357,9 +357,12 @@ TEST_CASE("async: a client that has adopted a connection makes blocking calls al
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     const unique_fd other(ends[1]);
     REQUIRE_FALSE(f.api->adopt(unique_fd(ends[0])));
-    f.start();
     f.call();
-    CHECK(f.ended.take().why == std::errc::operation_not_supported);
+    CHECK(f.ended.count() == 0); // never inside
+    f.start();
+    const error why = f.ended.take().why;
+    CHECK(why == std::errc::operation_not_supported);
+    CHECK(why.message().find(up.path + ": adopted") == 0);
     CHECK_FALSE(up.waits(0));
 }
 
@@ -580,21 +583,64 @@ TEST_CASE("async: a kept connection that was closed meanwhile is replaced") {
     }
 }
 
-TEST_CASE("async: a large body is never sent again as an empty one") {
+TEST_CASE("async: a large body is sent again whole, or never") {
+    std::string large(4 << 20, 'x');
+    large.back() = 'z';
+    unique_fd file(::memfd_create("large", MFD_CLOEXEC));
+    REQUIRE(::write(file.get(), large.data(), large.size()) == 4 << 20);
+    const auto pulled = [](char* to, std::size_t room) -> result<std::size_t> {
+        return std::memset(to, 'x', room), room;
+    };
+    for (int kind = 0; kind < 3; ++kind) {
+        CAPTURE(kind);
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        f.call();
+        {
+            wire_client peer = up.accept();
+            head_of(peer);
+            peer.send(ok_reply);
+            f.ended.take();
+            content body(large);
+            if (kind == 1) body = content::file(unique_fd(::dup(file.get())), 0, large.size());
+            if (kind == 2) body = content::pulled(pulled, large.size());
+            f.call(request("PUT", "/").body(std::move(body), ""));
+            head_of(peer);
+        }
+        if (kind == 2) {
+            CHECK(f.ended.take().why == errc::cut_off);
+            CHECK_FALSE(up.waits(0));
+            continue;
+        }
+        wire_client peer = up.accept();
+        CHECK(head_of(peer).find("Content-Length: 4194304\r\n") != std::string::npos);
+        CHECK(peer.until("z"));
+        CHECK((peer.got == large));
+        peer.send(ok_reply);
+        CHECK(f.ended.take().body == "ok");
+    }
+}
+
+TEST_CASE("async: a body goes on after the head of its answer") {
+    std::string large(8 << 20, 'x');
+    large.back() = 'z';
     scripted up;
     fixture f(up.path);
     f.start();
-    f.call();
-    {
-        wire_client peer = up.accept();
-        head_of(peer);
-        peer.send(ok_reply);
-        f.ended.take();
-        f.call(request("PUT", "/").body(std::string(1 << 20, 'x'), ""));
-        head_of(peer);
-    }
-    CHECK(f.ended.take().why == errc::cut_off);
-    CHECK_FALSE(up.waits(0));
+    handed<reply> heads;
+    f.api->async_stream(request("PUT", "/").body(large, ""),
+                        [&](result<reply> got) { heads.put(std::move(*got)); });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+    reply got = heads.take();
+    CHECK(peer.until("z"));
+    CHECK((peer.got == large));
+    peer.send("ok");
+    char ok[9];
+    const result<std::size_t> size = got.body.read(ok, sizeof ok);
+    CHECK((size && string_view(ok, *size) == "ok"));
 }
 
 TEST_CASE("async: a fresh connection is not tried twice") {
@@ -893,6 +939,19 @@ TEST_CASE("async: the pool has a limit, and calls wait for it in order") {
     CHECK_FALSE(up.waits(0));
 }
 
+TEST_CASE("async: no connection at all is one, as for the blocking client") {
+    running up;
+    up.app.get("/", [](const request&) { return text("ok"); });
+    up.start();
+    client_options o = quick(2s);
+    o.max_connections_count = 0;
+    fixture f(up.path, o);
+    f.start();
+    f.call(request("GET", "/"));
+    CHECK(f.ended.take().body == "ok");
+    CHECK(client(up.path, o).get("/"));
+}
+
 TEST_CASE("async: a call that waits for the pool meets its deadline, once") {
     scripted up;
     client_options o;
@@ -1173,6 +1232,29 @@ TEST_CASE("async: an upload that takes longer than read_timeout is no silence") 
         peer.send(ok_reply);
         CHECK(f.ended.take().status == 200);
     }
+}
+
+TEST_CASE("async: silence begins once the request has been read, for the blocking client, too") {
+    scripted up;
+    const client_options o = quick(1500ms);
+    fixture f(up.path, o);
+    f.start();
+    const std::string large(4 << 20, 'x');
+    const auto begin = steady_clock::now();
+    const auto reads = [&] {
+        wire_client peer = up.accept();
+        ::usleep(50'000);
+        while (peer.more()) peer.got.clear();
+    };
+    f.call(request("PUT", "/").body(large, ""));
+    std::thread one(reads), other(reads);
+    CHECK(client(up.path, o).put("/", large, "").error() == std::errc::timed_out);
+    CHECK(f.ended.take().why == std::errc::timed_out);
+    const auto took =
+        steady_clock::now() - begin; // 3 s, if what was read counted when it timed out
+    CHECK(took >= 1500ms);
+    CHECK(took < 2600ms);
+    one.join(), other.join();
 }
 
 TEST_CASE("async: a stopped server ends every call exactly once") {

@@ -88,7 +88,7 @@ struct scripted {
             unique_fd peer(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
             char in[4096];
             detail::row<unique_fd> came;
-            detail::received got = detail::receive_fds(peer.get(), in, sizeof in, came);
+            detail::received got = detail::receive_fds(peer.get(), {in, sizeof in}, came);
             if (got.size > 0) asked.assign(in, static_cast<std::size_t>(got.size));
             passed = came.size();
             detail::row<int> raw;
@@ -290,7 +290,7 @@ TEST_CASE("descriptors: a response's come with its own first byte") {
         std::thread serves([&] {
             char in[4096];
             detail::row<unique_fd> came;
-            (void)detail::receive_fds(peer.get(), in, sizeof in, came);
+            (void)detail::receive_fds(peer.get(), {in, sizeof in}, came);
             const string_view before = r.before;
             bool sent = r.is_first
                             ? send_with(peer.get(), before, {memory("A").get()})
@@ -719,7 +719,7 @@ TEST_CASE("descriptors: one that belongs to the second of two answers rides on t
     char in[4096];
     std::size_t first_of_second = 0;
     while (all.find("Body-Fd: length=11\r\n") == std::string::npos) {
-        detail::received got = detail::receive_fds(c.fd.get(), in, sizeof in, came);
+        detail::received got = detail::receive_fds(c.fd.get(), {in, sizeof in}, came);
         REQUIRE(got.size > 0);
         all.append(in, static_cast<std::size_t>(got.size));
         if (!came.empty() && !first_of_second) first_of_second = all.size();

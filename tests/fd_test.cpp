@@ -256,7 +256,7 @@ TEST_CASE("fd: up to 253 descriptors cross, close-on-exec; 254, or no byte, are 
         CHECK(send_text(s.a.get(), "x", std::vector<int>(count, s.a.get())) == 1);
         row<unique_fd> fds;
         char in[4];
-        received got = receive_fds(s.b.get(), in, sizeof in, fds);
+        received got = receive_fds(s.b.get(), {in, sizeof in}, fds);
         CHECK(got.size == 1);
         CHECK(!got.truncated);
         REQUIRE(fds.size() == count);
@@ -292,7 +292,7 @@ TEST_CASE("fd: fact: 254 descriptors are refused; those of a message without byt
     CHECK(send_text(s.a.get(), "y") == 1);
     row<unique_fd> fds;
     char in[4];
-    CHECK(receive_fds(s.b.get(), in, sizeof in, fds).size == 1);
+    CHECK(receive_fds(s.b.get(), {in, sizeof in}, fds).size == 1);
     CHECK(fds.empty());
 }
 
@@ -303,10 +303,10 @@ TEST_CASE("fd: fact: earlier bytes are glued to the message that carries a descr
     CHECK(send_text(s.a.get(), "CCCC") == 4);
     row<unique_fd> fds;
     char in[64];
-    CHECK(receive_fds(s.b.get(), in, sizeof in, fds).size == 8);
+    CHECK(receive_fds(s.b.get(), {in, sizeof in}, fds).size == 8);
     CHECK(string_view(in, 8) == "AAAABBBB");
     CHECK(fds.size() == 1);
-    CHECK(receive_fds(s.b.get(), in, sizeof in, fds).size == 4);
+    CHECK(receive_fds(s.b.get(), {in, sizeof in}, fds).size == 4);
     CHECK(fds.size() == 1);
 }
 
@@ -333,11 +333,11 @@ TEST_CASE("fd: after EAGAIN no descriptor has left") {
     CHECK(send_text(s.a.get(), "y", {s.a.get()}) == -1);
     CHECK(errno == EAGAIN);
     row<unique_fd> fds;
-    while (receive_fds(s.b.get(), block, sizeof block, fds).size > 0) continue;
+    while (receive_fds(s.b.get(), {block, sizeof block}, fds).size > 0) continue;
     CHECK(errno == EAGAIN);
     CHECK(fds.empty());
     CHECK(send_text(s.a.get(), "y", {s.a.get()}) == 1);
-    CHECK(receive_fds(s.b.get(), block, sizeof block, fds).size == 1);
+    CHECK(receive_fds(s.b.get(), {block, sizeof block}, fds).size == 1);
     CHECK(fds.size() == 1);
 }
 
@@ -354,7 +354,7 @@ TEST_CASE("fd: descriptors that don't all fit are all closed; earlier ones stay"
                               static_cast<rlim_t>(next.get()) + 1};
               next = unique_fd();
               ::setrlimit(RLIMIT_NOFILE, &one_more);
-              received got = receive_fds(s.b.get(), in, sizeof in, fds);
+              received got = receive_fds(s.b.get(), {in, sizeof in}, fds);
               if (got.size != 1 || !got.truncated) return 2;
               return fds.size() == 1 && open_fds() == before ? 0 : 3;
           }) == 0);
@@ -370,13 +370,13 @@ TEST_CASE("fd: what an adopted socket asks for besides costs neither descriptors
     {
         row<unique_fd> fds;
         CHECK(send_text(s.a.get(), "x") == 1);
-        received got = receive_fds(s.b.get(), in, sizeof in, fds);
+        received got = receive_fds(s.b.get(), {in, sizeof in}, fds);
         CHECK(got.size == 1);
         CHECK(!got.truncated);
         CHECK(fds.empty());
         CHECK(open_fds() == before); // the pidfd that came unasked
         CHECK(send_text(s.a.get(), "x", std::vector<int>(253, 0)) == 1);
-        CHECK(!receive_fds(s.b.get(), in, sizeof in, fds).truncated);
+        CHECK(!receive_fds(s.b.get(), {in, sizeof in}, fds).truncated);
         CHECK(fds.size() == 253);
     }
     CHECK(open_fds() == before);
@@ -386,11 +386,11 @@ TEST_CASE("fd: receive_fds says what recv says: end, EAGAIN, no socket") {
     pair_of_sockets s(SOCK_NONBLOCK);
     row<unique_fd> fds;
     char in[4];
-    CHECK(receive_fds(s.a.get(), in, sizeof in, fds).size == -1);
+    CHECK(receive_fds(s.a.get(), {in, sizeof in}, fds).size == -1);
     CHECK(errno == EAGAIN);
     s.b = unique_fd();
-    CHECK(receive_fds(s.a.get(), in, sizeof in, fds).size == 0);
-    CHECK(receive_fds(9999, in, sizeof in, fds).size == -1);
+    CHECK(receive_fds(s.a.get(), {in, sizeof in}, fds).size == 0);
+    CHECK(receive_fds(9999, {in, sizeof in}, fds).size == -1);
     CHECK(errno == EBADF);
 }
 
