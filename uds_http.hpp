@@ -6478,7 +6478,8 @@ struct wire : counted {
                 auto wait = [&](deadline until) {
                     return wait_ready(fd.get(), events, until, within.cancel.get());
                 };
-                if (int why = wait_while_read(wait)) return why;
+                const int why = wait_while_read(wait);
+                if (why) return why == ETIMEDOUT && !unread().empty() ? EPIPE : why; // it is said
                 if (watches && refused()) return EPIPE;
                 continue;
             }

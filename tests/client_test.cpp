@@ -389,6 +389,22 @@ TEST_CASE("client: what gets onto the wire") {
     CHECK(server.accepted() == 1);
 }
 
+TEST_CASE("client: an answer that is there counts, though the server reads no further") {
+    fake server([](end_point& at) {
+        at.head();
+        at.answer("no");
+        at.wait_for_hang_up();
+    });
+    client api(server.path, quick(300ms));
+    const std::string large(8 << 20, 'x');
+    auto got = api.post("/", large, "text/plain");
+    REQUIRE_MESSAGE(got, got.error().message());
+    CHECK(got->body() == "no");
+    got = api.post("/", large, "text/plain"); // on a new connection
+    REQUIRE_MESSAGE(got, got.error().message());
+    CHECK(server.accepted() == 2);
+}
+
 TEST_CASE("client: what the program got wrong is refused and never sent") {
     fake server(echo_targets);
     client api(server.path);
