@@ -780,7 +780,7 @@ private:
 /// part of the match: 405 only if no pattern takes it. GET serves HEAD; OPTIONS is answered.
 ///
 /// Threads:  stop(), stopping(), post(callback), stats(): concurrently; stop() in signal handlers
-///           too. Everything else: before run(), or on its thread.
+///           too. Everything else: before run(), or on its thread; listen() before it.
 /// Lifetime: handlers and what they capture live until ~server, which must not meet a run(). A
 ///           forked child's copy must be left alone; it never unlinks the socket.
 class server {
@@ -826,7 +826,7 @@ public:
     error run(const address&, const listen_options& = {}); // listen(), then run()
     /// One turn for somebody else's loop: waits at most `timeout`. False once drained.
     result<bool> run_once(milliseconds timeout);
-    int pollable_fd() const; // readable when run_once has work, deadlines included
+    int pollable_fd() const; // readable when run_once has work; -1: it says why
     /// Stops accepting, unlinks, drains, ends. A second stop() drains no longer. Sticky: also
     /// before run(). Async-signal-safe.
     void stop() noexcept;
