@@ -1459,11 +1459,13 @@ struct request_state : counted {
     bool borrowed = false; // views into a loop's buffer: take_copy_of() before the turn ends
 
     /// For the next request on the loop.
-    void reset() {
-        params.clear(), bytes.clear(), fds.clear(), drop_body();
-        tag = 0;
-        if (!bytes_of(sent).empty() || access::of(sent).from) sent = {}; // a hook has set it
+    [[gnu::always_inline]] void reset() {
+        params.clear(), bytes.clear(), body_text.clear(), drop_passed();
+        body = {}, tag = 0;
+        const auto& s = access::of(sent);
+        if (s.kind != access::kind::text || !s.text.empty()) drop_sent(); // a hook has set it
     }
+    [[gnu::cold, gnu::noinline]] void drop_sent() noexcept { sent = {}; }
     void drop_body() noexcept {
         body_text.clear(), body = {};
         if (access::of(body_memory)) body_memory = {};
@@ -2281,17 +2283,24 @@ inline bool equals(string_view text, string_view lower) {
     return true;
 }
 
+/// "[IPv6]" in front, without a zone, which means nothing to others. Its size; 0: it is none.
+[[gnu::cold, gnu::noinline]] inline std::size_t ipv6_size(string_view text) {
+    const std::size_t last = text.find(']');
+    in6_addr address;
+    const bool is_one =
+        last <= INET6_ADDRSTRLEN &&
+        ::inet_pton(AF_INET6, std::string(text, 1, last - 1).c_str(), &address) == 1;
+    return is_one ? last + 1 : 0;
+}
 /// uri-host [":" port] (RFC 9110 7.2). Empty is a valid Host: the target had no authority.
 inline bool is_authority(string_view text) {
     // What nearly all clients of a Unix socket say.
     if (text.size() == 9 && std::memcmp(text.data(), "localhost", 9) == 0) return true;
     const char *at = text.data(), *const end = at + text.size();
-    if (at != end && *at == '[') { // IPv6; without a zone, which means nothing to others
-        const std::size_t last = text.find(']');
-        in6_addr address; // of 45 characters at most
-        if (last > 46 || ::inet_pton(AF_INET6, std::string(++at, last - 1).c_str(), &address) != 1)
-            return false;
-        at += last;
+    if (at != end && *at == '[') {
+        const std::size_t size = ipv6_size(text);
+        if (size == 0) return false;
+        at += size;
     } else {
         for (; (at = first_not<host_byte>(at, end)) != end && *at == '%'; at += 3)
             if (end - at < 3 || hex_digit(at[1]) < 0 || hex_digit(at[2]) < 0) return false;
@@ -2883,8 +2892,10 @@ inline const char* framing_fault(const headers& fields, std::optional<std::uint6
 }
 
 /// Of a message that a client has received and a handler passes on: its connection has its own.
-inline void drop_framing(headers& fields, bool drops_length) {
-    if (!access::of(fields) || !access::of(fields)->received) return;
+inline bool is_received(const headers& fields) noexcept {
+    return access::of(fields) && access::of(fields)->received;
+}
+[[gnu::cold]] inline void drop_framing(headers& fields, bool drops_length) {
     fields.remove_hop_by_hop();
     if (drops_length) fields.remove("Content-Length");
 }
@@ -4589,8 +4600,9 @@ private:
     bool open_answer(response& res, bool is_streamed, body_plan& plan) {
         if (s_.has_after) run_after(res, is_streamed); // first: it may change the answer
         const auto& r = access::of(res);
-        drop_framing(access::of(res).fields,
-                     is_bodiless(r.status) ? r.status != 304 : !is_streamed && !c_.head_only);
+        if (is_received(r.fields))
+            drop_framing(res.headers(),
+                         is_bodiless(r.status) ? r.status != 304 : !is_streamed && !c_.head_only);
         if (const char* ours = access::of(r.fields) ? fds_field(r.fields) : nullptr)
             extra_of(res).failed = failed(errc::bad_field, ours);
         if (r.extra || c_.wants_body_fd) attach_fds(res);
@@ -7959,7 +7971,7 @@ inline bool responder::inform(response interim) {
     std::string head = "HTTP/1.1 " + detail::number_text(std::uint64_t(interim.status())) + " \r\n";
     const auto& r = detail::access::of(interim);
     if (r.extra && r.extra->failed) return false;
-    detail::drop_framing(interim.headers(), true);
+    if (detail::is_received(interim.headers())) detail::drop_framing(interim.headers(), true);
     for (const char* no : {"", "Content-Length", "Transfer-Encoding"}) // RFC 9110 8.6, 9112 6.1
         if (interim.headers().contains(no)) return false;
     for (const field& f : interim.headers())
