@@ -5343,7 +5343,9 @@ private:
         }
         const timer which = c.due_timer();
         // A head has its time from its first byte on: one that drips is as slow as one that stops.
-        deadlines_.set(index, which, d_.now, progress && which != timer::head);
+        // Nor is what comes a sign that what waits is read: on_writable() sees that.
+        const bool restarts = progress && which != timer::head && which != timer::write;
+        deadlines_.set(index, which, d_.now, restarts);
     }
 
     /// A proxy that finds our end closed while it sends gives up without a look at the answer. Our

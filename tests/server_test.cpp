@@ -1210,6 +1210,26 @@ TEST_CASE("server: a client that doesn't read is cut") {
     }
 }
 
+TEST_CASE("server: a client that sends, but doesn't read, is cut too") {
+    server_options o;
+    o.write_timeout = milliseconds(300);
+    running s(o);
+    s.app.get("/up", [](request&, responder out) {
+        out.upgrade("x", [](upgraded u) {
+            auto kept = std::make_shared<upgraded>(std::move(u));
+            kept->out.write(std::string(4 << 20, 'x'));
+            kept->in.on_data([](string_view) {}, [kept](const error&) {});
+        });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send("GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"));
+    CHECK(c.more(1));
+    CHECK(comes_true(
+        [&] { return ::usleep(20'000), c.send("p"), s.app.stats().connections == 0; },
+        milliseconds(3'000)));
+}
+
 TEST_CASE("server: a client that reads slowly is not cut, however long it takes") {
     for (const char* target : {"/", "/stream"}) {
         CAPTURE(std::string(target));
