@@ -4397,6 +4397,8 @@ private:
         content& body = access::of(res).body;
         const bool has_body = !c_.head_only && !is_bodiless(res.status());
         mapping* memory = c_.wants_body_fd && has_body ? memory_of(body) : nullptr;
+        unique_fd copy(memory ? duplicate(memory->fd.get()) : -1); // its owner may go first
+        if (!copy) memory = nullptr;                               // there is none left: as bytes
         if (!access::of(res).extra && !memory) return;
         response_extra& extra = extra_of(res);
         if (extra.failed || (extra.fds.empty() && !memory)) return;
@@ -4404,7 +4406,7 @@ private:
             return void(extra.failed = failed(errc::bad_descriptor, "the client asked for fewer"));
         box& b = c_.kept();
         if (memory) {
-            b.fds.push_back(unique_fd(duplicate(memory->fd.get()))); // its owner may go first
+            b.fds.push_back(std::move(copy));
             res.header("Body-Fd", "length=" + number_text(memory->size));
             res.header("Cache-Control", "no-store"); // a cache would keep an empty body
             body = content();
