@@ -4409,6 +4409,7 @@ private:
             b.fds.push_back(std::move(copy));
             res.header("Body-Fd", "length=" + number_text(memory->size));
             res.header("Cache-Control", "no-store"); // a cache would keep an empty body
+            res.headers().remove("Content-Length");  // a handler's own: what follows is 0
             body = content();
         }
         if (!extra.fds.empty()) res.header("Fds", fd_names(extra.fds));

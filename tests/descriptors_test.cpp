@@ -44,6 +44,9 @@ struct exchanging : raw::running {
     explicit exchanging(const server_options& options = willing()) : running(options) {
         const sealed_memory page = *sealed_memory::copy_of("sealed page");
         app.get("/page", [page](const request&) { return html(page); });
+        app.get("/stated", [page](const request&) {
+            return text(page).header("Content-Length", "11"); // as it is for who takes bytes
+        });
         app.get("/log", [](const request&) {
             return text("here").fd("log", memory("log")).fd("control", memory("control"));
         });
@@ -135,6 +138,7 @@ TEST_CASE(
     CHECK(res->body() == "sealed page");
     CHECK(res->header("Body-Fd").empty());
     CHECK(res->header("Content-Length") == "11");
+    for (client* each : {&api, &plain}) CHECK(ask(*each, "/stated").body() == "sealed page");
     CHECK(ask(api, "/page", "HEAD").header("Body-Fd").empty());   // there is no body to pass
     for (const char* target : {"/bodiless/204", "/bodiless/304"}) // it would be one, as bytes are
         CHECK(ask(api, target).status() == 500);
