@@ -5889,7 +5889,8 @@ struct server_core final : site {
     private:
         bool is_done() {
             if (core_.stopping() && !draining_) begin_drain();
-            if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_)) close_all();
+            if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_))
+                close_all(), doors_open_ &= !doors_shut_;
             if (!draining_) // adopted only
                 return core_.doors.empty() && first_ && core_.places == 0 && !has_calls();
             return count() == 0 && !doors_open_ && (!first_ || core_.ended >= core_.threads.size());
@@ -5974,16 +5975,17 @@ struct server_core final : site {
                 core_.log("out of descriptors: accepting pauses");
             unwatch_doors();
             if (std::exchange(will_retry_, true)) return;
-            at_surely(now() + 100,
+            at_surely(now() + (doors_shut_ ? 10 : 100),
                       [this] { will_retry_ = false, resume_accepting(); }); // or others close
         }
         void resume_accepting() {
-            if (!paused_ || draining_) return;
+            if (!paused_ || (draining_ && !first_)) return;
+            if (doors_shut_) return close_doors();
             paused_ = false;
             (void)watch_doors(); // level-triggered: whoever waits is an event
         }
         void on_closed(const conn& gone) override {
-            if (paused_) resume_accepting();
+            if (!doors_shut_) resume_accepting(); // else in a moment: we may be in close_doors()
             if (core_.counts_users() && !gone.calls) core_.users.remove(gone.uid);
         }
 
@@ -6014,6 +6016,7 @@ struct server_core final : site {
         /// listener that others hold too: shutdown hits every duplicate.
         [[gnu::cold]] void close_doors() {
             if (!paused_) unwatch_doors();
+            paused_ = false, doors_shut_ = true;
             for (std::size_t i = 0; i < core_.doors.size(); ++i) {
                 door& d = *core_.doors[i];
                 if (!d.at.fd || !d.is_ours) continue;
@@ -6021,7 +6024,7 @@ struct server_core final : site {
                 while (accept_one(static_cast<std::uint16_t>(i))) {
                 }
             }
-            doors_open_ = false;
+            doors_open_ = paused_; // out of descriptors: not before all have left the queue
             drain_connections();
         }
 
@@ -6030,7 +6033,8 @@ struct server_core final : site {
         server_core& core_;
         std::int64_t drained_by_ = 0, last_accept_ = -1; // ms, of now()
         unsigned burst_ = 1;
-        bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false;
+        bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false,
+                     doors_shut_ = false;
     };
 
     row<ref<route>> owned_routes; // the router points at these

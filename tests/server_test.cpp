@@ -982,7 +982,7 @@ TEST_CASE("server: without descriptors accepting pauses, nobody is dropped, noth
               ::getrusage(RUSAGE_SELF, &after);
               if (turns > 40) return 6;
               if (app.stats().connections != 1) return 7;
-              if (logged != 1) return 13; // however often it was tried
+              if (logged != 1) return 13;                 // however often it was tried
               ::shutdown(clients[0].fd.get(), SHUT_RDWR); // room for one: this end's stays
               start = steady_clock::now();
               while (app.stats().accepted < 2 && since(start) < patience)
@@ -1032,6 +1032,39 @@ TEST_CASE("server: however often accepting has paused, one retry is on its way")
                   if (!app.run_once(patience)) return 5;
               return since(start) > milliseconds(250) ? 0 : 6; // 100 each, but for the first
           }) == 0);
+}
+
+TEST_CASE("server: without descriptors it stops once the queue is served, or at its deadline") {
+    for (bool comes_back : {true, false}) {
+        CAPTURE(comes_back);
+        CHECK(in_child([&] {
+                  folder at;
+                  server_options o;
+                  if (!comes_back) o.drain_timeout = milliseconds(200);
+                  server app(o);
+                  app.get("/", hello);
+                  if (app.listen(at("s"))) return 1;
+                  wire_client clients[] = {wire_client(at("s")), wire_client(at("s"))};
+                  for (wire_client& c : clients) c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                  int next = ::dup(0);
+                  rlimit few{static_cast<rlim_t>(next), static_cast<rlim_t>(next) + 64};
+                  ::close(next);
+                  if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 2;
+                  (void)app.run_once(milliseconds(50));
+                  app.stop();
+                  if (comes_back)
+                      for (int i = 0; i < 5; ++i)
+                          if (!*app.run_once(milliseconds(20))) return 3;
+                  few.rlim_cur = few.rlim_max;
+                  if (comes_back && ::setrlimit(RLIMIT_NOFILE, &few) != 0) return 4;
+                  auto start = steady_clock::now();
+                  while (*app.run_once(patience))
+                      if (since(start) > patience) return 5;
+                  for (wire_client& c : clients)
+                      if (c.read().status != (comes_back ? 200 : 0) || !c.at_end()) return 6;
+                  return 0;
+              }) == 0);
+    }
 }
 
 // -- deadlines
@@ -1225,9 +1258,8 @@ TEST_CASE("server: a client that sends, but doesn't read, is cut too") {
     wire_client c = s.connect();
     CHECK(c.send("GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"));
     CHECK(c.more(1));
-    CHECK(comes_true(
-        [&] { return ::usleep(20'000), c.send("p"), s.app.stats().connections == 0; },
-        milliseconds(3'000)));
+    CHECK(comes_true([&] { return ::usleep(20'000), c.send("p"), s.app.stats().connections == 0; },
+                     milliseconds(3'000)));
 }
 
 TEST_CASE("server: a client that reads slowly is not cut, however long it takes") {
