@@ -5864,15 +5864,15 @@ struct server_core final : site {
         error serve() {
             error bad;
             mailbox* const outer = std::exchange(this_loop(), mail().get()); // blocking calls fail
-            while (!bad && !(is_done() && shuts_empty_mail())) bad = turn(-1);
+            while (!bad && !has_ended()) bad = turn(-1);
             this_loop() = outer; // in a handler of another server
             if (!first_) core_.ended.fetch_add(1), ring(core_.stop_event.get());
             return bad;
         }
         bool turn_once(int timeout, error& bad) {
             mailbox* const outer = std::exchange(this_loop(), mail().get());
-            if (!is_done()) bad = turn(timeout);
-            bool done = is_done() && shuts_empty_mail();
+            if (!has_ended()) bad = turn(timeout);
+            const bool done = has_ended();
             if (!done) show_rest();
             this_loop() = outer;
             return !done;
@@ -5887,10 +5887,15 @@ struct server_core final : site {
         }
 
     private:
+        /// A callback that posts itself again and again is cut as a connection is: finish() runs
+        /// what waits then, and refuses the rest.
+        bool has_ended() { return is_done() && (shuts_empty_mail() || is_cut()); }
+        bool is_cut() const noexcept {
+            return draining_ && (core_.stops.load() > 1 || now() >= drained_by_);
+        }
         bool is_done() {
             if (core_.stopping() && !draining_) begin_drain();
-            if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_))
-                close_all(), doors_open_ &= !doors_shut_;
+            if (is_cut()) close_all(), doors_open_ &= !doors_shut_;
             if (!draining_) // adopted only
                 return core_.doors.empty() && first_ && core_.places == 0 && !has_calls();
             return count() == 0 && !doors_open_ && (!first_ || core_.ended >= core_.threads.size());

@@ -1445,6 +1445,44 @@ TEST_CASE("server: post() from any thread, in order, and after a delay") {
     CHECK(ran.take() == 7);
 }
 
+TEST_CASE("server: a callback that posts itself keeps it until the deadline, not for ever") {
+    struct again {
+        server* app;
+        std::atomic<int>* left;
+        void operator()() const {
+            if (--*left > 0) app->post(*this);
+        }
+    };
+    for (int stops : {1, 2}) {
+        CAPTURE(stops);
+        server_options o;
+        o.drain_timeout = stops == 1 ? milliseconds(100) : patience * 10;
+        std::atomic<int> left{INT_MAX};
+        running s(o);
+        s.start();
+        s.app.post(again{&s.app, &left});
+        CHECK(comes_true([&] { return left < INT_MAX - 10; }));
+        for (int i = 0; i < stops; ++i) s.app.stop();
+        CHECK(comes_true([&] { return s.ended.load(); }, milliseconds(3'000)));
+        left = 0; // or it would never end
+    }
+}
+
+TEST_CASE("server: what is posted when nothing is left to do keeps run_once() no longer") {
+    folder at;
+    server app;
+    REQUIRE_FALSE(app.listen(at("s")));
+    CHECK(*app.run_once(milliseconds(0)));
+    bool ran = false;
+    app.stop();
+    app.post([&] { ran = true; });
+    int turns = 0;
+    while (*app.run_once(milliseconds(0)) && ++turns < 100) {
+    }
+    CHECK(ran);
+    CHECK(turns < 100);
+}
+
 TEST_CASE("server: durations of max() are never, and stop nobody else") {
     server_options o;
     o.drain_timeout = milliseconds::max();
