@@ -4107,7 +4107,7 @@ private:
         if (!(req.from == c_.who)) req.from = c_.who; // comparing spares two atomics
         req.listener = s_.name_of(c_.door);
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
-        c_.persistent = h.persistent && !(s_.stopping() && d_.in.size() <= h.length);
+        c_.persistent = h.persistent && !(s_.stopping() && is_last());
         c_.expects = h.expect_continue, c_.upgrades = h.upgrade;
         d_.bytes_in = h.how == framing::length ? h.length : 0;
         if (s_.is_observed()) d_.started = d_.micros();

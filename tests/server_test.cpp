@@ -97,6 +97,34 @@ TEST_CASE("server: whoever was in the queue when it stopped is answered") {
     CHECK(c.at_end());
 }
 
+TEST_CASE("server: the last answer before its end says close, whatever came with the request") {
+    const std::string get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                      post = "POST / HTTP/1.1\r\nHost: a\r\n",
+                      known = post + "Content-Length: 2\r\n\r\nhi",
+                      chunked = post + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+    const struct {
+        std::string asked;
+        int answers;
+    } rows[] = {{known, 1}, {chunked, 1}, {known + get, 2}, {chunked + get, 2}, {get + chunked, 2}};
+    for (auto& r : rows) {
+        CAPTURE(r.asked);
+        running s;
+        s.app.get("/", hello);
+        s.app.post("/", [](const request& asked) { return text(asked.body()); });
+        REQUIRE_FALSE(s.app.listen(s.path));
+        wire_client c(s.path);
+        CHECK(c.send(r.asked));
+        s.app.stop();
+        CHECK_FALSE(s.app.run());
+        for (int i = 1; i <= r.answers; ++i) {
+            answer got = c.read();
+            CHECK(got.status == 200);
+            CHECK(got.field("Connection") == (i == r.answers ? "close" : ""));
+        }
+        CHECK(c.at_end());
+    }
+}
+
 TEST_CASE("server: without a listener run() says so; a bad route is remembered") {
     server nothing;
     CHECK(nothing.run() == std::errc::destination_address_required);
