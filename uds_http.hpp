@@ -5235,6 +5235,7 @@ private:
     [[gnu::cold]] void lose_memory(std::uint64_t id) noexcept {
         const string_view answers = d_.out.view().substr(0, d_.whole); // before this one
         d_.out.clear(), d_.fds.clear(), d_.res.reset();
+        state_of(d_.req).drop_passed(); // as in take()
         conn* c = conns_.find(id);
         if (!c) return;
         const bool is_due = c->at == phase::head || c->at == phase::body;

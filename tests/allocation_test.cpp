@@ -261,6 +261,27 @@ TEST_CASE("allocation: without memory a body is cut, and its reader hears of it"
     }
 }
 
+TEST_CASE("allocation: without memory what was passed with a request is closed with it") {
+    server_options o;
+    o.max_fds_count = 1;
+    visited s(o);
+    s.app.get("/lost", [](const request&) -> response { throw std::bad_alloc(); });
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    unique_fd reads(ends[0]), writes(ends[1]);
+    wire_client c(s.at("s"));
+    const string_view head = "GET /lost HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n";
+    iovec part{const_cast<char*>(head.data()), head.size()};
+    detail::row<int> passed;
+    passed.push_back(writes.get());
+    CHECK(detail::transmit_fds(c.fd.get(), &part, 1, passed) == static_cast<ssize_t>(head.size()));
+    writes = unique_fd();
+    while (s.app.stats().accepted == 0 || s.count() > 0) REQUIRE(s.app.run_once(patience));
+    CHECK(c.read().status == 503);
+    char byte;
+    CHECK(::read(reads.get(), &byte, 1) == 0); // else EAGAIN
+}
+
 TEST_CASE("allocation: without memory it stops, and its path goes once there is some") {
     for (std::size_t k = 1; k < 8; ++k) {
         CAPTURE(k);
