@@ -6199,6 +6199,7 @@ struct server_core final : site {
     }
     [[gnu::cold]] error listen_inherited(const listen_options& o) {
         if (remembered) return remembered;
+        if (started) return failed(EALREADY, "server::listen_inherited: it runs already");
         result<row<inherited>> got = inherited_listeners(o.backlog);
         if (!got) return got.error();
         for (inherited& from : *got) {

@@ -153,6 +153,16 @@ TEST_CASE("server: a head's limits that no loop could have memory for are bad op
         }
 }
 
+TEST_CASE("server: once it runs it takes no listener, whose clients nobody would hear") {
+    folder at;
+    server app;
+    REQUIRE_FALSE(app.listen(at("s")));
+    REQUIRE(app.run_once(milliseconds(0)));
+    CHECK(app.listen(at("t")) == std::errc::connection_already_in_progress);
+    CHECK_FALSE(exists(at("t")));
+    CHECK(app.listen_inherited() == std::errc::connection_already_in_progress);
+}
+
 TEST_CASE("server: stop() is safe in a signal handler and from any thread") {
     running s;
     s.app.get("/", hello);
