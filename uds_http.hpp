@@ -6222,14 +6222,18 @@ struct server_core final : site {
             loops[0]->expect_turn();
             return loops[0]->take(std::move(fd), loop::no_door, false, uid), error();
         }
+        error bad = failed(errc::stopped, "server::adopt");
         const int raw = fd.release();
         auto task = [this, raw, uid] {
             loops[0]->take(unique_fd(raw), loop::no_door, false, uid);
             if (stopping()) loops[0]->drain_connections(); // nobody looks at it again
         };
-        if (loops[0]->mail()->post(task)) return {};
+        UDS_HTTP_TRY {
+            if (loops[0]->mail()->post(task)) return {};
+        }
+        UDS_HTTP_CATCH { bad = failed(ENOMEM, "server::adopt"); }
         fd = unique_fd(raw), leave(uid);
-        return failed(errc::stopped, "server::adopt");
+        return bad;
     }
 
     /// Without a run() to its end: everything is cut.

@@ -301,6 +301,35 @@ TEST_CASE("allocation: without memory it stops, and its path goes once there is 
     }
 }
 
+TEST_CASE("allocation: without memory what is adopted is closed, and takes no place") {
+    fd_watch watch;
+    visited s(one_at_a_time());
+    CHECK(s.app.run_once(milliseconds(0)));
+    int taken = 0;
+    for (std::size_t k = 1; k < 8 && !taken; ++k) {
+        CAPTURE(k);
+        int ends[2];
+        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+        unique_fd one(ends[0]);
+        wire_client other{unique_fd(ends[1])};
+        bool threw = false;
+        error bad;
+        fails_in = k;
+        try {
+            bad = s.app.adopt(std::move(one));
+        } catch (const std::bad_alloc&) {
+            threw = true;
+        }
+        fails_in = 0;
+        taken += !bad && !threw;
+        one = unique_fd();
+        CHECK(s.count() == static_cast<std::size_t>(taken));
+        if (!taken) CHECK(other.at_end());
+        if (bad) CHECK(bad == std::errc::not_enough_memory);
+    }
+    CHECK(taken == 1);
+}
+
 TEST_CASE("allocation: at a stop without memory idle connections end") {
     visited s(one_at_a_time());
     wire_client c(s.at("s"));
