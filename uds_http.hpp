@@ -3245,24 +3245,28 @@ inline std::string fd_names(const row<named_fd>& fds) {
 
 /// How other threads reach a loop. Outlives it, so that posting is always harmless.
 struct mailbox : counted {
+    struct task {
+        callback<void()> run;
+        bool is_users; // never runs where no loop has run
+    };
     void* at = nullptr;       // the loop; for tasks that run on it
     const void* of = nullptr; // its server
     mutex guard;              // of first, last, tasks and open
     ref<flow> first; // of the exchanges that have something for the loop, linked by flow::next:
     flow* last = nullptr;          // to post one allocates nothing, and can't fail
-    row<callback<void()>> tasks;   // run in order, after the exchanges
+    row<task> tasks;               // run in order, after the exchanges
     unique_fd wake;                // eventfd, in the loop's epoll
     std::atomic<bool> full{false}; // so that a loop at work needs no lock to see that nothing came
     bool open = true;              // false: the loop has ended, nothing is taken
 
     bool post(flow& from) noexcept;
-    bool post(callback<void()> task) {
+    bool post(callback<void()> run, bool is_users = false) {
         hold lock(guard);
-        if (open) tasks.push_back(std::move(task)), wake_up();
+        if (open) tasks.push_back({std::move(run), is_users}), wake_up();
         return open;
     }
     bool is_open() noexcept { return hold(guard), open; } // held until that was read
-    void take(ref<flow>& flows, row<callback<void()>>& work) noexcept {
+    void take(ref<flow>& flows, row<task>& work) noexcept {
         hold lock(guard);
         flows = std::move(first), last = nullptr;
         work.swap(tasks);
@@ -5114,9 +5118,9 @@ public:
 
     bool takes_mail() noexcept { return mail_->is_open(); }
     /// User code reaches the loop no more.
-    [[gnu::cold]] void shut_mail() {
+    [[gnu::cold]] void shut_mail(bool has_run) {
         ref<flow> flows;
-        row<callback<void()>> work;
+        row<mailbox::task> work;
         {
             hold lock(mail_->guard);
             mail_->open = false;
@@ -5125,8 +5129,9 @@ public:
         while (ref<flow> f = next_of(flows)) abandon(*f, failed(errc::stopped, "server"));
         for (named_pool& p : pools_)
             if (p.pool) p.pool->shut();
-        for (auto& task : work) run(task); // calls among them fail
-        tasks_.clear();                    // delayed ones never run
+        for (auto& task : work)
+            if (has_run || !task.is_users) run(task.run); // calls among them fail
+        tasks_.clear();                                   // delayed ones never run
     }
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
 
@@ -5631,13 +5636,13 @@ private:
     }
     void read_mail() {
         ref<flow> flows;
-        row<callback<void()>> work;
+        row<mailbox::task> work;
         mail_->take(flows, work);
         while (ref<flow> f = next_of(flows)) {
             UDS_HTTP_TRY { settle(f); }
             UDS_HTTP_CATCH { lose_memory(f->id); }
         }
-        for (auto& task : work) run(task);
+        for (auto& task : work) run(task.run);
     }
 
     void settle(const ref<flow>& f) {
@@ -6130,7 +6135,7 @@ struct server_core final : site {
     [[gnu::cold]] void finish() {
         if (std::exchange(finished, true)) return;
         end_threads();
-        for (auto& l : loops) l->shut_mail();
+        for (auto& l : loops) l->shut_mail(started);
         for (auto& l : loops) l->close_all(); // what came with the last mail
         for (auto& d : doors) remove_path(d->at), d->at.fd = unique_fd(); // in this order
         restore_signals();
@@ -8025,11 +8030,11 @@ inline bool server::stopping() const noexcept { return s_->stopping(); }
 }
 inline void server::post(callback<void()> task, milliseconds delay) {
     detail::loop* l = s_->loops[0].get();
-    if (delay.count() <= 0) return void(l->mail()->post(std::move(task)));
+    if (delay.count() <= 0) return void(l->mail()->post(std::move(task), true));
     auto timed = [l, task = std::move(task), delay]() mutable { // there: the heap is the loop's
         l->at(detail::later(l->now(), delay), std::move(task));
     };
-    l->mail()->post(std::move(timed));
+    l->mail()->post(std::move(timed), true);
 }
 inline server_stats server::stats() const {
     server_stats sum; // of no single moment: loops go on

@@ -416,6 +416,28 @@ TEST_CASE("server: destroyed without a run(), it closes and unlinks") {
     CHECK_FALSE(exists(at("s")));
 }
 
+TEST_CASE("server: what was posted to one that never ran is let go, and never runs") {
+    int ran = 0;
+    auto held = std::make_shared<int>(0);
+    {
+        server app;
+        app.post([&ran, held] { ++ran; });
+        app.post([&ran, held] { ++ran; }, milliseconds(1));
+        CHECK(held.use_count() == 3);
+    }
+    CHECK(ran == 0); // on which thread?
+    CHECK(held.use_count() == 1);
+    {
+        server app;
+        folder at;
+        REQUIRE_FALSE(app.listen(at("s")));
+        CHECK(app.run_once(milliseconds(0)));
+        app.post([&ran, held] { ++ran; });
+    }
+    CHECK(ran == 1); // on this one, its loop's
+    CHECK(held.use_count() == 1);
+}
+
 TEST_CASE("server: a live path is refused, and goes on being served") {
     running s;
     s.app.get("/", hello);
