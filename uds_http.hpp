@@ -5785,7 +5785,8 @@ public:
     }
     bool add(ref<flow> f, route& to) {
         hold lock(guard_);
-        if (jobs_.size() - taken_ >= s_.options.max_queued_count) return false;
+        const std::size_t count = jobs_.size() - taken_, idle = s_.options.workers - at_work_;
+        if (count >= idle && count - idle >= s_.options.max_queued_count) return false;
         if (taken_ == jobs_.size() ||
             taken_ > s_.options.max_queued_count) { // never the whole past
             row<job> left;
@@ -5807,17 +5808,20 @@ private:
         while (taken_ == jobs_.size() && !stopping_) changed_.wait(guard_, deadline());
         if (taken_ == jobs_.size()) return false;
         into = std::move(jobs_[taken_++]);
-        return true;
+        return ++at_work_, true;
     }
     void work() {
         for (job j; next(j); j = job()) {
-            if (!j.f->is_open()) continue; // nobody waits for it any more
             std::optional<response> res;
             UDS_HTTP_TRY {
-                run_plain(s_, *j.to, j.f->req, res);
-                j.f->send(std::move(*res), flow::mode::whole);
+                if (j.f->is_open()) run_plain(s_, *j.to, j.f->req, res); // else nobody waits for it
             }
             UDS_HTTP_CATCH { j.f->cut(); } // no memory for an answer
+            --at_work_;                    // first: whoever has it may ask for the next
+            UDS_HTTP_TRY {
+                if (res) j.f->send(std::move(*res), flow::mode::whole);
+            }
+            UDS_HTTP_CATCH { j.f->cut(); }
         }
     }
 
@@ -5826,6 +5830,7 @@ private:
     condition changed_;
     row<job> jobs_;
     std::size_t taken_ = 0;
+    std::atomic<std::size_t> at_work_{0}; // of threads_; raised under the guard
     bool stopping_ = false;
     row<pthread_t> threads_;
 };
