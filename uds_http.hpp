@@ -4116,7 +4116,7 @@ private:
         d_.bytes_in = h.how == framing::length ? h.length : 0;
         if (s_.is_observed()) d_.started = d_.micros();
         // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
-        if (h.method == "CONNECT") return refuse(501, "CONNECT");
+        if (h.method == "CONNECT" && !c_.forbidden) return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
         if (s_.takes_fds() && !claim_fds(req, first)) return;
         if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");

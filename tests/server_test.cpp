@@ -921,6 +921,10 @@ TEST_CASE("server: who is not on the list gets 403 before any body is read") {
         else CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"));
         CHECK(c.read().status == r.status);
         CHECK(ran == (r.status == 200 ? 1 : 0));
+        wire_client other = s.connect();
+        CHECK(other.send("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"));
+        CHECK(other.read().status == (r.door && r.status == 403 ? 403 : 501));
+        CHECK(other.at_end());
     }
 }
 
