@@ -369,6 +369,26 @@ TEST_CASE("descriptors: a server that has no room for them answers 400, and logs
           }) == 0);
 }
 
+TEST_CASE("descriptors: what a handler doesn't take is closed when it is done") {
+    exchanging s;
+    raw::wire_client c = s.connect();
+    for (const char* target : {"/named", "/none"}) {
+        CAPTURE(target);
+        int ends[2];
+        REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+        unique_fd out(ends[0]), in(ends[1]);
+        const std::string head =
+            std::string("POST ") + target + " HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n";
+        REQUIRE(send_with(c.fd.get(), head, {in.get()}));
+        in = unique_fd();
+        CHECK(c.read().whole);
+        pollfd end{out.get(), POLLIN, 0};
+        CHECK(::poll(&end, 1, static_cast<int>(raw::patience.count())) ==
+              1); // the connection is open
+        CHECK((end.revents & POLLHUP) != 0);
+    }
+}
+
 TEST_CASE("descriptors: a server that has none to spare answers with bytes") {
     CHECK(raw::in_child([] {
               int ends[2];
@@ -398,26 +418,6 @@ TEST_CASE("descriptors: a server that has none to spare answers with bytes") {
               serve(3);
               return c.read().status == 500 ? 0 : 9;
           }) == 0);
-}
-
-TEST_CASE("descriptors: what a handler doesn't take is closed when it is done") {
-    exchanging s;
-    raw::wire_client c = s.connect();
-    for (const char* target : {"/named", "/none"}) {
-        CAPTURE(target);
-        int ends[2];
-        REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-        unique_fd out(ends[0]), in(ends[1]);
-        const std::string head =
-            std::string("POST ") + target + " HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n";
-        REQUIRE(send_with(c.fd.get(), head, {in.get()}));
-        in = unique_fd();
-        CHECK(c.read().whole);
-        pollfd end{out.get(), POLLIN, 0};
-        CHECK(::poll(&end, 1, static_cast<int>(raw::patience.count())) ==
-              1); // the connection is open
-        CHECK((end.revents & POLLHUP) != 0);
-    }
 }
 
 TEST_CASE("descriptors: what is the library's to say a program can't say, nor a proxy pass on") {
