@@ -3289,24 +3289,28 @@ inline std::string fd_names(const row<named_fd>& fds) {
 
 /// How other threads reach a loop. Outlives it, so that posting is always harmless.
 struct mailbox : counted {
+    struct task {
+        callback<void()> run;
+        bool is_users; // never runs where no loop has run
+    };
     void* at = nullptr;       // the loop; for tasks that run on it
     const void* of = nullptr; // its server
     mutex guard;              // of first, last, tasks and open
     ref<flow> first; // of the exchanges that have something for the loop, linked by flow::next:
     flow* last = nullptr;          // to post one allocates nothing, and can't fail
-    row<callback<void()>> tasks;   // run in order, after the exchanges
+    row<task> tasks;               // run in order, after the exchanges
     unique_fd wake;                // eventfd, in the loop's epoll
     std::atomic<bool> full{false}; // so that a loop at work needs no lock to see that nothing came
     bool open = true;              // false: the loop has ended, nothing is taken
 
     bool post(flow& from) noexcept;
-    bool post(callback<void()> task) {
+    bool post(callback<void()> run, bool is_users = false) {
         hold lock(guard);
-        if (open) tasks.push_back(std::move(task)), wake_up();
+        if (open) tasks.push_back({std::move(run), is_users}), wake_up();
         return open;
     }
     bool is_open() noexcept { return hold(guard), open; } // held until that was read
-    void take(ref<flow>& flows, row<callback<void()>>& work) noexcept {
+    void take(ref<flow>& flows, row<task>& work) noexcept {
         hold lock(guard);
         flows = std::move(first), last = nullptr;
         work.swap(tasks);
@@ -4163,12 +4167,12 @@ private:
         if (!(req.from == c_.who)) req.from = c_.who; // comparing spares two atomics
         req.listener = s_.name_of(c_.door);
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
-        c_.persistent = h.persistent && !(s_.stopping() && d_.in.size() <= h.length);
+        c_.persistent = h.persistent && !(s_.stopping() && is_last());
         c_.expects = h.expect_continue, c_.upgrades = h.upgrade;
         d_.bytes_in = h.how == framing::length ? h.length : 0;
         if (s_.is_observed()) d_.started = d_.micros();
         // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
-        if (h.method == "CONNECT") return refuse(501, "CONNECT");
+        if (h.method == "CONNECT" && !c_.forbidden) return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
         if (s_.takes_fds() && !claim_fds(req, first)) return;
         if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
@@ -4457,6 +4461,8 @@ private:
         content& body = access::of(res).body;
         const bool has_body = !c_.head_only && !is_bodiless(res.status());
         mapping* memory = c_.wants_body_fd && has_body ? memory_of(body) : nullptr;
+        unique_fd copy(memory ? duplicate(memory->fd.get()) : -1); // its owner may go first
+        if (!copy) memory = nullptr;                               // there is none left: as bytes
         if (!access::of(res).extra && !memory) return;
         response_extra& extra = extra_of(res);
         if (extra.failed || (extra.fds.empty() && !memory)) return;
@@ -4464,9 +4470,10 @@ private:
             return void(extra.failed = failed(errc::bad_descriptor, "the client asked for fewer"));
         box& b = c_.kept();
         if (memory) {
-            b.fds.push_back(unique_fd(duplicate(memory->fd.get()))); // its owner may go first
+            b.fds.push_back(std::move(copy));
             res.header("Body-Fd", "length=" + number_text(memory->size));
             res.header("Cache-Control", "no-store"); // a cache would keep an empty body
+            res.headers().remove("Content-Length");  // a handler's own: what follows is 0
             body = content();
         }
         if (!extra.fds.empty()) res.header("Fds", fd_names(extra.fds));
@@ -5185,9 +5192,9 @@ public:
 
     bool takes_mail() noexcept { return mail_->is_open(); }
     /// User code reaches the loop no more.
-    [[gnu::cold]] void shut_mail() {
+    [[gnu::cold]] void shut_mail(bool has_run) {
         ref<flow> flows;
-        row<callback<void()>> work;
+        row<mailbox::task> work;
         {
             hold lock(mail_->guard);
             mail_->open = false;
@@ -5196,8 +5203,9 @@ public:
         while (ref<flow> f = next_of(flows)) abandon(*f, failed(errc::stopped, "server"));
         for (named_pool& p : pools_)
             if (p.pool) p.pool->shut();
-        for (auto& task : work) run(task); // calls among them fail
-        tasks_.clear();                    // delayed ones never run
+        for (auto& task : work)
+            if (has_run || !task.is_users) run(task.run); // calls among them fail
+        tasks_.clear();                                   // delayed ones never run
     }
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
 
@@ -5306,6 +5314,7 @@ private:
     [[gnu::cold]] void lose_memory(std::uint64_t id) noexcept {
         const string_view answers = d_.out.view().substr(0, d_.whole); // before this one
         d_.out.clear(), d_.fds.clear(), d_.res.reset();
+        state_of(d_.req).drop_passed(); // as in take()
         conn* c = conns_.find(id);
         if (!c) return;
         const bool is_due = c->at == phase::head || c->at == phase::body;
@@ -5417,7 +5426,9 @@ private:
         }
         const timer which = c.due_timer();
         // A head has its time from its first byte on: one that drips is as slow as one that stops.
-        deadlines_.set(index, which, d_.now, progress && which != timer::head);
+        // Nor is what comes a sign that what waits is read: on_writable() sees that.
+        const bool restarts = progress && which != timer::head && which != timer::write;
+        deadlines_.set(index, which, d_.now, restarts);
     }
 
     /// A proxy that finds our end closed while it sends gives up without a look at the answer. Our
@@ -5699,13 +5710,13 @@ private:
     }
     void read_mail() {
         ref<flow> flows;
-        row<callback<void()>> work;
+        row<mailbox::task> work;
         mail_->take(flows, work);
         while (ref<flow> f = next_of(flows)) {
             UDS_HTTP_TRY { settle(f); }
             UDS_HTTP_CATCH { lose_memory(f->id); }
         }
-        for (auto& task : work) run(task);
+        for (auto& task : work) run(task.run);
     }
 
     void settle(const ref<flow>& f) {
@@ -5848,7 +5859,8 @@ public:
     }
     bool add(ref<flow> f, route& to) {
         hold lock(guard_);
-        if (jobs_.size() - taken_ >= s_.options.max_queued_count) return false;
+        const std::size_t count = jobs_.size() - taken_, idle = s_.options.workers - at_work_;
+        if (count >= idle && count - idle >= s_.options.max_queued_count) return false;
         if (taken_ == jobs_.size() ||
             taken_ > s_.options.max_queued_count) { // never the whole past
             row<job> left;
@@ -5870,17 +5882,20 @@ private:
         while (taken_ == jobs_.size() && !stopping_) changed_.wait(guard_, deadline());
         if (taken_ == jobs_.size()) return false;
         into = std::move(jobs_[taken_++]);
-        return true;
+        return ++at_work_, true;
     }
     void work() {
         for (job j; next(j); j = job()) {
-            if (!j.f->is_open()) continue; // nobody waits for it any more
             std::optional<response> res;
             UDS_HTTP_TRY {
-                run_plain(s_, *j.to, j.f->req, res);
-                j.f->send(std::move(*res), flow::mode::whole);
+                if (j.f->is_open()) run_plain(s_, *j.to, j.f->req, res); // else nobody waits for it
             }
             UDS_HTTP_CATCH { j.f->cut(); } // no memory for an answer
+            --at_work_;                    // first: whoever has it may ask for the next
+            UDS_HTTP_TRY {
+                if (res) j.f->send(std::move(*res), flow::mode::whole);
+            }
+            UDS_HTTP_CATCH { j.f->cut(); }
         }
     }
 
@@ -5889,6 +5904,7 @@ private:
     condition changed_;
     row<job> jobs_;
     std::size_t taken_ = 0;
+    std::atomic<std::size_t> at_work_{0}; // of threads_; raised under the guard
     bool stopping_ = false;
     row<pthread_t> threads_;
 };
@@ -5933,15 +5949,15 @@ struct server_core final : site {
         error serve() {
             error bad;
             mailbox* const outer = std::exchange(this_loop(), mail().get()); // blocking calls fail
-            while (!bad && !(is_done() && shuts_empty_mail())) bad = turn(-1);
+            while (!bad && !has_ended()) bad = turn(-1);
             this_loop() = outer; // in a handler of another server
             if (!first_) core_.ended.fetch_add(1), ring(core_.stop_event.get());
             return bad;
         }
         bool turn_once(int timeout, error& bad) {
             mailbox* const outer = std::exchange(this_loop(), mail().get());
-            if (!is_done()) bad = turn(timeout);
-            bool done = is_done() && shuts_empty_mail();
+            if (!has_ended()) bad = turn(timeout);
+            const bool done = has_ended();
             if (!done) show_rest();
             this_loop() = outer;
             return !done;
@@ -5956,9 +5972,15 @@ struct server_core final : site {
         }
 
     private:
+        /// A callback that posts itself again and again is cut as a connection is: finish() runs
+        /// what waits then, and refuses the rest.
+        bool has_ended() { return is_done() && (shuts_empty_mail() || is_cut()); }
+        bool is_cut() const noexcept {
+            return draining_ && (core_.stops.load() > 1 || now() >= drained_by_);
+        }
         bool is_done() {
             if (core_.stopping() && !draining_) begin_drain();
-            if (draining_ && (core_.stops.load() > 1 || now() >= drained_by_)) close_all();
+            if (is_cut()) close_all(), doors_open_ &= !doors_shut_;
             if (!draining_) // adopted only
                 return core_.doors.empty() && first_ && core_.places == 0 && !has_calls();
             return count() == 0 && !doors_open_ && (!first_ || core_.ended >= core_.threads.size());
@@ -6043,16 +6065,17 @@ struct server_core final : site {
                 core_.log("out of descriptors: accepting pauses");
             unwatch_doors();
             if (std::exchange(will_retry_, true)) return;
-            at_surely(now() + 100,
+            at_surely(now() + (doors_shut_ ? 10 : 100),
                       [this] { will_retry_ = false, resume_accepting(); }); // or others close
         }
         void resume_accepting() {
-            if (!paused_ || draining_) return;
+            if (!paused_ || (draining_ && !first_)) return;
+            if (doors_shut_) return close_doors();
             paused_ = false;
             (void)watch_doors(); // level-triggered: whoever waits is an event
         }
         void on_closed(const conn& gone) override {
-            if (paused_) resume_accepting();
+            if (!doors_shut_) resume_accepting(); // else in a moment: we may be in close_doors()
             if (core_.counts_users() && !gone.calls) core_.users.remove(gone.uid);
         }
 
@@ -6083,6 +6106,7 @@ struct server_core final : site {
         /// listener that others hold too: shutdown hits every duplicate.
         [[gnu::cold]] void close_doors() {
             if (!paused_) unwatch_doors();
+            paused_ = false, doors_shut_ = true;
             for (std::size_t i = 0; i < core_.doors.size(); ++i) {
                 door& d = *core_.doors[i];
                 if (!d.at.fd || !d.is_ours) continue;
@@ -6090,7 +6114,7 @@ struct server_core final : site {
                 while (accept_one(static_cast<std::uint16_t>(i))) {
                 }
             }
-            doors_open_ = false;
+            doors_open_ = paused_; // out of descriptors: not before all have left the queue
             drain_connections();
         }
 
@@ -6099,7 +6123,8 @@ struct server_core final : site {
         server_core& core_;
         std::int64_t drained_by_ = 0, last_accept_ = -1; // ms, of now()
         unsigned burst_ = 1;
-        bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false;
+        bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false,
+                     doors_shut_ = false;
     };
 
     row<ref<route>> owned_routes; // the router points at these
@@ -6189,7 +6214,7 @@ struct server_core final : site {
     [[gnu::cold]] void finish() {
         if (std::exchange(finished, true)) return;
         end_threads();
-        for (auto& l : loops) l->shut_mail();
+        for (auto& l : loops) l->shut_mail(started);
         for (auto& l : loops) l->close_all(); // what came with the last mail
         for (auto& d : doors) remove_path(d->at), d->at.fd = unique_fd(); // in this order
         restore_signals();
@@ -6258,6 +6283,7 @@ struct server_core final : site {
     }
     [[gnu::cold]] error listen_inherited(const listen_options& o) {
         if (remembered) return remembered;
+        if (started) return failed(EALREADY, "server::listen_inherited: it runs already");
         result<row<inherited>> got = inherited_listeners(o.backlog);
         if (!got) return got.error();
         for (inherited& from : *got) {
@@ -6280,14 +6306,18 @@ struct server_core final : site {
             loops[0]->expect_turn();
             return loops[0]->take(std::move(fd), loop::no_door, false, uid), error();
         }
+        error bad = failed(errc::stopped, "server::adopt");
         const int raw = fd.release();
         auto task = [this, raw, uid] {
             loops[0]->take(unique_fd(raw), loop::no_door, false, uid);
             if (stopping()) loops[0]->drain_connections(); // nobody looks at it again
         };
-        if (loops[0]->mail()->post(task)) return {};
+        UDS_HTTP_TRY {
+            if (loops[0]->mail()->post(task)) return {};
+        }
+        UDS_HTTP_CATCH { bad = failed(ENOMEM, "server::adopt"); }
         fd = unique_fd(raw), leave(uid);
-        return failed(errc::stopped, "server::adopt");
+        return bad;
     }
 
     /// Without a run() to its end: everything is cut.
@@ -8121,11 +8151,11 @@ inline bool server::stopping() const noexcept { return s_->stopping(); }
 }
 inline void server::post(callback<void()> task, milliseconds delay) {
     detail::loop* l = s_->loops[0].get();
-    if (delay.count() <= 0) return void(l->mail()->post(std::move(task)));
+    if (delay.count() <= 0) return void(l->mail()->post(std::move(task), true));
     auto timed = [l, task = std::move(task), delay]() mutable { // there: the heap is the loop's
         l->at(detail::later(l->now(), delay), std::move(task));
     };
-    l->mail()->post(std::move(timed));
+    l->mail()->post(std::move(timed), true);
 }
 inline server_stats server::stats() const {
     server_stats sum; // of no single moment: loops go on

@@ -261,6 +261,27 @@ TEST_CASE("allocation: without memory a body is cut, and its reader hears of it"
     }
 }
 
+TEST_CASE("allocation: without memory what was passed with a request is closed with it") {
+    server_options o;
+    o.max_fds_count = 1;
+    visited s(o);
+    s.app.get("/lost", [](const request&) -> response { throw std::bad_alloc(); });
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    unique_fd reads(ends[0]), writes(ends[1]);
+    wire_client c(s.at("s"));
+    const string_view head = "GET /lost HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n";
+    iovec part{const_cast<char*>(head.data()), head.size()};
+    detail::row<int> passed;
+    passed.push_back(writes.get());
+    CHECK(detail::transmit_fds(c.fd.get(), &part, 1, passed) == static_cast<ssize_t>(head.size()));
+    writes = unique_fd();
+    while (s.app.stats().accepted == 0 || s.count() > 0) REQUIRE(s.app.run_once(patience));
+    CHECK(c.read().status == 503);
+    char byte;
+    CHECK(::read(reads.get(), &byte, 1) == 0); // else EAGAIN
+}
+
 TEST_CASE("allocation: without memory it stops, and its path goes once there is some") {
     for (std::size_t k = 1; k < 8; ++k) {
         CAPTURE(k);
@@ -278,6 +299,35 @@ TEST_CASE("allocation: without memory it stops, and its path goes once there is 
         CHECK(c.read().body == "late");
         CHECK(::access(s.at("s").c_str(), F_OK) != 0);
     }
+}
+
+TEST_CASE("allocation: without memory what is adopted is closed, and takes no place") {
+    fd_watch watch;
+    visited s(one_at_a_time());
+    CHECK(s.app.run_once(milliseconds(0)));
+    int taken = 0;
+    for (std::size_t k = 1; k < 8 && !taken; ++k) {
+        CAPTURE(k);
+        int ends[2];
+        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+        unique_fd one(ends[0]);
+        wire_client other{unique_fd(ends[1])};
+        bool threw = false;
+        error bad;
+        fails_in = k;
+        try {
+            bad = s.app.adopt(std::move(one));
+        } catch (const std::bad_alloc&) {
+            threw = true;
+        }
+        fails_in = 0;
+        taken += !bad && !threw;
+        one = unique_fd();
+        CHECK(s.count() == static_cast<std::size_t>(taken));
+        if (!taken) CHECK(other.at_end());
+        if (bad) CHECK(bad == std::errc::not_enough_memory);
+    }
+    CHECK(taken == 1);
 }
 
 TEST_CASE("allocation: at a stop without memory idle connections end") {

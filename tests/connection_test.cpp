@@ -34,7 +34,7 @@ struct driver {
     ~driver() {
         if (c.work()) dialog::abandon(shared, *c.work(), failed(errc::stopped, "test"));
         ref<flow> flows; // they own their mailbox, and it them
-        detail::row<callback<void()>> tasks;
+        detail::row<mailbox::task> tasks;
         home->open = false;
         home->take(flows, tasks);
         this_loop() = nullptr;
@@ -67,7 +67,7 @@ struct driver {
     }
     bool settle() {
         ref<flow> flows;
-        detail::row<callback<void()>> tasks;
+        detail::row<mailbox::task> tasks;
         home->take(flows, tasks);
         const bool any = static_cast<bool>(flows);
         while (ref<flow> f = next_of(flows)) {

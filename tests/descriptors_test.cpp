@@ -44,6 +44,9 @@ struct exchanging : raw::running {
     explicit exchanging(const server_options& options = willing()) : running(options) {
         const sealed_memory page = *sealed_memory::copy_of("sealed page");
         app.get("/page", [page](const request&) { return html(page); });
+        app.get("/stated", [page](const request&) {
+            return text(page).header("Content-Length", "11"); // as it is for who takes bytes
+        });
         app.get("/log", [](const request&) {
             return text("here").fd("log", memory("log")).fd("control", memory("control"));
         });
@@ -135,6 +138,7 @@ TEST_CASE(
     CHECK(res->body() == "sealed page");
     CHECK(res->header("Body-Fd").empty());
     CHECK(res->header("Content-Length") == "11");
+    for (client* each : {&api, &plain}) CHECK(ask(*each, "/stated").body() == "sealed page");
     CHECK(ask(api, "/page", "HEAD").header("Body-Fd").empty());   // there is no body to pass
     for (const char* target : {"/bodiless/204", "/bodiless/304"}) // it would be one, as bytes are
         CHECK(ask(api, target).status() == 500);
@@ -426,6 +430,37 @@ TEST_CASE("descriptors: what a handler doesn't take is closed when it is done") 
               1); // the connection is open
         CHECK((end.revents & POLLHUP) != 0);
     }
+}
+
+TEST_CASE("descriptors: a server that has none to spare answers with bytes") {
+    CHECK(raw::in_child([] {
+              int ends[2];
+              if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return 1;
+              raw::wire_client c{unique_fd(ends[1])};
+              server app(willing());
+              const sealed_memory page = *sealed_memory::copy_of("sealed page");
+              app.get("/", [page](const request&) { return text(page); });
+              app.get("/log", [page](const request&) {
+                  return text(page).fd("log", unique_fd(::dup(0))); // no name for none
+              });
+              if (app.adopt(unique_fd(ends[0])) || !app.run_once(milliseconds(0))) return 2;
+              const std::string ask = " HTTP/1.1\r\nHost: a\r\nAccept-Body-Fd: 1\r\n\r\n";
+              auto serve = [&](std::uint64_t requests) {
+                  for (int i = 0; i < 100 && app.stats().requests < requests; ++i)
+                      (void)app.run_once(milliseconds(100));
+              };
+              if (!send_with(c.fd.get(), "GET /" + ask, {0})) return 3;
+              serve(1);
+              if (c.read().field("Body-Fd") != "length=11") return 4; // it shows that none is lost
+              if (!crowd()) return 5;
+              if (!c.send("GET /" + ask)) return 6;
+              serve(2);
+              const raw::answer got = c.read();
+              if (got.body != "sealed page" || got.field("Body-Fd") != "") return 7;
+              if (!c.send("GET /log" + ask)) return 8;
+              serve(3);
+              return c.read().status == 500 ? 0 : 9;
+          }) == 0);
 }
 
 TEST_CASE("descriptors: what is the library's to say a program can't say, nor a proxy pass on") {

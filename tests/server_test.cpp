@@ -97,6 +97,34 @@ TEST_CASE("server: whoever was in the queue when it stopped is answered") {
     CHECK(c.at_end());
 }
 
+TEST_CASE("server: the last answer before its end says close, whatever came with the request") {
+    const std::string get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                      post = "POST / HTTP/1.1\r\nHost: a\r\n",
+                      known = post + "Content-Length: 2\r\n\r\nhi",
+                      chunked = post + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+    const struct {
+        std::string asked;
+        int answers;
+    } rows[] = {{known, 1}, {chunked, 1}, {known + get, 2}, {chunked + get, 2}, {get + chunked, 2}};
+    for (auto& r : rows) {
+        CAPTURE(r.asked);
+        running s;
+        s.app.get("/", hello);
+        s.app.post("/", [](const request& asked) { return text(asked.body()); });
+        REQUIRE_FALSE(s.app.listen(s.path));
+        wire_client c(s.path);
+        CHECK(c.send(r.asked));
+        s.app.stop();
+        CHECK_FALSE(s.app.run());
+        for (int i = 1; i <= r.answers; ++i) {
+            answer got = c.read();
+            CHECK(got.status == 200);
+            CHECK(got.field("Connection") == (i == r.answers ? "close" : ""));
+        }
+        CHECK(c.at_end());
+    }
+}
+
 TEST_CASE("server: without a listener run() says so; a bad route is remembered") {
     server nothing;
     CHECK(nothing.run() == std::errc::destination_address_required);
@@ -123,6 +151,16 @@ TEST_CASE("server: a head's limits that no loop could have memory for are bad op
             app.stop(); // before run(): it returns at once
             CHECK((app.run(at("s")) == std::errc::invalid_argument) == (size > 16 << 20));
         }
+}
+
+TEST_CASE("server: once it runs it takes no listener, whose clients nobody would hear") {
+    folder at;
+    server app;
+    REQUIRE_FALSE(app.listen(at("s")));
+    REQUIRE(app.run_once(milliseconds(0)));
+    CHECK(app.listen(at("t")) == std::errc::connection_already_in_progress);
+    CHECK_FALSE(exists(at("t")));
+    CHECK(app.listen_inherited() == std::errc::connection_already_in_progress);
 }
 
 TEST_CASE("server: stop() is safe in a signal handler and from any thread") {
@@ -376,6 +414,28 @@ TEST_CASE("server: destroyed without a run(), it closes and unlinks") {
         CHECK(exists(at("s")));
     }
     CHECK_FALSE(exists(at("s")));
+}
+
+TEST_CASE("server: what was posted to one that never ran is let go, and never runs") {
+    int ran = 0;
+    auto held = std::make_shared<int>(0);
+    {
+        server app;
+        app.post([&ran, held] { ++ran; });
+        app.post([&ran, held] { ++ran; }, milliseconds(1));
+        CHECK(held.use_count() == 3);
+    }
+    CHECK(ran == 0); // on which thread?
+    CHECK(held.use_count() == 1);
+    {
+        server app;
+        folder at;
+        REQUIRE_FALSE(app.listen(at("s")));
+        CHECK(app.run_once(milliseconds(0)));
+        app.post([&ran, held] { ++ran; });
+    }
+    CHECK(ran == 1); // on this one, its loop's
+    CHECK(held.use_count() == 1);
 }
 
 TEST_CASE("server: a live path is refused, and goes on being served") {
@@ -676,7 +736,7 @@ TEST_CASE("server: a request that was moved out is its owner's, with its peer") 
 }
 
 TEST_CASE("server: workers run what blocks, the loop goes on; their queue has an end") {
-    for (std::size_t room : {1u, 3u}) {
+    for (std::size_t room : {0u, 1u, 3u}) {
         CAPTURE(room);
         server_options o;
         o.workers = 2, o.max_queued_count = room;
@@ -861,6 +921,10 @@ TEST_CASE("server: who is not on the list gets 403 before any body is read") {
         else CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"));
         CHECK(c.read().status == r.status);
         CHECK(ran == (r.status == 200 ? 1 : 0));
+        wire_client other = s.connect();
+        CHECK(other.send("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"));
+        CHECK(other.read().status == (r.door && r.status == 403 ? 403 : 501));
+        CHECK(other.at_end());
     }
 }
 
@@ -1032,6 +1096,39 @@ TEST_CASE("server: however often accepting has paused, one retry is on its way")
                   if (!app.run_once(patience)) return 5;
               return since(start) > milliseconds(250) ? 0 : 6; // 100 each, but for the first
           }) == 0);
+}
+
+TEST_CASE("server: without descriptors it stops once the queue is served, or at its deadline") {
+    for (bool comes_back : {true, false}) {
+        CAPTURE(comes_back);
+        CHECK(in_child([&] {
+                  folder at;
+                  server_options o;
+                  if (!comes_back) o.drain_timeout = milliseconds(200);
+                  server app(o);
+                  app.get("/", hello);
+                  if (app.listen(at("s"))) return 1;
+                  wire_client clients[] = {wire_client(at("s")), wire_client(at("s"))};
+                  for (wire_client& c : clients) c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                  int next = ::dup(0);
+                  rlimit few{static_cast<rlim_t>(next), static_cast<rlim_t>(next) + 64};
+                  ::close(next);
+                  if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 2;
+                  (void)app.run_once(milliseconds(50));
+                  app.stop();
+                  if (comes_back)
+                      for (int i = 0; i < 5; ++i)
+                          if (!*app.run_once(milliseconds(20))) return 3;
+                  few.rlim_cur = few.rlim_max;
+                  if (comes_back && ::setrlimit(RLIMIT_NOFILE, &few) != 0) return 4;
+                  auto start = steady_clock::now();
+                  while (*app.run_once(patience))
+                      if (since(start) > patience) return 5;
+                  for (wire_client& c : clients)
+                      if (c.read().status != (comes_back ? 200 : 0) || !c.at_end()) return 6;
+                  return 0;
+              }) == 0);
+    }
 }
 
 // -- deadlines
@@ -1208,6 +1305,25 @@ TEST_CASE("server: a client that doesn't read is cut") {
         CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
         CHECK(deaf.rest().size() < s.large.size());
     }
+}
+
+TEST_CASE("server: a client that sends, but doesn't read, is cut too") {
+    server_options o;
+    o.write_timeout = milliseconds(300);
+    running s(o);
+    s.app.get("/up", [](request&, responder out) {
+        out.upgrade("x", [](upgraded u) {
+            auto kept = std::make_shared<upgraded>(std::move(u));
+            kept->out.write(std::string(4 << 20, 'x'));
+            kept->in.on_data([](string_view) {}, [kept](const error&) {});
+        });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send("GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"));
+    CHECK(c.more(1));
+    CHECK(
+        comes_true([&] { return ::usleep(20'000), c.send("p"), s.app.stats().connections == 0; }));
 }
 
 TEST_CASE("server: a client that reads slowly is not cut, however long it takes") {
@@ -1391,6 +1507,44 @@ TEST_CASE("server: post() from any thread, in order, and after a delay") {
     s.app.post([] { throw std::runtime_error("mine"); });
     s.app.post([&ran] { ran.put(7); });
     CHECK(ran.take() == 7);
+}
+
+TEST_CASE("server: a callback that posts itself keeps it until the deadline, not for ever") {
+    struct again {
+        server* app;
+        std::atomic<int>* left;
+        void operator()() const {
+            if (--*left > 0) app->post(*this);
+        }
+    };
+    for (int stops : {1, 2}) {
+        CAPTURE(stops);
+        server_options o;
+        o.drain_timeout = stops == 1 ? milliseconds(100) : patience * 10;
+        std::atomic<int> left{INT_MAX};
+        running s(o);
+        s.start();
+        s.app.post(again{&s.app, &left});
+        CHECK(comes_true([&] { return left < INT_MAX - 10; }));
+        for (int i = 0; i < stops; ++i) s.app.stop();
+        CHECK(comes_true([&] { return s.ended.load(); }));
+        left = 0; // or it would never end
+    }
+}
+
+TEST_CASE("server: what is posted when nothing is left to do keeps run_once() no longer") {
+    folder at;
+    server app;
+    REQUIRE_FALSE(app.listen(at("s")));
+    CHECK(*app.run_once(milliseconds(0)));
+    bool ran = false;
+    app.stop();
+    app.post([&] { ran = true; });
+    int turns = 0;
+    while (*app.run_once(milliseconds(0)) && ++turns < 100) {
+    }
+    CHECK(ran);
+    CHECK(turns < 100);
 }
 
 TEST_CASE("server: durations of max() are never, and stop nobody else") {

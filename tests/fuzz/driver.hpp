@@ -63,7 +63,7 @@ struct driver {
     }
     bool settle() {
         ref<flow> flows;
-        row<callback<void()>> tasks;
+        row<mailbox::task> tasks;
         home->take(flows, tasks);
         const bool any = static_cast<bool>(flows);
         while (ref<flow> f = next_of(flows)) {
