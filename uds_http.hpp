@@ -3547,7 +3547,7 @@ struct box : counted {
     std::uint64_t tail_at = 0, tail_size = 0;
     framing tail_how = framing::none;
     bool has_tail = false, tail_ended = false;
-    ref<about> tail_log;    // where somebody listens, and the tail isn't in memory
+    ref<about> tail_log;    // where somebody listens
     row<unique_fd> fds;     // to pass on,
     std::size_t fds_at = 0; // with this byte of `out` or of the batch
     row<unique_fd> fds_in;  // came with the last byte of `in`
@@ -3873,7 +3873,7 @@ public:
         tell(f.status, f.bytes_out, is_over ? error() : failed(errc::cut_off, "connection"));
     }
 
-    /// A body from a file or a callback has left, or never will: only now its size is known.
+    /// A body that is a tail has left, or never will: only now it's known how much of it did.
     void tell_tail(const error& why) {
         if (!c_.more || !c_.more->tail_log) return;
         tell(c_.more->tail_log->status, c_.more->tail_at, why);
@@ -3951,10 +3951,10 @@ public:
         body_plan plan;
         open_answer(res, false, plan);
         if (!c_.persistent) c_.ends = true;
-        const bool is_tail = plan.sends && !is_in_memory(access::of(res).body);
-        if (s_.on_exchange && is_tail) keep_log(res.status());
-        else if (s_.on_exchange) tell(res.status(), plan.sends ? plan.length : 0, error());
         if (plan.sends) send_body(access::of(res).body, plan);
+        if (!s_.on_exchange) return;
+        if (plan.sends && c_.more && c_.more->has_tail) keep_log(res.status());
+        else tell(res.status(), plan.sends ? plan.length : 0, error());
     }
     void keep_log(int status) {
         who().tag = c_.work() ? who().tag : d_.req.tag();
@@ -4638,7 +4638,7 @@ private:
         }
         const int status = res.status();
         if (!open_answer(res, true, c_.more->plan) && std::exchange(c_.more->plan.sends, false))
-            send_body(body, c_.more->plan);
+            send_body(body, c_.more->plan), f.bytes_out = c_.more->plan.length;
         f.status = res.status();
         return (c_.more->plan.sends && !is_bodiless(status)) || (finish(f), false);
     }

@@ -1818,6 +1818,43 @@ TEST_CASE("server: on_exchange counts bodies of files and callbacks once they ha
     CHECK(all.count() == 0);
 }
 
+TEST_CASE("server: on_exchange tells of bodies from memory once they have left, or not") {
+    running s;
+    handed<std::string> all;
+    const std::string large(32 << 20, 'x'); // more than any socket's buffer
+    s.app.on_exchange([&](const exchange& e) {
+        const bool is_all = e.bytes_out == large.size();
+        all.put(std::string(e.target) + " " + std::to_string(e.status) + " " +
+                (is_all ? "all" : std::to_string(e.bytes_out)) + (e.why ? " cut" : ""));
+    });
+    result<sealed_memory> sealed = sealed_memory::copy_of(large);
+    REQUIRE(sealed);
+    s.app.get("/string", [&](const request&) { return bytes(std::string(large)); });
+    s.app.get("/borrowed", [&](const request&) { return bytes(content::borrowed(large, [] {})); });
+    s.app.get("/sealed", [&](const request&) { return bytes(*sealed); });
+    s.app.get("/later", [&](request&, responder r) { r.send(bytes(std::string(large))); });
+    s.app.get("/bad", [](request&, responder r) { r.stream(response().header("a\n", "b")); });
+    s.start();
+    for (const char* target : {"/string", "/borrowed", "/sealed", "/later"}) {
+        CAPTURE(std::string(target));
+        wire_client c = s.connect();
+        CHECK(c.ask(target).whole);
+        CHECK(all.take() == std::string(target) + " 200 all");
+        CHECK(c.send("GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(c.more(1));
+        CHECK(all.count() == 0); // it is on its way
+        c.close();
+        const std::string told = all.take();
+        CHECK(told.find("all") == std::string::npos);
+        CHECK(told.find(" cut") != std::string::npos);
+    }
+    wire_client c = s.connect();
+    answer bad = c.ask("/bad");
+    CHECK(bad.status == 500);
+    CHECK(all.take() == "/bad 500 " + std::to_string(bad.body.size()));
+    CHECK(all.count() == 0);
+}
+
 TEST_CASE("server: stats() counts a refusal at once, also of what is no request") {
     server_options o;
     o.head_timeout = milliseconds(50);
