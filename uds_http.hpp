@@ -3428,7 +3428,7 @@ struct flow final : stream_base {
     }
     bool is_open() override {
         hold lock(guard);
-        return open;
+        return open && !ended;
     }
     bool has_events() noexcept { return hold(guard), is_events; } // held until that was read
     void on_drain(callback<void()> act) override { install(drained, act); }
@@ -7881,7 +7881,7 @@ inline responder& responder::operator=(responder&& other) noexcept {
     return std::swap(s_, gone.s_), *this; // a 500, unless it was answered
 }
 inline responder::~responder() {
-    if (!s_ || !s_->is_open()) return;
+    if (!is_open()) return;
     UDS_HTTP_TRY { s_->send(detail::plain_status(500), detail::flow::mode::whole); }
     UDS_HTTP_CATCH { s_->cut(); }
 }
@@ -7932,7 +7932,9 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
     detail::hold lock(s_->guard);
     std::swap(s_->take_over, take); // nobody is there: it may own us
 }
-inline bool responder::is_open() const { return s_ && s_->is_open(); }
+inline bool responder::is_open() const {
+    return s_ && (detail::hold(s_->guard), s_->open && s_->how == detail::flow::mode::none);
+}
 inline void responder::on_close(callback<void()> act) {
     if (s_) s_->on_close(std::move(act));
 }
