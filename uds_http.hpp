@@ -4345,6 +4345,7 @@ private:
         UDS_HTTP_CATCH {
             pass_on_bad_alloc();
             s_.log(access::of(to).pattern + ": handler threw: " + thrown(), who().who);
+            f->send(plain_status(500), flow::mode::whole); // its responder may live on elsewhere
         }
     }
     void give_to_worker(request& req, route& to) {

@@ -584,6 +584,25 @@ TEST_CASE("server: a handler that throws is a 500, and the server goes on") {
     }
 }
 
+TEST_CASE("server: a handler that throws is a 500, wherever its responder is by then") {
+    running s;
+    handed<responder> kept;
+    s.app.get("/", [&](request&, responder r) {
+        kept.put(std::move(r));
+        throw 42;
+    });
+    s.app.post("/", [&](request&, body_reader, responder r) {
+        kept.put(std::move(r));
+        throw 42;
+    });
+    s.start();
+    for (const char* method : {"GET", "POST"}) {
+        wire_client c = s.connect();
+        CHECK(c.ask("/", method).status == 500);
+        CHECK_FALSE(kept.take().send(text("too late")));
+    }
+}
+
 TEST_CASE(
     "server: pipelined requests keep their order, however late and from where they are answered") {
     running s;
