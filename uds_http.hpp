@@ -4450,6 +4450,8 @@ private:
             c_.expects = false;
             string_view piece;
             parsed at = b.decoder.next(d_.in, piece);
+            if (at == parsed::done && !c_.calls && !d_.fds.empty() && d_.in.empty())
+                return refuse_fds(), false; // as in dispatch()
             if (const char* why = b.decoder.why())
                 return fail_stream(failed(errc::bad_message, why), 400, why), false;
             if (piece.size() > b.may_come)
