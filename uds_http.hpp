@@ -3369,7 +3369,8 @@ struct flow final : stream_base {
     ref<flow> next;            // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
          is_events = false, end_sent = false, owes_drain = false, leaving = false,
-         waits = false; // the loop is sending some of it; some has no room
+         waits = false;      // the loop is sending some of it; some has no room
+    bool is_nobodys = false; // the answer: its responder was dropped
 
     // in
     std::string arrived; // waits for a reader; little more than max_arrived
@@ -3404,10 +3405,10 @@ struct flow final : stream_base {
         return !open ? written::closed : full ? written::full : written::ok;
     }
 
-    bool send(response res, mode kind) {
+    bool send(response res, mode kind, bool dropped = false) {
         hold lock(guard);
         if (!open || how != mode::none) return false;
-        how = kind;
+        how = kind, is_nobodys = dropped;
         own(access::of(res).body);
         if (kind == mode::streamed) limit_to_length_of(access::of(res).fields);
         answer.emplace(std::move(res));
@@ -3460,7 +3461,7 @@ struct flow final : stream_base {
     }
     bool is_open() override {
         hold lock(guard);
-        return open;
+        return open && !ended;
     }
     bool has_events() noexcept { return hold(guard), is_events; } // held until that was read
     void on_drain(callback<void()> act) override { install(drained, act); }
@@ -3579,7 +3580,7 @@ struct box : counted {
     std::uint64_t tail_at = 0, tail_size = 0;
     framing tail_how = framing::none;
     bool has_tail = false, tail_ended = false;
-    ref<about> tail_log;    // where somebody listens, and the tail isn't in memory
+    ref<about> tail_log;    // where somebody listens
     row<unique_fd> fds;     // to pass on,
     std::size_t fds_at = 0; // with this byte of `out` or of the batch
     row<unique_fd> fds_in;  // came with the last byte of `in`
@@ -3892,18 +3893,25 @@ public:
         UDS_HTTP_CATCH { fail_user(f); }
     }
 
-    /// The connection ends under its exchange. An upgraded one does so in order.
-    void tell_cut() {
-        tell_tail(failed(errc::cut_off, "connection"));
-        if (c_.at == phase::body) tell(0, 0, failed(errc::cut_off, "request body"));
+    /// The connection ends under its exchange. An upgraded one does so in order. `ours`: why, where
+    /// it isn't the peer who ends it.
+    void tell_cut(const error& ours) {
+        const error why = ours ? ours : failed(errc::cut_off, "connection");
+        UDS_HTTP_TRY {
+            if (ours && (c_.has_output() || c_.work() || c_.at == phase::body))
+                s_.log("cut: " + ours.message(), who().who);
+        }
+        UDS_HTTP_CATCH {}
+        tell_tail(why);
+        if (c_.at == phase::body) tell(0, 0, ours ? ours : failed(errc::cut_off, "request body"));
         if (!c_.work()) return;
         flow& f = *c_.work();
         const bool is_released = (hold(f.guard), f.released);
         const bool is_over = is_released || (f.end_sent && f.in_done && !f.why_in);
-        tell(f.status, f.bytes_out, is_over ? error() : failed(errc::cut_off, "connection"));
+        tell(f.status, f.bytes_out, is_over ? error() : why);
     }
 
-    /// A body from a file or a callback has left, or never will: only now its size is known.
+    /// A body that is a tail has left, or never will: only now it's known how much of it did.
     void tell_tail(const error& why) {
         if (!c_.more || !c_.more->tail_log) return;
         tell(c_.more->tail_log->status, c_.more->tail_at, why);
@@ -3985,10 +3993,10 @@ public:
         body_plan plan;
         open_answer(res, false, plan);
         if (!c_.persistent) c_.ends = true;
-        const bool is_tail = plan.sends && !is_in_memory(access::of(res).body);
-        if (s_.on_exchange && is_tail) keep_log(res.status());
-        else if (s_.on_exchange) tell(res.status(), plan.sends ? plan.length : 0, error());
         if (plan.sends) send_body(access::of(res).body, plan);
+        if (!s_.on_exchange) return;
+        if (plan.sends && c_.more && c_.more->has_tail) keep_log(res.status());
+        else tell(res.status(), plan.sends ? plan.length : 0, error());
     }
     void keep_log(int status) {
         who().tag = c_.work() ? who().tag : d_.req.tag();
@@ -4391,13 +4399,15 @@ private:
         UDS_HTTP_CATCH {
             pass_on_bad_alloc();
             s_.log(access::of(to).pattern + ": handler threw: " + thrown(), who().who);
+            f->send(plain_status(500), flow::mode::whole); // its responder may live on elsewhere
+            hold(f->guard), f->is_nobodys = false;         // or was dropped by that
         }
     }
     void give_to_worker(request& req, route& to) {
         ref<flow> f = make_flow(req);
         c_.at = phase::waiting;
         if (s_.to_worker(f, to)) return;
-        ++d_.refused;
+        note(503, "too many requests wait for a worker");
         f->send(plain_status(503).header("Retry-After", "1"), flow::mode::whole);
     }
 
@@ -4499,6 +4509,8 @@ private:
             c_.expects = false;
             string_view piece;
             parsed at = b.decoder.next(d_.in, piece);
+            if (at == parsed::done && !c_.calls && !d_.fds.empty() && d_.in.empty())
+                return refuse_fds(), false; // as in dispatch()
             if (const char* why = b.decoder.why())
                 return fail_stream(failed(errc::bad_message, why), 400, why), false;
             if (piece.size() > b.may_come)
@@ -4675,6 +4687,7 @@ private:
 
     /// False: that was all of it.
     bool start_answer(flow& f, response res) {
+        if (f.is_nobodys) s_.log("500 a responder was dropped", who().who);
         content& body = access::of(res).body;
         if (access::of(body).kind == access::kind::reader) {
             hold(f.guard), f.how = flow::mode::streamed; // as a body that is written in pieces
@@ -4693,7 +4706,7 @@ private:
             return answer(std::move(res)), finish(f), false;
         }
         if (!open_answer(res, true, c_.more->plan) && std::exchange(c_.more->plan.sends, false))
-            send_body(body, c_.more->plan);
+            send_body(body, c_.more->plan), f.bytes_out = c_.more->plan.length;
         f.status = res.status();
         return (c_.more->plan.sends && !is_bodiless(f.status)) || (finish(f), false);
     }
@@ -5172,12 +5185,12 @@ public:
             if (conns_.at(i)->fd >= 0 && conns_.at(i)->work()) return true;
         return false;
     }
-    void close_all() {
+    void close_all(const error& why = {}) {
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
             if (c.calls && c.work()) talk(c, i).fail_call(failed(errc::stopped, "server"));
-            close(i);
+            close(i, why);
         }
     }
     /// Ends what waits for nothing; what is at work goes on.
@@ -5469,11 +5482,11 @@ private:
         if (again_.empty()) again_.swap(now); // keeps its capacity
     }
 
-    void close(std::uint32_t index) {
+    void close(std::uint32_t index, const error& ours = {}) {
         conn& c = *conns_.at(index);
         const std::uint64_t id = conns_.id_of(index);
         deadlines_.clear(index);
-        if (s_.on_exchange && !c.calls) talk(c, index).tell_cut();
+        if ((s_.on_exchange || ours) && !c.calls) talk(c, index).tell_cut(ours);
         ref<box> more = std::move(c.more);
         if (more && more->counted) s_.buffered.fetch_sub(more->counted);
         if (more && more->at_work) {
@@ -5762,7 +5775,8 @@ private:
     [[gnu::cold]] void time_out(std::uint32_t index, timer which) {
         conn& c = *conns_.at(index);
         UDS_HTTP_TRY {
-            if (which != timer::write) talk(c, index).time_out(which), flush(c, index);
+            if (which == timer::write) return close(index, failed(ETIMEDOUT, "write_timeout"));
+            talk(c, index).time_out(which), flush(c, index);
             close(index);
         }
         UDS_HTTP_CATCH { lose_memory(conns_.id_of(index)); }
@@ -5980,7 +5994,9 @@ struct server_core final : site {
         }
         bool is_done() {
             if (core_.stopping() && !draining_) begin_drain();
-            if (is_cut()) close_all(), doors_open_ &= !doors_shut_;
+            if (is_cut()) doors_open_ &= !doors_shut_;
+            if (draining_ && core_.stops.load() > 1) close_all(failed(errc::stopped, "server"));
+            if (draining_ && now() >= drained_by_) close_all(failed(ETIMEDOUT, "drain_timeout"));
             if (!draining_) // adopted only
                 return core_.doors.empty() && first_ && core_.places == 0 && !has_calls();
             return count() == 0 && !doors_open_ && (!first_ || core_.ended >= core_.threads.size());
@@ -6029,7 +6045,7 @@ struct server_core final : site {
             const door& d = *core_.doors[number];
             const peer who = d.allow || core_.counts_users() ? peer_of(fd.get()) : peer();
             const bool forbidden = d.allow && !d.allow->admits(who);
-            if (!core_.enter(who.uid)) return turn_away(fd.get());
+            if (const char* why = core_.enter(who.uid)) return turn_away(fd.get(), why);
             give(std::move(fd), number, forbidden, who.uid);
         }
 
@@ -6051,10 +6067,10 @@ struct server_core final : site {
         }
 
         /// Too many connections: says so without becoming one.
-        [[gnu::cold]] void turn_away(int fd) {
+        [[gnu::cold]] void turn_away(int fd, const char* why) {
             say_busy(fd);
             refused.store(++d_.refused, std::memory_order_relaxed);
-            if (core_.on_log) core_.log("503 too many connections", peer_of(fd));
+            if (core_.on_log) core_.log(why, peer_of(fd));
         }
 
         /// Out of descriptors: nobody is dropped, the queue waits in the kernel, nothing spins.
@@ -6161,10 +6177,12 @@ struct server_core final : site {
         if (bad && !remembered) remembered = std::move(bad);
     }
     bool counts_users() const noexcept { return options.max_per_uid_count != SIZE_MAX; }
-    /// A place for one more connection. False: there is none.
-    bool enter(uid_t uid) {
-        if (counts_users() && !users.add(uid, options.max_per_uid_count)) return false;
-        return places.fetch_add(1) < options.max_connections_count || (leave(uid), false);
+    /// A place for one more connection, or why there is none.
+    const char* enter(uid_t uid) {
+        if (counts_users() && !users.add(uid, options.max_per_uid_count))
+            return "503 too many connections of one user";
+        if (places.fetch_add(1) < options.max_connections_count) return nullptr;
+        return leave(uid), "503 too many connections";
     }
     void leave(uid_t uid) noexcept {
         places.fetch_sub(1);
@@ -7989,8 +8007,8 @@ inline responder& responder::operator=(responder&& other) noexcept {
     return std::swap(s_, gone.s_), *this; // a 500, unless it was answered
 }
 inline responder::~responder() {
-    if (!s_ || !s_->is_open()) return;
-    UDS_HTTP_TRY { s_->send(detail::plain_status(500), detail::flow::mode::whole); }
+    if (!is_open()) return;
+    UDS_HTTP_TRY { s_->send(detail::plain_status(500), detail::flow::mode::whole, true); }
     UDS_HTTP_CATCH { s_->cut(); }
 }
 inline bool responder::send(response res) {
@@ -8044,7 +8062,9 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
     detail::hold lock(s_->guard);
     std::swap(s_->take_over, take); // nobody is there: it may own us
 }
-inline bool responder::is_open() const { return s_ && s_->is_open(); }
+inline bool responder::is_open() const {
+    return s_ && (detail::hold(s_->guard), s_->open && s_->how == detail::flow::mode::none);
+}
 inline void responder::on_close(callback<void()> act) {
     if (s_) s_->install(s_->left, act); // beside the writer's own, or the relay()'s of a content
 }

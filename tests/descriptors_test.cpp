@@ -853,6 +853,42 @@ TEST_CASE("descriptors: unasked ones behind a request's first byte: one answer, 
     CHECK(c.at_end());
 }
 
+TEST_CASE("descriptors: one with any piece of a streamed body is refused, the last one too") {
+    raw::running s(willing());
+    raw::handed<error> ended;
+    s.app.post("/", [&](request&, body_reader in, responder out) {
+        auto both =
+            std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(out));
+        both->first.on_data([](string_view) {},
+                            [&, both](const error& why) {
+                                ended.put(why);
+                                both->second.send(text("taken"));
+                            });
+    });
+    s.start();
+    const unique_fd stranger = memory("stranger");
+    const struct {
+        const char *framing, *first, *last;
+    } rows[] = {{"Content-Length: 6", "ab", "cd"}, // not the last piece
+                {"Content-Length: 4", "ab", "cd"},
+                {"Transfer-Encoding: chunked", "4\r\nab", "cd\r\n0\r\n\r\n"},
+                {"Transfer-Encoding: chunked", "2\r\nab\r\n", "0\r\n\r\n"}};
+    for (const auto& r : rows) {
+        CAPTURE(std::string(r.last));
+        raw::wire_client c = s.connect();
+        REQUIRE(c.send(std::string("POST / HTTP/1.1\r\nHost: a\r\n") + r.framing + "\r\n\r\n" +
+                       r.first));
+        REQUIRE(raw::comes_true([&] { // it was read
+            int unread = 1;
+            return ::ioctl(c.fd.get(), SIOCOUTQ, &unread) == 0 && unread == 0;
+        }));
+        REQUIRE(send_with(c.fd.get(), r.last, {stranger.get()}));
+        CHECK(c.read().status == 400);
+        CHECK(c.at_end());
+        CHECK(ended.take() == errc::bad_descriptor);
+    }
+}
+
 TEST_CASE("descriptors: Body-Fd where it isn't taken is refused, never an empty body") {
     exchanging s((server_options()));
     raw::wire_client c = s.connect();

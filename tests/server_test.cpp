@@ -640,7 +640,27 @@ TEST_CASE("server: a handler that throws is a 500, and the server goes on") {
         CHECK(got.body.find("secret") == std::string::npos);
         CHECK(log.take().find(std::string(target) == "/int" ? "unknown" : "secret") !=
               std::string::npos);
+        CHECK(log.count() == 0);
         CHECK(c.ask("/").status == 200);
+    }
+}
+
+TEST_CASE("server: a handler that throws is a 500, wherever its responder is by then") {
+    running s;
+    handed<responder> kept;
+    s.app.get("/", [&](request&, responder r) {
+        kept.put(std::move(r));
+        throw 42;
+    });
+    s.app.post("/", [&](request&, body_reader, responder r) {
+        kept.put(std::move(r));
+        throw 42;
+    });
+    s.start();
+    for (const char* method : {"GET", "POST"}) {
+        wire_client c = s.connect();
+        CHECK(c.ask("/", method).status == 500);
+        CHECK_FALSE(kept.take().send(text("too late")));
     }
 }
 
@@ -685,11 +705,17 @@ TEST_CASE("server: answers of several connections may be given in any order") {
 
 TEST_CASE("server: a responder that nobody answers is a 500") {
     running s;
+    handed<std::string> log;
+    s.app.on_log([&](string_view line) { log.put(std::string(line)); });
     s.app.get("/", [](request&, responder) {});
+    s.app.get("/answered", [](request&, responder r) { r.send(text("x").status(500)); });
     s.start();
     wire_client c = s.connect();
     CHECK(c.ask("/").status == 500);
+    CHECK(c.ask("/answered").status == 500);
     CHECK(c.ask("/").status == 500);
+    for (int i = 0; i < 2; ++i) CHECK(log.take().find("500 a responder was dropped pid=") == 0);
+    CHECK(log.count() == 0);
 }
 
 TEST_CASE("server: a client that has gone is seen by who would answer it") {
@@ -741,6 +767,8 @@ TEST_CASE("server: workers run what blocks, the loop goes on; their queue has an
         server_options o;
         o.workers = 2, o.max_queued_count = room;
         running s(o);
+        handed<std::string> log;
+        s.app.on_log([&](string_view line) { log.put(std::string(line)); });
         detail::mutex gate;
         std::atomic<std::size_t> inside{0};
         s.app.get("/block", [&](const request& r) {
@@ -764,6 +792,7 @@ TEST_CASE("server: workers run what blocks, the loop goes on; their queue has an
             answer refused = blocked.back().read();
             CHECK(refused.status == 503);
             CHECK(refused.field("Retry-After") == "1");
+            CHECK(log.take().find("503 too many requests wait for a worker pid=") == 0);
         }
         for (std::size_t i = 0; i < 2 + room; ++i) CHECK(blocked[i].read().body == "done");
         CHECK(blocked.back().ask("/block").body == "done"); // refused once, and kept
@@ -932,6 +961,8 @@ TEST_CASE("server: over max_connections_count comes a 503 with Retry-After, and 
     server_options o;
     o.max_connections_count = 2;
     running s(o);
+    handed<std::string> log;
+    s.app.on_log([&](string_view line) { log.put(std::string(line)); });
     s.app.get("/", hello);
     s.start();
     wire_client a = s.connect(), b = s.connect();
@@ -943,6 +974,7 @@ TEST_CASE("server: over max_connections_count comes a 503 with Retry-After, and 
     CHECK(refused.field("Retry-After") == "1");
     CHECK(c.at_end());
     CHECK(s.app.stats().refused == 1);
+    CHECK(log.take().find("503 too many connections pid=") == 0);
     a.close();
     CHECK(comes_true([&] { return s.connect().ask("/").status == 200; }));
     CHECK(b.ask("/").status == 200);
@@ -1005,11 +1037,14 @@ TEST_CASE("server: a share of no connection admits nobody") {
     server_options o;
     o.max_per_uid_count = 0;
     running s(o);
+    handed<std::string> log;
+    s.app.on_log([&](string_view line) { log.put(std::string(line)); });
     s.app.get("/", hello);
     s.start();
     wire_client c = s.connect();
     CHECK(c.read().status == 503);
     CHECK(c.at_end());
+    CHECK(log.take().find("503 too many connections of one user pid=") == 0);
 }
 
 TEST_CASE("server: without descriptors accepting pauses, nobody is dropped, nothing spins") {
@@ -1972,6 +2007,43 @@ TEST_CASE("server: on_exchange counts bodies of files and callbacks once they ha
     CHECK(all.count() == 0);
 }
 
+TEST_CASE("server: on_exchange tells of bodies from memory once they have left, or not") {
+    running s;
+    handed<std::string> all;
+    const std::string large(32 << 20, 'x'); // more than any socket's buffer
+    s.app.on_exchange([&](const exchange& e) {
+        const bool is_all = e.bytes_out == large.size();
+        all.put(std::string(e.target) + " " + std::to_string(e.status) + " " +
+                (is_all ? "all" : std::to_string(e.bytes_out)) + (e.why ? " cut" : ""));
+    });
+    result<sealed_memory> sealed = sealed_memory::copy_of(large);
+    REQUIRE(sealed);
+    s.app.get("/string", [&](const request&) { return bytes(std::string(large)); });
+    s.app.get("/borrowed", [&](const request&) { return bytes(content::borrowed(large, [] {})); });
+    s.app.get("/sealed", [&](const request&) { return bytes(*sealed); });
+    s.app.get("/later", [&](request&, responder r) { r.send(bytes(std::string(large))); });
+    s.app.get("/bad", [](request&, responder r) { r.stream(response().header("a\n", "b")); });
+    s.start();
+    for (const char* target : {"/string", "/borrowed", "/sealed", "/later"}) {
+        CAPTURE(std::string(target));
+        wire_client c = s.connect();
+        CHECK(c.ask(target).whole);
+        CHECK(all.take() == std::string(target) + " 200 all");
+        CHECK(c.send("GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(c.more(1));
+        CHECK(all.count() == 0); // it is on its way
+        c.close();
+        const std::string told = all.take();
+        CHECK(told.find("all") == std::string::npos);
+        CHECK(told.find(" cut") != std::string::npos);
+    }
+    wire_client c = s.connect();
+    answer bad = c.ask("/bad");
+    CHECK(bad.status == 500);
+    CHECK(all.take() == "/bad 500 " + std::to_string(bad.body.size()));
+    CHECK(all.count() == 0);
+}
+
 TEST_CASE("server: stats() counts a refusal at once, also of what is no request") {
     server_options o;
     o.head_timeout = milliseconds(50);
@@ -2018,6 +2090,47 @@ TEST_CASE("server: refusals are logged with their peer") {
     CHECK(line.find("400") == 0);
     CHECK(line.find("pid=" + std::to_string(::getpid())) != std::string::npos);
     CHECK(line.find("uid=" + std::to_string(::getuid())) != std::string::npos);
+}
+
+TEST_CASE("server: a cut that isn't the peer's is logged, and on_exchange says whose it is") {
+    const std::string large(32 << 20, 'x'); // more than any socket's buffer
+    for (int stops : {1, 2}) {
+        CAPTURE(stops);
+        server_options o;
+        o.write_timeout = milliseconds(300);
+        if (stops == 1) o.drain_timeout = milliseconds(150);
+        running s(o);
+        handed<responder> waiting;
+        handed<body_writer> writers;
+        handed<std::string> log, told;
+        s.app.on_log([&](string_view line) { log.put(std::string(line)); });
+        s.app.on_exchange([&](const exchange& e) { told.put(e.why.message()); });
+        s.app.get("/memory", [&](const request&) { return bytes(std::string(large)); });
+        s.app.get("/stream", [&](request&, responder r) {
+            body_writer out = r.stream(response());
+            out.write(large);
+            writers.put(std::move(out));
+        });
+        s.app.get("/wait", [&](request&, responder r) { waiting.put(std::move(r)); });
+        s.start();
+        auto check = [&](const std::string& why) {
+            CHECK(log.take().find("cut: " + why) == 0);
+            CHECK(told.take().find(why) == 0);
+        };
+        for (const char* target : {"/memory", "/stream"}) {
+            CAPTURE(std::string(target));
+            wire_client deaf = s.connect();
+            CHECK(deaf.send("GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n"));
+            check("write_timeout: ");
+        }
+        wire_client c = s.connect(), idle = s.connect();
+        CHECK(c.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+        responder r = waiting.take();
+        for (int i = 0; i < stops; ++i) s.app.stop();
+        check(stops == 1 ? "drain_timeout: " : "server: the server has stopped");
+        CHECK(comes_true([&] { return s.ended.load(); }));
+        CHECK(log.count() + told.count() == 0);
+    }
 }
 
 // -- peers that do as they like

@@ -523,6 +523,44 @@ TEST_CASE("streams: bytes that a writer was lent are given back once, taken or n
     CHECK(released == 3);
 }
 
+TEST_CASE("streams: a handle isn't open once it has said all that it may") {
+    running s;
+    handed<std::string> told;
+    auto is = [](auto& handle) { return handle.is_open() ? "open " : "shut "; };
+    s.app.get("/send", [&](request&, responder r) {
+        std::string all = is(r);
+        r.send(text("x"));
+        told.put(all + is(r));
+    });
+    s.app.get("/stream", [&](request&, responder r) {
+        body_writer out = r.stream(response());
+        std::string all = std::string(is(r)) + is(out);
+        out.end();
+        told.put(all + is(out));
+    });
+    s.app.get("/events", [&](request&, responder r) {
+        event_writer out = r.events();
+        std::string all = std::string(is(r)) + is(out);
+        out.end();
+        told.put(all + is(out));
+    });
+    s.app.get("/upgrade", [&](request&, responder r) {
+        std::string all = is(r);
+        r.upgrade("x", [](upgraded) {});
+        told.put(all + is(r));
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/send").status == 200);
+    CHECK(told.take() == "open shut ");
+    CHECK(c.ask("/stream").whole);
+    CHECK(told.take() == "shut open shut ");
+    CHECK(c.ask("/events").whole);
+    CHECK(told.take() == "shut open shut ");
+    CHECK(c.ask("/upgrade", "GET", "Connection: upgrade\r\nUpgrade: x\r\n").status == 101);
+    CHECK(told.take() == "open shut ");
+}
+
 TEST_CASE("streams: what has no stream behind it is closed, and harmless") {
     body_writer out;
     int calls = 0;
