@@ -6524,6 +6524,17 @@ struct wire : counted {
         return at.size() > 11 && (at[9] >= '4' || at[9] == '1'); // "HTTP/1.1 413"
     }
 
+    /// EPIPE: more is of no use, or was not read in time, and an answer is there.
+    int wait_for_room() {
+        const short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
+        (void)is_read_on(); // notes where the peer is
+        const int why = wait_while_read([&](deadline until) {
+            return wait_ready(fd.get(), events, until, within.cancel.get());
+        });
+        if (why) return why == ETIMEDOUT && !unread().empty() ? EPIPE : why;
+        return watches && refused() ? EPIPE : 0;
+    }
+
     /// All of `parts`, which it uses up: 0, EPIPE (nobody reads on), or errno.
     int send(iovec* parts, int count, std::uint64_t& sent) {
         while (count > 0) {
@@ -6533,14 +6544,7 @@ struct wire : counted {
             if (n < 0 && errno == EPERM && std::exchange(proves, false)) n = 0;
             if (n < 0) {
                 if (errno != EAGAIN) return errno == ECONNRESET ? EPIPE : errno;
-                short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
-                (void)is_read_on(); // notes where the peer is
-                auto wait = [&](deadline until) {
-                    return wait_ready(fd.get(), events, until, within.cancel.get());
-                };
-                const int why = wait_while_read(wait);
-                if (why) return why == ETIMEDOUT && !unread().empty() ? EPIPE : why; // it is said
-                if (watches && refused()) return EPIPE;
+                if (int why = wait_for_room()) return why;
                 continue;
             }
             fds.clear(); // gone with the first byte
