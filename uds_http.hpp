@@ -3329,7 +3329,7 @@ struct flow final : stream_base {
     std::string queued;                     // not framed yet
     std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
     headers trailers_out;
-    callback<void()> drained, closed; // set by any thread, run by the loop
+    callback<void()> drained, closed, left; // set by any thread, run by the loop; left: responder's
     callback<void(upgraded)> take_over;
     milliseconds heartbeat{0};
     std::int64_t beats_at = 0; // ms; the loop's
@@ -3788,10 +3788,7 @@ public:
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {}; // what stands behind the last request
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
-        if (!d_.fds.empty() && !keep_fds()) {
-            if (c_.at == phase::head) forget_request(); // they came with none that is known
-            refuse_fds();
-        }
+        if (!d_.fds.empty() && !keep_fds()) refuse_stray_fds();
         if (!c_.more && d_.in.empty()) return again;
         c_.kept().in.assign(d_.in.data(), d_.in.size()); // the loop's buffer serves others now
         if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
@@ -3800,10 +3797,11 @@ public:
 
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     [[gnu::cold]] void time_out(timer which) {
-        if (c_.at == phase::head) c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
-        if (which == timer::head && c_.at == phase::head)
-            forget_request(), refuse(408, "head too slow");
-        else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
+        if (which == timer::head && c_.at == phase::head) {
+            forget_request();
+            c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
+            refuse(408, "head too slow");
+        } else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
         else if (which == timer::body && c_.at == phase::stream)
             fail_stream(failed(ETIMEDOUT, "request body"), 408, "body too slow");
         c_.ends = true;
@@ -3882,7 +3880,7 @@ public:
 
     /// The connection is gone under its exchange, or the exchange was never at work.
     [[gnu::cold]] static void abandon(site& s, flow& f, error why) {
-        callback<void()> closed, drained;
+        callback<void()> closed, left, drained;
         callback<void(string_view)> piece;
         callback<void(const error&)> done;
         callback<void(upgraded)> take;
@@ -3898,7 +3896,7 @@ public:
             why = f.why_in ? f.why_in : why;
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
             std::swap(piece, f.on_piece), std::swap(drained, f.drained);
-            std::swap(take, f.take_over), std::swap(answer, f.answer);
+            std::swap(take, f.take_over), std::swap(answer, f.answer), std::swap(left, f.left);
             std::string().swap(f.queued); // a writer that is kept keeps no bytes
             f.changed.notify_all();
         }
@@ -3909,6 +3907,7 @@ public:
         if (head) tell(head, why);
         if (done && tells_done) tell(done, f.why_in);
         if (closed && !f.finished) tell(closed);
+        if (left && !f.finished) tell(left);
     }
 
     // -- the client's role
@@ -3970,6 +3969,13 @@ public:
         if (c_.at == phase::discard) return void(c_.ends = true); // it has its answer
         if (!c_.work()) return refuse(400, place_of(bad));
         fail_stream(bad, 400, place_of(bad));
+    }
+
+    /// They came with no request that is known, and its bytes may be lost.
+    [[gnu::cold]] void refuse_stray_fds() {
+        if (c_.at == phase::linger) return void(c_.ends = true); // it has its answer
+        if (c_.at == phase::head) forget_request();
+        refuse_fds();
     }
 
     [[gnu::cold]] void refuse(int status, string_view why) {
@@ -4083,8 +4089,8 @@ private:
         switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
         case parsed::more: c_.kept().parsed_bytes = d_.in.size(); return false;
         case parsed::bad:
-            c_.head_only = d_.parsed.method == "HEAD", c_.old_version = false;
             forget_request();
+            c_.head_only = d_.parsed.method == "HEAD";
             refuse(d_.parsed.status, d_.parsed.why);
             return false;
         case parsed::done: break;
@@ -4101,6 +4107,7 @@ private:
     [[gnu::cold]] void forget_request() {
         request_state& r = state_of(d_.req);
         r.reset(), r.method = r.target = {}, d_.bytes_in = 0;
+        c_.head_only = c_.old_version = false;
         if (s_.is_observed()) d_.started = d_.micros();
     }
 
@@ -4437,7 +4444,8 @@ private:
 
     static bool is_unanswered(flow& f) {
         hold lock(f.guard);
-        return f.how == flow::mode::none; // RFC 9110 15.2: no 1xx inside or behind an answer
+        return f.how == flow::mode::none || // RFC 9110 15.2: no 1xx inside or behind an answer
+               (f.how == flow::mode::streamed && f.answer); // its head hasn't left
     }
     /// A body on its way to its reader.
     bool step_stream() {
@@ -4555,7 +4563,7 @@ private:
     /// A head onto the wire, and how its body will be delimited. What would break framing, or was
     /// remembered as wrong, becomes a whole 500: false.
     bool open_answer(response& res, bool is_streamed, body_plan& plan) {
-        if (s_.has_after) run_after(res); // first: it may change the answer
+        if (s_.has_after) run_after(res, is_streamed); // first: it may change the answer
         const auto& r = access::of(res);
         if (const char* ours = access::of(r.fields) ? fds_field(r.fields) : nullptr)
             extra_of(res).failed = failed(errc::bad_field, ours);
@@ -4604,8 +4612,6 @@ private:
         if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
         if (res && s_.stopping() && c_.more->in.empty()) c_.persistent = false;
-        if (res && c_.expects && f.how == flow::mode::streamed && c_.wants_body())
-            d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
         if (res && !start_answer(f, std::move(*res))) return;
         if (is_cut) c_.ends = true;
         if (!is_answered || c_.is_mute) return;
@@ -4627,6 +4633,8 @@ private:
             f.limit_to_length_of(access::of(res).fields);
             pass_on(f, body);
         }
+        if (c_.expects && f.how == flow::mode::streamed && c_.wants_body())
+            d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
         // The rest of a body would be taken for the other protocol's first bytes; descriptors that
         // came with those are refused as if they came later.
         const bool is_in_the_way = c_.at == phase::stream || !c_.more->fds_in.empty();
@@ -4636,11 +4644,10 @@ private:
             if (c_.at == phase::stream) c_.persistent = false; // in the way
             return answer(std::move(res)), finish(f), false;
         }
-        const int status = res.status();
         if (!open_answer(res, true, c_.more->plan) && std::exchange(c_.more->plan.sends, false))
             send_body(body, c_.more->plan);
         f.status = res.status();
-        return (c_.more->plan.sends && !is_bodiless(status)) || (finish(f), false);
+        return (c_.more->plan.sends && !is_bodiless(f.status)) || (finish(f), false);
     }
 
     /// A body that another stream brings.
@@ -4661,15 +4668,16 @@ private:
     void finish(flow& f) {
         if (c_.calls) return; // the answer ends a call
         if (f.how == flow::mode::streamed) tell(f.status, f.bytes_out, error());
-        callback<void()> drop_drained, drop_closed;
+        callback<void()> drop_drained, drop_closed, drop_left;
         {
             hold lock(f.guard);
             f.open = false, f.fd = -1;
             f.finished = f.ended || f.how == flow::mode::whole; // else its writer waits for more
             std::swap(drop_drained, f.drained), std::swap(drop_closed, f.closed);
+            std::swap(drop_left, f.left);
             f.changed.notify_all();
         }
-        if (c_.at == phase::stream) c_.persistent = false;
+        if (c_.at == phase::stream) c_.persistent = false, c_.lingers = true; // as in begin()
         if (c_.at == phase::stream || f.in_done) end_input(f);
         if (!c_.persistent) c_.ends = true;
         c_.at = phase::head;
@@ -4679,7 +4687,7 @@ private:
 
     /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, response& res) {
-        if (s_.has_after) run_after(res);
+        if (s_.has_after) run_after(res, true);
         for (const char* ours : {"Content-Length", "Transfer-Encoding", "Connection"})
             res.headers().remove(ours); // a 101 has no body (RFC 9110 15.2.2)
         c_.persistent = true;
@@ -4695,9 +4703,10 @@ private:
         callback<void()> drop_closed;
         {
             hold lock(f.guard);
-            std::swap(raw->take_over, f.take_over), std::swap(drop_closed, f.closed);
+            std::swap(raw->take_over, f.take_over), std::swap(drop_closed, f.left);
             f.open = false, f.finished = true, f.fd = -1;
         }
+        if (f.in_done) end_input(f); // as in finish()
         c_.at = phase::raw, c_.more->at_work = raw;
         count(0); // as in finish()
         c_.more->plan = {framing::until_close, 0, false, true};
@@ -4757,11 +4766,17 @@ private:
         }
         UDS_HTTP_CATCH { s_.log_thrown("hook"); }
     }
-    void run_after(response& res) {
+    /// A stream was promised its length, and a reader its own way out, before any hook was asked.
+    void run_after(response& res, bool is_streamed) {
+        const auto& r = access::of(res);
+        const std::uint64_t stated = stated_length(r.fields, UINT64_MAX);
         for (hook& h : s_.hooks)
             if (h.after)
                 describe(res.status(), 0, error(),
                          [&](const uds_http::exchange& now) { h.after(now, res); });
+        if (is_streamed ? stated_length(r.fields, stated) != stated
+                        : access::of(r.body).kind == access::kind::reader)
+            extra_of(res).failed = failed(errc::bad_field, "a hook's Content-Length or reader");
     }
     void tell(int status, std::uint64_t bytes_out, const error& why) {
         if (s_.on_exchange)
@@ -5283,7 +5298,7 @@ private:
                 break;
             }
             if (got < 0 && errno == EBADMSG) { // what they were to, and its bytes, are lost
-                talk(c, index).refuse_fds();
+                talk(c, index).refuse_stray_fds();
                 flush(c, index);
                 break;
             }
@@ -7934,7 +7949,7 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
 }
 inline bool responder::is_open() const { return s_ && s_->is_open(); }
 inline void responder::on_close(callback<void()> act) {
-    if (s_) s_->on_close(std::move(act));
+    if (s_) s_->install(s_->left, act); // beside the writer's own, or the relay()'s of a content
 }
 
 // Members: server.

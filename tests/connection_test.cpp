@@ -1014,6 +1014,67 @@ TEST_CASE("connection: nothing that a program passes breaks framing") {
     }
 }
 
+TEST_CASE("connection: nothing that an after hook changes breaks framing") {
+    struct row {
+        std::string name;
+        string_view target;
+        void (*change)(response&);
+        int status;
+    };
+    static const row rows[] = {
+        {"less than a stream writes", "/stream",
+         [](response& r) { r.header("Content-Length", "3"); }, 500},
+        {"more than a stream writes", "/stream",
+         [](response& r) { r.header("Content-Length", "9"); }, 500},
+        {"another length than the one that was stated", "/stated",
+         [](response& r) { r.header("Content-Length", "9"); }, 500},
+        {"the length that was stated", "/stated",
+         [](response& r) { r.header("Content-Length", "4"); }, 200},
+        {"no length", "/stated", [](response& r) { r.headers().remove("Content-Length"); }, 200},
+        {"no body in a stream", "/stream", [](response& r) { r.status(205); }, 205},
+        {"a body in a stream of none", "/none", [](response& r) { r.status(200); }, 200},
+        {"a reader", "/plain", [](response& r) { r.body(content(body_reader()), "a/b"); }, 500},
+        {"a reader, later", "/later", [](response& r) { r.body(content(body_reader()), "a/b"); },
+         500},
+    };
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        driver d;
+        d.lent.micros = []() -> std::int64_t { return 0; };
+        d.shared.has_after = true;
+        d.shared.hooks.push_back({{}, [&](const exchange& e, response& res) {
+                                      if (e.target == r.target) r.change(res);
+                                  }});
+        auto stream = [](responder res, response head) {
+            body_writer out = res.stream(std::move(head));
+            out.write("body");
+            out.end();
+        };
+        d.add("GET", "/plain", [](const request&) { return text("x"); });
+        d.add("GET", "/later", [](request&, responder res) { res.send(text("x")); });
+        d.add("GET", "/stream",
+              [&](request&, responder res) { stream(std::move(res), response()); });
+        d.add("GET", "/none",
+              [&](request&, responder res) { stream(std::move(res), response(204)); });
+        d.add("GET", "/stated", [&](request&, responder res) {
+            stream(std::move(res), response().header("Content-Length", "4"));
+        });
+        d.add("GET", "/2", [](const request&) { return text("next"); });
+        d.feed("GET " + std::string(r.target) +
+               " HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+        CHECK(std::atoi(d.out.substr(9).c_str()) == r.status);
+        CHECK(d.log.size() == (r.status == 500));
+        const std::size_t second = d.out.rfind("HTTP/1.1 200 ");
+        REQUIRE(second != std::string::npos);
+        CHECK(read_answers(string_view(d.out).substr(second)).bodies ==
+              std::vector<std::string>{"next"});
+        std::string first = d.out.substr(0, second);
+        CAPTURE(first);
+        if (first.find("chunked") == std::string::npos) CHECK(read_answers(first).rest == "");
+        else CHECK(first.substr(first.find("\r\n\r\n")) == "\r\n\r\n4\r\nbody\r\n0\r\n\r\n");
+    }
+}
+
 TEST_CASE("connection: two fields of one length, added by hand, are refused too") {
     driver d;
     d.add("GET", "/", [](const request&) {
@@ -1137,6 +1198,16 @@ TEST_CASE("connection: a refused HEAD has no body, what follows an answered one 
         CHECK(got.rest == "");
         CHECK(got.bodies[0].empty() == (half[0] == 'H'));
     }
+    usual d; // what nobody knows the method of has one
+    d.feed("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    d.out.clear();
+    const string_view half = "GET / HT";
+    d.lent.fds.push_back(unique_fd(::dup(0))), d.lent.fds_from = half.data() + 4;
+    d.talk().take(half);
+    d.collect();
+    const answered got = read_answers(d.out);
+    CHECK(got.statuses == std::vector<int>{400});
+    CHECK(got.rest == "");
 }
 
 TEST_CASE("connection: a stream has the framing that its head and the version allow") {

@@ -376,6 +376,37 @@ TEST_CASE("descriptors: a server that has no room for them answers 400, and logs
           }) == 0);
 }
 
+TEST_CASE("descriptors: where there is no room for them no other connection's request is told") {
+    CHECK(raw::in_child([] {
+              int ends[2], others[2];
+              if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0 ||
+                  ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, others) != 0)
+                  return 1;
+              unique_fd peer(ends[1]), other(others[1]), passed = memory("A");
+              server_options options;
+              options.max_fds_count = 1;
+              server app(options);
+              std::string told;
+              app.get("/secret", [](const request&) { return text("x"); });
+              app.on_exchange([&](const exchange& e) {
+                  told += std::string(e.target) + " " + std::to_string(e.status) + ";";
+              });
+              if (app.adopt(unique_fd(ends[0])) || app.adopt(unique_fd(others[0]))) return 2;
+              const string_view head = "GET /secret HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n";
+              if (!send_with(other.get(), head, {passed.get()})) return 3;
+              for (int i = 0; i < 100 && told.empty(); ++i) (void)app.run_once(milliseconds(100));
+              if (!crowd()) return 4;
+              for (int more = 0; more < 2; ++more) { // the second one lingers, and has its answer
+                  (void)send_with(peer.get(), head, {passed.get()});
+                  for (int i = 0; i < 100 && told.size() < 17; ++i)
+                      (void)app.run_once(milliseconds(100));
+              }
+              for (int i = 0; i < 100 && app.stats().connections > 1; ++i)
+                  (void)app.run_once(milliseconds(100));
+              return told == "/secret 200; 400;" ? 0 : 5;
+          }) == 0);
+}
+
 TEST_CASE("descriptors: what a handler doesn't take is closed when it is done") {
     exchanging s;
     raw::wire_client c = s.connect();

@@ -396,6 +396,7 @@ TEST_CASE("streams: an early answer is heard, and the connection is not used aga
         CHECK(got.body == "no, thanks");
         CHECK(got.field("Connection") == "close");
         CHECK(c.at_end());
+        CHECK(c.send(pattern(1 << 20))); // else a proxy that sends says 502, and doesn't look
     }
     CHECK(static_cast<bool>(ends.take()));
 }
@@ -924,6 +925,31 @@ TEST_CASE("streams: an upgrade on a request with a body comes after the body") {
     CHECK(got.take() == "raw");
 }
 
+TEST_CASE("streams: an upgrade tells the reader of the request's body its end, once") {
+    running s;
+    handed<std::string> got;
+    auto seen = std::make_shared<int>(0);
+    s.app.any("/", [&got, seen](request&, body_reader in, responder res) {
+        auto own = std::make_shared<body_reader>(std::move(in)); // as long as its callbacks live
+        own->on_data([&got](string_view piece) { got.put(std::string(piece)); },
+                     [&got, own, seen](const error& why) { got.put(why ? "cut" : "end"); });
+        res.upgrade("tcp", [&got](upgraded) { got.put("upgraded"); });
+    });
+    s.start();
+    for (const std::string& request :
+         {get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: tcp\r\n"),
+          post_of("/", 4, "Connection: Upgrade\r\nUpgrade: tcp\r\n") + "body"}) {
+        wire_client c = s.connect();
+        CHECK(c.send(request));
+        CHECK(c.read().status == 101);
+        if (request[0] == 'P') CHECK(got.take() == "body");
+        CHECK(got.take() == "end");
+        CHECK(got.take() == "upgraded");
+    }
+    CHECK(comes_true([&] { return seen.use_count() == 2; })); // the route's, and ours
+    CHECK(got.count() == 0);
+}
+
 // -- events
 
 TEST_CASE("streams: server-sent events, whatever is in their data; stop() ends them whole") {
@@ -1174,7 +1200,7 @@ TEST_CASE("streams: inform() sends interim responses only, and only before the a
     CHECK_FALSE(responder().inform(response(102)));
 }
 
-TEST_CASE("streams: 100 Continue never comes behind the head of the answer") {
+TEST_CASE("streams: 100 Continue comes before the head of an answer that begins early") {
     raw::running s;
     s.app.post("/relayed", [](request&, body_reader in, responder out) {
         relay(std::move(in), out.stream(response(200)));
@@ -1189,6 +1215,7 @@ TEST_CASE("streams: 100 Continue never comes behind the head of the answer") {
         REQUIRE(c.send(std::string("POST ") + target +
                        " HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
                        "Content-Length: 5\r\nConnection: close\r\n\r\n"));
+        CHECK(c.read().status == 100); // 9110 10.1.1: behind a final one Go sends no body
         REQUIRE(c.until("chunked\r\n\r\n"));
         REQUIRE(c.send("hello"));
         const std::string all = c.rest();
@@ -1440,6 +1467,36 @@ TEST_CASE("streams: an on_close() that is set after a whole answer is never told
     out.on_close([&] { ++told; });
     s.turn();
     CHECK(told == 2);
+}
+
+TEST_CASE("streams: who passes a stream on and who brings it are both told that nobody listens") {
+    for (bool late : {false, true}) {
+        CAPTURE(late);
+        turned s;
+        std::shared_ptr<streamed> from;
+        responder kept;
+        int told = 0;
+        s.app.post("/in", [&](request&, body_reader in, responder res) {
+            from = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        });
+        s.app.get("/out", [&](request&, responder res) {
+            if (!late) res.on_close([&] { ++told; });
+            res.send(bytes(content(std::move(from->in))));
+            kept = std::move(res);
+        });
+        s.ask("POST /in HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", true);
+        const wire_client up = std::exchange(s.c, wire_client{unique_fd()});
+        const detail::ref<detail::flow> brings = detail::access::of(from->res);
+        s.ask(get_of("/out"), true);
+        if (late) kept.on_close([&] { ++told; });
+        s.turn();
+        CHECK_FALSE(brings->reader_dropped);
+        s.c.close(), s.turn();
+        CHECK(told == 1);
+        CHECK(brings->reader_dropped);
+        kept = responder();
+        from.reset(), s.turn();
+    }
 }
 
 TEST_CASE("streams: on_close() is told though the reader's end throws") {
