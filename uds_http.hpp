@@ -4673,8 +4673,9 @@ private:
             hold lock(f.guard);
             f.open = false, f.fd = -1;
             f.finished = f.ended || f.how == flow::mode::whole; // else its writer waits for more
-            std::swap(drop_drained, f.drained), std::swap(drop_closed, f.closed);
-            std::swap(drop_left, f.left);
+            std::swap(drop_drained, f.drained);
+            if (!f.finished && f.how == flow::mode::streamed) f.post(); // abandon() tells it
+            else std::swap(drop_closed, f.closed), std::swap(drop_left, f.left);
             f.changed.notify_all();
         }
         if (c_.at == phase::stream) c_.persistent = false, c_.lingers = true; // as in begin()
