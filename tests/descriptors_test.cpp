@@ -376,7 +376,8 @@ TEST_CASE("descriptors: a server that has no room for them answers 400, and logs
           }) == 0);
 }
 
-TEST_CASE("descriptors: where there is no room for them no other connection's request is told") {
+TEST_CASE(
+    "descriptors: a server that has no room for them tells of no other connection's request") {
     CHECK(raw::in_child([] {
               int ends[2], others[2];
               if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0 ||
