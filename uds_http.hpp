@@ -4734,8 +4734,9 @@ private:
             hold lock(f.guard);
             f.open = false, f.fd = -1;
             f.finished = f.ended || f.how == flow::mode::whole; // else its writer waits for more
-            std::swap(drop_drained, f.drained), std::swap(drop_closed, f.closed);
-            std::swap(drop_left, f.left);
+            std::swap(drop_drained, f.drained);
+            if (!f.finished && f.how == flow::mode::streamed) f.post(); // abandon() tells it
+            else std::swap(drop_closed, f.closed), std::swap(drop_left, f.left);
             f.changed.notify_all();
         }
         if (c_.at == phase::stream) c_.persistent = false, c_.lingers = true; // as in begin()
@@ -7945,32 +7946,41 @@ inline result<std::size_t> body_reader::read(char* into, std::size_t room) {
 
 inline void relay(body_reader from, body_writer to, callback<void(const error&)> done) {
     struct pipe : detail::counted { // lives in the callbacks below, until one of them tells the end
+        detail::mutex guard; // the two sides may have a loop each; never held while user code runs
         body_reader from;
         body_writer to;
         callback<void(const error&)> done;
-        void leave() {
-            if (done) std::exchange(done, {})(detail::failed(EPIPE, "relay"));
-            from = body_reader(); // its sender learns of it
-            to = body_writer();
+        void end(const error& why) { // the first one counts
+            body_reader in;          // dropped: its sender learns of it
+            body_writer out;
+            callback<void(const error&)> tell;
+            {
+                detail::hold lock(guard);
+                std::swap(in, from), std::swap(out, to), std::swap(tell, done);
+            }
+            if (why) out.cut();
+            else out.end(in.trailers());
+            if (tell) tell(why);
         }
+        void leave() { end(detail::failed(EPIPE, "relay")); }
     };
     detail::ref<pipe> p(new pipe);
+    const auto in = detail::access::of(from), out = detail::access::of(to); // `p` may end meanwhile
     p->from = std::move(from), p->to = std::move(to), p->done = std::move(done);
-    if (!detail::access::of(p->from)) return p->leave(); // nothing would ever come
-    p->to.on_drain([p] { p->from.resume(); });
-    p->to.on_close([p] { p->leave(); });
-    p->from.on_data(
+    if (!in) return p->leave(); // nothing would ever come
+    if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
+    if (out) out->on_close([p] { p->leave(); });
+    in->on_data(
         [p](string_view piece) {
-            const written how = p->to.write(piece);
-            if (how == written::full) p->from.pause();
+            written how = written::closed;
+            {
+                detail::hold lock(p->guard); // pause() comes before the resume() of its on_drain
+                how = p->to.write(piece);
+                if (how == written::full) p->from.pause();
+            }
             if (how == written::closed) p->leave(); // also one that never was open
         },
-        [p](const error& why) {
-            if (why) p->to.cut();
-            else p->to.end(p->from.trailers());
-            if (p->done) std::exchange(p->done, {})(why);
-            p->to = body_writer(); // ended: dropping it cuts nothing
-        });
+        [p](const error& why) { p->end(why); });
 }
 
 inline raw_stream upgraded::release() && {

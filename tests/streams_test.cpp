@@ -455,6 +455,47 @@ TEST_CASE(
     CHECK(static_cast<bool>(ends.take()));
 }
 
+TEST_CASE("streams: a relay between two loops is whole, or told its end once") {
+    server_options o;
+    o.max_write_buffer_bytes = 1000; // full again and again
+    running s;
+    handed<std::shared_ptr<streamed>> uploads;
+    std::atomic<int> ends{0};
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        uploads.put(std::make_shared<streamed>(streamed{std::move(in), std::move(res)}));
+    });
+    s.start();
+    running t(o);
+    t.app.get("/", [&](request&, responder res) {
+        const auto from = uploads.take(); // answered once it has been passed on
+        relay(std::move(from->in), res.stream(response()), [&, from](const error&) { ++ends; });
+    });
+    t.start();
+    const std::string body = pattern(4'000'000);
+    const auto begin = [&](wire_client& from, wire_client& to) {
+        CHECK(from.send(post_of("/", body.size())));
+        REQUIRE(comes_true([&] { return uploads.count() == 1; }));
+        CHECK(to.send(get_of("/")));
+    };
+    for (int i = 0; i < 300; ++i) { // few of them meet: it is the sanitizers that see it
+        wire_client from = s.connect(), to = t.connect();
+        begin(from, to);
+        CHECK(from.send(body.substr(0, 20'000)));
+        CHECK(to.until("\r\n\r\n"));
+        if (i % 2) to.close(), from.close();
+        else from.close(), to.close();
+        CHECK(comes_true([&] { return ends == i + 1; }));
+    }
+    wire_client from = s.connect(), to = t.connect();
+    begin(from, to);
+    std::thread sends([&] { from.send(body); });
+    answer got = to.read();
+    from.close(), sends.join();
+    CHECK(got.whole);
+    CHECK((got.body == body));
+    CHECK(ends == 301);
+}
+
 TEST_CASE("streams: a content that is a reader is passed on") {
     running s;
     handed<std::shared_ptr<body_reader>> readers;
@@ -1548,6 +1589,50 @@ TEST_CASE("streams: an on_close() that is set after a whole answer is never told
     out.on_close([&] { ++told; });
     s.turn();
     CHECK(told == 2);
+}
+
+TEST_CASE("streams: whose answer is all in its head learns that nobody listens, a relay() too") {
+    turned s;
+    streamed up, kept;
+    int told = 0;
+    error why;
+    const auto head = [](request& r) {
+        response res(r.param("how") == "204" ? 204 : 200);
+        if (r.param("how") == "bad") res.header("A\n", "b");
+        return res;
+    };
+    s.app.post("/in", [&](request&, body_reader in, responder res) {
+        up = {std::move(in), std::move(res)};
+    });
+    s.app.get("/written/{how}", [&](request& r, responder res) {
+        auto own = std::make_shared<body_writer>(res.stream(head(r)));
+        own->on_close([&, own] { ++told; });
+    });
+    s.app.get("/events/{how}", [&](request&, responder res) {
+        auto own = std::make_shared<event_writer>(res.events());
+        own->on_close([&, own] { ++told; });
+    });
+    s.app.get("/relayed/{how}", [&](request& r, responder res) {
+        relay(std::move(up.in), res.stream(head(r)), [&](const error& e) { ++told, why = e; });
+    });
+    s.app.get("/passed/{how}", [&](request&, responder res) {
+        res.on_close([&] { ++told; });
+        res.send(bytes(content(std::move(up.in))));
+    });
+    for (const std::string request :
+         {"GET /written/204", "GET /written/bad", "HEAD /written/x", "HEAD /events/x",
+          "GET /relayed/204", "GET /relayed/bad", "HEAD /relayed/x", "HEAD /passed/x"}) {
+        CAPTURE(request);
+        s.ask("POST /in HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", true);
+        const wire_client sends = std::exchange(s.c, wire_client{unique_fd()});
+        const detail::ref<detail::flow> brings = detail::access::of(up.res);
+        told = 0, why = error();
+        s.ask(request + " HTTP/1.1\r\nHost: a\r\n\r\n", true); // and stays
+        CHECK(told == 1);
+        CHECK(brings->reader_dropped == (request.find("ed/") != std::string::npos));
+        CHECK(static_cast<bool>(why) == (request.find("/relayed") != std::string::npos));
+        up = {}, s.turn();
+    }
 }
 
 TEST_CASE("streams: who passes a stream on and who brings it are both told that nobody listens") {
