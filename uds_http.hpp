@@ -708,7 +708,7 @@ struct server_options {
 
 struct listen_options {
     mode_t mode = 0600;               // of the socket file, whatever the umask
-    std::optional<uid_t> owner{};     // as bind(2) makes it; another needs CAP_CHOWN, chown(2)
+    std::optional<uid_t> owner{};     // as bind(2) makes it; another: CAP_CHOWN and CAP_FOWNER
     std::optional<gid_t> group{};     // a group of this process needs no privilege
     int backlog = 4096;               // the kernel caps it at net.core.somaxconn
     bool take_over = false;           // replace a live server's path instead of address_in_use
@@ -2064,12 +2064,10 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
     if (!made.unlinks || !is_at(at, "", made.device, made.inode))
         return path_failed(path, "replaced by somebody else", EADDRINUSE);
     const std::string file = fd_path(at);
-    constexpr uid_t same = static_cast<uid_t>(-1); // chown(2)
+    const uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // as it is, chown(2)
     const gid_t group = options.group.value_or(static_cast<gid_t>(-1));
-    if (::chown(file.c_str(), same, group) != 0) return path_failed(path, "chown");
-    if (::chmod(file.c_str(), mode) != 0) return path_failed(path, "chmod");
-    if (options.owner && ::chown(file.c_str(), *options.owner, same) != 0) // who isn't its owner
-        return path_failed(path, "chown");                                 // may not chmod(2) it
+    if (::chown(file.c_str(), owner, group) != 0) return path_failed(path, "chown");
+    if (::chmod(file.c_str(), mode) != 0) return path_failed(path, "chmod"); // last: see above
     return ::listen(fd, options.backlog) == 0 ? error() : path_failed(path, "listen");
 }
 

@@ -6,9 +6,7 @@
 #include <filesystem>
 #include <grp.h>
 #include <netinet/in.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 using namespace uds_http;
@@ -324,31 +322,6 @@ TEST_CASE("socket file: owner and group; without the right to set them nothing s
               if (door || !(door.error() == std::errc::operation_not_permitted)) return 2;
               if (!contains(door.error(), (f / "b.sock") + ": chown: ")) return 3;
               return file_type(f / "b.sock") == 0 ? 0 : 4;
-          }) == 0);
-}
-
-TEST_CASE("socket file: CAP_CHOWN is enough to give a socket away") {
-    no_leak l;
-    folder f;
-    ::chmod(f.path.c_str(), 0777);
-    CHECK(in_child([&] {
-              if (::geteuid() != 0) return 0; // has no such right to begin with
-              ::prctl(PR_SET_KEEPCAPS, 1);
-              if (!become_nobody()) return 1;
-              struct {
-                  std::uint32_t version;
-                  int pid;
-              } who{0x20080522, 0}; // capset(2), _LINUX_CAPABILITY_VERSION_3
-              std::uint32_t sets[6] = {1u << 0, 1u << 0, 0, 0, 0, 0}; // CAP_CHOWN is bit 0
-              if (::syscall(SYS_capset, &who, sets) != 0) return 2;
-              listen_options o;
-              o.owner = 4711, o.group = 4712, o.mode = 0660;
-              auto door = open_at(f / "a.sock", o);
-              if (!door) return 3;
-              struct stat is {};
-              if (::lstat((f / "a.sock").c_str(), &is) != 0) return 4;
-              if (is.st_uid != 4711 || is.st_gid != 4712) return 5;
-              return mode_of(f / "a.sock") == 0660 ? 0 : 6;
           }) == 0);
 }
 
