@@ -1567,7 +1567,7 @@ TEST_CASE("async: a handler can answer with what its client has received") {
         int status;
         const char *length, *body;
     };
-    const row rows[] = {
+    const row passed_on[] = {
         {"GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", 200,
          "2", "ab"},
         {"GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: timeout=5\r\n\r\nab", 200, "2",
@@ -1588,7 +1588,7 @@ TEST_CASE("async: a handler can answer with what its client has received") {
     });
     f.start();
     wire_client c(f.at("s"));
-    for (const row& r : rows) {
+    for (const row& r : passed_on) {
         CAPTURE(r.bytes);
         c.send(std::string(r.method) + " / HTTP/1.1\r\nHost: a\r\n\r\n");
         wire_client peer = up.accept();

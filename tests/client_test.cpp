@@ -625,7 +625,7 @@ TEST_CASE("client: signals don't stretch a deadline") {
     std::thread pesters([&, whom = ::pthread_self()] {
         for (int i = 0; i < 2'000 && !over; ++i) ::pthread_kill(whom, SIGUSR1), ::usleep(2000);
     });
-    for (std::size_t fds : {0, 1}) {
+    for (std::size_t fds : {0u, 1u}) {
         client_options silence = quick(100ms), all = quick(5s, 100ms), spins = quick(100ms);
         silence.max_fds_count = all.max_fds_count = spins.max_fds_count = fds;
         spins.busy_poll = 50ms;
