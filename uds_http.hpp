@@ -369,7 +369,7 @@ public:
     headers(const headers& other);
     headers(headers&& other);
     headers& operator=(headers other) noexcept;
-    /// The first field of that name; "" if there is none.
+    /// The first field of that name, until the fields change; "" if there is none.
     string_view get(string_view name) const noexcept;
     bool contains(string_view name) const noexcept;
     const field* begin() const noexcept;
@@ -1337,7 +1337,8 @@ struct field_block : counted {
     row<field> list; // views into `bytes`, unless borrowed
     arena bytes;
     std::size_t waste = 0; // of `bytes`, by fields that are gone
-    bool received = false; // from a peer, for the connection on which they came
+    bool received = false; // from a peer
+    bool hops = false;     // of a response: what is hop-by-hop is still that of the peer
     bool borrowed = false; // the views point into somebody else's buffer
 };
 
@@ -1348,14 +1349,16 @@ inline field* open_fields(headers& h, std::size_t room) {
     block->bytes.clear(), block->waste = 0, block->list.assume(0); // fields have no destructor
     return block->list.reserve(room);
 }
-inline void close_fields(headers& h, std::size_t count) noexcept {
+inline void close_fields(headers& h, std::size_t count, bool hops = false) noexcept {
     access::of(h)->list.assume(count), access::of(h)->borrowed = true; // views of the read buffer
-    access::of(h)->received = true;
+    access::of(h)->received = true, access::of(h)->hops = hops;
 }
 /// A copy into what `to` has already: without an allocation once it is large enough.
 inline void copy_fields(const headers& from, headers& to) {
     field_block& block = (open_fields(to, 0), *access::of(to));
-    block.borrowed = false, block.received = access::of(from) && access::of(from)->received;
+    block.borrowed = false;
+    block.received = access::of(from) && access::of(from)->received;
+    block.hops = access::of(from) && access::of(from)->hops;
     for (const field& f : from)
         block.list.push_back({block.bytes.keep(f.name), block.bytes.keep(f.value)});
 }
@@ -2894,7 +2897,8 @@ inline bool is_received(const headers& fields) noexcept {
     return access::of(fields) && access::of(fields)->received;
 }
 [[gnu::cold]] inline void drop_framing(headers& fields, bool drops_length) {
-    fields.remove_hop_by_hop();
+    drops_length |= fields.contains("Body-Fd"); // 0, then
+    if (access::of(fields)->hops) fields.remove_hop_by_hop();
     if (drops_length) fields.remove("Content-Length");
 }
 
@@ -4062,7 +4066,7 @@ private:
             errc why = h.status == 431 ? errc::too_large : errc::bad_message;
             return fail_call(failed(why, h.why)), false;
         }
-        close_fields(fields, h.fields_count);
+        close_fields(fields, h.fields_count, true);
         d_.in.remove_prefix(h.size);
         if (h.status / 100 == 1 && h.status != 101) { // RFC 9110 15.2: not for ever
             auto& act = state_of(f.req).on_interim;
@@ -4617,18 +4621,19 @@ private:
     bool open_answer(response& res, bool is_streamed, body_plan& plan) {
         if (s_.has_after) run_after(res, is_streamed); // first: it may change the answer
         const auto& r = access::of(res);
+        // RFC 9110 9.3.2: its length is that of what a GET would answer, where it is known.
+        const bool is_head =
+            c_.head_only && !is_streamed && !is_bodiless(r.status) && known_size(r.body) == 0u;
         if (is_received(r.fields))
             drop_framing(res.headers(),
-                         is_bodiless(r.status) ? r.status != 304 : !is_streamed && !c_.head_only);
+                         is_bodiless(r.status) ? r.status != 304 : !is_streamed && !is_head);
         if (const char* ours = access::of(r.fields) ? fds_field(r.fields) : nullptr)
             extra_of(res).failed = failed(errc::bad_field, ours);
         if (r.extra || c_.wants_body_fd) attach_fds(res);
         std::optional<std::uint64_t> size;
         if (!is_streamed) size = known_size(r.body);
         else if (is_bodiless(r.status)) size = 0;
-        if (c_.head_only && size == 0u && !is_bodiless(r.status) &&
-            r.fields.contains("Content-Length"))
-            size = {}; // RFC 9110 9.3.2: of what a GET would answer
+        if (is_head && (is_received(r.fields) || r.fields.contains("Content-Length"))) size = {};
         const bool is_plain =
             r.status == 200 && !access::of(r.fields) && !r.extra && size.value_or(0) <= max_length;
         const bool is_good = is_plain || check(res, size);
@@ -6474,7 +6479,8 @@ struct wire : counted {
     /// Nobody says when it has read: the sooner that is seen, the less too long is the wait.
     template <class F> int wait_while_read(F wait) {
         for (deadline until = within.next();;) {
-            const bool looks = unread_there > 0;
+            // A stream has no step; its reader leaves alone what its writer, another thread, notes.
+            const bool looks = within.step != milliseconds::max() && unread_there > 0;
             const int why = wait(looks ? deadline::after(within.step / 4).sooner(until) : until);
             if (why != ETIMEDOUT || !looks) return why;
             if (is_read_on()) until = within.next();
@@ -6515,12 +6521,17 @@ struct wire : counted {
         }
         if (receive_some(MSG_DONTWAIT) == cut_short) watches = false;
         if (end == most_room) return true;
+        const string_view at = final_answer();
+        return !at.empty() && (at[9] >= '4' || at[9] == '1'); // "HTTP/1.1 413"
+    }
+    /// What is there behind interim responses, once there is a status.
+    string_view final_answer() const {
         string_view at = unread();
-        while (at.size() > 11 && at[9] == '1' && at.substr(10, 2) != "01") { // interim ones first
+        while (at.size() > 11 && at[9] == '1' && at.substr(10, 2) != "01") {
             const std::size_t stop = at.find("\r\n\r\n");
             at.remove_prefix(stop == string_view::npos ? at.size() : stop + 4);
         }
-        return at.size() > 11 && (at[9] >= '4' || at[9] == '1'); // "HTTP/1.1 413"
+        return at.size() > 11 ? at : string_view();
     }
 
     /// EPIPE: more is of no use, or was not read in time, and an answer is there.
@@ -6530,7 +6541,7 @@ struct wire : counted {
         const int why = wait_while_read([&](deadline until) {
             return wait_ready(fd.get(), events, until, within.cancel.get());
         });
-        if (why) return why == ETIMEDOUT && !unread().empty() ? EPIPE : why;
+        if (why) return why == ETIMEDOUT && watches && !final_answer().empty() ? EPIPE : why;
         return watches && refused() ? EPIPE : 0;
     }
 
@@ -6925,7 +6936,7 @@ struct client_exchange {
             why = on->fill();
             silent = why == cut_short && interim == 0 && on->unread().empty(); // may be retried
         }
-        close_fields(on->fields, got.fields_count);
+        close_fields(on->fields, got.fields_count, true);
         on->begin += got.size;
         answered = got.status >= 200 || got.status == 101;
         if (!on->came.empty() &&
@@ -7670,6 +7681,11 @@ inline bool headers::contains(string_view name) const noexcept {
     return get(name).data() != nullptr; // an empty value has an address
 }
 inline error headers::add(string_view name, string_view value) {
+    if (s_ && s_->hops && detail::equal_nocase(name, "Connection")) { // from here on it is ours
+        const std::string kept(value); // it may be a view of what goes
+        remove_hop_by_hop();
+        return add("Connection", kept);
+    }
     while (!value.empty() && detail::is_blank(value.front())) value.remove_prefix(1);
     while (!value.empty() && detail::is_blank(value.back())) value.remove_suffix(1); // RFC 9110 5.5
     if (!detail::is_token(name)) return detail::failed(errc::bad_field, "field name");
@@ -7696,6 +7712,7 @@ inline void headers::remove(string_view name) {
     if (s_->waste > 4096) *this = headers(std::as_const(*this)); // one that is set again and again
 }
 inline void headers::remove_hop_by_hop() {
+    if (s_) s_->hops = false;
     std::string named; // what Connection names goes too, with all its fields
     for (const field& f : *this)
         if (detail::equal_nocase(f.name, "Connection")) named.append(f.value).append(",");
@@ -7703,7 +7720,8 @@ inline void headers::remove_hop_by_hop() {
              "Proxy-Authenticate,Proxy-Authorization,Fds,Body-Fd,Accept-Body-Fd,Accept-Fds";
     for (string_view rest = named; !rest.empty();) {
         const string_view name = detail::next_element(rest);
-        if (!detail::equal_nocase(name, "Host")) remove(name); // every recipient's: not to be named
+        if (!name.empty() && !detail::equal_nocase(name, "Host"))
+            remove(name); // that is everybody's
     }
 }
 
@@ -7843,9 +7861,12 @@ inline request& request::header(string_view name, string_view value) & {
 }
 inline request& request::body(content body, string_view type) & {
     detail::own(body);
+    if (!type.empty()) header("Content-Type", type); // first: it may be a view of what goes
     s_->sent = std::move(body);
-    if (s_->body.data()) s_->fields.remove("Content-Length"), s_->drop_body(); // a received one's
-    return type.empty() ? *this : header("Content-Type", type);
+    s_->drop_body(); // a received one, whose length goes with it
+    if (detail::is_received(s_->fields) && detail::known_size(s_->sent))
+        s_->fields.remove("Content-Length");
+    return *this;
 }
 inline request& request::fd(string_view name, unique_fd passed) & {
     if (!detail::is_token(name) || !passed || detail::find_fd(s_->fds, name))

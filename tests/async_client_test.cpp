@@ -1605,6 +1605,49 @@ TEST_CASE("async: a handler can answer with what its client has received") {
     }
 }
 
+TEST_CASE("async: what a handler sets on a received response is its own") {
+    scripted up;
+    fixture f(up.path);
+    f.app.get("/{what}", [&](request& r, responder out) {
+        const std::string what(r.param("what"));
+        f.api->async_get(
+            "/", [what, out = std::make_shared<responder>(std::move(out))](result<response> got) {
+                if (what == "close") got->header("Connection", "close");
+                if (what == "alter") got->body("longer than that", "text/plain");
+                out->send(*std::move(got));
+            });
+    });
+    f.start();
+    struct row {
+        const char *method, *target, *bytes, *length, *connection;
+    };
+    const char* const two =
+        "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nab";
+    const row changed[] = {
+        {"GET", "/same", two, "2", ""},
+        {"HEAD", "/same", two, "2", ""},
+        {"GET", "/alter", two, "16", ""},
+        {"HEAD", "/alter", two, "16", ""},
+        {"HEAD", "/same", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "", ""},
+        {"GET", "/close", two, "2", "close"},
+        {"HEAD", "/close", two, "2", "close"},
+    };
+    for (const row& r : changed) {
+        CAPTURE(r.method);
+        CAPTURE(r.target);
+        wire_client c(f.at("s"));
+        c.send(std::string(r.method) + " " + r.target + " HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire_client peer = up.accept();
+        CHECK_FALSE(head_of(peer).empty());
+        peer.send(r.bytes);
+        peer.shut();
+        const answer got = c.read(string_view(r.method) == "HEAD");
+        CHECK(got.status == 200);
+        CHECK(got.field("Content-Length") == r.length);
+        CHECK(got.field("Connection") == r.connection);
+    }
+}
+
 TEST_CASE("async: an upgrade gives both directions, silent for as long as they like") {
     scripted up;
     fixture f(up.path, quick(60ms));

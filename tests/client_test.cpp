@@ -403,6 +403,16 @@ TEST_CASE("client: an answer that is there counts, though the server reads no fu
     got = api.post("/", large, "text/plain"); // on a new connection
     REQUIRE_MESSAGE(got, got.error().message());
     CHECK(server.accepted() == 2);
+    fake hints([](end_point& at) { // which are no answer
+        at.head();
+        at.say("HTTP/1.1 103 Early Hints\r\n\r\n");
+        at.wait_for_hang_up();
+    });
+    client other(hints.path, quick(300ms));
+    got = other.post("/", large, "text/plain");
+    REQUIRE(!got);
+    CHECK(got.error() == std::errc::timed_out);
+    CHECK(contains(got.error(), "sending the request"));
 }
 
 TEST_CASE("client: what the program got wrong is refused and never sent") {

@@ -229,6 +229,9 @@ TEST_CASE("values: what is hop-by-hop goes, with all that Connection names (RFC 
     headers lost{{"Host", "a"}, {"Connection", "Host"}};
     lost.remove_hop_by_hop();
     CHECK(all(lost) == "Host=a;"); // it is every recipient's
+    headers bad{{"no token", "x"}, {"Connection", ", close"}};
+    bad.remove_hop_by_hop();
+    CHECK(all(bad) == "=;"); // as bad as before
 }
 
 // -- requests
@@ -348,12 +351,21 @@ TEST_CASE("values: a received request can be given another body, and takes anoth
         detail::request_state& s = detail::state_of(lent);
         s.method = "POST", s.target = s.path = "/x", s.body = body, s.borrowed = true;
         REQUIRE_FALSE(s.fields.set("Content-Length", std::to_string(body.size())));
+        detail::access::of(s.fields)->received = true;
     };
     receive("old");
     request mine(std::move(lent));
     mine.body("newer", "text/plain");
     CHECK(mine.body() == "newer");
     CHECK_FALSE(detail::check_sendable(detail::state_of(mine), false)); // its length went, too
+    receive("old");
+    request edited(std::move(lent));
+    edited.header("Cookie", std::string(5000, 'c')).header("Content-Type", "text/x");
+    edited.headers().remove("Cookie");
+    CHECK(edited.take_body() == "old");
+    edited.body("newer", edited.header("Content-Type"));
+    CHECK(edited.header("Content-Type") == "text/x");
+    CHECK_FALSE(detail::check_sendable(detail::state_of(edited), false));
     receive("old");
     request built("GET", "/built");
     built.body("built", "text/plain").timeout(milliseconds(1)).header("no token", "");
