@@ -1367,10 +1367,17 @@ struct named_fd {
     std::string name;
     unique_fd fd; // closed with the message, unless somebody takes it
 };
-inline unique_fd* find_fd(const row<named_fd>& fds, string_view name) noexcept {
+inline named_fd* find_fd(const row<named_fd>& fds, string_view name) noexcept {
     for (named_fd& f : fds)
-        if (f.name == name) return &f.fd;
+        if (f.name == name) return &f;
     return nullptr;
+}
+inline unique_fd take_fd(row<named_fd>& fds, string_view name) noexcept {
+    named_fd* found = find_fd(fds, name);
+    if (!found) return unique_fd();
+    unique_fd taken = std::move(found->fd);
+    fds.erase(static_cast<std::size_t>(found - fds.begin())); // its name isn't sent either
+    return taken;
 }
 
 struct response_extra : counted {
@@ -3403,15 +3410,17 @@ struct flow final : stream_base {
         is_cut = true, open = false;
         post();
     }
+    /// With the guard held. Its writer waits for more, though the answer may be whole: to a HEAD.
+    bool is_unended() const noexcept { return how == mode::streamed && !ended; }
     written state() const noexcept {
         return !open ? written::closed : full ? written::full : written::ok;
     }
 
     bool send(response res, mode kind, bool dropped = false) {
+        own(access::of(res).body); // first: without memory there is no answer yet
         hold lock(guard);
         if (!open || how != mode::none) return false;
         how = kind, is_nobodys = dropped;
-        own(access::of(res).body);
         if (kind == mode::streamed) limit_to_length_of(access::of(res).fields);
         answer.emplace(std::move(res));
         post();
@@ -3928,10 +3937,11 @@ public:
         callback<void(upgraded)> take;
         callback<void(result<response>)> head;
         std::optional<response> answer; // its body may own what owns `f`
-        bool tells_done = false;
+        bool tells_done = false, tells_closed = false;
         {
             hold lock(f.guard);
             f.fd = -1, f.open = false;
+            tells_closed = !f.finished || f.is_unended();
             tells_done = !f.in_done || f.on_done;
             if (!f.in_done || (f.on_piece && !f.arrived.empty())) // pieces lost: not whole
                 f.note_end(why), f.arrived.clear();
@@ -3948,7 +3958,7 @@ public:
         };
         if (head) tell(head, why);
         if (done && tells_done) tell(done, f.why_in);
-        if (closed && !f.finished) tell(closed);
+        if (closed && tells_closed) tell(closed);
         if (left && !f.finished) tell(left);
     }
 
@@ -4001,8 +4011,9 @@ public:
         else tell(res.status(), plan.sends ? plan.length : 0, error());
     }
     void keep_log(int status) {
-        who().tag = c_.work() ? who().tag : d_.req.tag();
-        ref<about> log = c_.work() ? c_.work()->log : note_request(state_of(d_.req));
+        const answered now = what_is_answered();
+        who().tag = c_.work() ? who().tag : now.req.tag;
+        ref<about> log = c_.work() ? c_.work()->log : note_request(now);
         log->status = status, c_.kept().tail_log = std::move(log);
     }
 
@@ -4368,13 +4379,23 @@ private:
         for (const field& one : r.fields) // RFC 9110 5.3
             if (c_.upgrades && is_named(one, "Upgrade")) f->offered.append(one.value) += ',';
         f->fd = c_.fd;
-        if (s_.is_observed()) f->log = note_request(r);
+        if (s_.is_observed()) f->log = note_request({r, d_.bytes_in, d_.started});
         return c_.kept().at_work = f, f;
     }
-    ref<about> note_request(const request_state& r) {
+    struct answered {
+        const request_state& req;
+        std::uint64_t bytes_in;
+        std::int64_t started; // us
+    };
+    answered what_is_answered() const noexcept {
+        if (c_.at != phase::body) return {state_of(d_.req), d_.bytes_in, d_.started};
+        const request_state& parked = state_of(*c_.more->req); // the desk has served others since
+        return {parked, parked.body.size(), c_.more->started};
+    }
+    static ref<about> note_request(const answered& now) {
         ref<about> log(new about);
-        log->method = r.method, log->target = r.target;
-        log->bytes_in = d_.bytes_in, log->started = d_.started;
+        log->method = now.req.method, log->target = now.req.target;
+        log->bytes_in = now.bytes_in, log->started = now.started;
         return log;
     }
 
@@ -4736,10 +4757,10 @@ private:
         {
             hold lock(f.guard);
             f.open = false, f.fd = -1;
-            f.finished = f.ended || f.how == flow::mode::whole; // else its writer waits for more
-            std::swap(drop_drained, f.drained);
-            if (!f.finished && f.how == flow::mode::streamed) f.post(); // abandon() tells it
-            else std::swap(drop_closed, f.closed), std::swap(drop_left, f.left);
+            f.finished = true;
+            std::swap(drop_drained, f.drained), std::swap(drop_left, f.left);
+            if (f.is_unended()) f.post(); // abandon() tells it
+            else std::swap(drop_closed, f.closed);
             f.changed.notify_all();
         }
         if (c_.at == phase::stream) c_.persistent = false, c_.lingers = true; // as in begin()
@@ -4818,10 +4839,8 @@ private:
         const about* a = c_.more && c_.more->tail_log ? c_.more->tail_log.get()
                          : c_.work()                  ? c_.work()->log.get()
                                                       : nullptr;
-        const bool is_parked = c_.at == phase::body; // this desk has served others meanwhile
-        const request_state& r = state_of(is_parked ? *c_.more->req : d_.req);
-        const std::int64_t started = a ? a->started : is_parked ? c_.more->started : d_.started;
-        const std::uint64_t bytes_in = is_parked ? r.body.size() : d_.bytes_in;
+        const auto [r, bytes_in, began] = what_is_answered();
+        const std::int64_t started = a ? a->started : began;
         UDS_HTTP_TRY {
             const card& from = who();
             with(uds_http::exchange{
@@ -7806,8 +7825,11 @@ inline request::request(request&& other) : request() { *this = std::move(other);
 inline request& request::operator=(request&& other) { // the loop keeps its own
     if (this == &other) return *this;
     if (other.s_->borrowed) (void)other.peer(), s_->take_copy_of(*other.s_); // it may end before
-    else if (s_->borrowed) s_ = std::exchange(other.s_, new detail::request_state);
-    else std::swap(s_, other.s_);
+    else if (s_->borrowed) {
+        (void)peer(); // of the connection, as its listener: whatever takes this one's place
+        other.s_->from = s_->from, other.s_->listener = s_->listener;
+        s_ = std::exchange(other.s_, new detail::request_state);
+    } else std::swap(s_, other.s_);
     return *this;
 }
 inline string_view request::method() const noexcept { return s_->method; }
@@ -7848,13 +7870,10 @@ inline std::string request::take_body() {
     return taken;
 }
 inline int request::fd(string_view name) const noexcept {
-    unique_fd* found = detail::find_fd(s_->fds, name);
-    return found ? found->get() : -1;
+    const detail::named_fd* found = detail::find_fd(s_->fds, name);
+    return found ? found->fd.get() : -1;
 }
-inline unique_fd request::take_fd(string_view name) {
-    unique_fd* found = detail::find_fd(s_->fds, name);
-    return found ? std::move(*found) : unique_fd();
-}
+inline unique_fd request::take_fd(string_view name) { return detail::take_fd(s_->fds, name); }
 inline request& request::header(string_view name, string_view value) & {
     if (error bad = s_->fields.set(name, value)) s_->fail(std::move(bad));
     return *this;
@@ -7907,12 +7926,11 @@ inline std::string response::take_body() {
     return taken;
 }
 inline int response::fd(string_view name) const noexcept {
-    unique_fd* found = s_.extra ? detail::find_fd(s_.extra->fds, name) : nullptr;
-    return found ? found->get() : -1;
+    const detail::named_fd* found = s_.extra ? detail::find_fd(s_.extra->fds, name) : nullptr;
+    return found ? found->fd.get() : -1;
 }
 inline unique_fd response::take_fd(string_view name) {
-    unique_fd* found = s_.extra ? detail::find_fd(s_.extra->fds, name) : nullptr;
-    return found ? std::move(*found) : unique_fd();
+    return s_.extra ? detail::take_fd(s_.extra->fds, name) : unique_fd();
 }
 inline response& response::header(string_view name, string_view value) & {
     error bad = headers().set(name, value);

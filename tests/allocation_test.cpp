@@ -235,6 +235,28 @@ TEST_CASE("allocation: without memory who is left by his client hears of it") {
     }
 }
 
+TEST_CASE("allocation: without memory for what an answer was lent it can still be answered") {
+    visited s(one_at_a_time());
+    wire_client c(s.at("s"));
+    CHECK(c.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"));
+    s.turns_until(1);
+    const std::string large(10'000, 'x');
+    response lent = bytes(content::lent(large));
+    bool threw = false;
+    fails_in = 1;
+    try {
+        s.waiting[0].send(std::move(lent));
+    } catch (const std::bad_alloc&) {
+        threw = true;
+    }
+    fails_in = 0;
+    CHECK(threw);
+    REQUIRE(s.waiting[0].is_open());
+    CHECK(s.waiting[0].send(text("later")));
+    CHECK(s.app.run_once(milliseconds(0)));
+    CHECK(c.read().body == "later");
+}
+
 TEST_CASE("allocation: without memory a body is cut, and its reader hears of it") {
     for (std::size_t k = 1; k < 8; ++k) {
         CAPTURE(k);

@@ -1403,6 +1403,21 @@ TEST_CASE("connection: on_exchange tells of no other connection's request") {
         pass(std::string(100, 'b'), 0);
         wanted = "POST /later 400 150 0 20";
     }
+    SUBCASE("a body over the limit, and a page that leaves later") {
+        d.shared.options.max_body_bytes = 1000, d.shared.has_after = true;
+        d.shared.hooks.push_back({{}, [](const exchange& e, response& r) {
+                                      if (e.status == 413)
+                                          r.body(std::string(200'000, 'p'), "text/html");
+                                  }});
+        d.feed("POST /later HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        other();
+        told.clear();
+        d.feed("FFFF\r\nabc");
+        CHECK(told == ""); // not yet
+        other();
+        d.talk().tell_tail(error());
+        wanted = "POST /later 413 6 0 40";
+    }
     SUBCASE("descriptors inside of a head") {
         other();
         pass("GET /slow", 4);

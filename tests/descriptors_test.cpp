@@ -50,6 +50,11 @@ struct exchanging : raw::running {
         app.get("/log", [](const request&) {
             return text("here").fd("log", memory("log")).fd("control", memory("control"));
         });
+        app.get("/withdrawn", [](const request&) {
+            response res = text("here").fd("log", memory("log")).fd("control", memory("control"));
+            const unique_fd taken = res.take_fd("log");
+            return res;
+        });
         app.get("/bodiless/{status}", [page](const request& r) {
             return html(page).status(std::atoi(std::string(r.param("status")).c_str()));
         });
@@ -174,6 +179,16 @@ TEST_CASE("descriptors: named ones come with a response, and close with it") {
         CHECK(contents(taken.get()) == "control");
         CHECK(res->fd("control") == -1);
         CHECK(res->fd("none") == -1);
+        res = api.get("/withdrawn");
+        REQUIRE_MESSAGE(res, res.error().message());
+        CHECK(res->header("Fds") == "control");
+        CHECK(contents(res->fd("control")) == "control");
+        request req("POST", "/named");
+        req.fd("a", memory("one")).fd("none", memory("none")).fd("b", memory("two"));
+        CHECK(contents(req.take_fd("none").get()) == "none");
+        res = api.send(req);
+        REQUIRE_MESSAGE(res, res.error().message());
+        CHECK(res->body() == "one+two+");
     }
     client plain(s.path);
     CHECK(ask(plain, "/log").status() == 500); // who didn't ask gets none, and not half an answer

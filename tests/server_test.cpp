@@ -1785,6 +1785,29 @@ TEST_CASE("server: what a hook does to its request is that request's") {
     CHECK(kept.take().target() == "/swap");
 }
 
+TEST_CASE(
+    "server: a request that a hook puts in another's place has that one's peer and listener") {
+    running s;
+    s.app.use([](request& r) -> std::optional<response> {
+        if (r.path() == "/assign") r = request("GET", "/other");
+        return {};
+    });
+    const auto who = [](const request& r) {
+        return std::to_string(r.peer().uid) + std::string(r.listener());
+    };
+    s.app.get("/{name}", [who](const request& r) { return text(who(r)); });
+    s.app.post("/{name}", [who](request& r, responder res) { res.send(text(who(r))); });
+    listen_options second;
+    second.name = "control";
+    REQUIRE_FALSE(s.app.listen(s.at("c"), second));
+    s.start();
+    for (const char* method : {"GET", "POST"}) {
+        wire_client c(s.at("c"));
+        for (const char* target : {"/assign", "/next", "/assign"})
+            CHECK(c.ask(target, method).body == std::to_string(::geteuid()) + "control");
+    }
+}
+
 TEST_CASE("server: a hook that throws is a 500, not the end") {
     running s;
     s.app.use([](request& r) -> std::optional<response> {

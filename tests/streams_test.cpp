@@ -493,7 +493,7 @@ TEST_CASE("streams: a relay between two loops is whole, or told its end once") {
     from.close(), sends.join();
     CHECK(got.whole);
     CHECK((got.body == body));
-    CHECK(ends == 301);
+    CHECK(comes_true([&] { return ends == 301; })); // told behind the last chunk
 }
 
 TEST_CASE("streams: a content that is a reader is passed on") {
@@ -1570,7 +1570,10 @@ TEST_CASE("streams: an on_close() that is set after a whole answer is never told
         res.upgrade("x", [](upgraded) {});
         kept = std::move(res);
     });
-    s.app.get("/unended", [&](request&, responder res) { out = res.stream(response()); });
+    s.app.get("/unended", [&](request&, responder res) {
+        out = res.stream(response());
+        kept = std::move(res);
+    });
     s.app.get("/open", [&](request&, responder res) { kept = std::move(res); });
     for (const char* target : {"/whole", "/streamed", "/up"}) {
         CAPTURE(std::string(target));
@@ -1587,6 +1590,7 @@ TEST_CASE("streams: an on_close() that is set after a whole answer is never told
     CHECK(told == 1);
     s.ask("HEAD" + get_of("/unended").substr(3), true); // a relay() would wait for ever
     out.on_close([&] { ++told; });
+    kept.on_close([&] { told += 10; }); // who has answered whole
     s.turn();
     CHECK(told == 2);
 }
@@ -1605,6 +1609,7 @@ TEST_CASE("streams: whose answer is all in its head learns that nobody listens, 
         up = {std::move(in), std::move(res)};
     });
     s.app.get("/written/{how}", [&](request& r, responder res) {
+        res.on_close([&] { told += 10; }); // the answer was whole
         auto own = std::make_shared<body_writer>(res.stream(head(r)));
         own->on_close([&, own] { ++told; });
     });
@@ -1616,7 +1621,7 @@ TEST_CASE("streams: whose answer is all in its head learns that nobody listens, 
         relay(std::move(up.in), res.stream(head(r)), [&](const error& e) { ++told, why = e; });
     });
     s.app.get("/passed/{how}", [&](request&, responder res) {
-        res.on_close([&] { ++told; });
+        res.on_close([&] { told += 10; });
         res.send(bytes(content(std::move(up.in))));
     });
     for (const std::string request :
@@ -1628,7 +1633,7 @@ TEST_CASE("streams: whose answer is all in its head learns that nobody listens, 
         const detail::ref<detail::flow> brings = detail::access::of(up.res);
         told = 0, why = error();
         s.ask(request + " HTTP/1.1\r\nHost: a\r\n\r\n", true); // and stays
-        CHECK(told == 1);
+        CHECK(told == (request.find("/passed") == std::string::npos));
         CHECK(brings->reader_dropped == (request.find("ed/") != std::string::npos));
         CHECK(static_cast<bool>(why) == (request.find("/relayed") != std::string::npos));
         up = {}, s.turn();
