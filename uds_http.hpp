@@ -2641,9 +2641,9 @@ public:
         return step_ == step::end ? parsed::done : step_ == step::bad ? parsed::bad : parsed::more;
     }
 
-    bool ends_at_eof() const { return how_ == framing::until_close; } // else it is a cut
-    const char* why() const { return why_; }                          // bad: a literal
-    std::uint64_t left() const { return left_; }    // of the body, or of the chunk
+    bool ends_at_eof() const { return how_ == framing::until_close; }      // else it is a cut
+    const char* why() const { return why_; }                               // bad: a literal
+    std::uint64_t left() const { return step_ == step::data ? left_ : 0; } // of it, or the chunk
     string_view trailers() const { return lines_; } // done: the lines, checked, for parse_trailers
 
 private:

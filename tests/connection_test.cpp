@@ -623,6 +623,11 @@ TEST_CASE("connection: 413 is said before the body is sent") {
         "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7FFFFFFFFFFFFFFF\r\n");
     CHECK(read_answers(chunked.out).statuses == std::vector<int>{413});
     CHECK(chunked.is_over());
+    usual half; // of a size that isn't one: it is as bad when it comes at once
+    half.feed("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7FFFFFFF");
+    CHECK(half.out.empty());
+    half.feed("\xff\r\n");
+    CHECK(read_answers(half.out).statuses == std::vector<int>{400});
     usual d;
     d.feed("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n");
     CHECK(read_answers(d.out).statuses == std::vector<int>{413});
