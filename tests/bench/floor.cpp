@@ -3,6 +3,7 @@
 // line, no HTTP. Whatever a server does beyond this is its own cost.
 //
 //     floor [--answer FILE] SOCKET       canned: FILE's bytes for every blank line of a read
+//     floor --threads N [...] SOCKET     the same with N loops, which get connections in turn
 //     floor --echo HEAD_BYTES SOCKET     sends the body back below a head of that size
 //     floor --write BYTES SOCKET         answers with BYTES from memory: a blocking write loop
 //     floor --sendfile FILE SOCKET       answers with FILE: a blocking sendfile loop
@@ -17,6 +18,7 @@
 
 #include <array>
 #include <csignal>
+#include <thread>
 #include <unordered_map>
 
 #include <fcntl.h>
@@ -69,9 +71,13 @@ std::string head_of(std::size_t length, std::size_t size) {
 
 template <class Service> class loop {
 public:
-    loop(int listener, Service& service) : listener_(listener), service_(service) {
-        fcntl(listener_, F_SETFL, O_NONBLOCK);
-        watch(listener_);
+    explicit loop(Service service) : service_(std::move(service)) {}
+
+    // Its connections go to all loops in turn.
+    void accepts(int listener, std::vector<loop>& all) {
+        fcntl(listener, F_SETFL, O_NONBLOCK);
+        listener_ = listener, all_ = &all;
+        watch(listener);
     }
     [[noreturn]] void run() {
         std::array<epoll_event, 512> events;
@@ -98,16 +104,23 @@ private:
     void accept_all() {
         for (int fd;
              (fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;)
-            watch(fd);
+            (*all_)[next_++ % all_->size()].watch(fd);
     }
 
     int epoll_ = epoll_create1(EPOLL_CLOEXEC);
-    int listener_;
-    Service& service_;
+    int listener_ = -1;
+    std::vector<loop>* all_ = nullptr;
+    std::size_t next_ = 0;
+    Service service_;
 };
 
-template <class Service> [[noreturn]] void run_loop(const std::string& where, Service service) {
-    loop<Service>(bench::listen_on(where), service).run();
+template <class Service>
+[[noreturn]] void run_loop(const std::string& where, Service service, std::size_t threads = 1) {
+    std::vector<loop<Service>> all;
+    for (std::size_t i = 0; i < threads; i++) all.emplace_back(service);
+    all[0].accepts(bench::listen_on(where), all);
+    for (std::size_t i = 1; i < threads; i++) std::thread([&all, i] { all[i].run(); }).detach();
+    all[0].run();
 }
 
 // A send to a client that always reads; anything else ends the connection.
@@ -331,6 +344,7 @@ int main(int argc, char** argv) {
     const std::size_t write = arguments.size("--write", SIZE_MAX);
     const int sndbuf = static_cast<int>(arguments.size("--sndbuf", 0));
     const bool read = arguments.flag("--read"), spins = arguments.flag("--spin");
+    const std::size_t threads = arguments.size("--threads", 1);
     const std::string where = arguments.operands(1, "floor [--MODE ...] SOCKET")[0];
     if (write != SIZE_MAX) run_write(where, write, sndbuf);
     if (!file.empty()) run_sendfile(where, file, sndbuf);
@@ -338,5 +352,5 @@ int main(int argc, char** argv) {
     if (echo_head != SIZE_MAX) run_loop(where, echo(echo_head));
     const std::string bytes = answer.empty() ? default_answer : read_file(answer);
     if (spins) run_spin(where, bytes);
-    run_loop(where, canned(bytes));
+    run_loop(where, canned(bytes), threads);
 }

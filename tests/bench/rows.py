@@ -455,28 +455,35 @@ def threads(bench):
         mixed += ["--request", request]
 
     def measure(name):
-        server = bench.stage.start("hello", "--threads", name[0], key=f"hello/{name}", core=None)
-        return bench.load(server, "--connections", 64, *mixed, core=None)
+        program, count = name.split(", ")
+        server = bench.stage.start(program, "--threads", count[0], key=name, core=None)
+        return bench.load(server, "--connections", 64, *(mixed if program == "hello" else []),
+                          core=None)
 
-    names = ["1 thread", "2 threads"]
+    names = ["hello, 1 thread", "hello, 2 threads", "floor, 1 thread", "floor, 2 threads"]
     samples, failures = bench.interleave(names, measure, names)
-    spread = ratios(samples, "2 threads", "1 thread", "rps")
-    bench.table(["hello", "requests/s", "CPU us/request", "p99 us"],
+    spread = ratios(samples, names[1], names[0], "rps")
+    floors = median(ratios(samples, names[3], names[2], "rps"))
+    bench.table(["mixed; floor: /", "requests/s", "CPU us/request", "p99 us"],
                 [[name] + [number(middle(samples, name, key))
                            for key in ("rps", "cpu_us", "p99_us")]
                  for name in names if samples[name]])
-    say(f"    requests/s of 2 threads over 1: quartiles {quartiles(spread)}")
-    locks = lock_share(bench, mixed) if samples["2 threads"] else math.nan
+    say(f"    requests/s of 2 threads over 1: quartiles {quartiles(spread)}; "
+        f"of 2 floors over 1: {number(floors)}")
+    locks = lock_share(bench, mixed) if samples["hello, 2 threads"] else math.nan
     for name in names:
-        bench.stage.stop(f"hello/{name}")
+        bench.stage.stop(name)
     bench.failures(failures)
-    bench.save("threads", {"samples": samples, "ratio": median(spread), "locks_percent": locks})
+    bench.save("threads", {"samples": samples, "ratio": median(spread), "floors": floors,
+                           "locks_percent": locks})
     no_perf = dict(failures)
     if math.isnan(locks):
         no_perf["perf"] = "the profile's locks were not counted"
     return all_of([
         bench.verdict(failures, median(spread), 1, *names, at_most=False,
                       what="x the requests/s of 1 thread"),
+        bench.verdict(failures, median(spread) / floors, 1, *names, at_most=False,
+                      what="x what a second floor's loop does"),
         bench.verdict(no_perf, locks, 0.1, *names, "perf", what="% of the profile in locks")])
 
 
@@ -487,7 +494,7 @@ def lock_share(bench, mixed):
     """Per cent of perf's samples that lie in user-space locks, or in the futexes below them."""
     try:
         perf = installed("perf")
-        server = bench.stage.start("hello", "--threads", "2", key="hello/2 threads", core=None)
+        server = bench.stage.start("hello", "--threads", "2", key="hello, 2 threads", core=None)
     except Absent:
         return math.nan
     data = bench.stage.folder / "perf.data"

@@ -45,7 +45,7 @@ HTTPLIB = ["-DCPPHTTPLIB_OPENSSL_SUPPORT", "-DCPPHTTPLIB_ZLIB_SUPPORT",
            "-DCPPHTTPLIB_BROTLI_SUPPORT", "-lcpp-httplib"]  # pkg-config --cflags --libs
 PROGRAMS = {
     "load": ("load.cpp", WARNINGS, False),
-    "floor": ("floor.cpp", WARNINGS, False),
+    "floor": ("floor.cpp", WARNINGS + ["-pthread"], False),
     "routes": ("routes.cpp", WARNINGS + ["-pthread"], True),
     "bulk": ("bulk.cpp", WARNINGS + ["-pthread"], True),
     "client_uds": ("client_uds.cpp", WARNINGS + ["-pthread"], True),
