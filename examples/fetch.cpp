@@ -177,9 +177,11 @@ int main(int argc, char** argv) {
         return fail(failed("standard output").message());
     if (given['h'] || given['v']) return 0;
     ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
+    ::signal(SIGXFSZ, SIG_IGN); // and so is a file over its limit (setrlimit(2))
+    interrupted = "fetch: " + std::string(given.url) + ": ended by a signal\n";
     for (const int end : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) // nohup's SIGHUP stays ignored
         if (::signal(end, SIG_IGN) != SIG_IGN || end == SIGINT || end == SIGTERM)
-            ::signal(end, [](int) { drop_part(), ::_exit(1); });
+            ::signal(end, end_by_signal);
     http::client_options options;
     options.busy_poll = http::microseconds(number("--busy-poll", given['b'], 0, 1'000'000));
     options.max_body_bytes = SIZE_MAX; // the user of a tool knows what is too much

@@ -14,6 +14,12 @@ inline std::string followed(const char* name) { // a rename would replace a link
 }
 
 inline void drop_part() { part.empty() || ::unlink(part.c_str()); }
+inline std::string interrupted; // the line that a signal's end says
+inline void end_by_signal(int) {
+    drop_part();
+    (void)!::write(2, interrupted.data(), interrupted.size());
+    ::_exit(1);
+}
 inline std::FILE* open_part(const char* name) {
     struct stat is = {};
     const bool is_there = ::stat(name, &is) == 0;
