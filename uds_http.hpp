@@ -116,6 +116,7 @@ struct failure;
 struct field_block;
 struct flow;
 struct mapping;
+struct nobody; // there is none
 struct request_state;
 struct response_extra;
 struct server_core;
@@ -232,7 +233,8 @@ template <class T> class [[nodiscard]] result {
 public:
     result(T value) : value_(std::move(value)), has_value_(true) {}
     result(uds_http::error failed) : none_(), error_(std::move(failed)) { UDS_HTTP_ASSERT(error_); }
-    result(const result& other) : none_(), has_value_(other.has_value_), error_(other.error_) {
+    result(const std::conditional_t<std::is_copy_constructible_v<T>, result, detail::nobody>& other)
+        : none_(), has_value_(other.has_value_), error_(other.error_) {
         if (has_value_) new (static_cast<void*>(&value_)) T(other.value_);
     }
     result(result&& other)
@@ -1175,6 +1177,10 @@ inline bool is_target(string_view text) noexcept {
     return !text.empty() && all_are(text, target_byte);
 }
 
+inline string_view view(const char* from, const char* to) {
+    return {from, static_cast<std::size_t>(to - from)};
+}
+
 /// Takes the digits off the front of `text`. What no 64 bits can hold is the greatest number.
 inline std::optional<std::uint64_t> take_number(string_view& text) noexcept {
     if (text.empty() || !is_digit(text.front())) return {}; // 1*DIGIT: no sign, no blank
@@ -1266,10 +1272,11 @@ struct arena {
         std::size_t size;
     };
     block* newest = nullptr;
-    char* at = nullptr; // what is free of the newest block
-    std::size_t room = 0;
+    char* at = first; // what is free of the newest block
+    std::size_t room = sizeof first;
+    char first[192]; // what most messages need: no allocation
 
-    arena() noexcept = default;
+    arena() noexcept {} // NOLINT: `first` has no value yet
     arena(const arena&) = delete;
     ~arena() { keep_only(nullptr); }
     char* take(std::size_t size) { // not aligned: for characters only
@@ -1289,7 +1296,7 @@ struct arena {
                 bytes.size()};
     }
     void clear() noexcept {
-        if (newest && room != newest->size) keep_only(newest);
+        if (room != (newest ? newest->size : sizeof first)) keep_only(newest);
     }
     void keep_only(block* kept) noexcept {
         for (block* b = newest; b;) {
@@ -1297,8 +1304,8 @@ struct arena {
             if (b != kept) ::operator delete(static_cast<void*>(b));
             b = older;
         }
-        newest = kept, at = kept ? reinterpret_cast<char*>(kept + 1) : nullptr;
-        room = kept ? kept->size : 0;
+        newest = kept, at = kept ? reinterpret_cast<char*>(kept + 1) : first;
+        room = kept ? kept->size : sizeof first;
         if (kept) kept->older = nullptr;
     }
 };
@@ -1354,13 +1361,24 @@ inline void close_fields(headers& h, std::size_t count, bool hops = false) noexc
     access::of(h)->received = true, access::of(h)->hops = hops;
 }
 /// A copy into what `to` has already: without an allocation once it is large enough.
-inline void copy_fields(const headers& from, headers& to) {
-    field_block& block = (open_fields(to, 0), *access::of(to));
-    block.borrowed = false;
-    block.received = access::of(from) && access::of(from)->received;
-    block.hops = access::of(from) && access::of(from)->hops;
-    for (const field& f : from)
-        block.list.push_back({block.bytes.keep(f.name), block.bytes.keep(f.value)});
+/// `is_one_piece`: as a parser has left them, views of one head.
+inline void copy_fields(const headers& from, headers& to, bool is_one_piece = false) {
+    const std::size_t count = static_cast<std::size_t>(from.end() - from.begin());
+    field* at = open_fields(to, count);
+    field_block& block = *access::of(to);
+    const field_block* of = access::of(from).get();
+    block.borrowed = false, block.received = of && of->received, block.hops = of && of->hops;
+    if (count > 0 && is_one_piece) {
+        const char* const first = from.begin()->name.data();
+        const char* const to_first =
+            block.bytes.keep(view(first, from.end()[-1].value.end())).data();
+        for (const field& f : from)
+            *at++ = {{to_first + (f.name.data() - first), f.name.size()},
+                     {to_first + (f.value.data() - first), f.value.size()}};
+    } else {
+        for (const field& f : from) *at++ = {block.bytes.keep(f.name), block.bytes.keep(f.value)};
+    }
+    block.list.assume(count);
 }
 
 struct named_fd {
@@ -1506,7 +1524,7 @@ struct request_state : counted {
         fields = lent.fields;
         body_memory = std::move(lent.body_memory), fds = std::move(lent.fds);
         if (lent.body.data() == lent.body_text.data()) body_text.swap(lent.body_text);
-        else body_text.assign(lent.body);
+        else body_text.assign(access::of(body_memory) ? string_view() : lent.body);
         lent.body = {}, sent = {}, failed = {}, cancel = {}, on_interim = {};
         timeout = milliseconds::max();
         body = access::of(body_memory) ? body_memory.view() : string_view(body_text);
@@ -2235,10 +2253,6 @@ constexpr std::size_t max_head_memory = 16 << 20; // whoever reads heads has roo
 // Apache takes 100 from a client; a service's own answers have fewer, a proxy adds some.
 constexpr std::size_t max_response_fields = 256;
 
-inline string_view view(const char* from, const char* to) {
-    return {from, static_cast<std::size_t>(to - from)};
-}
-
 /// Bit n: at[n] is of the class. Some that seldom occur are left out; whoever asks has a second
 /// look at those. No -m flags, which would break the one-definition rule: every x86-64 has SSE2,
 /// elsewhere the compiler takes what there is.
@@ -2320,6 +2334,7 @@ inline bool is_authority(string_view text) {
 
 /// The authority of an absolute-form target, from behind "://"; empty for other forms.
 inline string_view authority_of(string_view target) {
+    if (target.empty() || target[0] == '/') return {}; // nearly all are
     const string_view scheme = target.substr(0, target.find(':') + 3);
     if (!equal_nocase(scheme, "http://") && !equal_nocase(scheme, "https://")) return {};
     target.remove_prefix(scheme.size());
@@ -2452,6 +2467,8 @@ struct head_parser : line_reader {
 
     /// RFC 9112 4. The space before an empty reason is missing in practice.
     const char* status_line(const char* at) {
+        if (end - at >= 17 && std::memcmp(at, "HTTP/1.1 200 OK\r\n", 17) == 0) // most are
+            return out.status = 200, out.reason = view(at + 13, at + 15), at + 17;
         if (!(at = version(at))) return nullptr;
         for (int n = 0; n < 4; ++n, ++at) {
             if (at == end) return nullptr;
@@ -3248,7 +3265,7 @@ struct fd_claim {
             return failed(errc::bad_descriptor, "descriptors: not as many as announced or allowed");
         };
         // First: each name is compared with all before it.
-        if (announced(fields) != came.size() || came.size() > max_count + has_body)
+        if (announced(fields) != came.size() || came.size() - has_body > max_count)
             return miscounted();
         for (string_view rest = fields.get("Fds"); !rest.empty();) {
             string_view name = next_element(rest);
@@ -3382,7 +3399,9 @@ struct flow final : stream_base {
     bool is_nobodys = false; // the answer: its responder was dropped
 
     // in
-    std::string arrived; // waits for a reader; little more than max_arrived
+    std::string arrived;  // waits for a reader; little more than max_arrived
+    sealed_memory memory; // what came by Body-Fd arrives from here, piece by piece
+    std::size_t memory_at = 0;
     headers trailers_in;
     error why_in;      // once in_done: none, if it came whole
     std::string place; // of a body handed on by a client: which socket and request its errors name
@@ -3427,6 +3446,7 @@ struct flow final : stream_base {
         return open; // false: the loop has ended
     }
     void limit_to_length_of(const headers& fields) noexcept {
+        if (fields.contains("Body-Fd")) return; // received: not its length, and dropped
         const std::uint64_t stated = stated_length(fields, UINT64_MAX);
         if (stated != UINT64_MAX) may_write = stated;
     }
@@ -3501,13 +3521,22 @@ struct flow final : stream_base {
         if (this_loop()) return failed(errc::would_block_loop, "body_reader::read");
         hold lock(guard);
         if (!std::exchange(wanted, true)) post();
-        while (arrived.empty() && !in_done) changed.wait(guard, deadline()); // the loop has timers
+        while (arrive(), arrived.empty() && !in_done)
+            changed.wait(guard, deadline());          // the loop has timers
         if (arrived.empty() && why_in) return why_in; // first what came before the cut
         std::size_t count = arrived.size() < room ? arrived.size() : room;
         std::memcpy(into, arrived.data(), count);
         arrived.erase(0, count);
         if (count && !in_done) post(); // there is room: the loop may read on
         return count;
+    }
+    /// With the guard held.
+    bool has_arrived() const noexcept {
+        return !arrived.empty() || memory_at < memory.view().size();
+    }
+    void arrive() {
+        if (arrived.empty() && has_arrived())
+            arrived = memory.view().substr(memory_at, max_arrived), memory_at += arrived.size();
     }
     void drop_reader() override {
         callback<void(string_view)> piece; // outlives `lock`: what it captures may call us
@@ -3598,14 +3627,15 @@ struct box : counted {
     body_decoder decoder;
     std::optional<request> req; // whose body is being collected
     route* to = nullptr;
-    ref<flow> at_work;                   // the exchange that isn't over
-    ref<call_pool> pool;                 // the client's role
-    body_plan plan;                      // of at_work's answer
-    std::size_t parsed_bytes = 0;        // of `in`, when that was half a head
-    std::uint64_t may_come = UINT64_MAX; // of a streamed body
-    std::size_t counted = 0;             // in site::buffered
-    int unread = 0;                      // by the peer, when that was looked at last
-    std::int64_t started = 0;            // us, of req
+    ref<flow> at_work;                    // the exchange that isn't over
+    ref<call_pool> pool;                  // the client's role
+    body_plan plan;                       // of at_work's answer
+    std::size_t parsed_bytes = 0;         // of `in`, when that was half a head
+    std::uint64_t may_come = UINT64_MAX;  // of a streamed body
+    std::size_t counted = 0;              // in site::buffered
+    int unread = 0;                       // by the peer, when that was looked at last
+    std::int64_t read_at = INT64_MIN / 2; // ms; when it was seen to be less
+    std::int64_t started = 0;             // us, of req
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
     bool is_empty() const noexcept {
@@ -3943,8 +3973,8 @@ public:
             f.fd = -1, f.open = false;
             tells_closed = !f.finished || f.is_unended();
             tells_done = !f.in_done || f.on_done;
-            if (!f.in_done || (f.on_piece && !f.arrived.empty())) // pieces lost: not whole
-                f.note_end(why), f.arrived.clear();
+            if (!f.in_done || (f.on_piece && f.has_arrived())) // pieces lost: not whole
+                f.note_end(why), f.arrived.clear(), f.memory = {}, f.memory_at = 0;
             why = f.why_in ? f.why_in : why;
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
             std::swap(piece, f.on_piece), std::swap(drained, f.drained);
@@ -4003,6 +4033,7 @@ public:
         if (access::of(access::of(res).body).kind == access::kind::reader)
             return answer_passed(std::move(res));
         body_plan plan;
+        if (s_.stopping() && d_.in.empty() && !c_.work()) c_.persistent = false; // RFC 9112 9.6
         open_answer(res, false, plan);
         if (!c_.persistent) c_.ends = true;
         if (plan.sends) send_body(access::of(res).body, plan);
@@ -4188,7 +4219,7 @@ private:
         if (!(req.from == c_.who)) req.from = c_.who; // comparing spares two atomics
         req.listener = s_.name_of(c_.door);
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
-        c_.persistent = h.persistent && !(s_.stopping() && is_last());
+        c_.persistent = h.persistent;
         c_.expects = h.expect_continue, c_.upgrades = h.upgrade;
         d_.bytes_in = h.how == framing::length ? h.length : 0;
         if (s_.is_observed()) d_.started = d_.micros();
@@ -4256,6 +4287,7 @@ private:
         std::string allow;
         const int status = s_.routes.refuse(state_of(d_.req), allow);
         d_.res = status == 204 ? response(204) : plain_status(status);
+        if (status == 400) c_.persistent = false, c_.lingers = true; // as after any bad message
         if (status == 204 || status == 405) d_.res->header("Allow", allow); // RFC 9110 15.5.6
         return true;
     }
@@ -4408,8 +4440,8 @@ private:
         ref<flow> f = make_flow(d_.req);
         c_.more->decoder = d_.decoder, c_.more->may_come = limit_of(to);
         c_.at = phase::stream;
-        if (f->log) f->log->bytes_in = 0;                 // counted as it comes
-        f->arrived = state_of(f->req).body_memory.view(); // Body-Fd, to who reads a stream
+        if (f->log) f->log->bytes_in = 0;         // counted as it comes
+        f->memory = state_of(f->req).body_memory; // Body-Fd, to who reads a stream
         if (d_.parsed.how == framing::none) finish_body({});
         body_reader body = access::make<body_reader>(ref<stream_base>(f.get()));
         run_with(f, to, &body);
@@ -4571,6 +4603,7 @@ private:
                 if (!f.reader_dropped) f.arrived.append(piece);
                 return f.changed.notify_all(), false;
             }
+            f.arrive();
             waited.swap(f.arrived); // before `piece`, which release() finds here
             if (!waited.empty()) f.arrived.append(std::exchange(piece, {}));
             is_end = waited.empty() && piece.empty();
@@ -5193,9 +5226,9 @@ public:
         talk(*c, index).fail_call(std::move(why));
         close(index);
     }
-    bool is_read_slowly(const flow& call) noexcept {
+    std::int64_t last_read(const flow& call) noexcept {
         conn* c = conns_.find(call.id);
-        return c && c->work() == &call && is_read_slowly(*c);
+        return c && c->work() == &call ? last_read(*c) : INT64_MIN / 2;
     }
     /// A kept connection that nobody will use.
     void drop(std::uint64_t id) {
@@ -5229,6 +5262,7 @@ public:
     bool takes_mail() noexcept { return mail_->is_open(); }
     /// User code reaches the loop no more.
     [[gnu::cold]] void shut_mail(bool has_run) {
+        mailbox* const outer = std::exchange(this_loop(), mail_.get()); // none of it may block
         ref<flow> flows;
         row<mailbox::task> work;
         {
@@ -5242,6 +5276,7 @@ public:
         for (auto& task : work)
             if (has_run || !task.is_users) run(task.run); // calls among them fail
         tasks_.clear();                                   // delayed ones never run
+        this_loop() = outer;
     }
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
 
@@ -5595,7 +5630,7 @@ private:
 
     void note_upload(conn& c, ssize_t sent) noexcept {
         if (!c.work()) return;
-        if (sent > (64 << 10)) (void)is_read_slowly(c); // notes where the peer is
+        if (sent > (64 << 10)) (void)last_read(c); // notes where the peer is
         c.work()->progress = d_.now;
         c.work()->bytes_out += static_cast<std::uint64_t>(sent);
     }
@@ -5682,7 +5717,7 @@ private:
         c.kept().out.assign(rest);
         own(c.more->tail);
         c.gone = false, c.blocked = true;
-        (void)is_read_slowly(c); // notes where the peer is
+        (void)last_read(c); // notes where the peer is
         ask_for(index, EPOLLOUT);
     }
     /// Nobody hears an answer. To a client's request one may have come before the peer has closed:
@@ -5786,7 +5821,8 @@ private:
             const timer which = c.clock;
             deadlines_.clear(index);                 // else it stays the first that is due
             if (which == timer::idle) retire(index); // a request may be on its way
-            else if (which == timer::write && is_read_slowly(c))
+            else if (which == timer::write &&
+                     later(last_read(c), s_.options.write_timeout) > d_.now)
                 deadlines_.set(index, timer::write, d_.now, true);
             else time_out(index, which);
         }
@@ -5806,10 +5842,12 @@ private:
     }
 
     /// EPOLLOUT comes only once most of the buffer is free: a slow reader shows in what is left.
-    static bool is_read_slowly(conn& c) noexcept {
+    /// When that was last seen, in ms, by whoever asked; else long ago.
+    std::int64_t last_read(conn& c) noexcept {
         int unread = 0;
-        if (!c.more || ::ioctl(c.fd, SIOCOUTQ, &unread) != 0) return false;
-        return std::exchange(c.more->unread, unread) > unread;
+        if (!c.more || ::ioctl(c.fd, SIOCOUTQ, &unread) != 0) return INT64_MIN / 2;
+        if (std::exchange(c.more->unread, unread) > unread) c.more->read_at = d_.now;
+        return c.more->read_at;
     }
 
     /// A timerfd, so that pollable_fd() shows deadlines too; set when the next one gets earlier.
@@ -6263,7 +6301,10 @@ struct server_core final : site {
     void end_threads() {
         if (!threads.empty() && !stopping()) stop(); // once: a second one would cut what drains
         join(threads);
-        if (workers) workers->stop();
+        if (!workers) return;
+        // One that waits for a callback, or for a body, learns that there will be none.
+        for (auto& l : loops) l->close_all(), l->shut_mail(started);
+        workers->stop();
     }
 
     /// Not inside one of its own callbacks: their bytes are being parsed.
@@ -6972,7 +7013,7 @@ struct client_exchange {
     }
     /// Body-Fd without its descriptor is an error, never an empty body.
     error claim_fds() {
-        if (on->takes_fds) on->takes_body_fd = on->fields.get("Accept-Body-Fd") == "1";
+        if (on->takes_fds && on->fields.get("Accept-Body-Fd") == "1") on->takes_body_fd = true;
         if (on->came.empty() && fd_claim::announced(on->fields) == 0) return {};
         error bad = claim.take(on->fields, std::exchange(on->came, {}));
         if (!bad && claim.has_body && !on->ended)
@@ -6984,7 +7025,7 @@ struct client_exchange {
     void keep_head(response& res) {
         auto& r = access::of(res);
         r.status = got.status, r.type = {}, r.extra = {};
-        copy_fields(on->fields, r.fields);
+        copy_fields(on->fields, r.fields, true);
         if (!claim.named.empty()) extra_of(res).fds = std::move(claim.named);
         if (claim.has_body) r.body = content(std::move(claim.body));
     }
@@ -7361,7 +7402,7 @@ private:
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
-        if (is_silent_upload() || l.is_read_slowly(*f)) f->progress = l.now();
+        f->progress = is_silent_upload() ? l.now() : std::max(f->progress, l.last_read(*f));
         std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : request_end;
         if (awaits && request_end < due) due = request_end;
         if (awaits && end < due) due = end;
@@ -7722,7 +7763,9 @@ inline error headers::set(string_view name, string_view value) {
 }
 inline void headers::remove(string_view name) {
     if (!s_) return;
-    std::string kept(name); // it may be a view of what goes
+    const std::string kept(name); // it may be a view of what goes
+    // RFC 9110 7.6.1: what the peer's Connection names goes while that is known.
+    if (s_->hops && detail::equal_nocase(kept, "Connection")) remove_hop_by_hop();
     std::size_t to = 0;
     for (const field& f : *this)
         if (!detail::equal_nocase(f.name, kept)) s_->list[to++] = f;
@@ -7732,6 +7775,7 @@ inline void headers::remove(string_view name) {
 }
 inline void headers::remove_hop_by_hop() {
     if (s_) s_->hops = false;
+    if (contains("Body-Fd")) remove("Content-Length"); // 0, for who knows nothing of the descriptor
     std::string named; // what Connection names goes too, with all its fields
     for (const field& f : *this)
         if (detail::equal_nocase(f.name, "Connection")) named.append(f.value).append(",");
@@ -8103,6 +8147,7 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
     if (extra.contains("")) return void(send(detail::plain_status(500))); // a bad field
     response head(101);
     head.headers() = std::move(extra);
+    if (detail::is_received(head.headers())) detail::drop_framing(head.headers(), true);
     head.header("Upgrade", protocol);
     {
         detail::hold lock(s_->guard);

@@ -1257,6 +1257,30 @@ TEST_CASE("async: silence begins once the request has been read, for the blockin
     one.join(), other.join();
 }
 
+TEST_CASE("async: an upload is no silence while it is read, whatever else asks how far that is") {
+    bool whole = false;
+    // This reader may be stopped for longer than the limit where the machine is busy: then once
+    // more, with twice the time.
+    for (milliseconds limit{400}; limit < patience && !whole; limit *= 2) {
+        scripted up;
+        server_options how;
+        how.write_timeout = limit; // as long as read_timeout
+        fixture f(up.path, quick(limit), how);
+        f.start();
+        f.call(request("PUT", "/").body(std::string(2 << 20, 'x'), ""));
+        wire_client peer = up.accept();
+        head_of(peer);
+        const auto pace = static_cast<unsigned>(limit.count() * 600);
+        std::size_t read = peer.got.size(); // slower than EPOLLOUT comes, faster than the limit
+        while (read < 2 << 20 && (::usleep(pace / (read < 512 << 10 ? 1 : 16)), peer.got.clear(),
+                                  peer.more(64 << 10)))
+            read += peer.got.size();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        whole = f.ended.take().status == 200;
+    }
+    CHECK(whole);
+}
+
 TEST_CASE("async: a stopped server ends every call exactly once") {
     scripted up;
     handed<outcome> late;
@@ -1645,6 +1669,66 @@ TEST_CASE("async: what a handler sets on a received response is its own") {
         CHECK(got.status == 200);
         CHECK(got.field("Content-Length") == r.length);
         CHECK(got.field("Connection") == r.connection);
+    }
+}
+
+TEST_CASE("async: an interim response may be changed, copied and passed on") {
+    scripted up;
+    fixture f(up.path);
+    handed<std::string> seen;
+    f.start();
+    request req("GET", "/");
+    req.on_interim([&](response& interim) {
+        CHECK_FALSE(interim.headers().add("X-More", std::string(300, 'm')));
+        interim.headers().remove("X-Gone");
+        const headers copy = interim.headers();
+        const response moved = std::move(interim);
+        for (const headers* h : {&copy, &moved.headers()})
+            seen.put(std::string(h->get("Link")) + " " + std::string(h->get("X-More").substr(299)) +
+                     std::string(h->get("X-Gone")));
+    });
+    f.call(std::move(req));
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 103 Early Hints\r\nX-Gone: 1\r\nLink: here\r\n\r\n"
+              "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    CHECK(f.ended.take().body == "ok");
+    CHECK(seen.take() == "here m");
+    CHECK(seen.take() == "here m");
+}
+
+TEST_CASE("async: what Connection names stays behind, whatever a handler does to it") {
+    const char* rows[] = {"set", "add", "remove", "upgrade"};
+    for (string_view what : rows) {
+        CAPTURE(std::string(what));
+        scripted up;
+        fixture f(up.path);
+        f.app.get("/", [&](request&, responder out) {
+            auto later = std::make_shared<responder>(std::move(out));
+            f.api->async_get("/", [later, what](result<response> got) {
+                REQUIRE(got);
+                headers& h = got->headers();
+                if (what == "set") got->header("Connection", "close");
+                if (what == "add") CHECK_FALSE(h.add("Connection", "close"));
+                if (what == "remove") h.remove("Connection");
+                if (what == "upgrade")
+                    later->upgrade(
+                        "x", [](upgraded) {}, h);
+                else later->send(*std::move(got));
+            });
+        });
+        f.start();
+        wire_client c(f.at("s"));
+        CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"));
+        wire_client peer = up.accept();
+        head_of(peer);
+        CHECK(peer.send("HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: secret\r\n"
+                        "Keep-Alive: timeout=3\r\nX-End: kept\r\nContent-Length: 2\r\n\r\nok"));
+        const answer got = c.read(true);
+        CHECK(got.status == (what == "upgrade" ? 101 : 200));
+        CHECK(got.field("X-End") == "kept");
+        CHECK(got.field("X-Hop") == "");
+        CHECK(got.field("Keep-Alive") == "");
     }
 }
 

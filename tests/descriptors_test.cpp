@@ -2,6 +2,8 @@
 // raw bytes (README, "Descriptors").
 #include "raw_client.hpp"
 
+#include <fstream>
+
 #include <sys/mman.h>
 
 using namespace uds_http;
@@ -969,6 +971,91 @@ TEST_CASE("descriptors: a route's own limit holds for a body that comes as one")
                               {memory_fd.get()}));
             CHECK(c.read().status == (size == "4" ? 200 : 413));
         }
+}
+
+/// KiB of memory that no file stands behind.
+long anonymous_kib() {
+    std::ifstream status("/proc/self/status");
+    for (std::string word; status >> word;)
+        if (word == "RssAnon:") return status >> word, std::stol(word);
+    return -1;
+}
+
+TEST_CASE("descriptors: a body that comes as one is never copied as a whole") {
+    constexpr std::size_t size = 64 << 20;
+#if defined(__SANITIZE_ADDRESS__) // it keeps what is freed, piece by piece, for a while
+    const long allowed = 96 << 10;
+#else
+    const long allowed = 24 << 10;
+#endif
+    server_options o = willing(size, SIZE_MAX); // any number of descriptors
+    raw::running s(o);
+    std::atomic<long> before{0}, most{0};
+    std::atomic<std::size_t> seen{0};
+    const auto look = [&] {
+        const long more = anonymous_kib() - before;
+        if (more > most) most = more;
+    };
+    s.app.get("/", [](const request&) { return text("x").fd("any", memory("x")); });
+    s.app.post("/plain",
+               [&](const request& r) { return look(), seen = r.body().size(), text("x"); });
+    s.app.post("/later", [&](request& r, responder out) {
+        const request mine = std::move(r);
+        look(), seen = mine.body().size();
+        out.send(text(mine.header("Body-Fd")));
+    });
+    s.app.post("/streamed", [&](request&, body_reader in, responder out) {
+        auto reader = std::make_shared<body_reader>(std::move(in));
+        auto later = std::make_shared<responder>(std::move(out));
+        reader->on_data([&](string_view piece) { look(), seen += piece.size(); },
+                        [later, reader](const error& why) {
+                            later->send(why ? text(why.message()).status(500) : text("x"));
+                        });
+    });
+    s.start();
+    client api(s.path, asking(size, SIZE_MAX));
+    auto filled = memory_builder::create(size);
+    REQUIRE(filled);
+    auto body = std::move(*filled).seal();
+    REQUIRE(body);
+    CHECK(ask(api, "/").fd("any") >= 0); // from here on the client knows that they are taken
+    for (const char* target : {"/plain", "/later", "/streamed"}) {
+        CAPTURE(std::string(target));
+        seen = 0, before = anonymous_kib(), most = 0;
+        auto got = api.post(target, content(*body), "");
+        REQUIRE(got);
+        CHECK(got->status() == 200);
+        CHECK(seen == size);
+        CHECK(most < allowed);
+    }
+}
+
+TEST_CASE("descriptors: a streamed answer that came as one is streamed on with its bytes") {
+    exchanging up;
+    server_options o;
+    o.workers = 1;
+    raw::running s(o);
+    std::thread passing;
+    s.app.get("/", [&](request&, responder out) {
+        passing = std::thread([&, out = std::move(out)]() mutable {
+            client api(up.path, asking());
+            auto got = api.stream(request("GET", "/page"));
+            if (!got) return;
+            body_writer to = out.stream(std::move(got->head));
+            char bytes[64];
+            for (;;) {
+                const auto n = got->body.read(bytes, sizeof bytes);
+                if (!n || *n == 0) break;
+                if (to.write(string_view(bytes, *n)) == written::closed) return;
+            }
+            to.end();
+        });
+    });
+    s.start();
+    raw::wire_client c = s.connect();
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(c.read().body == "sealed page");
+    passing.join();
 }
 
 TEST_CASE("descriptors: a client on a loop that takes some answers nobody that passes one") {

@@ -1,6 +1,9 @@
 // Room [12] and, below it, [11]: a server with real sockets. Its life, its limits, its deadlines.
 #include "raw_client.hpp"
 
+#include <functional>
+#include <future>
+
 using namespace raw;
 
 namespace {
@@ -848,6 +851,100 @@ TEST_CASE("server: stop() waits for a worker's handler, which can see it") {
     s.app.stop();
     CHECK(c.read().body == "saw it");
     CHECK(comes_true([&] { return s.ended.load(); }));
+}
+
+TEST_CASE("server: a worker that waits for what it has posted doesn't keep the end away") {
+    for (const bool runs : {true, false}) {
+        CAPTURE(runs);
+        folder at;
+        server_options o;
+        o.workers = 1, o.drain_timeout = milliseconds(50);
+        auto app = std::make_unique<server>(o);
+        std::atomic<bool> inside{false}, broken{false};
+        app->get("/", [&, all = app.get()](const request&) {
+            inside = true;
+            comes_true([&] { return all->stopping(); });
+            ::usleep(150'000); // beyond the drain
+            auto told = std::make_shared<std::promise<void>>();
+            auto waits = told->get_future();
+            all->post([told = std::move(told)] { told->set_value(); });
+            broken = waits.wait_for(std::chrono::seconds(5)) == std::future_status::ready;
+            return text("late");
+        });
+        REQUIRE_FALSE(app->listen(at("s")));
+        std::function<void()> again = [&] { app->post([&] { again(); }); }; // never an empty mail
+        wire_client c(at("s"));
+        CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        if (runs) {
+            std::thread stops([&] {
+                comes_true([&] { return inside.load(); });
+                again();
+                app->stop();
+            });
+            CHECK_FALSE(app->run());
+            stops.join();
+        } else {
+            CHECK(comes_true([&] { return *app->run_once(milliseconds(1)) && inside; }));
+        }
+        app.reset();
+        CHECK(broken); // or set: it waits for nobody
+    }
+}
+
+TEST_CASE("server: what runs at the end of a loop may not block either") {
+    folder at;
+    server_options o;
+    o.drain_timeout = milliseconds(20);
+    server app(o);
+    client api(at("nobody"));
+    std::size_t calls = 0, others = 0;
+    std::function<void()> again = [&] {
+        ++calls;
+        if (!(api.get("/").error() == errc::would_block_loop)) ++others;
+        app.post([&] { again(); });
+    };
+    app.post([&] { again(); });
+    REQUIRE_FALSE(app.listen(at("s")));
+    app.stop();
+    CHECK_FALSE(app.run());
+    CHECK(calls > 0);
+    CHECK(others == 0);
+}
+
+TEST_CASE("server: a handler that stops the server has its answer say that it is the last") {
+    running s;
+    s.app.get("/", [&](const request&) { return s.app.stop(), text("bye"); });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    const answer got = c.read();
+    CHECK(got.body == "bye");
+    CHECK(got.field("Connection") == "close");
+    CHECK(c.at_end());
+}
+
+TEST_CASE("server: a body that ends after stop() has its answer say that it is the last") {
+    for (string_view rest :
+         {"Content-Length: 5\r\n\r\nhe", "Transfer-Encoding: chunked\r\n\r\n5\r\nhe",
+          "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"}) {
+        running s;
+        s.app.post("/", [](const request& r) { return text(r.body()); });
+        s.start();
+        wire_client c = s.connect();
+        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\n" + std::string(rest)));
+        const bool expects = rest.find("100") != rest.npos;
+        if (expects) CHECK(c.read().status == 100);
+        else CHECK(comes_true([&] { return s.app.stats().requests == 1; }));
+        s.app.stop();
+        CHECK(comes_true([&] { return ::access(s.path.c_str(), F_OK) != 0; }));
+        CHECK(c.send(expects                             ? "hello"
+                     : rest.find("chunked") != rest.npos ? "llo\r\n0\r\n\r\n"
+                                                         : "llo"));
+        const answer got = c.read();
+        CHECK(got.body == "hello");
+        CHECK(got.field("Connection") == "close");
+        CHECK(c.at_end());
+    }
 }
 
 TEST_CASE("server: several loops share the connections, and drain together") {

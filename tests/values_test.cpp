@@ -213,6 +213,17 @@ TEST_CASE("values: copies of headers own their bytes, also of borrowed ones") {
     CHECK(all(taken) == "name=value;");
 }
 
+TEST_CASE("values: a result is copied where its value can be, and moved into a vector otherwise") {
+    static_assert(std::is_copy_constructible_v<result<std::string>>);
+    static_assert(!std::is_copy_constructible_v<result<response>>);
+    static_assert(!std::is_copy_assignable_v<result<reply>>);
+    std::vector<result<response>> all;
+    for (int i = 0; i < 5; ++i) all.push_back(text(std::to_string(i)));
+    all.push_back(error(make_error_code(errc::cut_off), "x"));
+    CHECK(all[4]->body() == "4");
+    CHECK(all[5].error() == errc::cut_off);
+}
+
 TEST_CASE("values: what is hop-by-hop goes, with all that Connection names (RFC 9110 7.6.1)") {
     headers h{{"Host", "a"},      {"Connection", "close, X-Private"},
               {"X-Private", "1"}, {"connection", "x-other"},
