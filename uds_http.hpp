@@ -193,7 +193,7 @@ protected:
 enum class errc {
     bad_address = 1,  // not a socket path, name or http+unix:// URL
     bad_pattern,      // a route that can't be, or two that are equal
-    bad_field,        // a header name or value that would break the message; a bad status
+    bad_field,        // a header field, status or length of content that would break the message
     bad_target,       // a request target with bytes that may not stand there
     bad_message,      // the peer's bytes are no HTTP/1.1
     too_large,        // head or body over the limit
@@ -3725,7 +3725,7 @@ struct conn {
     }
     /// Which deadline it is under now.
     timer due_timer() const noexcept {
-        if (has_output()) return timer::write;
+        if (has_output()) return at == phase::reply ? timer::none : timer::write; // async_call
         switch (at) {
         case phase::head: return is_unused() ? timer::idle : timer::head;
         case phase::linger: return timer::head;
@@ -5242,12 +5242,14 @@ public:
         return false;
     }
     void close_all(const error& why = {}) {
+        mailbox* const outer = std::exchange(this_loop(), mail_.get()); // what runs may not block
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
             if (c.calls && c.work()) talk(c, i).fail_call(failed(errc::stopped, "server"));
             close(i, why);
         }
+        this_loop() = outer;
     }
     /// Ends what waits for nothing; what is at work goes on.
     void drain_connections() {
@@ -5834,7 +5836,9 @@ private:
     [[gnu::cold]] void time_out(std::uint32_t index, timer which) {
         conn& c = *conns_.at(index);
         UDS_HTTP_TRY {
-            if (which == timer::write) return close(index, failed(ETIMEDOUT, "write_timeout"));
+            const error slow = failed(ETIMEDOUT, "write_timeout");
+            if (which == timer::write && c.calls && c.work()) talk(c, index).fail_call(slow);
+            if (which == timer::write) return close(index, slow);
             talk(c, index).time_out(which), flush(c, index);
             close(index);
         }

@@ -1257,6 +1257,23 @@ TEST_CASE("async: silence begins once the request has been read, for the blockin
     one.join(), other.join();
 }
 
+TEST_CASE("async: an upload that nobody reads meets read_timeout, and is not sent again") {
+    scripted up;
+    server_options how;
+    how.write_timeout = milliseconds(50); // of the server's own answers
+    fixture f(up.path, quick(400ms), how);
+    f.start();
+    f.call();
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    CHECK(f.ended.take().status == 200);
+    f.call(request("PUT", "/").body(std::string(4 << 20, 'x'), "")); // on the kept connection
+    const error why = f.ended.take().why;
+    CHECK_MESSAGE(why == std::errc::timed_out, why.message());
+    CHECK_FALSE(up.waits(0));
+}
+
 TEST_CASE("async: an upload is no silence while it is read, whatever else asks how far that is") {
     bool whole = false;
     // This reader may be stopped for longer than the limit where the machine is busy: then once
@@ -1698,8 +1715,8 @@ TEST_CASE("async: an interim response may be changed, copied and passed on") {
 }
 
 TEST_CASE("async: what Connection names stays behind, whatever a handler does to it") {
-    const char* rows[] = {"set", "add", "remove", "upgrade"};
-    for (string_view what : rows) {
+    const char* acts[] = {"set", "add", "remove", "upgrade"};
+    for (string_view what : acts) {
         CAPTURE(std::string(what));
         scripted up;
         fixture f(up.path);

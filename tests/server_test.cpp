@@ -923,6 +923,24 @@ TEST_CASE("server: a handler that stops the server has its answer say that it is
     CHECK(c.at_end());
 }
 
+TEST_CASE("server: what ~server calls back may not block either") {
+    folder at;
+    auto app = std::make_unique<server>();
+    client api(at("nobody"));
+    std::atomic<bool> inside{false}, refused{false};
+    app->get("/", [&](request&, responder out) {
+        auto kept = std::make_shared<body_writer>(out.stream(response()));
+        kept->on_close([&, kept] { refused = api.get("/").error() == errc::would_block_loop; });
+        inside = true;
+    });
+    REQUIRE_FALSE(app->listen(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(comes_true([&] { return *app->run_once(milliseconds(1)) && inside; }));
+    app.reset();
+    CHECK(refused);
+}
+
 TEST_CASE("server: a body that ends after stop() has its answer say that it is the last") {
     for (string_view rest :
          {"Content-Length: 5\r\n\r\nhe", "Transfer-Encoding: chunked\r\n\r\n5\r\nhe",
