@@ -176,6 +176,7 @@ int main(int argc, char** argv) {
     if (::fcntl(1, F_GETFD) < 0 || std::fflush(stdout) || std::ferror(stdout))
         return fail(failed("standard output").message());
     if (given['h'] || given['v']) return 0;
+    std::set_new_handler(end_without_memory);
     ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
     ::signal(SIGXFSZ, SIG_IGN); // and so is a file over its limit (setrlimit(2))
     interrupted = "fetch: " + std::string(given.url) + ": ended by a signal\n";

@@ -17,14 +17,10 @@ inline uds_http::result<uds_http::content> content_of(const std::string& name, b
         return uds_http::content::file(std::move(fd), static_cast<std::uint64_t>(at),
                                        static_cast<std::uint64_t>(is.st_size - at));
     std::string whole;
-    try {
-        for (char piece[65536];;) {
-            const ssize_t got = ::read(fd.get(), piece, sizeof piece);
-            if (got < 0) return unreadable(name);
-            if (got == 0) return uds_http::content(std::move(whole));
-            whole.append(piece, static_cast<std::size_t>(got));
-        }
-    } catch (const std::exception&) { // /dev/zero has no end
-        return errno = ENOMEM, unreadable(name);
+    for (char piece[65536];;) {
+        const ssize_t got = ::read(fd.get(), piece, sizeof piece);
+        if (got < 0) return unreadable(name);
+        if (got == 0) return uds_http::content(std::move(whole));
+        whole.append(piece, static_cast<std::size_t>(got));
     }
 }

@@ -20,6 +20,11 @@ inline void end_by_signal(int) {
     (void)!::write(2, interrupted.data(), interrupted.size());
     ::_exit(1);
 }
+inline void end_without_memory() { // a new-handler: -d @/dev/zero has no end
+    drop_part();
+    (void)!::write(2, "fetch: out of memory\n", 21);
+    ::_exit(1);
+}
 inline std::FILE* open_part(const char* name) {
     struct stat is = {};
     const bool is_there = ::stat(name, &is) == 0;

@@ -226,7 +226,7 @@ done
 said=$( (ulimit -f 1 && exec "$fetch" -o "$folder/endless" "$(url "$socket" /)") 2>&1)
 same 'fetch -o: a file over its limit leaves none' '1 File too large' "$? ${said##*: }$(find "$folder" -name 'endless*')"
 said=$( (ulimit -v 500000 && exec "$fetch" -d @/dev/zero "$(url "$socket" /)") 2>&1)
-same 'fetch -d: what has no end' '1 fetch: -d @/dev/zero: Cannot allocate memory' "$? $said"
+same 'fetch -d: what has no end' '1 fetch: out of memory' "$? $said"
 start fetch env --ignore-signal=HUP "$fetch" -o "$folder/endless" "$(url "$socket" /)"
 until_true 10 test -s "$folder/endless.$pid"
 same 'fetch -o: SIGHUP stays ignored below nohup' 1 "$(awk '/^SigIgn/ { print substr($2, length($2)) % 2 }' "/proc/$pid/status")"
