@@ -46,6 +46,16 @@ for word; do
     wait
 done
 
+# What failed, once more: whoever has only the end of this output needs no other run to know.
+for target in "${targets[@]}"; do
+    read -r _ bad _ 2>/dev/null <"build/check_$target.sum" || bad=1
+    if [ "$bad" -ne 0 ]; then
+        printf '\n== failed in make %s\n' "$target"
+        grep -n -i -A 3 -E '\bFAILED\b|\bERROR:|\*\*\*|not here:|missing:|[^0-9]0 passed, 1 failed' "build/check_$target.log" |
+            grep -v -E ' 0 failed\b' | head -n 40 | cut -c 1-300
+    fi
+done
+
 echo
 passed=0 failed=0
 for target in "${targets[@]}"; do
