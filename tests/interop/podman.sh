@@ -41,8 +41,9 @@ no_groups() {
     find /sys/fs/cgroup -depth -type d -path "*$group*" -exec rmdir {} + 2>/dev/null
     [ -z "$(find /sys/fs/cgroup -type d -path "*$group*" 2>/dev/null)" ]
 }
+remove_all() { DOCKER_HOST=unix://$folder/podman.sock timeout 60 docker rm -f a b c >/dev/null 2>&1; }
 end_all() {
-    DOCKER_HOST=unix://$folder/podman.sock timeout 60 docker rm -f a b c >/dev/null 2>&1
+    remove_all
     cleanup
     forget
     rm -rf "$folder"
@@ -295,4 +296,5 @@ stop "$policy"
 same 'the proxy with a policy ends' 0 $?
 stop "$open_proxy"
 same 'the proxy ends' 0 $?
+remove_all
 verdict

@@ -16,18 +16,20 @@ if [ $# -eq 0 ]; then
 fi
 
 passed=0 failed=0
-count() { # NAME: the last line of its log
-    local good bad
-    read -r good bad < <(tail -n 1 "$kept/logs/$1" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p')
+count() { # NAME SECONDS STATUS: the last line of its log that has numbers
+    local good bad numbers='^\([0-9]*\) passed, \([0-9]*\) failed$'
+    read -r good bad < <(sed -n "s/$numbers/\1 \2/p" "$kept/logs/$1" | tail -n 1)
     : "${good:=0}" "${bad:=1}" # no such line: it broke off
-    sed '$d' "$kept/logs/$1"
-    echo "$1: $good passed, $bad failed, $2 s"
+    sed "/$numbers/d" "$kept/logs/$1"
+    [ "$bad" -ne 0 ] || [ "$3" -eq 0 ] || bad=1
+    echo "$1: $good passed, $bad failed, $2 s, status $3"
     passed=$((passed + good)) failed=$((failed + bad))
 }
 for name in "${names[@]}"; do
     began=$SECONDS
     timeout 300 "tests/interop/$name.sh" >"$kept/logs/$name" 2>&1
-    count "$name" $((SECONDS - began))
+    status=$?
+    count "$name" $((SECONDS - began)) $status
 done
 
 tests/interop/table.sh | tee $kept/table.md
