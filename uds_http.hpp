@@ -928,9 +928,8 @@ result<response> send(string_view url, request&&);
 
 // PART II =========================================================================================
 //
-//   read() -> [7] parser -> request -> [9] router -> handler -> response -> [8] serializer ->
-//   write()
-//             \__________________ [10] connection decides when ___________________/
+// read() -> [7] parser -> request -> [9] router -> handler -> response -> [8] serializer -> write()
+//           \____________________ [10] connection decides when ___________________/
 //
 // A room uses only rooms above it, and there are no forward declarations below this line. Rooms 7
 // to 10 are pure: no syscall, no errno, no clock; time comes in as an argument.
