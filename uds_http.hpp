@@ -837,7 +837,7 @@ public:
     /// several servers that take one, the last to say so stops.
     void stop_on(std::initializer_list<int> signals);
 
-    void post(callback<void()>, milliseconds delay = milliseconds(0)); // run it on the loop
+    void post(callback<void()>, milliseconds delay = milliseconds(0)); // on the loop, while it runs
     server_stats stats() const;
 
 private:
@@ -2920,7 +2920,6 @@ inline bool is_received(const headers& fields) noexcept {
     return access::of(fields) && access::of(fields)->received;
 }
 [[gnu::cold]] inline void drop_framing(headers& fields, bool drops_length) {
-    drops_length |= fields.contains("Body-Fd"); // 0, then
     if (access::of(fields)->hops) fields.remove_hop_by_hop();
     if (drops_length) fields.remove("Content-Length");
 }
@@ -3513,7 +3512,7 @@ struct flow final : stream_base {
     void pause(bool stop) override {
         hold lock(guard);
         paused = stop;
-        if (!stop) post();
+        post(); // also for a pause: its deadline goes
     }
     const headers& trailers() override { return trailers_in; }
     result<std::size_t> read(char* into, std::size_t room) override {
@@ -4034,7 +4033,7 @@ public:
         body_plan plan;
         if (s_.stopping() && d_.in.empty() && !c_.work()) c_.persistent = false; // RFC 9112 9.6
         open_answer(res, false, plan);
-        if (!c_.persistent) c_.ends = true;
+        if (!c_.persistent) c_.ends = true, c_.lingers |= c_.at == phase::discard;
         if (plan.sends) send_body(access::of(res).body, plan);
         if (!s_.on_exchange) return;
         if (plan.sends && c_.more && c_.more->has_tail) keep_log(res.status());
@@ -4521,9 +4520,9 @@ private:
     /// A body in sealed memory goes as itself to who asked for that, as bytes to all others. The
     /// descriptors ride on the first byte of the head, which nothing else shares a send with.
     /// Content-Length: 0 keeps the framing right for who knows nothing of Body-Fd.
-    void attach_fds(response& res) {
+    void attach_fds(response& res, bool is_streamed) {
         content& body = access::of(res).body;
-        const bool has_body = !c_.head_only && !is_bodiless(res.status());
+        const bool has_body = !is_streamed && !c_.head_only && !is_bodiless(res.status());
         mapping* memory = c_.wants_body_fd && has_body ? memory_of(body) : nullptr;
         unique_fd copy(memory ? duplicate(memory->fd.get()) : -1); // its owner may go first
         if (!copy) memory = nullptr;                               // there is none left: as bytes
@@ -4650,11 +4649,11 @@ private:
     /// Answered before the body was handed on: its reader gets what is here, and always an end.
     void end_input(flow& f) {
         f.end_in(failed(errc::cut_off, "answered"));
-        {
+        string_view none;
+        do {
             hold lock(f.guard);
-            f.paused = false;
-        }
-        hand_in(f);
+            f.paused = false; // whatever its callbacks say: nobody is there later
+        } while (hand_on(f, none));
     }
 
     // -- bodies out
@@ -4682,7 +4681,7 @@ private:
                          is_bodiless(r.status) ? r.status != 304 : !is_streamed && !is_head);
         if (const char* ours = access::of(r.fields) ? fds_field(r.fields) : nullptr)
             extra_of(res).failed = failed(errc::bad_field, ours);
-        if (r.extra || c_.wants_body_fd) attach_fds(res);
+        if (r.extra || c_.wants_body_fd) attach_fds(res, is_streamed);
         std::optional<std::uint64_t> size;
         if (!is_streamed) size = known_size(r.body);
         else if (is_bodiless(r.status)) size = 0;
@@ -5835,11 +5834,10 @@ private:
     [[gnu::cold]] void time_out(std::uint32_t index, timer which) {
         conn& c = *conns_.at(index);
         UDS_HTTP_TRY {
-            const error slow = failed(ETIMEDOUT, "write_timeout");
-            if (which == timer::write && c.calls && c.work()) talk(c, index).fail_call(slow);
-            if (which == timer::write) return close(index, slow);
-            talk(c, index).time_out(which), flush(c, index);
-            close(index);
+            const error slow = which == timer::write ? failed(ETIMEDOUT, "write_timeout") : error();
+            if (!slow) talk(c, index).time_out(which), flush(c, index);
+            else if (c.calls && c.work()) talk(c, index).fail_call(slow);
+            close(index, slow);
         }
         UDS_HTTP_CATCH { lose_memory(conns_.id_of(index)); }
     }
@@ -5939,8 +5937,7 @@ public:
         hold lock(guard_);
         const std::size_t count = jobs_.size() - taken_, idle = s_.options.workers - at_work_;
         if (count >= idle && count - idle >= s_.options.max_queued_count) return false;
-        if (taken_ == jobs_.size() ||
-            taken_ > s_.options.max_queued_count) { // never the whole past
+        if (count == 0 || taken_ > count + 64) { // never the whole past
             row<job> left;
             while (taken_ < jobs_.size()) left.push_back(std::move(jobs_[taken_++]));
             jobs_ = std::move(left), taken_ = 0;
@@ -6296,18 +6293,16 @@ struct server_core final : site {
     [[gnu::cold]] void finish() {
         if (std::exchange(finished, true)) return;
         end_threads();
-        for (auto& l : loops) l->shut_mail(started);
-        for (auto& l : loops) l->close_all(); // what came with the last mail
         for (auto& d : doors) remove_path(d->at), d->at.fd = unique_fd(); // in this order
         restore_signals();
     }
     void end_threads() {
         if (!threads.empty() && !stopping()) stop(); // once: a second one would cut what drains
         join(threads);
-        if (!workers) return;
-        // One that waits for a callback, or for a body, learns that there will be none.
+        // A worker that waits for a callback, or for a body, learns that there will be none.
         for (auto& l : loops) l->close_all(), l->shut_mail(started);
-        workers->stop();
+        if (workers) workers->stop();
+        for (auto& l : loops) l->close_all(); // what came with the last mail
     }
 
     /// Not inside one of its own callbacks: their bytes are being parsed.
@@ -6412,8 +6407,6 @@ struct server_core final : site {
         if (stop_event) ring(stop_event.get());
         for (auto& d : doors)
             if (d->at.fd) remove_path(d->at);
-        end_threads();
-        for (auto& l : loops) l->close_all();
         finish();
     }
 };
@@ -7405,7 +7398,8 @@ private:
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
-        f->progress = is_silent_upload() ? l.now() : std::max(f->progress, l.last_read(*f));
+        const bool rests = f->fd < 0 || is_silent_upload(); // it waits for a connection
+        f->progress = rests ? l.now() : std::max(f->progress, l.last_read(*f));
         std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : request_end;
         if (awaits && request_end < due) due = request_end;
         if (awaits && end < due) due = end;
@@ -8042,9 +8036,9 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
                 detail::hold lock(guard);
                 std::swap(in, from), std::swap(out, to), std::swap(tell, done);
             }
-            if (why) out.cut();
-            else out.end(in.trailers());
-            if (tell) tell(why);
+            const bool is_whole = !why && out.end(in.trailers()); // not short of its length
+            if (!is_whole) out.cut();
+            if (tell) tell(why || is_whole ? why : detail::failed(EPIPE, "relay"));
         }
         void leave() { end(detail::failed(EPIPE, "relay")); }
     };

@@ -42,10 +42,8 @@ struct arguments {
     const char* operator[](int letter) const { return flags[letter]; }
 };
 
-int fail(std::string why) { // one line, whatever was given or said
-    for (char& c : why)
-        if (std::iscntrl(static_cast<unsigned char>(c))) c = '?';
-    return std::fprintf(stderr, "fetch: %s\n", why.c_str()), 1;
+int fail(const std::string& why) {
+    return std::fprintf(stderr, "fetch: %s\n", one_line(why).c_str()), 1;
 }
 [[noreturn]] void wrong(const std::string& why) { std::exit(fail(why + "; see fetch --help")); }
 http::error failed(const std::string& place) {
@@ -179,7 +177,7 @@ int main(int argc, char** argv) {
     std::set_new_handler(end_without_memory);
     ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
     ::signal(SIGXFSZ, SIG_IGN); // and so is a file over its limit (setrlimit(2))
-    interrupted = "fetch: " + std::string(given.url) + ": ended by a signal\n";
+    interrupted = "fetch: " + one_line(given.url) + ": ended by a signal\n";
     for (const int end : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) // nohup's SIGHUP stays ignored
         if (::signal(end, SIG_IGN) != SIG_IGN || end == SIGINT || end == SIGTERM)
             ::signal(end, end_by_signal);

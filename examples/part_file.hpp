@@ -1,9 +1,13 @@
 // Where -o writes until all is there: a file beside the one that it becomes, gone if it doesn't.
 #pragma once
+#include "progress.hpp"
+
+#include <cctype>
 #include <cstdio>
 #include <fcntl.h>
 #include <limits.h>
 #include <string>
+#include <string_view>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,15 +19,18 @@ inline std::string followed(const char* name) { // a rename would replace a link
 
 inline void drop_part() { part.empty() || ::unlink(part.c_str()); }
 inline std::string interrupted; // the line that a signal's end says
-inline void end_by_signal(int) {
+inline void end_saying(std::string_view line) {
     drop_part();
-    (void)!::write(2, interrupted.data(), interrupted.size());
+    if (line_is_open) (void)!::write(2, "\n", 1);
+    (void)!::write(2, line.data(), line.size());
     ::_exit(1);
 }
-inline void end_without_memory() { // a new-handler: -d @/dev/zero has no end
-    drop_part();
-    (void)!::write(2, "fetch: out of memory\n", 21);
-    ::_exit(1);
+inline void end_by_signal(int) { end_saying(interrupted); }
+inline void end_without_memory() { end_saying("fetch: out of memory\n"); } // -d @/dev/zero
+inline std::string one_line(std::string text) { // whatever was given or said
+    for (char& c : text)
+        if (std::iscntrl(static_cast<unsigned char>(c))) c = '?';
+    return text;
 }
 inline std::FILE* open_part(const char* name) {
     struct stat is = {};

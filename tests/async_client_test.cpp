@@ -1086,6 +1086,50 @@ TEST_CASE("async: a full backlog is tried again until connect_timeout") {
     }
 }
 
+TEST_CASE("async: read_timeout begins with the connection, not in a queue for one") {
+    for (bool is_pool : {true, false}) {
+        CAPTURE(is_pool);
+        scripted up(is_pool ? 64 : 0), silent;
+        std::vector<unique_fd> queue;
+        while (!is_pool) {
+            result<unique_fd> one = detail::try_connect(up.path);
+            if (!one) break;
+            queue.push_back(*std::move(one));
+        }
+        client_options o = quick(50ms);
+        o.max_connections_count = 1;
+        fixture f(up.path, o);
+        client other(silent.path, o, f.app);
+        f.start();
+        handed<result<reply>> first; // its body has no timeout: it holds the one connection
+        std::optional<wire_client> peer;
+        std::optional<result<reply>> holds;
+        if (is_pool) {
+            f.api->async_stream(request("GET", "/held"),
+                                [&](result<reply> got) { first.put(std::move(got)); });
+            peer = up.accept();
+            head_of(*peer);
+            peer->send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+            holds = first.take();
+            REQUIRE(*holds);
+        }
+        f.call();
+        for (int i = 0; i < 2; ++i) { // by then it would have ended
+            handed<error> slow;
+            other.async_get("/", [&](result<response> got) { slow.put(got.error()); });
+            CHECK(slow.take() == std::errc::timed_out);
+        }
+        CHECK(f.ended.count() == 0);
+        for (std::size_t i = 0; i < queue.size(); ++i) up.accept();
+        if (!is_pool) peer = up.accept();
+        else peer->send("ok"), (*holds)->body.on_data([](string_view) {}, [](const error&) {});
+        CHECK(head_of(*peer).find("GET /x ") == 0);
+        peer->send(ok_reply);
+        const outcome got = f.ended.take();
+        CHECK_MESSAGE(got.status == 200, got.why.message());
+    }
+}
+
 TEST_CASE("async: a connection that comes too late for its call is kept for the next one") {
     scripted up(0);
     std::vector<unique_fd> queue;

@@ -1030,9 +1030,31 @@ TEST_CASE("descriptors: a body that comes as one is never copied as a whole") {
     }
 }
 
+TEST_CASE("descriptors: who answers early gets all of a body that came as one, paused or not") {
+    constexpr std::size_t size = 1 << 20; // pieces of it
+    raw::running s(willing(size));
+    std::atomic<std::size_t> seen{0};
+    raw::handed<error> ended;
+    s.app.get("/", [](const request&) { return text("x").fd("any", memory("x")); });
+    s.app.post("/early", [&](request&, body_reader in, responder out) {
+        auto reader = std::make_shared<body_reader>(std::move(in));
+        reader->on_data([&, reader](string_view piece) { seen += piece.size(), reader->pause(); },
+                        [&](const error& why) { ended.put(why); });
+        out.send(response(202));
+    });
+    s.start();
+    client api(s.path, asking(size));
+    CHECK(ask(api, "/").fd("any") >= 0); // from here on the client knows that they are taken
+    const auto got = api.post("/early", *sealed_memory::copy_of(std::string(size, 'x')), "");
+    REQUIRE_MESSAGE(got, got.error().message());
+    CHECK(got->status() == 202);
+    CHECK_FALSE(ended.take());
+    CHECK(seen == size);
+}
+
 TEST_CASE("descriptors: a streamed answer that came as one is streamed on with its bytes") {
     exchanging up;
-    server_options o;
+    server_options o = willing();
     o.workers = 1;
     raw::running s(o);
     std::thread passing;
@@ -1056,6 +1078,11 @@ TEST_CASE("descriptors: a streamed answer that came as one is streamed on with i
     CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
     CHECK(c.read().body == "sealed page");
     passing.join();
+    const auto got = client(s.path, asking()).get("/"); // also to who would take a descriptor
+    passing.join();
+    REQUIRE_MESSAGE(got, got.error().message());
+    CHECK(got->body() == "sealed page");
+    CHECK_FALSE(got->headers().contains("Body-Fd"));
 }
 
 TEST_CASE("descriptors: a client on a loop that takes some answers nobody that passes one") {

@@ -223,6 +223,12 @@ for signal in INT TERM HUP QUIT; do
     same "fetch -o: SIG$signal leaves no file" 1 "$?$(find "$folder" -name 'endless*')"
     same "fetch -o: SIG$signal is told" "fetch: $(url "$socket" /): ended by a signal" "$(cat "$folder/fetch.log")"
 done
+mkfifo "$folder/no_writer" # fetch waits for its writer
+start fetch "$fetch" -d "@$folder/no_writer" $'/nobody\e[31m\nfetch: false'
+exec 9>"$folder/no_writer"
+stop "$pid"
+same 'fetch: what a signal ends is one line' '1 fetch: /nobody?[31m?fetch: false: ended by a signal' "$? $(cat "$folder/fetch.log")"
+exec 9>&-
 said=$( (ulimit -f 1 && exec "$fetch" -o "$folder/endless" "$(url "$socket" /)") 2>&1)
 same 'fetch -o: a file over its limit leaves none' '1 File too large' "$? ${said##*: }$(find "$folder" -name 'endless*')"
 said=$( (ulimit -v 500000 && exec "$fetch" -d @/dev/zero "$(url "$socket" /)") 2>&1)

@@ -17,18 +17,20 @@ counts = {True: 0, False: 0}
 
 
 def answer(peer):
-    target = peer.recv(65536).split(b" ")[1].decode()  # /SIZE, /SIZE/cut, /SIZE/chunked
+    target = peer.recv(65536).split(b" ")[1].decode()  # /SIZE, /SIZE/cut, /SIZE/chunked, /SIZE/stops
     size = int(target.split("/")[1])
     if target.endswith("/chunked"):
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         body = b"%x\r\n%b\r\n0\r\n\r\n" % (size, b"x" * size)
     else:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
-        body = b"x" * (size // 2 if target.endswith("/cut") else size)
+        body = b"x" * (size // 2 if target.endswith(("/cut", "/stops")) else size)
     try:
         peer.sendall(head + body)
     except OSError:
         pass  # fetch has left: what it printed tells
+    if target.endswith("/stops"):
+        peer.recv(1)  # until fetch has ended
     peer.close()
 
 
@@ -37,8 +39,8 @@ def serve(listener):
         answer(listener.accept()[0])
 
 
-def run(*arguments, out_is_terminal=False):
-    """Exit status, and what came to the terminal."""
+def run(*arguments, out_is_terminal=False, until=None):
+    """Exit status, and what came to the terminal; SIGTERM once that has `until` in it."""
     ours, theirs = pty.openpty()
     out = theirs if out_is_terminal else subprocess.DEVNULL
     program = subprocess.Popen([fetch, "--timeout", "20000", *arguments], stdout=out, stderr=theirs)
@@ -52,6 +54,9 @@ def run(*arguments, out_is_terminal=False):
         if not piece:
             break
         seen += piece
+        if until and until in seen:
+            program.terminate()
+            until = None
     os.close(ours)
     return program.wait(), seen.decode()
 
@@ -85,6 +90,9 @@ with socket.socket(socket.AF_UNIX) as listener:
     status, seen = run("-o", file, url + "/3000000/cut")
     line = seen[seen.find("\r\n") + 2:]
     check("an error has a line of its own", status == 1 and line.startswith("fetch: ") and line.count("\n") == 1, seen)
+    status, seen = run("-o", file, url + "/3000000/stops", until=b" 50 % ")
+    line = seen[seen.find("\r\n") + 2:]
+    check("a signal's too", status == 1 and line == "fetch: " + url + "/3000000/stops: ended by a signal\r\n", seen)
     check("a cut body leaves no file", not os.path.exists(file), os.listdir(folder))
 os.unlink(path)
 print(f"{counts[True]} passed, {counts[False]} failed")

@@ -1162,6 +1162,25 @@ TEST_CASE("server: a share of no connection admits nobody") {
     CHECK(log.take().find("503 too many connections of one user pid=") == 0);
 }
 
+TEST_CASE("server: the last answer may come early, whoever said that it is the last") {
+    running s;
+    s.app.get("/", [](const request& r) { return hello(r); });
+    s.app.use([](request& r) -> std::optional<response> {
+        if (r.path() != "/secret") return {};
+        return response(401).header("Connection", "close");
+    });
+    s.start();
+    for (const char* head : {"POST /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n",
+                             "POST /none HTTP/1.0\r\n", "POST /secret HTTP/1.1\r\nHost: a\r\n"}) {
+        CAPTURE(std::string(head));
+        wire_client c = s.connect();
+        CHECK(c.send(std::string(head) + "Content-Length: 10\r\n\r\nabc"));
+        CHECK(c.read().status >= 400);
+        CHECK(c.at_end());        // its side, not ours (RFC 9112 9.6)
+        CHECK(c.send("0123456")); // and who is still sending meets no error
+    }
+}
+
 TEST_CASE("server: without descriptors accepting pauses, nobody is dropped, nothing spins") {
     CHECK(in_child([] {
               folder at;

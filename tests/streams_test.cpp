@@ -326,6 +326,32 @@ TEST_CASE("streams: a body that is cut is cut_off, never whole") {
     }
 }
 
+TEST_CASE("streams: a paused body has no deadline, wherever pause() was called") {
+    server_options o;
+    o.body_timeout = milliseconds(100);
+    running s(o);
+    handed<std::shared_ptr<streamed>> bodies;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        st->in.on_data([](string_view) {},
+                       [st](const error& why) { st->res.send(text(why ? "cut" : "whole")); });
+        bodies.put(st);
+    });
+    s.start();
+    wire_client paused = s.connect();
+    CHECK(paused.send(post_of("/", 6) + "abc"));
+    auto st = bodies.take();
+    st->in.pause();               // here, not in its callback
+    for (int i = 0; i < 2; ++i) { // the deadline of others passes meanwhile
+        wire_client slow = s.connect();
+        CHECK(slow.send(post_of("/", 6) + "abc"));
+        CHECK(slow.read().status == 408);
+    }
+    st->in.resume();
+    CHECK(paused.send("def"));
+    CHECK(paused.read().body == "whole");
+}
+
 TEST_CASE("streams: a reader that pauses stops the sender; memory stays bounded") {
     running s;
     handed<std::shared_ptr<streamed>> bodies;
@@ -494,6 +520,24 @@ TEST_CASE("streams: a relay between two loops is whole, or told its end once") {
     CHECK(got.whole);
     CHECK((got.body == body));
     CHECK(comes_true([&] { return ends == 301; })); // told behind the last chunk
+}
+
+TEST_CASE("streams: a relay that falls short of the stated length says so") {
+    running s;
+    handed<error> told;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        relay(std::move(in), res.stream(response().header("Content-Length", "10")),
+              [&](const error& why) { told.put(why); });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(post_of("/", 3) + "abc"));
+    CHECK_FALSE(c.read().whole);
+    CHECK(told.take() == std::errc::broken_pipe);
+    wire_client d = s.connect();
+    CHECK(d.send(post_of("/", 10) + "0123456789"));
+    CHECK(d.read().body == "0123456789");
+    CHECK_FALSE(told.take());
 }
 
 TEST_CASE("streams: a content that is a reader is passed on") {
