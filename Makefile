@@ -21,8 +21,8 @@ TESTED ?= $(patsubst tests/%_test.cpp,%,$(wildcard tests/*_test.cpp))
 ALONE = $(if $(UNITY),$(filter allocation coroutine,$(TESTED)),$(TESTED))
 TESTS = $(ALONE:%=$(BUILD)/tests/%_test.o) $(if $(UNITY),$(BUILD)/tests/unity.o) $(BUILD)/tests/main.o
 # What `make check` and .ci/run do, in this order. What mostly compiles runs beside what mostly waits.
-CHECKS = test asan,coverage,valgrind,cross/noexcept,lint,examples,packaging,tsan,interop syscalls paths faults \
-    memory hostile differential fuzz soak
+CHECKS = test asan,coverage,valgrind,cross/noexcept,lint,examples,packaging,tsan,interop syscalls paths hostile \
+    faults,memory,differential,soak/fuzz
 export CXX CXXSTD BUILD
 
 help: ## this list

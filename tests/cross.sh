@@ -50,11 +50,14 @@ suite() { # NAME DESCRIPTION VARIABLE=VALUE...: of the Makefile; OPTIMIZE, CXX, 
     make --no-print-directory -j2 BUILD="$cross/$name" OPTIMIZE=-O0 "$@" test >"$folder/$name.log" 2>&1
     count "$what, the suite" "$folder/$name.log"
 }
-syntax() { # COMPILER STANDARD: warnings are errors
-    local without=^$
+syntax() { # COMPILER STANDARD: warnings are errors. Most tests are one file, as with UNITY=1.
+    local without=^$ tests
     [ "$2" != c++17 ] || without=^examples/coroutine.cpp$ # which needs C++20
+    mapfile -t tests < <(cd tests && printf '%s\n' *_test.cpp | sed 's/_test.cpp//' | grep -vxE 'allocation|coroutine')
+    tests/unity.sh "${tests[@]}" >$cross/unity.cpp
     # shellcheck disable=SC2086 # the warnings are words
-    printf '%s\n' examples/*.cpp tests/*_test.cpp | grep -v "$without" | xargs -P 2 -n 4 "$1" -std="$2" $warnings -I. -fsyntax-only >"$folder/syntax" 2>&1
+    printf '%s\n' $cross/unity.cpp tests/{allocation,coroutine}_test.cpp examples/*.cpp | grep -v "$without" |
+        xargs -P 2 -n 3 "$1" -std="$2" $warnings -I. -Itests -fsyntax-only >"$folder/syntax" 2>&1
     same "$1 as ${2#c++}: examples and tests have no warning" 0 $?
     grep -E 'error|warning' "$folder/syntax"
 }
