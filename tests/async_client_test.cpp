@@ -29,6 +29,15 @@ struct scripted {
         REQUIRE(waits(10'000));
         return wire_client(unique_fd(::accept4(fd.get(), nullptr, nullptr, SOCK_CLOEXEC)));
     }
+    /// Connections until there is no room for another one.
+    std::vector<unique_fd> filled() const {
+        std::vector<unique_fd> queue;
+        for (;;) {
+            result<unique_fd> one = detail::try_connect(path);
+            if (!one) return queue;
+            queue.push_back(*std::move(one));
+        }
+    }
     bool waits(int timeout) {
         pollfd one{fd.get(), POLLIN, 0};
         return ::poll(&one, 1, timeout) == 1;
@@ -1059,12 +1068,7 @@ TEST_CASE("async: a full backlog is tried again until connect_timeout") {
     for (bool drains : {false, true}) {
         CAPTURE(drains);
         scripted up(0);
-        std::vector<unique_fd> queue;
-        for (;;) {
-            result<unique_fd> one = detail::try_connect(up.path);
-            if (!one) break;
-            queue.push_back(*std::move(one));
-        }
+        const std::vector<unique_fd> queue = up.filled();
         client_options o;
         o.connect_timeout = drains ? 10'000ms : 100ms;
         fixture f(up.path, o);
@@ -1091,11 +1095,7 @@ TEST_CASE("async: read_timeout begins with the connection, not in a queue for on
         CAPTURE(is_pool);
         scripted up(is_pool ? 64 : 0), silent;
         std::vector<unique_fd> queue;
-        while (!is_pool) {
-            result<unique_fd> one = detail::try_connect(up.path);
-            if (!one) break;
-            queue.push_back(*std::move(one));
-        }
+        if (!is_pool) queue = up.filled();
         client_options o = quick(50ms);
         o.max_connections_count = 1;
         fixture f(up.path, o);
@@ -1132,12 +1132,7 @@ TEST_CASE("async: read_timeout begins with the connection, not in a queue for on
 
 TEST_CASE("async: a connection that comes too late for its call is kept for the next one") {
     scripted up(0);
-    std::vector<unique_fd> queue;
-    for (;;) {
-        result<unique_fd> one = detail::try_connect(up.path);
-        if (!one) break;
-        queue.push_back(*std::move(one));
-    }
+    const std::vector<unique_fd> queue = up.filled();
     fixture f(up.path);
     f.start();
     f.call(request("POST", "/late").timeout(30ms)); // waits for a place in the backlog
