@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // uds_http.hpp: HTTP/1.1 over Unix domain sockets, server and client, in one C++17 header.
-//
+
 // [0] SYNOPSIS ------------------------------------------------------------------------------------
 //
 //     #include "uds_http.hpp"
@@ -54,29 +54,7 @@
 #include <utility>
 #include <vector>
 
-#include <arpa/inet.h> // inet_pton: a Host may be an IPv6 address
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <linux/sockios.h> // SIOCOUTQ: what a slow reader has left unread
-#include <locale.h>        // newlocale(3): dates are English, whatever the program's locale
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/file.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/sendfile.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h> // openat2(2), which has no wrapper
-#include <sys/timerfd.h>
 #include <sys/types.h>
-#include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
 
 // [1] CONFIG --------------------------------------------------------------------------------------
 // Run-time values are fields of server_options, listen_options and client_options. The macros left
@@ -99,15 +77,13 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
 class body_reader;
-class request;
-class responder;
 class response;
-class server;
 
 // What the classes of Part I are made of; nothing in here is for users.
 namespace detail {
 
 struct access; // the one friend: `access::of(object)` is what a class keeps private
+struct address_state;
 struct call;
 struct card;
 struct cancel_state;
@@ -129,8 +105,7 @@ struct move_only {
     move_only& operator=(move_only&&) = default;
 };
 
-/// Whatever is owned through a `ref`. std::shared_ptr does the same; for a dozen types it takes
-/// longer to compile than all of this header.
+/// What a `ref` owns. std::shared_ptr takes longer to compile than all of this header.
 struct counted {
     std::atomic<unsigned> owners{0}; // copies of a handle may die on any thread
     virtual ~counted() = default;
@@ -138,25 +113,18 @@ struct counted {
 
 class any_ref {
 public:
-    any_ref(counted* at = nullptr) noexcept : at_(at) {
-        if (at_) at_->owners.fetch_add(1, std::memory_order_relaxed); // whoever copies holds one
-    }
+    any_ref(counted* at = nullptr) noexcept : at_(at) { at_ ? take() : void(); }
     any_ref(const any_ref& other) noexcept : any_ref(other.at_) {}
     any_ref(any_ref&& other) noexcept : at_(std::exchange(other.at_, nullptr)) {}
     any_ref& operator=(any_ref other) noexcept { return std::swap(at_, other.at_), *this; }
-    ~any_ref() {
-        if (at_) drop();
-    }
+    ~any_ref() { at_ ? drop() : void(); }
     explicit operator bool() const noexcept { return at_ != nullptr; }
     friend bool operator==(const any_ref& a, const any_ref& b) noexcept { return a.at_ == b.at_; }
 
 protected:
+    void take() noexcept;
+    void drop() noexcept;
     counted* at_;
-
-private:
-    [[gnu::noinline]] void drop() noexcept { // acq_rel: whoever deletes sees what others wrote
-        if (at_->owners.fetch_sub(1, std::memory_order_acq_rel) == 1) delete at_;
-    }
 };
 
 template <class T> class ref : public any_ref {
@@ -167,6 +135,17 @@ public:
     T* get() const noexcept { return static_cast<T*>(at_); }
     T& operator*() const noexcept { return static_cast<T&>(*at_); }
     T* operator->() const noexcept { return static_cast<T*>(at_); }
+};
+
+/// What a class of Part I is made of, in Part II; its copies share that.
+template <class T> class handle {
+public:
+    handle() noexcept = default;
+
+protected:
+    friend struct access;
+    explicit handle(ref<T> made) noexcept : s_(std::move(made)) {}
+    ref<T> s_;
 };
 
 /// A callback's function, whatever its signature; [2] [3] has the members.
@@ -187,7 +166,6 @@ protected:
 } // namespace detail
 
 // [2] ERRORS --------------------------------------------------------------------------------------
-
 /// What can fail besides the system's own errors. What POSIX names is a std::errc: timed_out,
 /// address_in_use, permission_denied, operation_canceled, too_many_files_open, ...
 enum class errc {
@@ -207,7 +185,7 @@ std::error_code make_error_code(errc) noexcept;
 
 /// An error code that knows its place. True when something failed.
 /// Lifetime: a value, copied by sharing; allocates only when something failed.
-class [[nodiscard]] error {
+class [[nodiscard]] error : public detail::handle<detail::failure> {
 public:
     error() noexcept = default;
     error(std::error_code code, std::string place); // a code of zero is no error
@@ -215,39 +193,23 @@ public:
     const std::error_code& code() const noexcept; // valid while this error is; zero: no failure
     /// "/run/a.sock: connect: Connection refused": the socket, what was tried, the cause.
     std::string message() const;
-    /// Client: the server may have seen (part of) the request.
-    bool sent() const noexcept;
+    bool sent() const noexcept; // client: the server may have seen (part of) the request
     friend bool operator==(const error& e, std::errc c) noexcept { return e.code() == c; }
-    friend bool operator==(const error& e, errc c) noexcept {
-        return e.code() == make_error_code(c);
-    }
-
-private:
-    friend struct detail::access;
-    detail::ref<detail::failure> s_; // none: nothing failed
+    friend bool operator==(const error& e, errc c) noexcept;
 };
 
 /// A value, or the error that kept it from being. Reading a value that isn't there aborts, with
 /// NDEBUG too: it costs one branch. Copied where T can be.
 template <class T> class [[nodiscard]] result {
+    using copied = std::conditional_t<std::is_copy_constructible_v<T>, result, detail::nobody>;
+
 public:
     result(T value) : value_(std::move(value)), has_value_(true) {}
     result(uds_http::error failed) : none_(), error_(std::move(failed)) { UDS_HTTP_ASSERT(error_); }
-    result(const std::conditional_t<std::is_copy_constructible_v<T>, result, detail::nobody>& other)
-        : none_(), has_value_(other.has_value_), error_(other.error_) {
-        if (has_value_) new (static_cast<void*>(&value_)) T(other.value_);
-    }
-    result(result&& other)
-        : none_(), has_value_(other.has_value_), error_(std::move(other.error_)) {
-        if (has_value_) new (static_cast<void*>(&value_)) T(std::move(other.value_));
-    }
-    result& operator=(result other) { // by value: what could fail has been done
-        this->~result();
-        return *new (static_cast<void*>(this)) result(std::move(other));
-    }
-    ~result() {
-        if (has_value_) value_.~T();
-    }
+    result(const copied& other);
+    result(result&& other);
+    result& operator=(result other);
+    ~result() { has_value_ ? value_.~T() : void(); }
     explicit operator bool() const noexcept { return has_value_; }
     const uds_http::error& error() const noexcept { return error_; }
     T& operator*() & { return has_value_ ? value_ : (std::abort(), value_); }
@@ -300,29 +262,23 @@ private:
 /// %40 is abstract) or "http://unix:/run/a.sock:/path".
 /// Errors:   a bad one is remembered; whoever uses it returns it, and error() shows it.
 /// Lifetime: a value. A relative path means the working directory of the moment of use.
-class address {
+class address : public detail::handle<detail::address_state> {
 public:
     address(const char* text) : address(string_view(text)) {}
     address(const std::string& text) : address(string_view(text)) {}
     address(string_view text);
+    address(const address&) = default; // moved too: there is always one
     /// An abstract name, exactly these bytes (unix(7)), NULs kept. It has no file permissions: who
     /// may connect is for listen_options::allow to say.
     static address abstract_name(string_view exact);
     /// The http+unix:// URL of `target` at this address.
     std::string url(string_view target = "/") const;
     /// What a URL names besides the socket: path and query, "/" without them; "" for no URL.
-    string_view target() const noexcept { return s_.target; }
-    const uds_http::error& error() const noexcept { return s_.failed; }
+    string_view target() const noexcept;
+    const uds_http::error& error() const noexcept;
 
 private:
-    friend struct detail::access;
-    address() = default;
-    struct state {
-        std::string name{}; // path, or abstract name without its leading NUL
-        std::string target{};
-        uds_http::error failed{};
-        bool is_abstract = false;
-    } s_;
+    explicit address(detail::ref<detail::address_state> made) noexcept;
 };
 
 /// A process at the other end, as it was at connect() (SO_PEERCRED, unix(7)). Trust uid, gid and
@@ -345,15 +301,11 @@ struct peer_rule {
 /// A way to give up calls from elsewhere; they end with operation_canceled.
 /// Threads:  concurrently; cancel() from any thread or signal handler, before or during the call.
 /// Lifetime: copies share one state. Sticky: once cancelled, every later call fails at once.
-class canceller {
+class canceller : public detail::handle<detail::cancel_state> {
 public:
     canceller();
     void cancel() const noexcept;
     bool cancelled() const noexcept;
-
-private:
-    friend struct detail::access;
-    detail::ref<detail::cancel_state> s_;
 };
 
 // [3] MESSAGES ------------------------------------------------------------------------------------
@@ -364,7 +316,7 @@ struct field {
 };
 
 /// Header fields in their order; names are compared without case (RFC 9110 5.1).
-class headers {
+class headers : public detail::handle<detail::field_block> {
 public:
     headers() noexcept = default;
     headers(std::initializer_list<field> fields); // a bad one fails what they are sent with
@@ -384,33 +336,22 @@ public:
     /// What a proxy must not pass on: Connection, what it names, and the others (RFC 9110 7.6.1);
     /// also what is about descriptors, which stay behind.
     void remove_hop_by_hop();
-
-private:
-    friend struct detail::access;
-    detail::ref<detail::field_block> s_; // none: no fields
 };
 
 /// Read-only bytes in a sealed memfd, which cross to another process without a copy.
 /// Threads: concurrently; copies share the bytes, which live as long as any of them.
-class sealed_memory {
+class sealed_memory : public detail::handle<detail::mapping> {
 public:
     static result<sealed_memory> copy_of(string_view bytes); // errors: memfd_create(2), mmap(2)
     string_view view() const noexcept;
-
-private:
-    friend struct detail::access;
-    detail::ref<detail::mapping> s_;
 };
 
 /// Memory to fill and then seal (memfd_create(2), F_SEAL_WRITE).
-class memory_builder : detail::move_only {
+class memory_builder : public detail::handle<detail::mapping>, detail::move_only {
 public:
     static result<memory_builder> create(std::size_t bytes); // zeroed; errors as above
     char* data() noexcept;                                   // writable, until seal()
     result<sealed_memory> seal() &&;                         // what data() gave is unmapped then
-
-private:
-    detail::ref<detail::mapping> s_;
 };
 
 /// What a message carries. Everything but `literal`, `lent` and `borrowed` owns its bytes.
@@ -450,10 +391,9 @@ private:
 /// A request: received by a handler, or built for a client.
 /// Lifetime: views of a received one end with the handler, and with whatever changes it. MOVING one
 /// out copies its bytes: the moved object is yours, and so are its views.
-class request {
+class request : public detail::handle<detail::request_state> {
 public:
-    /// Errors: a bad method, target or field is remembered; send() returns it.
-    request(string_view method, string_view target);
+    request(string_view method, string_view target); // a bad one, or field, fails what sends it
     request(request&&);
     request& operator=(request&&);
 
@@ -471,8 +411,7 @@ public:
     const uds_http::headers& headers() const noexcept;
     uds_http::headers& headers() noexcept;
 
-    /// Who sent it; asked of the kernel at first use, once per connection.
-    const uds_http::peer& peer() const;
+    const uds_http::peer& peer() const; // who sent it; the kernel is asked once per connection
     /// A handle on that process which can't be reused for another one (SO_PEERPIDFD, Linux 6.5).
     /// Errors: protocol_not_available (older kernels).
     result<unique_fd> peer_pidfd() const;
@@ -499,7 +438,6 @@ public:
 private:
     friend struct detail::access;
     request();
-    detail::ref<detail::request_state> s_;
 };
 
 /// A response: returned by a handler, or received by a client.
@@ -530,8 +468,7 @@ public:
 
 private:
     friend struct detail::access;
-    response(string_view literal_type, content&& body) noexcept
-        : s_{200, literal_type, {}, std::move(body), {}} {}
+    response(string_view literal_type, content&& body) noexcept;
     struct state {
         int status = 200;
         mutable string_view type{}; // Content-Type, a literal, until headers() is asked for
@@ -547,8 +484,7 @@ response json(content);                                // already serialized
 /// 14). Regular files only; 404 if there is none or it may not be read.
 response file(const request&, const std::string& path);
 response redirect(string_view to, int status = 302); // `to` as it is: RFC 9110 10.2.2
-/// Everything but unreserved characters as %XX (RFC 3986 2.3): one path segment or query value.
-std::string percent_encode(string_view segment);
+std::string percent_encode(string_view segment); // all but unreserved bytes (RFC 3986 2.3) as %XX
 
 // [4a] STREAMS ------------------------------------------------------------------------------------
 // Callbacks run on the loop, never inside your call, never twice at once for one object, and never
@@ -563,69 +499,40 @@ struct raw_stream {
     std::string already_read; // what came behind the 101: the first bytes of the new protocol
 };
 
-/// What the handles below stand on: an exchange on a loop, or a blocking client's connection.
-struct detail::stream_base : detail::counted {
-    virtual written write(string_view) = 0; // copies; the blocking client's sends, and may wait
-    virtual written wait(milliseconds) = 0;
-    virtual void on_drain(callback<void()>) = 0;
-    virtual void on_close(callback<void()>) = 0;
-    virtual bool end(headers) = 0;
-    virtual void cut() = 0;
-    virtual bool is_open() = 0;
-    virtual void on_data(callback<void(string_view)>, callback<void(const error&)>) = 0;
-    virtual void pause(bool) = 0;
-    virtual const headers& trailers() = 0;
-    virtual result<std::size_t> read(char* into, std::size_t room) = 0;
-    virtual void drop_reader() = 0;
-    virtual raw_stream release() = 0; // upgraded ones only; fd -1 if it has ended
-};
-
 /// Bytes on their way out. Dropped before end(): cut, never a short body that looks whole.
 /// Threads: any, one at a time. Lifetime: may outlive client and server; then everything is closed.
-class body_writer : detail::move_only {
+class body_writer : public detail::handle<detail::stream_base> {
 public:
     body_writer() = default;
     body_writer(body_writer&&) noexcept = default;
-    body_writer& operator=(body_writer&&) noexcept;
+    body_writer& operator=(body_writer other) noexcept { return std::swap(s_, other.s_), *this; }
     ~body_writer() { cut(); }
-    written write(string_view copied) { return s_ ? s_->write(copied) : written::closed; }
-    /// `released` runs once, when the bytes are needed no more.
-    written write(string_view bytes, callback<void()> released);
-    /// Blocks until there is room; on a loop it is `closed` at once.
-    written wait(milliseconds timeout) { return s_ ? s_->wait(timeout) : written::closed; }
-    void on_drain(callback<void()> act) { s_ ? s_->on_drain(std::move(act)) : void(); }
-    void on_close(callback<void()> act) { s_ ? s_->on_close(std::move(act)) : void(); }
+    written write(string_view copied);
+    written write(string_view bytes, callback<void()> released); // once they are needed no more
+    written wait(milliseconds timeout); // for room; on a loop it is `closed` at once
+    void on_drain(callback<void()>);
+    void on_close(callback<void()>);
     /// False and a cut: fewer bytes than stated, or a trailer that may not be one (RFC 9110 6.5.1).
-    bool end(headers trailers = {}) { return s_ && s_->end(std::move(trailers)); }
-    void cut() { s_ ? s_->cut() : void(); }
-    bool is_open() const { return s_ && s_->is_open(); }
-
-private:
-    friend struct detail::access;
-    detail::ref<detail::stream_base> s_;
+    bool end(headers trailers = {});
+    void cut();
+    bool is_open() const;
 };
 
 /// Bytes on their way in. Dropped early: the connection is closed, not reused.
 /// Threads: any, one at a time. Lifetime: as body_writer's.
-class body_reader : detail::move_only {
+class body_reader : public detail::handle<detail::stream_base> {
 public:
     body_reader() = default;
     body_reader(body_reader&&) noexcept = default;
-    body_reader& operator=(body_reader&&) noexcept;
-    ~body_reader() { s_ ? s_->drop_reader() : void(); }
+    body_reader& operator=(body_reader other) noexcept { return std::swap(s_, other.s_), *this; }
+    ~body_reader();
     /// Pieces as they come, then `done` once: no error (whole), cut_off, timed_out, too_large.
-    void on_data(callback<void(string_view)> piece, callback<void(const error&)> done) {
-        s_ ? s_->on_data(std::move(piece), std::move(done)) : void();
-    }
-    void pause() { s_ ? s_->pause(true) : void(); } // the sender is stopped: bounded memory
-    void resume() { s_ ? s_->pause(false) : void(); }
+    void on_data(callback<void(string_view)> piece, callback<void(const error&)> done);
+    void pause(); // the sender is stopped: bounded memory
+    void resume();
     const headers& trailers() const;
     /// Blocks for the next bytes. 0: whole. Errors: cut_off and as above; would_block_loop.
     result<std::size_t> read(char* into, std::size_t room);
-
-private:
-    friend struct detail::access;
-    detail::ref<detail::stream_base> s_;
 };
 
 /// Passes everything on; a cut stays a cut, trailers stay trailers, a slow side stops the fast one.
@@ -660,11 +567,11 @@ private:
 
 /// The right to answer one request, once, later. Dropped unanswered: 500.
 /// Threads: any, one at a time. Lifetime: may outlive the server; then it is harmless.
-class responder : detail::move_only {
+class responder : public detail::handle<detail::flow> {
 public:
     responder() = default; // answers nobody
     responder(responder&&) noexcept = default;
-    responder& operator=(responder&&) noexcept;
+    responder& operator=(responder other) noexcept { return std::swap(s_, other.s_), *this; }
     ~responder();
     bool send(response);           // false: nobody is there any more, or it was answered already
     bool inform(response interim); // before it, any number of 1xx but 101: status and fields
@@ -675,14 +582,9 @@ public:
     void upgrade(string_view protocol, callback<void(upgraded)> take, headers extra = {});
     bool is_open() const;            // false: it is answered, or nobody waits
     void on_close(callback<void()>); // the client went before the answer had ended
-
-private:
-    friend struct detail::access;
-    detail::ref<detail::flow> s_;
 };
 
 // [4b] SERVER -------------------------------------------------------------------------------------
-
 /// Each limit with the status that a peer sees when it is exceeded. nginx, Apache and Go allow
 /// heads of 8 KiB to 1 MiB; a local API needs less. Loops have memory for a whole head: a limit of
 /// more than 16 Mi bytes or fields is a bad option.
@@ -755,24 +657,10 @@ private:
 /// What a route may have besides its handler. Set before run().
 class route : public detail::counted {
 public:
-    /// Narrows what the listener allows: 403.
-    route& allow(peer_rule rule) { return s_.allow = std::move(rule), *this; }
+    route& allow(peer_rule); // narrows what the listener allows: 403
     /// Instead of the server's; a streamed one has none unless it is set here: 413.
-    route& max_body_bytes(std::size_t limit) { return s_.max_body_bytes = limit, *this; }
-    /// A plain handler that doesn't block: not on a worker.
-    route& on_loop() { return s_.on_loop = true, *this; }
-
-private:
-    friend struct detail::access;
-    route(string_view method, string_view pattern, handler run)
-        : s_{std::string(method), std::string(pattern), std::move(run)} {}
-    struct state {
-        std::string method, pattern;
-        handler run;
-        std::optional<peer_rule> allow{};
-        std::optional<std::size_t> max_body_bytes{};
-        bool on_loop = false;
-    } s_;
+    route& max_body_bytes(std::size_t limit);
+    route& on_loop(); // a plain handler that doesn't block: not on a worker
 };
 
 /// An HTTP server on Unix sockets. One life: routes, listen, run, stop.
@@ -785,12 +673,11 @@ private:
 ///           too. Everything else: before run(), or on its thread; listen() before it.
 /// Lifetime: handlers and what they capture live until ~server, which must not meet a run(). A
 ///           forked child's copy must be left alone; it never unlinks the socket.
-class server {
+class server : public detail::handle<detail::server_core> {
 public:
     explicit server(server_options = {}); // a bad option is remembered: run() returns it
     ~server();
-    server(const server&) = delete;
-    server& operator=(const server&) = delete;
+    server(server&&) = delete; // nor copied
 
     /// Errors: a bad pattern, or two equal ones, is remembered; listen() and run() return it.
     route& get(string_view pattern, handler h) { return add("GET", pattern, std::move(h)); }
@@ -841,13 +728,10 @@ public:
     server_stats stats() const;
 
 private:
-    friend struct detail::access;
     route& add(string_view method, string_view pattern, handler);
-    detail::ref<detail::server_core> s_;
 };
 
 // [4c] CLIENT -------------------------------------------------------------------------------------
-
 struct client_options {
     milliseconds connect_timeout{5'000};             // a full backlog makes connect(2) wait
     milliseconds read_timeout{30'000};               // between two pieces of a response
@@ -874,14 +758,13 @@ struct reply {
 ///
 /// Threads:  concurrently. On a loop the blocking calls fail at once with would_block_loop.
 /// Lifetime: streams may outlive it.
-class client {
+class client : public detail::handle<detail::client_core> {
 public:
-    explicit client(address, client_options = {}); // connects at the first call, not here
+    explicit client(const address&, client_options = {}); // connects at the first call, not here
     /// For the async_ calls; `loop` may die first: they fail with errc::stopped.
-    client(address, client_options, server& loop);
-    ~client(); // after the blocking calls; async_ ones still complete
-    client(const client&) = delete;
-    client& operator=(const client&) = delete;
+    client(const address&, client_options, server& loop);
+    ~client();                 // after the blocking calls; async_ ones still complete
+    client(client&&) = delete; // nor copied
 
     /// Errors: connection_refused, no_such_file_or_directory, permission_denied, timed_out,
     ///         operation_canceled, cut_off, bad_message, too_large, bad_field, wrong_peer,
@@ -889,40 +772,29 @@ public:
     result<response> get(string_view target) { return send(request("GET", target)); }
     result<response> head(string_view target) { return send(request("HEAD", target)); }
     result<response> del(string_view target) { return send(request("DELETE", target)); }
-    result<response> post(string_view target, content body, string_view type) {
-        return send(request("POST", target).body(std::move(body), type));
-    }
-    result<response> put(string_view target, content body, string_view type) {
-        return send(request("PUT", target).body(std::move(body), type));
-    }
-    result<response> patch(string_view target, content body, string_view type) {
-        return send(request("PATCH", target).body(std::move(body), type));
-    }
+    result<response> post(string_view target, content body, string_view type);
+    result<response> put(string_view target, content body, string_view type);
+    result<response> patch(string_view target, content body, string_view type);
     result<response> send(request&);
     result<response> send(request&& req) { return send(req); }
     error send(request&, response& reuse); // keeps its capacity: no allocation per call
     /// The head now, the body as it comes. read_timeout holds for the head only.
     result<reply> stream(request&&);
     result<upgraded> upgrade(request&&);
-    /// Blocking calls talk over a connected stream, e.g. of socketpair(2), from then on.
-    error adopt(unique_fd connected);
+    error adopt(unique_fd connected); // for blocking calls from then on, e.g. of socketpair(2)
 
     // Complete once, on the loop they were called on (else the server's first), never inside:
-    void async_get(string_view target, callback<void(result<response>)> done) {
-        async_send(request("GET", target), std::move(done));
-    }
+    void async_get(string_view target, callback<void(result<response>)> done);
     void async_send(request&&, callback<void(result<response>)>);
     void async_stream(request&&, callback<void(result<reply>)>);
     void async_upgrade(request&&, callback<void(result<upgraded>)>);
-
-private:
-    friend struct detail::access;
-    detail::ref<detail::client_core> s_;
 };
 
-/// One shot over an http+unix:// URL.
-result<response> get(string_view url); // a connection each: for many calls take a client
+result<response> get(string_view url); // http+unix://, one shot: for many calls take a client
 result<response> send(string_view url, request&&);
+
+} // namespace v1
+} // namespace uds_http
 
 // END OF PART I: the rest is how it works. ========================================================
 
@@ -934,6 +806,29 @@ result<response> send(string_view url, request&&);
 // A room uses only rooms above it, and there are no forward declarations below this line. Rooms 7
 // to 10 are pure: no syscall, no errno, no clock; time comes in as an argument.
 
+#include <arpa/inet.h> // inet_pton: a Host may be an IPv6 address
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/sockios.h> // SIOCOUTQ: what a slow reader has left unread
+#include <locale.h>        // newlocale(3): dates are English, whatever the program's locale
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h> // openat2(2), which has no wrapper
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
 // What belongs to the user may throw: across a loop that would end every connection.
 #ifdef __cpp_exceptions
 #define UDS_HTTP_TRY try
@@ -943,10 +838,19 @@ result<response> send(string_view url, request&&);
 #define UDS_HTTP_CATCH else
 #endif
 
+namespace uds_http {
+inline namespace v1 {
 namespace detail {
 
 // [2] [3] VALUES ----------------------------------------------------------------------------------
 // What errors, headers, contents and messages are made of, and the members of their classes.
+
+inline void any_ref::take() noexcept { // relaxed: whoever copies holds one
+    at_->owners.fetch_add(1, std::memory_order_relaxed);
+}
+[[gnu::noinline]] inline void any_ref::drop() noexcept { // acq_rel: whoever deletes sees all writes
+    if (at_->owners.fetch_sub(1, std::memory_order_acq_rel) == 1) delete at_;
+}
 
 /// What doesn't depend on the type of a row's elements.
 class any_row {
@@ -1309,25 +1213,33 @@ struct arena {
     }
 };
 
+/// What a route is.
+struct route_entry final : route {
+    std::string method, pattern;
+    handler run;
+    std::optional<peer_rule> allowed{};
+    std::optional<std::size_t> body_limit{};
+    bool stays_on_loop = false;
+    route_entry(string_view method_, string_view pattern_, handler run_)
+        : method(method_), pattern(pattern_), run(std::move(run_)) {}
+};
+
 /// How Part II reaches what the classes of Part I keep private.
 struct access {
     template <class T> static auto& of(T& object) noexcept { return object.s_; }
     template <class T> static const auto& of(const T& object) noexcept { return object.s_; }
+    static route_entry& of(route& r) noexcept { return static_cast<route_entry&>(r); }
     template <class T, class S> static T make(S state) {
         T made;
         made.s_ = std::move(state);
         return made;
     }
     static request make_request() { return request(); }
-    static route* make_route(string_view method, string_view pattern, handler run) {
-        return new route(method, pattern, std::move(run));
-    }
     static response make_response(string_view literal_type, content&& body) noexcept {
         return response(literal_type, std::move(body));
     }
     using kind = content::kind;
     using shape = handler::shape;
-    using address_state = address::state;
 };
 
 inline string_view place_of(const error& e) noexcept {
@@ -1406,6 +1318,23 @@ inline response_extra& extra_of(response& res) {
     if (!extra) extra = new response_extra;
     return *extra;
 }
+
+/// What readers and writers stand on: an exchange on a loop, or a blocking client's connection.
+struct stream_base : counted {
+    virtual written write(string_view) = 0; // copies; the blocking client's sends, and may wait
+    virtual written wait(milliseconds) = 0;
+    virtual void on_drain(callback<void()>) = 0;
+    virtual void on_close(callback<void()>) = 0;
+    virtual bool end(headers) = 0;
+    virtual void cut() = 0;
+    virtual bool is_open() = 0;
+    virtual void on_data(callback<void(string_view)>, callback<void(const error&)>) = 0;
+    virtual void pause(bool) = 0;
+    virtual const headers& trailers() = 0;
+    virtual result<std::size_t> read(char* into, std::size_t room) = 0;
+    virtual void drop_reader() = 0;
+    virtual raw_stream release() = 0; // upgraded ones only; fd -1 if it has ended
+};
 
 /// A sealed memfd and its bytes, unmapped with the last view of them.
 struct mapping : counted {
@@ -1848,34 +1777,39 @@ struct card : counted {
 /// proc(5): a name for what a descriptor refers to, always short, and never diverted.
 inline std::string fd_path(const unique_fd& fd) { return numbered("/proc/self/fd/", fd.get()); }
 
+struct address_state : counted {
+    std::string name{}; // path, or abstract name without its leading NUL
+    std::string target{};
+    error failed{};
+    bool is_abstract = false;
+};
 inline std::string spelled(const address& where) {
-    return (access::of(where).is_abstract ? "@" : "") + access::of(where).name;
+    return (access::of(where)->is_abstract ? "@" : "") + access::of(where)->name;
 }
 inline std::string display(const address& where) { return printable(spelled(where)); }
 
 constexpr std::size_t max_sun_path = sizeof(sockaddr_un::sun_path); // 108; no NUL needs to fit
 
 /// An address that no one can use, and the reason for whoever tries to.
-[[gnu::cold, gnu::noinline]] inline address bad_address(string_view text, const char* why) {
-    error e = failed(errc::bad_address, printable(text) + ": " + why);
-    return access::make<address>(access::address_state{{}, {}, std::move(e), false});
+[[gnu::cold, gnu::noinline]] inline ref<address_state> bad_address(string_view text,
+                                                                   const char* why) {
+    ref<address_state> made(new address_state);
+    made->failed = failed(errc::bad_address, printable(text) + ": " + why);
+    return made;
 }
 
 /// A path or "@name" without what stood around it in `text`.
-[[gnu::cold]] inline address named_address(std::string name, std::string target, string_view text) {
+[[gnu::cold]] inline ref<address_state> named_address(std::string name, std::string target,
+                                                      string_view text) {
     const bool is_abstract = !name.empty() && name.front() == '@';
     if (is_abstract) name.erase(0, 1); // the NUL comes with the sockaddr_un
     if (name.empty()) return bad_address(text, "names no socket");
     if (!is_abstract && name.find('\0') != name.npos) return bad_address(text, "a path has no NUL");
-    error e;
+    ref<address_state> made(new address_state);
     if (is_abstract && name.size() >= max_sun_path) // the leading NUL needs one
-        e = path_failed("@" + name, "107 bytes is the longest", ENAMETOOLONG);
-    return access::make<address>(
-        access::address_state{std::move(name), std::move(target), std::move(e), is_abstract});
-}
-
-[[gnu::cold]] inline address abstract_address(string_view exact, std::string target) {
-    return named_address("@" + std::string(exact), std::move(target), "@");
+        made->failed = path_failed("@" + name, "107 bytes is the longest", ENAMETOOLONG);
+    made->name = std::move(name), made->target = std::move(target), made->is_abstract = is_abstract;
+    return made;
 }
 
 inline bool drop_prefix(string_view& text, string_view prefix) noexcept {
@@ -1885,7 +1819,7 @@ inline bool drop_prefix(string_view& text, string_view prefix) noexcept {
 
 /// http+unix://: the authority is the name, percent-encoded; never lower-cased, '+' is no space.
 /// http://unix:/path:/target: of nginx and got; nothing in it is encoded.
-[[gnu::cold]] inline address parse_address(string_view text) {
+[[gnu::cold]] inline ref<address_state> parse_address(string_view text) {
     string_view rest = text;
     const bool is_encoded = drop_prefix(rest, "http+unix://");
     if (!is_encoded && !drop_prefix(rest, "http://unix:")) {
@@ -1948,9 +1882,9 @@ inline unique_fd stream_socket(int flags) noexcept {
 /// A path that is too long for a sockaddr_un goes through an O_PATH descriptor of the socket
 /// itself, whatever its length. Symbolic links are followed, as connect(2) does.
 [[gnu::cold]] inline result<endpoint> endpoint_of(const address& where) {
-    const std::string& name = access::of(where).name;
+    const std::string& name = access::of(where)->name;
     if (where.error()) return where.error();
-    if (access::of(where).is_abstract) return make_endpoint('\0' + name);
+    if (access::of(where)->is_abstract) return make_endpoint('\0' + name);
     if (name.size() <= max_sun_path) return make_endpoint(name);
     unique_fd via(::open(name.c_str(), O_PATH | O_CLOEXEC)); // needs no right on the socket
     if (!via) return connect_failed(where);
@@ -2150,9 +2084,9 @@ open_listener(const address& where, const listen_options& options, bool takes_fd
     if (!takes_fds) let_fds_in(made.fd.get(), false);
     made.owner = ::getpid();
     error e;
-    if (!access::of(where).is_abstract) e = open_path(made, options);
+    if (!access::of(where)->is_abstract) e = open_path(made, options);
     else { // no lock and no probe: the kernel knows the name, which dies with its server
-        const endpoint to = make_endpoint('\0' + access::of(where).name);
+        const endpoint to = make_endpoint('\0' + access::of(where)->name);
         const int fd = made.fd.get();
         if (::bind(fd, to.get(), to.size) != 0 || ::listen(fd, options.backlog) != 0)
             e = path_failed(made.path, "bind");
@@ -4256,15 +4190,15 @@ private:
             if (h.before && run_before(h)) return true;
         if (!to) return answer_no_route();
         const auto& r = access::of(*to);
-        if (r.allow && !r.allow->admits(d_.req.peer()))
+        if (r.allowed && !r.allowed->admits(d_.req.peer()))
             return refuse_early(403, "not on the route's list");
         bool is_over = d_.parsed.how == framing::length && d_.parsed.length > limit_of(*to);
-        is_over |= r.max_body_bytes && d_.req.body().size() > *r.max_body_bytes; // of Body-Fd
-        return is_over && refuse_early(413, "body over the limit"); // and no 100 Continue
+        is_over |= r.body_limit && d_.req.body().size() > *r.body_limit; // of Body-Fd
+        return is_over && refuse_early(413, "body over the limit");      // and no 100 Continue
     }
     std::uint64_t limit_of(route& to) const noexcept {
         const auto& r = access::of(to);
-        if (r.max_body_bytes) return *r.max_body_bytes;
+        if (r.body_limit) return *r.body_limit;
         return access::of(r.run).shape == access::shape::streamed ? UINT64_MAX
                                                                   : s_.options.max_body_bytes;
     }
@@ -4382,7 +4316,7 @@ private:
         if (!d_.fds.empty() && d_.in.empty()) return refuse_fds(); // came with its body
         const auto& r = access::of(to);
         const bool is_plain = access::of(r.run).shape == access::shape::plain;
-        if (!is_plain || (s_.to_worker && !r.on_loop)) {
+        if (!is_plain || (s_.to_worker && !r.stays_on_loop)) {
             const request_state& q = state_of(req); // whose body is to be held meanwhile
             if (!count(access::of(q.body_memory) ? 0 : q.body.size())) return refuse(503, "memory");
             return is_plain ? give_to_worker(req, to) : start_later(req, to);
@@ -6655,7 +6589,7 @@ struct client_core : counted {
     ref<mailbox> home;                // async_ calls: the server's first loop,
     row<ref<mailbox>> used;           // and all those that have carried any
 
-    client_core(address to, client_options how) : where(std::move(to)), options(bounded(how)) {}
+    client_core(const address& to, client_options how) : where(to), options(bounded(how)) {}
     /// Connections have memory for a whole head.
     static const client_options& bounded(client_options& how) noexcept {
         if (how.max_head_bytes > max_head_memory) how.max_head_bytes = max_head_memory;
@@ -7653,6 +7587,20 @@ inline response serve_beneath(int folder, const request& req, string_view name) 
 
 // Members: errors and small values.
 
+template <class T>
+result<T>::result(const copied& other)
+    : none_(), has_value_(other.has_value_), error_(other.error_) {
+    if (has_value_) new (static_cast<void*>(&value_)) T(other.value_);
+}
+template <class T>
+result<T>::result(result&& other)
+    : none_(), has_value_(other.has_value_), error_(std::move(other.error_)) {
+    if (has_value_) new (static_cast<void*>(&value_)) T(std::move(other.value_));
+}
+template <class T> result<T>& result<T>::operator=(result other) { // by value: what could fail has
+    this->~result();                                               // been done
+    return *new (static_cast<void*>(this)) result(std::move(other));
+}
 template <class R, class... A> template <class F, class> callback<R(A...)>::callback(F function) {
     using held = detail::held<F>;
     if constexpr (held::is_here) new (static_cast<void*>(room_)) F(std::move(function));
@@ -7671,6 +7619,7 @@ inline error::error(std::error_code code, std::string place) {
     }
     UDS_HTTP_CATCH { s_ = &detail::out_of_memory(); }
 }
+inline bool operator==(const error& e, errc c) noexcept { return e.code() == make_error_code(c); }
 inline const std::error_code& error::code() const noexcept {
     static const std::error_code none;
     return s_ ? s_->code : none;
@@ -7716,7 +7665,7 @@ inline bool peer_rule::admits(const peer& who) const noexcept {
         s_->list.push_back({"", ""}); // no field has that name: framing_fault() finds it
     }
 }
-inline headers::headers(const headers& other) {
+inline headers::headers(const headers& other) : headers() {
     if (other.s_) detail::copy_fields(other, *this);
 }
 inline headers::headers(headers&& other) {
@@ -7856,7 +7805,7 @@ inline content content::pulled(fill act, std::optional<std::uint64_t> length) {
 
 // Members: request.
 
-inline request::request() : s_(new detail::request_state) {}
+inline request::request() : handle(new detail::request_state) {}
 inline request::request(string_view method, string_view target) : request() {
     s_->method = s_->bytes.keep(method);
     if (!detail::is_token(method)) s_->fail(detail::failed(errc::bad_field, "method"));
@@ -7944,6 +7893,8 @@ inline request& request::cancel_with(canceller by) & {
 
 // Members: response.
 
+inline response::response(string_view literal_type, content&& body) noexcept
+    : s_{200, literal_type, {}, std::move(body), {}} {}
 inline uds_http::headers& response::headers() {
     if (!s_.type.empty()) {
         error bad = s_.fields.set("Content-Type", std::exchange(s_.type, {}));
@@ -8005,6 +7956,9 @@ inline response redirect(string_view to, int status) {
 }
 // Members: streams.
 
+inline written body_writer::write(string_view copied) {
+    return s_ ? s_->write(copied) : written::closed;
+}
 inline written body_writer::write(string_view bytes, callback<void()> released) {
     written how = write(bytes); // copies: `bytes` may go at once
     UDS_HTTP_TRY {
@@ -8013,6 +7967,26 @@ inline written body_writer::write(string_view bytes, callback<void()> released) 
     UDS_HTTP_CATCH {}
     return how;
 }
+inline written body_writer::wait(milliseconds timeout) {
+    return s_ ? s_->wait(timeout) : written::closed;
+}
+inline void body_writer::on_drain(callback<void()> act) {
+    if (s_) s_->on_drain(std::move(act));
+}
+inline void body_writer::on_close(callback<void()> act) {
+    if (s_) s_->on_close(std::move(act));
+}
+inline bool body_writer::end(headers trailers) { return s_ && s_->end(std::move(trailers)); }
+inline void body_writer::cut() { s_ ? s_->cut() : void(); }
+inline bool body_writer::is_open() const { return s_ && s_->is_open(); }
+
+inline body_reader::~body_reader() { s_ ? s_->drop_reader() : void(); }
+inline void body_reader::on_data(callback<void(string_view)> piece,
+                                 callback<void(const error&)> done) {
+    if (s_) s_->on_data(std::move(piece), std::move(done));
+}
+inline void body_reader::pause() { s_ ? s_->pause(true) : void(); }
+inline void body_reader::resume() { s_ ? s_->pause(false) : void(); }
 inline const headers& body_reader::trailers() const {
     static const headers none;
     return s_ ? s_->trailers() : none;
@@ -8086,18 +8060,6 @@ inline written event_writer::send(const event& e) {
     return s_.write(out);
 }
 
-inline body_writer& body_writer::operator=(body_writer&& other) noexcept {
-    body_writer gone(std::move(other));   // first: onto itself, no change
-    return std::swap(s_, gone.s_), *this; // cut, unless it had ended
-}
-inline body_reader& body_reader::operator=(body_reader&& other) noexcept {
-    body_reader gone(std::move(other));
-    return std::swap(s_, gone.s_), *this; // dropped before its end, perhaps
-}
-inline responder& responder::operator=(responder&& other) noexcept {
-    responder gone(std::move(other));
-    return std::swap(s_, gone.s_), *this; // a 500, unless it was answered
-}
 inline responder::~responder() {
     if (!is_open()) return;
     UDS_HTTP_TRY { s_->send(detail::plain_status(500), detail::flow::mode::whole, true); }
@@ -8200,14 +8162,14 @@ template <class F, class> handler::handler(F function) {
 }
 
 [[gnu::cold]] inline server::server(server_options options)
-    : s_(new detail::server_core(options)) {}
+    : handle(new detail::server_core(options)) {}
 [[gnu::cold]] inline server::~server() {
     // A forked child's copy: its paths, threads and epoll are the parent's. It is leaked.
     if (s_->owner != ::getpid()) s_->owners.fetch_add(1);
     else s_->destroy();
 }
 [[gnu::cold]] inline route& server::add(string_view method, string_view pattern, handler h) {
-    s_->owned_routes.push_back(detail::access::make_route(method, pattern, std::move(h)));
+    s_->owned_routes.push_back(new detail::route_entry(method, pattern, std::move(h)));
     route& made = *s_->owned_routes.back();
     return s_->remember(s_->routes.add(made)), made;
 }
@@ -8226,6 +8188,13 @@ inline void server::on_log(callback<void(string_view)> act) { s_->on_log = std::
 [[gnu::cold]] inline error server::listen_inherited(const listen_options& options) {
     return s_->listen_inherited(options);
 }
+inline route& route::allow(peer_rule rule) {
+    return detail::access::of(*this).allowed = std::move(rule), *this;
+}
+inline route& route::max_body_bytes(std::size_t limit) {
+    return detail::access::of(*this).body_limit = limit, *this;
+}
+inline route& route::on_loop() { return detail::access::of(*this).stays_on_loop = true, *this; }
 inline error server::adopt(unique_fd connected) { return s_->adopt(std::move(connected)); }
 inline result<unique_fd> server::hand_over(string_view name) {
     for (auto& d : s_->doors) {
@@ -8285,10 +8254,10 @@ inline server_stats server::stats() const {
 
 // Members: client.
 
-inline client::client(address where, client_options options)
-    : s_(new detail::client_core(std::move(where), options)) {}
-inline client::client(address where, client_options options, server& loop)
-    : client(std::move(where), options) {
+inline client::client(const address& where, client_options options)
+    : handle(new detail::client_core(where, options)) {}
+inline client::client(const address& where, client_options options, server& loop)
+    : client(where, options) {
     s_->home = detail::access::of(loop)->loops[0]->mail();
 }
 inline client::~client() {
@@ -8301,6 +8270,15 @@ inline client::~client() {
         });
 }
 
+inline result<response> client::post(string_view target, content body, string_view type) {
+    return send(request("POST", target).body(std::move(body), type));
+}
+inline result<response> client::put(string_view target, content body, string_view type) {
+    return send(request("PUT", target).body(std::move(body), type));
+}
+inline result<response> client::patch(string_view target, content body, string_view type) {
+    return send(request("PATCH", target).body(std::move(body), type));
+}
 inline result<response> client::send(request& req) {
     result<response> got = response(0);
     if (error e = send(req, *got)) got = std::move(e);
@@ -8351,6 +8329,9 @@ inline void client::async_send(request&& req, callback<void(result<response>)> d
     detail::async_call::start(s_, std::move(req), detail::async_call::wants::whole,
                               std::move(told));
 }
+inline void client::async_get(string_view target, callback<void(result<response>)> done) {
+    async_send(request("GET", target), std::move(done));
+}
 inline void client::async_upgrade(request&& req, callback<void(result<upgraded>)> done) {
     auto told = [done = std::move(done)](result<reply> got) mutable {
         if (!got) return done(got.error());
@@ -8370,7 +8351,7 @@ inline result<response> send(string_view url, request&& req) {
     if (where.error()) return where.error();
     detail::request_state& r = detail::state_of(req);
     if (where.target().size() > 1) r.set_target(r.bytes.keep(where.target()));
-    return client(std::move(where)).send(std::move(req));
+    return client(where).send(std::move(req));
 }
 
 // Members: files, and what stands on the rooms above.
@@ -8394,16 +8375,20 @@ inline void server::files(string_view prefix, const std::string& folder) {
 }
 
 [[gnu::cold]] inline address::address(string_view text) : address(detail::parse_address(text)) {}
+inline address::address(detail::ref<detail::address_state> made) noexcept
+    : handle(std::move(made)) {}
 inline address address::abstract_name(string_view exact) {
-    return detail::abstract_address(exact, {});
+    return address(detail::named_address("@" + std::string(exact), {}, "@"));
 }
+inline string_view address::target() const noexcept { return s_->target; }
+inline const uds_http::error& address::error() const noexcept { return s_->failed; }
 inline std::string address::url(string_view target) const {
-    std::string made = s_.is_abstract ? "http+unix://%40" : "http+unix://";
-    made += percent_encode(s_.name);
+    std::string made = s_->is_abstract ? "http+unix://%40" : "http+unix://";
+    made += percent_encode(s_->name);
     if (target.empty() || target.front() != '/') made += '/';
     return made.append(target);
 }
-inline canceller::canceller() : s_(new detail::cancel_state) {}
+inline canceller::canceller() : handle(new detail::cancel_state) {}
 inline void canceller::cancel() const noexcept {
     if (!s_) return; // moved from
     s_->set.store(true, std::memory_order_release);

@@ -42,7 +42,7 @@ struct driver {
     driver(const driver&) = delete;
 
     route& add(string_view method, string_view pattern, handler h) {
-        routes.emplace_back(access::make_route(method, pattern, std::move(h)));
+        routes.emplace_back(new route_entry(method, pattern, std::move(h)));
         REQUIRE_FALSE(shared.routes.add(*routes.back()));
         return *routes.back();
     }

@@ -27,7 +27,7 @@ struct routes {
 
     explicit routes(const std::vector<known>& table) {
         for (const known& k : table) {
-            owned.emplace_back(access::make_route(k.method, k.pattern, nothing));
+            owned.emplace_back(new route_entry(k.method, k.pattern, nothing));
             if (error bad = all.add(*owned.back())) errors.push_back(bad);
         }
     }
