@@ -365,7 +365,7 @@ public:
     content(string_view copied) : content(std::string(copied)) {}
     content(const char* copied) : content(std::string(copied)) {}
     content(sealed_memory bytes);
-    /// Passed on as it comes; a cut stays a cut. A server can't take a blocking client's.
+    /// Passed on as it comes; a cut stays a cut. A server answers 500 for a blocking client's.
     content(body_reader source);
     /// Bytes as old as the process; or of the request that a handler answers, copied if they wait.
     static content literal(string_view forever) noexcept, lent(string_view by_request) noexcept;
@@ -603,7 +603,7 @@ struct server_options {
     milliseconds head_timeout{5'000};             // first byte to end of head: 408
     milliseconds body_timeout{30'000};            // without progress: 408
     milliseconds write_timeout{30'000};           // without progress: cut
-    milliseconds idle_timeout{75'000};            // before and between requests: closed; 0: at once
+    milliseconds idle_timeout{75'000};            // before and between requests; 0: none is kept
     milliseconds drain_timeout{10'000};           // after stop(): cut
     microseconds busy_poll{0};                    // spin this long before sleeping: burns a core
     std::uint64_t max_body_fd_bytes = 0;          // bodies by descriptor; 0: refused
@@ -738,7 +738,7 @@ struct client_options {
     milliseconds total_timeout{milliseconds::max()}; // of all; a stream's: until its head
     std::size_t max_head_bytes = 64 << 10;           // too_large
     std::size_t max_body_bytes = 64 << 20;           // too_large; streams: none
-    std::size_t max_connections_count = 16;          // then callers wait; 0 is 1
+    std::size_t max_connections_count = 16;          // then callers wait; 0 is 1; each loop's, too
     std::optional<uid_t> expect_uid{};   // who must have called listen(); else wrong_peer
     microseconds busy_poll{0};           // spin this long for an answer before sleeping
     std::uint64_t max_body_fd_bytes = 0; // ask for bodies by descriptor, up to this; 0: don't
@@ -1334,6 +1334,7 @@ struct stream_base : counted {
     virtual result<std::size_t> read(char* into, std::size_t room) = 0;
     virtual void drop_reader() = 0;
     virtual raw_stream release() = 0; // upgraded ones only; fd -1 if it has ended
+    virtual bool is_on_loop() const noexcept { return true; }
 };
 
 /// A sealed memfd and its bytes, unmapped with the last view of them.
@@ -3619,8 +3620,10 @@ struct conn {
     bool calls : 1;          // the client's role
     bool lingers : 1;        // once it ends
     bool is_mute : 1;        // nothing more is sent: a send has failed
+    bool queued : 1;         // among those that go on after the others' turn
     bool served : 1;         // a request has come over it
     bool passed : 1;         // the client has passed a descriptor itself: no proxy stands between
+    bool proved : 1;         // and one more than announced, as who asks does once
     bool wants_body_fd : 1;  // Accept-Body-Fd of the request at work
     unsigned char wants_fds; // Accept-Fds of it
 
@@ -3675,18 +3678,21 @@ struct desk {
     request req = access::make_request(); // lent to handlers: views of `in`
     std::optional<response> res;
     body_decoder decoder;
-    head parsed;                             // the last one; views of `in`
-    string_view in;                          // what of the read is not taken yet
-    string_view room;                        // what is read into: it stays until out has left
-    row<unique_fd> fds;                      // came with the last byte of `in`,
-    const char* fds_from = nullptr;          // in a read that began here
-    std::int64_t now = 0;                    // ms, monotonic
-    std::int64_t started = 0;                // us, of req, where somebody wants to know
-    std::uint64_t bytes_in = 0;              // of its body
-    char date[40] = {};                      // "Date: ...\r\n"
-    std::int64_t (*micros)() = nullptr;      // for those who log times; not called for others
+    head parsed;                    // the last one; views of `in`
+    string_view in;                 // what of the read is not taken yet
+    string_view room;               // what is read into: it stays until out has left
+    row<unique_fd> fds;             // came with the last byte of `in`,
+    const char* fds_from = nullptr; // in a read that began here
+    std::int64_t now = 0;           // ms, monotonic
+    std::int64_t started = 0;       // us, of req, where somebody wants to know
+    std::uint64_t bytes_in = 0;     // of its body
+    char date[40] = {};             // "Date: ...\r\n"
+    std::int64_t (*micros)() = [] { return std::int64_t{0}; }; // a clock: read for who logs times
     std::size_t whole = 0;                   // bytes of `out` that are whole answers
     std::uint64_t requests = 0, refused = 0; // since the start
+
+    /// This turn has taken so long (or `now` lags by a tick) that the others should have theirs.
+    bool is_late() const { return micros() / 1'000 - now >= 10; }
 };
 
 /// A listener's policy and name.
@@ -3723,6 +3729,7 @@ struct site : counted {
     bool takes_fds() const noexcept { return options.max_body_fd_bytes || options.max_fds_count; }
     bool is_observed() const noexcept { return on_exchange || has_after; }
     bool stopping() const noexcept { return stops.load(std::memory_order_relaxed) > 0; }
+    bool keeps_none() const noexcept { return stopping() || options.idle_timeout.count() <= 0; }
     string_view name_of(std::size_t door) const noexcept { // adopted connections came by none
         return door < doors.size() ? string_view(doors[door]->name) : string_view();
     }
@@ -3789,8 +3796,11 @@ public:
         d_.in = in;
         if (waited && c_.more) d_.fds.swap(c_.more->fds_in), d_.fds_from = in.data();
         bool goes_on = true;
-        for (; goes_on && !c_.ends && d_.out.size() < max_batch_bytes; d_.whole = d_.out.size())
+        unsigned steps = 0; // 32: so seldom that the clock is free
+        for (; goes_on && !c_.ends && d_.out.size() < max_batch_bytes; d_.whole = d_.out.size()) {
+            if (++steps % 32 == 0 && d_.is_late()) break;
             goes_on = c_.at == phase::head ? step_head() : step();
+        }
         const bool again = goes_on && !c_.ends;
         if (c_.ends && c_.at != phase::waiting) d_.in = {}; // what stands behind the last request
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
@@ -3827,7 +3837,10 @@ public:
             else finish_body(failed(errc::cut_off, c_.calls ? "response body" : "request body"));
             return false;
         case phase::raw: c_.more->at_work->end_in({}); return false;
-        case phase::waiting: return false;            // half-closed, and waits for its answer
+        case phase::waiting: return false; // half-closed, and waits for its answer
+        case phase::body: // shut by a drain, perhaps, inside of a send: nothing has been done
+            if (s_.stopping()) return refuse(503, "stopping"), false;
+            [[fallthrough]];
         default: return !(c_.ends = c_.has_output()); // nobody waits but for earlier answers
         }
     }
@@ -3965,7 +3978,7 @@ public:
         if (access::of(access::of(res).body).kind == access::kind::reader)
             return answer_passed(std::move(res));
         body_plan plan;
-        if (s_.stopping() && d_.in.empty() && !c_.work()) c_.persistent = false; // RFC 9112 9.6
+        if (s_.keeps_none() && d_.in.empty() && !c_.work()) c_.persistent = false; // RFC 9112 9.6
         open_answer(res, false, plan);
         if (!c_.persistent) c_.ends = true, c_.lingers |= c_.at == phase::discard;
         if (plan.sends) send_body(access::of(res).body, plan);
@@ -4410,8 +4423,9 @@ private:
         const std::size_t announced = fd_claim::announced(req.fields);
         if (came.empty() && announced == 0 && !c_.passed) return true;
         read_wishes(req.fields);
-        const bool is_proof = (c_.wants_fds || c_.wants_body_fd) && !c_.passed && !came.empty() &&
-                              came.size() == announced + 1;
+        const bool is_proof =
+            (c_.wants_fds || c_.wants_body_fd) && !c_.proved && came.size() == announced + 1;
+        c_.proved = c_.proved || is_proof;
         c_.passed = c_.passed || !came.empty();     // for good: no proxy forwards a descriptor
         if (is_proof) came.shrink(came.size() - 1); // any descriptor: only that it came counts
         if (!c_.passed) c_.wants_fds = 0, c_.wants_body_fd = false; // a proxy would lose them
@@ -4445,8 +4459,9 @@ private:
     bool keep_fds() {
         row<unique_fd> came;
         came.swap(d_.fds);
-        bool fits = (c_.at == phase::head || c_.at == phase::waiting) && !c_.ends &&
-                    !d_.in.empty() && d_.in.data() >= d_.fds_from;
+        const bool waits = c_.at == phase::head || c_.at == phase::waiting ||
+                           (c_.at == phase::stream && !c_.calls); // perhaps behind its body
+        bool fits = waits && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
         if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
         return c_.ends || c_.at == phase::linger; // what is closed anyway needs no other answer
     }
@@ -4457,7 +4472,9 @@ private:
     void attach_fds(response& res, bool is_streamed) {
         content& body = access::of(res).body;
         const bool has_body = !is_streamed && !c_.head_only && !is_bodiless(res.status());
-        mapping* memory = c_.wants_body_fd && has_body ? memory_of(body) : nullptr;
+        const bool has_room = // beside those with names
+            !access::of(res).extra || access::of(res).extra->fds.size() < max_fds_per_message;
+        mapping* memory = c_.wants_body_fd && has_body && has_room ? memory_of(body) : nullptr;
         unique_fd copy(memory ? duplicate(memory->fd.get()) : -1); // its owner may go first
         if (!copy) memory = nullptr;                               // there is none left: as bytes
         if (!access::of(res).extra && !memory) return;
@@ -4509,7 +4526,9 @@ private:
             // The end with the last piece: passed on, they leave together, and what answers them
             // (with 101) finds both sent.
             if (at == parsed::done) return finish_body({}), hand_in(f), false;
-            if (piece.empty()) return false;
+            if (!piece.empty()) continue;
+            if (!c_.calls && !d_.fds.empty()) d_.fds.clear(), refuse_fds(); // in the body's middle
+            return false;
         }
         return false;
     }
@@ -4660,7 +4679,7 @@ private:
         }
         if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
-        if (res && s_.stopping() && c_.more->in.empty()) c_.persistent = false;
+        if (res && s_.keeps_none() && c_.more->in.empty()) c_.persistent = false;
         if (res && !start_answer(f, std::move(*res))) return;
         if (is_cut) c_.ends = true;
         if (!is_answered || c_.is_mute) return;
@@ -4674,10 +4693,20 @@ private:
         finish(f);
     }
 
+    static bool is_for_read(const content& body) noexcept { // it would have to wait in read()
+        if (access::of(body).kind != access::kind::reader) return false;
+        const ref<stream_base>& from = access::of(access::of(body).from->reader);
+        return from && !from->is_on_loop();
+    }
+
     /// False: that was all of it.
     bool start_answer(flow& f, response res) {
         if (f.is_nobodys) s_.log("500 a responder was dropped", who().who);
         content& body = access::of(res).body;
+        if (is_for_read(body)) {
+            body = content();
+            extra_of(res).failed = failed(errc::bad_field, "a blocking client's reader");
+        }
         if (access::of(body).kind == access::kind::reader) {
             hold(f.guard), f.how = flow::mode::streamed; // as a body that is written in pieces
             f.limit_to_length_of(access::of(res).fields);
@@ -5049,7 +5078,8 @@ public:
         deadlines_.set_duration(timer::head, o.head_timeout);
         deadlines_.set_duration(timer::body, o.body_timeout);
         deadlines_.set_duration(timer::write, o.write_timeout);
-        deadlines_.set_duration(timer::idle, o.idle_timeout);
+        const bool keeps = o.idle_timeout.count() > 0; // else what is new has the time of a head
+        deadlines_.set_duration(timer::idle, keeps ? o.idle_timeout : o.head_timeout);
         tasks_.make_room();
         read_clock();
         return {};
@@ -5281,7 +5311,8 @@ private:
         const std::uint64_t before = bytes_in.load(std::memory_order_relaxed);
         read_clock();
         c->readable = true;
-        read_safely(last_event_);
+        UDS_HTTP_TRY { read(static_cast<std::uint32_t>(last_event_)); }
+        UDS_HTTP_CATCH { lose_memory(last_event_); }
         return bytes_in.load(std::memory_order_relaxed) != before;
     }
 
@@ -5327,22 +5358,23 @@ private:
         close(static_cast<std::uint32_t>(id));
     }
 
-    void read_safely(std::uint64_t id) {
-        UDS_HTTP_TRY { read(static_cast<std::uint32_t>(id)); }
-        UDS_HTTP_CATCH { lose_memory(id); }
-    }
     /// Reads and serves while there is something to read and somebody wants it.
     void read(std::uint32_t index) {
         conn& c = *conns_.at(index);
         bool progress = false;
-        for (int rounds = 0; c.readable && !c.gone && c.wants_bytes(); ++rounds) {
+        for (int rounds = 0; c.readable && !c.queued && !c.gone && c.wants_bytes(); ++rounds) {
             if (rounds == 4) { // others have their turn first
-                again_.push_back(conns_.id_of(index));
+                queue(c, index);
                 break;
             }
             const std::size_t kept = c.more ? c.more->in.size() : 0;
             if (kept == in_size_)
                 break; // its reader stops and starts, and has posted: see resume()
+            if (c.at == phase::stream && kept && !c.more->fds_in.empty()) { // theirs come first
+                const std::string waited = std::move(c.more->in);
+                serve(c, index, waited, true);
+                continue;
+            }
             if (kept) std::memcpy(in_, c.more->in.data(), kept); // a head is parsed in one piece
             bool stopped = false;
             ssize_t got = s_.fds_blocked && c.door != no_door
@@ -5387,17 +5419,12 @@ private:
         return got.size;
     }
 
-    /// Answers what is in `bytes`, sends, and goes on while there was more than one batch of it.
+    /// Answers what is in `bytes`, or a batch of it, and sends; the rest has to wait for its turn.
     [[gnu::always_inline]] void serve(conn& c, std::uint32_t index, string_view bytes,
                                       bool waited = false) {
         const std::uint64_t before = d_.requests;
-        bool again = talk(c, index).take(bytes, waited);
-        bool sent = flush(c, index);
-        while (again && sent && !c.gone) {
-            std::string kept = c.more ? std::move(c.more->in) : std::string();
-            again = talk(c, index).take(kept, true);
-            sent = flush(c, index);
-        }
+        const bool again = talk(c, index).take(bytes, waited);
+        if (flush(c, index) && again && !c.gone) queue(c, index);
         if (d_.requests == before) return;
         add(requests, d_.requests - before);
         if (c.clock == timer::head) deadlines_.clear(index); // the next head has its own time
@@ -5468,8 +5495,13 @@ private:
     void revisit() {
         row<std::uint64_t> now;
         now.swap(again_); // what is added meanwhile has its turn later
-        for (std::uint64_t id : now)
-            if (conns_.find(id)) read_safely(id);
+        for (std::uint64_t id : now) {
+            conn* const c = conns_.find(id);
+            if (!c) continue;
+            c->queued = false;
+            UDS_HTTP_TRY { go_on(*c, static_cast<std::uint32_t>(id)); }
+            UDS_HTTP_CATCH { lose_memory(id); }
+        }
         now.clear();
         if (again_.empty()) again_.swap(now); // keeps its capacity
     }
@@ -5539,6 +5571,8 @@ private:
             std::size_t of_batch = count < batch.size() ? count : batch.size();
             batch.remove_prefix(of_batch);
             if (count > of_batch) c.more->tail_at += count - of_batch;
+            // A slow source, or a reader as fast as this: EAGAIN may never come.
+            if (c.more && c.more->has_tail && d_.is_late()) return block(c, index, batch), false;
         }
     }
 
@@ -5571,7 +5605,7 @@ private:
 
     static string_view memory_tail(const conn& c) noexcept {
         if (!c.more || !c.more->has_tail || !is_in_memory(c.more->tail)) return {};
-        return bytes_of(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at));
+        return bytes_of(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at), 1 << 20);
     }
 
     /// The tail isn't in memory: a file goes out here; what a callback fills becomes the next
@@ -5626,7 +5660,7 @@ private:
         enlarge(c);
         while (b.tail_at < b.tail_size) {
             std::uint64_t left = b.tail_size - b.tail_at;
-            std::size_t size = left < (1u << 30) ? static_cast<std::size_t>(left) : 1u << 30;
+            std::size_t size = left < (1 << 20) ? static_cast<std::size_t>(left) : 1 << 20;
             ssize_t sent = transmit_file(c.fd, from.file.get(), from.offset + b.tail_at, size);
             if (sent < 0 && errno == EAGAIN) return parsed::more;
             if (sent == 0) fault_ = too_short(); // the file got shorter: a cut, never a short body
@@ -5635,6 +5669,7 @@ private:
             b.tail_at += static_cast<std::uint64_t>(sent);
             add(bytes_out, static_cast<std::uint64_t>(sent));
             if (c.calls) note_upload(c, sent);
+            if (d_.is_late()) return parsed::more; // as in push()
         }
         return parsed::done;
     }
@@ -5663,7 +5698,11 @@ private:
         c.persistent = c.blocked = c.more->has_tail = false;
         c.more->out.clear(), c.more->tail = content();
         c.is_mute = c.readable = true; // no edge is to come for what came before
-        again_.push_back(conns_.id_of(index));
+        queue(c, index);
+    }
+    void queue(conn& c, std::uint32_t index) {
+        if (!c.queued) again_.push_back(conns_.id_of(index));
+        c.queued = true;
     }
     void ask_for(std::uint32_t index, std::uint32_t extra) noexcept {
         (void)control(EPOLL_CTL_MOD, conns_.at(index)->fd, EPOLLIN | EPOLLRDHUP | EPOLLET | extra,
@@ -5690,6 +5729,9 @@ private:
             ref<flow> f = c.more->at_work; // settle() may let it go
             talk(c, index).settle(*f, [&] { flush(c, index); });
         }
+        go_on(c, index);
+    }
+    void go_on(conn& c, std::uint32_t index) {
         // Also where a reader has started, and its sender waits for 100 Continue.
         if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
             std::string kept = std::move(c.more->in); // take() keeps what remains
@@ -6807,7 +6849,8 @@ struct client_exchange {
     /// names, and once per connection any one, which tells the server that no proxy is between.
     std::string announce_fds(unique_fd& proof) {
         std::string lines;
-        mapping* memory = on->takes_body_fd ? memory_of(req.sent) : nullptr;
+        const bool has_room = req.fds.size() < max_fds_per_message; // for one without a name
+        mapping* memory = on->takes_body_fd && has_room ? memory_of(req.sent) : nullptr;
         if (memory) {
             on->fds.push_back(memory->fd.get());
             lines += "Body-Fd: length=" + number_text(memory->size) + "\r\n";
@@ -6815,7 +6858,7 @@ struct client_exchange {
         }
         for (const named_fd& f : req.fds) on->fds.push_back(f.fd.get());
         if (!req.fds.empty()) lines += "Fds: " + fd_names(req.fds) + "\r\n";
-        if (!on->takes_fds) return lines;
+        if (!on->takes_fds || (!on->asked && !has_room)) return lines; // or it asks next time
         if (core.options.max_body_fd_bytes) lines += "Accept-Body-Fd: 1\r\n";
         if (core.options.max_fds_count)
             lines += "Accept-Fds: " + number_text(core.options.max_fds_count) + "\r\n";
@@ -6946,8 +6989,9 @@ struct client_exchange {
         if (on->takes_fds && on->fields.get("Accept-Body-Fd") == "1") on->takes_body_fd = true;
         if (on->came.empty() && fd_claim::announced(on->fields) == 0) return {};
         error bad = claim.take(on->fields, std::exchange(on->came, {}));
-        if (!bad && claim.has_body && !on->ended)
-            bad = failed(errc::bad_descriptor, "Body-Fd beside a body");
+        const bool has_none = req.method == "HEAD" || is_bodiless(got.status); // RFC 9112 6.3, 1
+        if (!bad && claim.has_body && (has_none || !on->ended))
+            bad = failed(errc::bad_descriptor, "Body-Fd beside a body, or where there is none");
         return bad ? fail(bad) : bad;
     }
 
@@ -7038,6 +7082,7 @@ struct client_stream final : stream_base {
         if (done) done(failed(EOPNOTSUPP, place + "a blocking client's body is for read()"));
     }
     void pause(bool) override {}
+    bool is_on_loop() const noexcept override { return false; }
     const headers& trailers() override { return trailers_in; }
     void drop_reader() override {
         if (raw && on) ::shutdown(on->fd.get(), SHUT_RD); // the writer may go on

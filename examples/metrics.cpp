@@ -3,7 +3,7 @@
 //     $ build/examples/metrics /tmp/metrics.sock &
 //     $ curl --unix-socket /tmp/metrics.sock http://localhost/metrics
 //     # TYPE uds_http_requests_total counter
-//     uds_http_requests_total 1
+//     uds_http_requests_total 0        those before this one
 
 #include "uds_http.hpp"
 

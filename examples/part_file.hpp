@@ -12,9 +12,18 @@
 #include <unistd.h>
 
 inline std::string part;                        // its name, while it is there
-inline std::string followed(const char* name) { // a rename would replace a link
-    char real[PATH_MAX];
-    return ::realpath(name, real) ? real : name;
+inline std::string followed(std::string name) { // a rename would replace a link
+    char to[PATH_MAX];
+    if (::realpath(name.c_str(), to)) return to;
+    struct stat is = {};
+    for (int hops = 0; hops < 40 && ::stat(name.c_str(), &is) != 0;
+         ++hops) { // it leads nowhere yet
+        const ssize_t size = ::readlink(name.c_str(), to, sizeof to);
+        if (size <= 0) break;
+        name.erase(*to == '/' ? 0 : name.find_last_of('/') + 1); // npos + 1 is 0
+        name.append(to, static_cast<std::size_t>(size));
+    }
+    return name;
 }
 
 inline void drop_part() { part.empty() || ::unlink(part.c_str()); }

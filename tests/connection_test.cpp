@@ -923,6 +923,12 @@ TEST_CASE(
     CHECK(body.talk().at_eof());
     CHECK(body.out == "");
 
+    body.shared.stops = 1; // then a drain may have shut it inside of the peer's send
+    CHECK_FALSE(body.talk().at_eof());
+    body.collect();
+    CHECK(read_answers(body.out).statuses == std::vector<int>{503});
+    CHECK(body.is_over());
+
     usual waiting;
     responder kept;
     waiting.add("GET", "/wait", [&](request&, responder res) { kept = std::move(res); });
@@ -1350,6 +1356,29 @@ TEST_CASE("connection: a refusal names its own peer, not the one before") {
     d.feed("GET / HTTP/9\r\n\r\n");
     REQUIRE(d.log.size() == 1);
     CHECK(d.log[0].find("uid=" + std::to_string(static_cast<uid_t>(-1))) != std::string::npos);
+}
+
+TEST_CASE("connection: slow handlers of one connection leave the others their turn") {
+    static std::int64_t clock; // us
+    clock = 0;
+    driver d;
+    d.lent.micros = [] { return clock; };
+    int ran = 0;
+    d.add("GET", "/", [&](const request&) { return ++ran, clock += 1'000, text("done"); });
+    std::string many;
+    for (int i = 0; i < 100; ++i) many += "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    CHECK(d.talk().take(many)); // there is more to do
+    CHECK(ran < 40);
+    d.collect();
+    d.take({}); // its next turns
+    CHECK(ran == 100);
+    CHECK(read_answers(d.out).statuses == std::vector<int>(100, 200));
+
+    d.lent.now = clock / 1'000;
+    d.add("GET", "/fast", [&](const request&) { return text("done"); });
+    for (std::size_t at; (at = many.find(" / ")) != std::string::npos;) many.insert(at + 2, "fast");
+    CHECK_FALSE(d.talk().take(many)); // all in one batch
+    d.collect();
 }
 
 TEST_CASE("connection: on_exchange tells of no other connection's request") {

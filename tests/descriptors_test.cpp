@@ -747,6 +747,92 @@ TEST_CASE("descriptors: those of a pipelined request wait with it, and stay its 
         }
 }
 
+TEST_CASE("descriptors: those behind a streamed body wait until that has found its reader") {
+    raw::running s(willing());
+    std::optional<std::pair<body_reader, responder>> up; // of the loop
+    s.app.post("/up", [&](request&, body_reader in, responder out) {
+        up.emplace(std::move(in), std::move(out));
+        s.app.post(
+            [&] {
+                up->first.on_data([](string_view) {},
+                                  [&](const error&) { up->second.send(text("came")); });
+            },
+            milliseconds(20)); // later than all of it has come
+    });
+    s.app.post("/fd", [](const request& r) { return text(contents(r.fd("a"))); });
+    s.start();
+    for (const char* cut : {"", "3\r\nabc\r\n0"}) { // or a chunk's size, without its end
+        raw::wire_client c = s.connect();
+        std::atomic<bool> blocked{false}, sent{false};
+        s.app.post([&] { blocked = true, raw::comes_true([&] { return sent.load(); }); });
+        REQUIRE(raw::comes_true([&] { return blocked.load(); }));
+        const std::string head = "POST /up HTTP/1.1\r\nHost: a\r\n";
+        REQUIRE(c.send(
+            head + (*cut ? "Transfer-Encoding: chunked\r\n\r\n" : "Content-Length: 3\r\n\r\nabc")));
+        const unique_fd mine = memory("mine");
+        REQUIRE(send_with(c.fd.get(), *cut ? cut : "POST /fd HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n",
+                          {mine.get()}));
+        sent = true;
+        CHECK(c.read().status == (*cut ? 400 : 200));
+        if (*cut) CHECK(c.at_end());
+        else CHECK(c.read().body == "mine");
+    }
+}
+
+TEST_CASE("descriptors: who has passed one with a name may ask with one more later, once") {
+    exchanging s;
+    raw::wire_client c = s.connect();
+    const unique_fd mine = memory("mine");
+    const string_view asks = "GET /page HTTP/1.1\r\nHost: a\r\nAccept-Body-Fd: 1\r\n\r\n";
+    REQUIRE(
+        send_with(c.fd.get(), "POST /named HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n", {mine.get()}));
+    CHECK(c.read().body == "mine++");
+    REQUIRE(send_with(c.fd.get(), asks, {mine.get()}));
+    CHECK(c.read().field("Body-Fd") == "length=11");
+    REQUIRE(send_with(c.fd.get(), asks, {mine.get()}));
+    CHECK(c.read().status == 400);
+}
+
+TEST_CASE("descriptors: as many as fit leave no room for a body's, or for the proof") {
+    constexpr std::size_t most = detail::max_fds_per_message;
+    raw::running s(willing(1 << 20, most));
+    const sealed_memory page = *sealed_memory::copy_of("sealed page");
+    auto crowded = [&](auto message) {
+        for (std::size_t i = 0; i < most; ++i) message.fd("f" + std::to_string(i), memory("f"));
+        return message;
+    };
+    s.app.get("/", [&](const request&) { return crowded(text(page)); });
+    s.app.put("/", [](const request& r) {
+        return text(std::to_string(r.body().size()) + contents(r.fd("f252")));
+    });
+    s.start();
+    client api(s.path, asking(1 << 20, most));
+    for (int i = 0; i < 3; ++i) { // the first one asks for nothing yet, the third knows the server
+        auto res = api.send(crowded(request("PUT", "/")).body(page, "text/plain"));
+        REQUIRE_MESSAGE(res, res.error().message());
+        CHECK(res->body() == "11f");
+        res = api.get("/");
+        REQUIRE_MESSAGE(res, res.error().message());
+        CHECK(res->body() == "sealed page");
+        CHECK(res->header("Body-Fd").empty());
+        CHECK(contents(res->fd("f252")) == "f");
+    }
+}
+
+TEST_CASE("descriptors: a response that can have no body has none by descriptor") {
+    const struct {
+        const char *method, *status;
+    } rows[] = {{"HEAD", "200 OK"}, {"GET", "204 No Content"}, {"GET", "304 Not Modified"}};
+    for (const auto& r : rows) {
+        CAPTURE(std::string(r.status));
+        scripted s("HTTP/1.1 " + std::string(r.status) + "\r\nBody-Fd: length=4\r\n\r\n",
+                   list(memory("abcd")));
+        client api(s.path, asking());
+        const auto res = api.send(request(r.method, "/"));
+        CHECK((!res && res.error() == errc::bad_descriptor)); // RFC 9112 6.3
+    }
+}
+
 TEST_CASE(
     "descriptors: asking without passing one is not believed: a proxy may have forwarded it") {
     exchanging s;

@@ -86,6 +86,12 @@ for mode in 600 640 755; do # not what umask makes of a new one
     chmod "$mode" "$folder/out" && "$fetch" -o "$folder/out" "$u"
     same "fetch -o: a file of mode $mode keeps it" "$mode" "$(stat -c %a "$folder/out")"
 done
+mkdir "$folder/links" && ln -s ../out "$folder/links/there" && ln -s new "$folder/links/two" && ln -s two "$folder/links/one"
+for link in there one; do
+    "$fetch" -o "$folder/links/$link" "$u"
+    same "fetch -o: a link to ${link/one/nothing yet} is followed" 'Hello world 1' "$(cat "$folder/links/$link") $(test -L "$folder/links/$link" && echo 1)"
+done
+same 'fetch -o: a link may lead to a pipe' 'Hello world' "$("$fetch" -o /dev/stdout "$u" | cat)"
 "$fetch" -o "$folder/none" "$(url "$folder/absent.sock" /)" 2>"$folder/err"
 same 'fetch: a failure is 1' 1 $?
 same 'fetch: a failure leaves no file' '' "$(ls "$folder" | grep '^none')"

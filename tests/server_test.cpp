@@ -205,6 +205,38 @@ TEST_CASE("server: run() and run_once() inside a handler say so, and it goes on"
     app.stop();
 }
 
+TEST_CASE("server: a body whose reader is as fast as its source leaves the others their turn") {
+    running s;
+    std::atomic<bool> served{false}, gave_up{false};
+    const auto limit = detail::deadline::after(patience / 2);
+    s.app.get("/", [&](const request&) { return served = true, text("beside it"); });
+    s.app.get("/made", [&](const request&) { // which takes longer than to read it
+        return bytes(content::pulled([&](char* into, std::size_t) -> result<std::size_t> {
+            const std::int64_t done = detail::now_ns() + 300'000;
+            while (detail::now_ns() < done) {
+            }
+            if (limit.passed()) gave_up = true;
+            std::memset(into, 'x', 8192);
+            return served || gave_up ? std::size_t{0} : std::size_t{8192};
+        }));
+    });
+    s.start();
+    wire_client reads = s.connect(), asks = s.connect();
+    reads.send("GET /made HTTP/1.1\r\nHost: a\r\n\r\n");
+    std::thread reader([&] {
+        std::string piece(1 << 16, '\0'), last;
+        while (last != "0\r\n\r\n") {
+            const ssize_t got = ::recv(reads.fd.get(), piece.data(), piece.size(), 0);
+            if (got <= 0) break;
+            last.append(piece, 0, static_cast<std::size_t>(got));
+            last.erase(0, last.size() < 5 ? 0 : last.size() - 5);
+        }
+    });
+    CHECK(asks.ask("/").body == "beside it");
+    reader.join();
+    CHECK_FALSE(gave_up);
+}
+
 TEST_CASE("server: a handler that runs another server is on its own loop still") {
     running s;
     for (bool once : {false, true})
@@ -1403,18 +1435,29 @@ TEST_CASE("server: a body that goes on is no slow one, however long it takes") {
     CHECK(got.body == "xxxxxxxx");
 }
 
-TEST_CASE("server: without idle time what was sent is answered, and nobody is waited for") {
+TEST_CASE("server: without idle time each answer is a connection's last, and says so") {
     server_options o;
-    o.idle_timeout = milliseconds(0);
+    o.idle_timeout = milliseconds(0), o.head_timeout = milliseconds(200);
     running s(o);
     s.app.get("/", hello);
-    REQUIRE_FALSE(s.app.listen(s.path));
-    wire_client silent = s.connect(), asks = s.connect();
-    CHECK(asks.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")); // before it is let in
-    s.serve();
-    CHECK(silent.at_end());
-    CHECK(asks.read().body == "Hello Anonymous");
-    CHECK(asks.at_end());
+    s.app.get("/later", [](const request&, responder res) { res.send(text("later")); });
+    s.start();
+    wire_client silent = s.connect();
+    for (const char* target : {"/", "/later"}) {
+        wire_client asks = s.connect();
+        answer got = asks.ask(target);
+        CHECK(got.status == 200);
+        CHECK(got.field("Connection") == "close");
+        CHECK(asks.at_end());
+    }
+    wire_client pipelines = s.connect(); // what is there already is answered on it
+    const std::string one = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    CHECK(pipelines.send(one + one));
+    CHECK(pipelines.read().field("Connection").empty());
+    CHECK(pipelines.read().field("Connection") == "close");
+    CHECK(silent.at_end()); // as if it were slow with its head
+    const auto fresh = client(s.path).get("/");
+    CHECK((fresh && fresh->body() == "Hello Anonymous"));
 }
 
 TEST_CASE("server: an idle connection is closed in its time, without a word") {

@@ -584,6 +584,32 @@ TEST_CASE("streams: a plain handler may pass a reader on too, to HEAD none of it
     }
 }
 
+TEST_CASE("streams: a blocking client's reader as an answer is a 500 that the log explains") {
+    running upstream;
+    upstream.app.get("/", [](const request&) { return text(std::string(100'000, 'x')); });
+    upstream.start();
+    server_options o;
+    o.workers = 1;
+    running s(o);
+    handed<std::string> logged;
+    client api(upstream.path);
+    s.app.on_log([&](string_view line) { logged.put(std::string(line)); });
+    s.app.get("/plain", [&](const request&) { // on the worker, where it may block
+        return bytes(content(std::move((*api.stream(request("GET", "/"))).body)));
+    });
+    s.app.get("/later", [&](request&, responder out) {
+        std::thread([&api, out = std::move(out)]() mutable {
+            out.send(bytes(content(std::move((*api.stream(request("GET", "/"))).body))));
+        }).join();
+    });
+    s.start();
+    wire_client c = s.connect();
+    for (const char* target : {"/plain", "/later"}) {
+        CHECK(c.ask(target).status == 500);
+        CHECK(logged.take().find("blocking client's reader") != std::string::npos);
+    }
+}
+
 TEST_CASE("streams: bytes that a writer was lent are given back once, taken or not") {
     running s;
     handed<body_writer> writers;
