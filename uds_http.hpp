@@ -53,7 +53,6 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
-
 #include <sys/types.h>
 
 // [1] CONFIG --------------------------------------------------------------------------------------
@@ -72,16 +71,13 @@
 namespace uds_http {
 inline namespace v1 { // in every symbol: two versions in one program don't mix
 
-using std::string_view;
-using std::chrono::microseconds;
-using std::chrono::milliseconds;
+using std::string_view, std::chrono::microseconds, std::chrono::milliseconds;
 
 class body_reader;
 class response;
 
 // What the classes of Part I are made of; nothing in here is for users.
 namespace detail {
-
 struct access; // the one friend: `access::of(object)` is what a class keeps private
 struct address_state;
 struct call;
@@ -99,6 +95,7 @@ struct server_core;
 struct source;
 struct stream_base;
 
+namespace bases { // of their own: where a base class is, calls without `::` look for functions, too
 struct move_only {
     move_only() = default;
     move_only(move_only&&) = default;
@@ -143,7 +140,7 @@ public:
     handle() noexcept = default;
 
 protected:
-    friend struct access;
+    friend struct detail::access;
     explicit handle(ref<T> made) noexcept : s_(std::move(made)) {}
     ref<T> s_;
 };
@@ -162,7 +159,8 @@ protected:
     void (*invoke_)() = nullptr; // of the type that the signature gives it
     alignas(std::max_align_t) unsigned char room_[room_bytes];
 };
-
+} // namespace bases
+using namespace bases;
 } // namespace detail
 
 // [2] ERRORS --------------------------------------------------------------------------------------
@@ -342,6 +340,7 @@ public:
 /// Threads: concurrently; copies share the bytes, which live as long as any of them.
 class sealed_memory : public detail::handle<detail::mapping> {
 public:
+    sealed_memory() noexcept {} // not `= default`: no aggregate, which a memory_builder could begin
     static result<sealed_memory> copy_of(string_view bytes); // errors: memfd_create(2), mmap(2)
     string_view view() const noexcept;
 };
@@ -369,7 +368,7 @@ public:
     content(body_reader source);
     /// Bytes as old as the process; or of the request that a handler answers, copied if they wait.
     static content literal(string_view forever) noexcept, lent(string_view by_request) noexcept;
-    /// `released` runs once, when the bytes were sent or dropped, on whatever thread that happens.
+    /// `released` runs once, when the bytes were sent or dropped, on any thread; it can't throw.
     static content borrowed(string_view bytes, callback<void()> released);
     /// `length` bytes of a regular file from `offset`, by sendfile(2).
     static content file(unique_fd fd, std::uint64_t offset, std::uint64_t length);
@@ -397,9 +396,8 @@ public:
     request(request&&);
     request& operator=(request&&);
 
-    // As on the wire, not decoded:
     string_view method() const noexcept, target() const noexcept, path() const noexcept,
-        query() const noexcept;
+        query() const noexcept; // as on the wire, not decoded
     /// The first query value of that name, decoded ('+' is a space, %XX a byte).
     string_view query(string_view name, string_view fallback = {}) const;
     /// What `{name}` of the route matched, decoded after splitting at '/'.
@@ -503,7 +501,7 @@ struct raw_stream {
 /// Threads: any, one at a time. Lifetime: may outlive client and server; then everything is closed.
 class body_writer : public detail::handle<detail::stream_base> {
 public:
-    body_writer() = default;
+    body_writer() noexcept {} // not `= default`: no aggregate, which a body_reader could begin
     body_writer(body_writer&&) noexcept = default;
     body_writer& operator=(body_writer other) noexcept { return std::swap(s_, other.s_), *this; }
     ~body_writer() { cut(); }
@@ -522,7 +520,7 @@ public:
 /// Threads: any, one at a time. Lifetime: as body_writer's.
 class body_reader : public detail::handle<detail::stream_base> {
 public:
-    body_reader() = default;
+    body_reader() noexcept {}
     body_reader(body_reader&&) noexcept = default;
     body_reader& operator=(body_reader other) noexcept { return std::swap(s_, other.s_), *this; }
     ~body_reader();
@@ -569,7 +567,7 @@ private:
 /// Threads: any, one at a time. Lifetime: may outlive the server; then it is harmless.
 class responder : public detail::handle<detail::flow> {
 public:
-    responder() = default; // answers nobody
+    responder() noexcept {} // answers nobody
     responder(responder&&) noexcept = default;
     responder& operator=(responder other) noexcept { return std::swap(s_, other.s_), *this; }
     ~responder();
@@ -660,7 +658,8 @@ public:
     route& allow(peer_rule); // narrows what the listener allows: 403
     /// Instead of the server's; a streamed one has none unless it is set here: 413.
     route& max_body_bytes(std::size_t limit);
-    route& on_loop(); // a plain handler that doesn't block: not on a worker
+    route& on_loop();      // a plain handler that doesn't block: not on a worker
+    ~route() override = 0; // only a server makes one
 };
 
 /// An HTTP server on Unix sockets. One life: routes, listen, run, stop.
@@ -757,7 +756,7 @@ struct reply {
 /// Redirects are returned, never followed: one could not change the socket.
 ///
 /// Threads:  concurrently. On a loop the blocking calls fail at once with would_block_loop.
-/// Lifetime: streams may outlive it.
+/// Lifetime: streams may outlive it. A forked child needs one of its own.
 class client : public detail::handle<detail::client_core> {
 public:
     explicit client(const address&, client_options = {}); // connects at the first call, not here
@@ -3332,8 +3331,10 @@ struct flow final : stream_base {
     bool is_nobodys = false; // the answer: its responder was dropped
 
     // in
-    std::string arrived;  // waits for a reader; little more than max_arrived
-    sealed_memory memory; // what came by Body-Fd arrives from here, piece by piece
+    std::string arrived;     // waits for a reader; little more than max_arrived
+    std::string reading;     // what read() has taken of it,
+    std::size_t read_at = 0; // and given up to here
+    sealed_memory memory;    // what came by Body-Fd arrives from here, piece by piece
     std::size_t memory_at = 0;
     headers trailers_in;
     error why_in;      // once in_done: none, if it came whole
@@ -3439,6 +3440,7 @@ struct flow final : stream_base {
 
     void on_data(callback<void(string_view)> piece, callback<void(const error&)> done) override {
         hold lock(guard);
+        unread();
         std::swap(on_piece, piece), std::swap(on_done, done);
         wanted = true;
         post();
@@ -3454,14 +3456,20 @@ struct flow final : stream_base {
         if (this_loop()) return failed(errc::would_block_loop, "body_reader::read");
         hold lock(guard);
         if (!std::exchange(wanted, true)) post();
-        while (arrive(), arrived.empty() && !in_done)
-            changed.wait(guard, deadline());          // the loop has timers
-        if (arrived.empty() && why_in) return why_in; // first what came before the cut
-        std::size_t count = arrived.size() < room ? arrived.size() : room;
-        std::memcpy(into, arrived.data(), count);
-        arrived.erase(0, count);
-        if (count && !in_done) post(); // there is room: the loop may read on
-        return count;
+        if (read_at == reading.size()) {
+            while (arrive(), arrived.empty() && !in_done)
+                changed.wait(guard, deadline());          // the loop has timers
+            if (arrived.empty() && why_in) return why_in; // first what came before the cut
+            reading.swap(arrived), arrived.clear(), read_at = 0;
+            if (!reading.empty() && !in_done) post(); // there is room: the loop may read on
+        }
+        const std::size_t count = reading.copy(into, room, read_at);
+        return read_at += count, count;
+    }
+    /// With the guard held: what read() has left is for others.
+    void unread() {
+        arrived.insert(0, reading, read_at, std::string::npos);
+        reading.clear(), read_at = 0;
     }
     /// With the guard held.
     bool has_arrived() const noexcept {
@@ -3483,6 +3491,7 @@ struct flow final : stream_base {
         hold lock(guard);
         while (leaving && fd >= 0 && this_loop() != home.get()) changed.wait(guard, deadline());
         if (!open || fd < 0 || !send_queued()) return {unique_fd(), {}};
+        unread();
         raw_stream out{unique_fd(duplicate(fd)), std::move(arrived)}; // the loop closes its own
         if (ended) ::shutdown(fd, SHUT_WR);
         released = true, open = false;
@@ -3571,6 +3580,7 @@ struct box : counted {
     std::int64_t started = 0;             // us, of req
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
+    std::uint64_t tail_left() const noexcept { return tail_ended ? 0 : tail_size - tail_at; }
     bool is_empty() const noexcept {
         return in.empty() && out.empty() && !has_output() && !at_work && !pool && !counted;
     }
@@ -3798,7 +3808,9 @@ public:
         bool goes_on = true;
         unsigned steps = 0; // 32: so seldom that the clock is free
         for (; goes_on && !c_.ends && d_.out.size() < max_batch_bytes; d_.whole = d_.out.size()) {
-            if (++steps % 32 == 0 && d_.is_late()) break;
+            ++steps; // 2, 4, 8, 16, 32, 64, 96, ...: a slow handler shows soon
+            const bool looks = steps > 1 && ((steps & (steps - 1)) == 0 || steps % 32 == 0);
+            if (looks && !d_.in.empty() && d_.is_late()) break;
             goes_on = c_.at == phase::head ? step_head() : step();
         }
         const bool again = goes_on && !c_.ends;
@@ -4507,7 +4519,7 @@ private:
     bool step_stream() {
         box& b = *c_.more;
         flow& f = *b.at_work;
-        while (c_.wants_body()) { // asked each time: a callback may pause it
+        if (c_.wants_body()) { // asked each time: a callback may pause it
             if (c_.expects && d_.in.empty() && is_unanswered(f))
                 d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
             c_.expects = false;
@@ -4526,9 +4538,8 @@ private:
             // The end with the last piece: passed on, they leave together, and what answers them
             // (with 101) finds both sent.
             if (at == parsed::done) return finish_body({}), hand_in(f), false;
-            if (!piece.empty()) continue;
+            if (!piece.empty()) return true;
             if (!c_.calls && !d_.fds.empty()) d_.fds.clear(), refuse_fds(); // in the body's middle
-            return false;
         }
         return false;
     }
@@ -5056,6 +5067,7 @@ public:
     static constexpr std::uint16_t no_door = UINT16_MAX; // adopted
     static constexpr std::size_t in_room = 256 << 10;    // more than SO_SNDBUF lets in: 208 KiB
     static constexpr int sndbuf_bytes = 1 << 20;         // for large bodies; the kernel caps it
+    static constexpr std::size_t most_at_once = 8 << 20; // of one call: the others wait for 2 ms
 
     explicit loop(site& s) : s_(s), deadlines_(conns_), mail_(new mailbox) {
         mail_->at = this, mail_->of = &s;
@@ -5370,7 +5382,8 @@ private:
             const std::size_t kept = c.more ? c.more->in.size() : 0;
             if (kept == in_size_)
                 break; // its reader stops and starts, and has posted: see resume()
-            if (c.at == phase::stream && kept && !c.more->fds_in.empty()) { // theirs come first
+            if (c.at == phase::stream && kept && s_.takes_fds() &&
+                (rounds == 0 || !c.more->fds_in.empty())) { // first: those to come aren't theirs
                 const std::string waited = std::move(c.more->in);
                 serve(c, index, waited, true);
                 continue;
@@ -5572,7 +5585,9 @@ private:
             batch.remove_prefix(of_batch);
             if (count > of_batch) c.more->tail_at += count - of_batch;
             // A slow source, or a reader as fast as this: EAGAIN may never come.
-            if (c.more && c.more->has_tail && d_.is_late()) return block(c, index, batch), false;
+            if (c.more && c.more->has_tail && !(batch.empty() && c.more->tail_left() == 0) &&
+                d_.is_late())
+                return block(c, index, batch), false;
         }
     }
 
@@ -5605,7 +5620,8 @@ private:
 
     static string_view memory_tail(const conn& c) noexcept {
         if (!c.more || !c.more->has_tail || !is_in_memory(c.more->tail)) return {};
-        return bytes_of(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at), 1 << 20);
+        return bytes_of(c.more->tail)
+            .substr(static_cast<std::size_t>(c.more->tail_at), most_at_once);
     }
 
     /// The tail isn't in memory: a file goes out here; what a callback fills becomes the next
@@ -5660,7 +5676,7 @@ private:
         enlarge(c);
         while (b.tail_at < b.tail_size) {
             std::uint64_t left = b.tail_size - b.tail_at;
-            std::size_t size = left < (1 << 20) ? static_cast<std::size_t>(left) : 1 << 20;
+            std::size_t size = left < most_at_once ? static_cast<std::size_t>(left) : most_at_once;
             ssize_t sent = transmit_file(c.fd, from.file.get(), from.offset + b.tail_at, size);
             if (sent < 0 && errno == EAGAIN) return parsed::more;
             if (sent == 0) fault_ = too_short(); // the file got shorter: a cut, never a short body
@@ -5669,7 +5685,7 @@ private:
             b.tail_at += static_cast<std::uint64_t>(sent);
             add(bytes_out, static_cast<std::uint64_t>(sent));
             if (c.calls) note_upload(c, sent);
-            if (d_.is_late()) return parsed::more; // as in push()
+            if (b.tail_at < b.tail_size && d_.is_late()) return parsed::more; // as in push()
         }
         return parsed::done;
     }
@@ -6192,6 +6208,7 @@ struct server_core final : site {
     struct action {
         int number;
         struct sigaction was;
+        server_core* below; // who is stopped again then
     };
     row<action> old_actions;
     bool started = false, finished = false, adopted_any = false;
@@ -6303,24 +6320,45 @@ struct server_core final : site {
         static std::atomic<server_core*> targets[_NSIG]; // a handler gets a number and nothing else
         return targets[signal];
     }
+    static mutex& signal_guard() { // of all servers' old_actions; servers may end after statics do
+        static mutex& one = *new mutex;
+        return one;
+    }
     [[gnu::cold]] void install_signal(int number) {
+        if (number <= 0 || number >= _NSIG) return; // there is no such signal
         struct sigaction act {
         }, old{};
         act.sa_handler = [](int caught) {
             if (server_core* core = target_of(caught).load()) core->stop();
         };
         act.sa_flags = SA_RESTART; // the program's calls go on; ours have the event
-        target_of(number).store(this);
-        if (::sigaction(number, &act, &old) == 0) old_actions.push_back({number, old});
+        hold lock(signal_guard());
+        if (action* known = action_of(number)) restore(*known); // the last one to say so again
+        old_actions.push_back({number, old, nullptr});          // first: it may throw
+        old_actions.back().below = target_of(number).exchange(this);
+        (void)::sigaction(number, &act, &old_actions.back().was);
+    }
+    action* action_of(int number) noexcept {
+        for (action& a : old_actions)
+            if (a.number == number) return &a;
+        return nullptr;
+    }
+    /// With the guard held. Beneath another one, that one has to put back what was there before us.
+    void restore(action& one) noexcept {
+        const action mine = one;
+        old_actions.erase(static_cast<std::size_t>(&one - old_actions.begin()));
+        server_core* above = target_of(mine.number);
+        if (above == this) {
+            ::sigaction(mine.number, &mine.was, nullptr);
+            return target_of(mine.number).store(mine.below);
+        }
+        action* theirs = above->action_of(mine.number);
+        while (theirs->below != this) theirs = theirs->below->action_of(mine.number);
+        theirs->was = mine.was, theirs->below = mine.below;
     }
     void restore_signals() {
-        while (!old_actions.empty()) { // the last first: the first has what was there
-            const auto [number, old] = old_actions.back();
-            old_actions.shrink(old_actions.size() - 1);
-            ::sigaction(number, &old, nullptr);
-            server_core* self = this; // cleared only where it is still us
-            target_of(number).compare_exchange_strong(self, nullptr);
-        }
+        hold lock(signal_guard());
+        while (!old_actions.empty()) restore(old_actions.back());
     }
 
     [[gnu::cold]] door& add_door(listener from, const listen_options& o) {
@@ -6545,6 +6583,8 @@ struct wire : counted {
     /// early. Another answer (of an echo) is read meanwhile, or both would wait for each other, as
     /// they do once it fills all the room for one.
     bool refused() {
+        if (end == room && final_answer().empty())
+            return true; // so much, and no answer: next_head()
         if (end == room && room < most_room) {
             room = room * 2 < most_room ? room * 2 : most_room;
             in_bytes.assume(end);
@@ -6559,7 +6599,7 @@ struct wire : counted {
     /// What is there behind interim responses, once there is a status.
     string_view final_answer() const {
         string_view at = unread();
-        while (at.size() > 11 && at[9] == '1' && at.substr(10, 2) != "01") {
+        for (int n = 0; n < 16 && at.size() > 11 && at[9] == '1' && at.substr(10, 2) != "01"; ++n) {
             const std::size_t stop = at.find("\r\n\r\n");
             at.remove_prefix(stop == string_view::npos ? at.size() : stop + 4);
         }
@@ -8233,6 +8273,7 @@ inline void server::on_log(callback<void(string_view)> act) { s_->on_log = std::
 [[gnu::cold]] inline error server::listen_inherited(const listen_options& options) {
     return s_->listen_inherited(options);
 }
+inline route::~route() = default;
 inline route& route::allow(peer_rule rule) {
     return detail::access::of(*this).allowed = std::move(rule), *this;
 }

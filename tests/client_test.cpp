@@ -1139,6 +1139,32 @@ TEST_CASE("client: a refusal behind interim answers ends an upload that nobody r
     }
 }
 
+TEST_CASE("client: interim answers without an end, or a head, end an upload that nobody reads") {
+    const std::string interim = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    std::string many;
+    for (int i = 0; i < 17; ++i) many += interim;
+    const struct {
+        const char* name;
+        std::string said;
+        errc why;
+    } rows[] = {{"one too many", many, errc::bad_message},
+                {"one without an end", interim.substr(0, 26) + "X: " + std::string(1 << 20, 'x'),
+                 errc::too_large}};
+    for (const auto& r : rows) {
+        CAPTURE(r.name);
+        fake server([&](end_point& at) {
+            at.head();
+            for (std::size_t from = 0; from < r.said.size() && at.say(r.said.substr(from, 4096));)
+                from += 4096;
+            at.wait_for_hang_up();
+        });
+        client_options o;
+        o.read_timeout = 5s;
+        const auto got = client(server.path, o).post("/", std::string(8 << 20, 'x'), "text/plain");
+        CHECK_MESSAGE(got.error() == r.why, got.error().message());
+    }
+}
+
 TEST_CASE("client: a server that reads slowly is not a dead one") {
     // A Unix socket is writable again when three quarters of its buffer were read: at this pace
     // that takes longer than the limit.

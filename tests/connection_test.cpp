@@ -1381,6 +1381,29 @@ TEST_CASE("connection: slow handlers of one connection leave the others their tu
     d.collect();
 }
 
+TEST_CASE("connection: so do the pieces of one streamed body") {
+    static std::int64_t clock; // us
+    clock = 0;
+    driver d;
+    d.lent.micros = [] { return clock; };
+    std::optional<std::pair<body_reader, responder>> up;
+    std::string got;
+    d.add("POST", "/", [&](request&, body_reader in, responder out) {
+        up.emplace(std::move(in), std::move(out));
+        up->first.on_data([&](string_view piece) { got.append(piece), clock += 1'000; },
+                          [&](const error&) { up->second.send(text("all")); });
+    });
+    d.feed("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    std::string chunks;
+    for (int i = 0; i < 100; ++i) chunks += "1\r\nx\r\n";
+    CHECK(d.talk().take(chunks));
+    CHECK(got.size() < 40);
+    d.take("0\r\n\r\n");
+    CHECK(got == std::string(100, 'x'));
+    d.feed("");
+    CHECK(read_answers(d.out).bodies == std::vector<std::string>{"all"});
+}
+
 TEST_CASE("connection: on_exchange tells of no other connection's request") {
     const std::string head = "POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: 150\r\n\r\n";
     server_options o;

@@ -779,6 +779,36 @@ TEST_CASE("descriptors: those behind a streamed body wait until that has found i
     }
 }
 
+TEST_CASE("descriptors: those that come just as a paused reader goes on are their own message's") {
+    raw::running s(willing());
+    std::optional<std::pair<body_reader, responder>> up; // of the loop
+    int pieces = 0, peer = -1;
+    s.app.post("/up", [&](request&, body_reader in, responder out) {
+        up.emplace(std::move(in), std::move(out));
+        up->first.on_data(
+            [&](string_view) {
+                if (++pieces > 2) return;
+                up->first.pause();
+                s.app.post([&] {
+                    const unique_fd mine = memory("mine");
+                    if (pieces == 1)
+                        CHECK(send_with(peer, "POST /fd HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n",
+                                        {mine.get()}));
+                    up->first.resume();
+                });
+            },
+            [&](const error& why) { up->second.send(text(why ? why.message() : "whole")); });
+    });
+    s.app.post("/fd", [](const request& r) { return text(contents(r.fd("a"))); });
+    s.start();
+    raw::wire_client c = s.connect();
+    peer = c.fd.get(); // before the first request
+    CHECK(c.send("POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"));
+    CHECK(c.read().body == "whole");
+    CHECK(c.read().body == "mine");
+}
+
 TEST_CASE("descriptors: who has passed one with a name may ask with one more later, once") {
     exchanging s;
     raw::wire_client c = s.connect();

@@ -237,6 +237,28 @@ TEST_CASE("server: a body whose reader is as fast as its source leaves the other
     CHECK_FALSE(gave_up);
 }
 
+TEST_CASE("server: an answer that has left whole waits for nobody, however late it was") {
+    server_options o;
+    o.write_timeout = milliseconds(200);
+    running s(o);
+    handed<std::string> told;
+    s.app.on_exchange(
+        [&](const exchange& e) { told.put(std::string(e.target) + " " + e.why.message()); });
+    s.app.get("/", [](const request&) {
+        const std::int64_t done = detail::now_ns() + 25'000'000; // a turn that is too long
+        while (detail::now_ns() < done) {
+        }
+        return text(std::string(100'000, 'x')); // more than goes into a batch, less than a socket
+    });
+    s.app.get("/next", hello);
+    s.start();
+    wire_client c = s.connect(); // it reads nothing
+    const std::string rest = " HTTP/1.1\r\nHost: a\r\n\r\n";
+    CHECK(c.send("GET /" + rest + "GET /next" + rest));
+    CHECK(told.take() == "/ Success");
+    CHECK(told.take() == "/next Success");
+}
+
 TEST_CASE("server: a handler that runs another server is on its own loop still") {
     running s;
     for (bool once : {false, true})
@@ -272,6 +294,25 @@ TEST_CASE("server: stop_on() takes signals while it runs and puts back what was 
     }
     ::sigaction(SIGUSR2, &old, &now);
     CHECK((now.sa_handler == mine.sa_handler));
+}
+
+TEST_CASE("server: stop_on() gives a signal back to the server that had it before") {
+    struct sigaction was {
+    }, now{};
+    CHECK(::sigaction(SIGUSR2, nullptr, &was) == 0);
+    for (const std::string ends : {"first", "middle", "last"}) {
+        CAPTURE(ends);
+        std::unique_ptr<server> all[3];
+        for (auto& one : all) one.reset(new server), one->stop_on({SIGUSR2, 1'000});
+        all[ends == "first" ? 0 : ends == "middle" ? 1 : 2].reset();
+        server& heir = ends == "last" ? *all[1] : *all[2];
+        ::raise(SIGUSR2);
+        CHECK(heir.stopping());
+        CHECK_FALSE((all[0] && all[0]->stopping()));
+        for (auto& one : all) one.reset();
+        CHECK(::sigaction(SIGUSR2, nullptr, &now) == 0);
+        CHECK((now.sa_handler == was.sa_handler));
+    }
 }
 
 TEST_CASE("server: stop_on() puts back what was there however often it was called") {

@@ -291,6 +291,54 @@ TEST_CASE("streams: another thread may read a body, blocking") {
     }
 }
 
+TEST_CASE(
+    "streams: what small reads have left is there for callbacks, or who takes the descriptor") {
+    running s;
+    handed<std::shared_ptr<streamed>> bodies;
+    handed<std::shared_ptr<upgraded>> opened;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        bodies.put(std::make_shared<streamed>(streamed{std::move(in), std::move(res)}));
+    });
+    s.app.get("/raw", [&](request&, responder res) {
+        res.upgrade("chat",
+                    [&](upgraded up) { opened.put(std::make_shared<upgraded>(std::move(up))); });
+    });
+    s.start();
+    auto few = [](body_reader& in) {
+        std::string got;
+        for (char one; got.size() < 5;) {
+            const result<std::size_t> count = in.read(&one, 1);
+            if (!count || *count == 0) break;
+            got += one;
+        }
+        return got;
+    };
+    const std::string body = pattern(100'000);
+    wire_client c = s.connect();
+    CHECK(c.send(post_of("/", body.size()) + body));
+    auto st = bodies.take();
+    std::string got = few(st->in);
+    handed<std::string> whole;
+    st->in.on_data([&](string_view piece) { got.append(piece); },
+                   [&](const error& why) { whole.put(why.message()); });
+    CHECK(whole.take() == "Success");
+    CHECK((got == body));
+    st->res.send(text("read"));
+    CHECK(c.read().body == "read");
+
+    CHECK(c.send(get_of("/raw", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
+    CHECK(c.read().status == 101);
+    auto up = opened.take();
+    CHECK(c.send("0123456789"));
+    CHECK(few(up->in) == "01234");
+    CHECK(comes_true([&] { // what was sent is there or still in the socket
+        int unread = 1;
+        return ::ioctl(c.fd.get(), SIOCOUTQ, &unread) == 0 && unread == 0;
+    }));
+    raw_stream left = std::move(*up).release();
+    CHECK(left.already_read == "56789");
+}
+
 TEST_CASE("streams: a body that is cut is cut_off, never whole") {
     running s;
     handed<std::shared_ptr<streamed>> bodies;

@@ -213,6 +213,28 @@ TEST_CASE("values: copies of headers own their bytes, also of borrowed ones") {
     CHECK(all(taken) == "name=value;");
 }
 
+namespace program { // whose names are its own
+std::string display(const address& a) { return "mine:" + a.url(); }
+template <class T> std::string spelled(const T&) { return "mine"; }
+template <class T> std::string state_of(const T&) { return "mine"; }
+template <class T> std::string duplicate(const T&) { return "mine"; }
+} // namespace program
+
+TEST_CASE("values: the classes' names for themselves stay out of a program's way") {
+    using namespace program;
+    CHECK(display(address("/a")) == "mine:http+unix://%2Fa/");
+    CHECK(spelled(address("/a")) == "mine");
+    CHECK(state_of(request("GET", "/")) == "mine");
+    CHECK(duplicate(unique_fd()) == "mine");
+    static_assert(!std::is_aggregate_v<sealed_memory> && !std::is_aggregate_v<memory_builder> &&
+                  !std::is_aggregate_v<body_writer> && !std::is_aggregate_v<body_reader> &&
+                  !std::is_aggregate_v<responder> && !std::is_aggregate_v<event_writer>);
+    static_assert(std::is_abstract_v<route> && !std::is_copy_constructible_v<memory_builder> &&
+                  !std::is_copy_constructible_v<body_writer> &&
+                  !std::is_copy_constructible_v<responder> &&
+                  !std::is_move_constructible_v<server>);
+}
+
 TEST_CASE("values: a result is copied where its value can be, and moved into a vector otherwise") {
     static_assert(std::is_copy_constructible_v<result<std::string>>);
     static_assert(!std::is_copy_constructible_v<result<response>>);
