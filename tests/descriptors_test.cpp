@@ -748,14 +748,14 @@ TEST_CASE("descriptors: those of a pipelined request wait with it, and stay its 
 }
 
 TEST_CASE("descriptors: those behind a streamed body wait until that has found its reader") {
+    std::optional<std::pair<body_reader, responder>> up; // of the loop, while it runs
     raw::running s(willing());
-    std::optional<std::pair<body_reader, responder>> up; // of the loop
     s.app.post("/up", [&](request&, body_reader in, responder out) {
         up.emplace(std::move(in), std::move(out));
         s.app.post(
             [&] {
                 up->first.on_data([](string_view) {},
-                                  [&](const error&) { up->second.send(text("came")); });
+                                  [&](const error&) { up->second.send(text("came")), up.reset(); });
             },
             milliseconds(20)); // later than all of it has come
     });
@@ -780,9 +780,9 @@ TEST_CASE("descriptors: those behind a streamed body wait until that has found i
 }
 
 TEST_CASE("descriptors: those that come just as a paused reader goes on are their own message's") {
-    raw::running s(willing());
-    std::optional<std::pair<body_reader, responder>> up; // of the loop
+    std::optional<std::pair<body_reader, responder>> up; // of the loop, while it runs
     int pieces = 0, peer = -1;
+    raw::running s(willing());
     s.app.post("/up", [&](request&, body_reader in, responder out) {
         up.emplace(std::move(in), std::move(out));
         up->first.on_data(
@@ -797,7 +797,10 @@ TEST_CASE("descriptors: those that come just as a paused reader goes on are thei
                     up->first.resume();
                 });
             },
-            [&](const error& why) { up->second.send(text(why ? why.message() : "whole")); });
+            [&](const error& why) {
+                up->second.send(text(why ? why.message() : "whole"));
+                up.reset();
+            });
     });
     s.app.post("/fd", [](const request& r) { return text(contents(r.fd("a"))); });
     s.start();
