@@ -15,7 +15,7 @@ struct shared_site : site {
         limits = {given.max_head_bytes, given.max_target_bytes, given.max_fields_count};
     }
     void add(string_view method, string_view pattern, handler h) {
-        all.emplace_back(access::make_route(method, pattern, std::move(h)));
+        all.emplace_back(new detail::route_entry(method, pattern, std::move(h)));
         claim(!routes.add(*all.back()), "a good pattern");
     }
 };
