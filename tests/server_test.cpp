@@ -240,15 +240,22 @@ TEST_CASE("server: a body whose reader is as fast as its source leaves the other
 TEST_CASE("server: an answer that has left whole waits for nobody, however late it was") {
     server_options o;
     o.write_timeout = milliseconds(200);
+    pair_of_sockets
+        probe; // of what it takes, two fifths: all of it leaves, but there's no EPOLLOUT
+    int most = 1 << 20;
+    socklen_t length = sizeof most;
+    CHECK(::setsockopt(probe.a.get(), SOL_SOCKET, SO_SNDBUF, &most, sizeof most) == 0);
+    CHECK(::getsockopt(probe.a.get(), SOL_SOCKET, SO_SNDBUF, &most, &length) == 0);
+    const std::size_t size = static_cast<std::size_t>(most) / 5 * 2;
     running s(o);
     handed<std::string> told;
     s.app.on_exchange(
         [&](const exchange& e) { told.put(std::string(e.target) + " " + e.why.message()); });
-    s.app.get("/", [](const request&) {
+    s.app.get("/", [size](const request&) {
         const std::int64_t done = detail::now_ns() + 25'000'000; // a turn that is too long
         while (detail::now_ns() < done) {
         }
-        return text(std::string(100'000, 'x')); // more than goes into a batch, less than a socket
+        return text(std::string(size, 'x'));
     });
     s.app.get("/next", hello);
     s.start();
