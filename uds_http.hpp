@@ -3701,8 +3701,8 @@ struct desk {
     std::size_t whole = 0;                   // bytes of `out` that are whole answers
     std::uint64_t requests = 0, refused = 0; // since the start
 
-    /// This turn has taken so long (or `now` lags by a tick) that the others should have theirs.
-    bool is_late() const { return micros() / 1'000 - now >= 10; }
+    /// This turn has taken so long that the others should have theirs; `now` lags by 10 ms at most.
+    bool is_late() const { return micros() / 1'000 - now >= 15; }
 };
 
 /// A listener's policy and name.
