@@ -3615,6 +3615,7 @@ struct conn {
     bool readable : 1;   // an edge was seen and not read to its end
     bool blocked : 1;    // the socket has no room: EPOLLOUT is asked for
     bool half : 1;       // the peer has shut its side: read on to the end of file
+    bool retired : 1;    // or we have: inside of its send, perhaps
     bool hung_up : 1;    // both sides
     bool peer_done : 1;  // the end of file was read
     bool ends : 1;       // close once everything is sent
@@ -3850,8 +3851,8 @@ public:
             return false;
         case phase::raw: c_.more->at_work->end_in({}); return false;
         case phase::waiting: return false; // half-closed, and waits for its answer
-        case phase::body: // shut by a drain, perhaps, inside of a send: nothing has been done
-            if (s_.stopping()) return refuse(503, "stopping"), false;
+        case phase::body: // nothing has been done
+            if (c_.retired) return refuse(503, "closing"), false;
             [[fallthrough]];
         default: return !(c_.ends = c_.has_output()); // nobody waits but for earlier answers
         }
@@ -4548,6 +4549,8 @@ private:
     /// takes them, bytes wait in the flow.
     void hand_in(flow& f, string_view piece = {}) {
         while (hand_on(f, piece)) {
+            hold lock(f.guard);
+            if (f.memory_at < f.memory.view().size() && d_.is_late()) return f.post();
         }
     }
     /// One call of a callback. False: there was nothing to tell.
@@ -5501,7 +5504,7 @@ private:
     void retire(std::uint32_t index) {
         conn& c = *conns_.at(index);
         if (c.half) return;        // read() gets to its end by itself
-        c.half = true;             // shutdown(2) is an edge, too: it will be read to its end
+        c.half = c.retired = true; // shutdown(2) is an edge, too: it will be read to its end
         ::shutdown(c.fd, SHUT_RD); // the peer's next send is EPIPE; what is queued stays
     }
 

@@ -923,7 +923,7 @@ TEST_CASE(
     CHECK(body.talk().at_eof());
     CHECK(body.out == "");
 
-    body.shared.stops = 1; // then a drain may have shut it inside of the peer's send
+    body.c.retired = true; // shut by this side, inside of the peer's send, perhaps
     CHECK_FALSE(body.talk().at_eof());
     body.collect();
     CHECK(read_answers(body.out).statuses == std::vector<int>{503});
@@ -1401,6 +1401,35 @@ TEST_CASE("connection: so do the pieces of one streamed body") {
     d.take("0\r\n\r\n");
     CHECK(got == std::string(100, 'x'));
     d.feed("");
+    CHECK(read_answers(d.out).bodies == std::vector<std::string>{"all"});
+}
+
+TEST_CASE("connection: so do those of a body that came by descriptor") {
+    static std::int64_t clock; // us
+    clock = 0;
+    const std::size_t size = 4 << 20;
+    unique_fd body(::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    REQUIRE(::ftruncate(body.get(), size) == 0);
+    REQUIRE(::fcntl(body.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0);
+    server_options o;
+    o.max_body_fd_bytes = size, o.max_fds_count = 1;
+    driver d(o);
+    d.lent.micros = [] { return clock; };
+    std::size_t seen = 0;
+    std::optional<std::pair<body_reader, responder>> up;
+    d.add("POST", "/", [&](request&, body_reader in, responder out) {
+        up.emplace(std::move(in), std::move(out));
+        up->first.on_data([&](string_view piece) { seen += piece.size(), clock += 10'000; },
+                          [&](const error& why) { up->second.send(text(why ? "cut" : "all")); });
+    });
+    const char head[] = "POST / HTTP/1.1\r\nHost: a\r\nBody-Fd: length=4194304\r\n\r\n";
+    d.lent.fds.push_back(std::move(body)), d.lent.fds_from = head;
+    d.talk().take(head);
+    d.settle();
+    CHECK(seen > 0);
+    CHECK(seen < size / 2);
+    for (int turns = 0; turns < 16; ++turns) d.lent.now = clock / 1'000, d.settle();
+    CHECK(seen == size);
     CHECK(read_answers(d.out).bodies == std::vector<std::string>{"all"});
 }
 

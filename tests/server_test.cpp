@@ -1508,6 +1508,34 @@ TEST_CASE("server: without idle time each answer is a connection's last, and say
     CHECK((fresh && fresh->body() == "Hello Anonymous"));
 }
 
+TEST_CASE("server: what idle_timeout cuts of a body is a 503, what its sender cuts is nothing") {
+    const auto limit = milliseconds(100);
+    server_options o;
+    o.idle_timeout = limit;
+    folder at;
+    server app(o);
+    const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ";
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client other(at("s")), retired(at("s")), cut(at("s"));
+    app.post("/", [](const request&) { return text("done"); });
+    app.get("/", [&](const request&) { // in the turn that finds `retired` idle, but too late for it
+        retired.send(head + "9\r\n\r\n1234");
+        return text("sent");
+    });
+    for (wire_client* c : {&retired, &cut}) c->send(head + "0\r\n\r\n");
+    while (app.stats().requests < 2) REQUIRE(app.run_once(patience));
+    const auto served = steady_clock::now();
+    other.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    cut.send(head + "9\r\n\r\n1234");
+    REQUIRE(::shutdown(cut.fd.get(), SHUT_WR) == 0);
+    while (since(served) < 2 * limit) ::poll(nullptr, 0, 10); // time itself: the turn comes then
+    while (app.stats().connections > 0 && since(served) < patience) CHECK(app.run_once(limit));
+    CHECK(other.read().body == "sent");
+    for (wire_client* c : {&retired, &cut}) CHECK(c->read().body == "done");
+    CHECK(retired.read().status == 503);
+    CHECK(cut.at_end());
+}
+
 TEST_CASE("server: an idle connection is closed in its time, without a word") {
     bool served = false; // else this thread was stopped for so long that `kept` has idled too
     for (milliseconds limit{200}; !served; limit *= 2) {
