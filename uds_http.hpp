@@ -3851,7 +3851,7 @@ public:
             return false;
         case phase::raw: c_.more->at_work->end_in({}); return false;
         case phase::waiting: return false; // half-closed, and waits for its answer
-        case phase::body: // nothing has been done
+        case phase::body:                  // nothing has been done
             if (c_.retired) return refuse(503, "closing"), false;
             [[fallthrough]];
         default: return !(c_.ends = c_.has_output()); // nobody waits but for earlier answers

@@ -90,10 +90,8 @@ TEST_CASE("allocation: 10,000 kept-alive requests cost none after warm-up") {
             good = exchange_once(app, c.fd.get(), r.input, r.answers);
             // A long turn leaves the rest of a batch for the next one, and keeps it meanwhile: here
             // that's a machine that had no time for us. The loop's clock lags by 10 ms at most.
-            if (std::chrono::steady_clock::now() - start < milliseconds(5))
-                in_time += r.answers;
-            else
-                before += allocations - until_now;
+            if (std::chrono::steady_clock::now() - start < milliseconds(5)) in_time += r.answers;
+            else before += allocations - until_now;
         }
         CHECK(in_time > 9'000);
         CHECK(good);
