@@ -3915,6 +3915,11 @@ public:
         tell(c_.more->tail_log->status, c_.more->tail_at, why);
         c_.more->tail_log = {};
     }
+    void end_tail() { // it has left
+        tell_tail(error());
+        c_.more->has_tail = false, c_.more->tail = content();
+        count(0);
+    }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
     [[gnu::cold]] static void abandon(site& s, flow& f, error why) {
@@ -4353,9 +4358,14 @@ private:
     }
     void release_body() {
         request_state& body_of = state_of(d_.req);
-        body_of.body = {};
+        hold_for_tail(std::exchange(body_of.body, {}).size());
         body_of.body_text.clear(), body_of.body_text.shrink_to_fit(); // megabytes, perhaps
-        count(0);
+    }
+    /// The body is held no more, but for what an answer may have of it that waits for its reader.
+    void hold_for_tail(std::size_t size) {
+        const content& tail = c_.more->tail; // empty where there is none
+        const bool owns = access::of(tail).kind != access::kind::view;
+        count(owns ? std::min(size, bytes_of(tail).size()) : 0);
     }
 
     ref<flow> make_flow(request& req) {
@@ -4773,7 +4783,7 @@ private:
         if (!c_.persistent) c_.ends = true;
         c_.at = phase::head;
         c_.more->at_work = {};
-        count(0); // the request's body is held no more
+        hold_for_tail(c_.more->counted);
     }
 
     /// From here on another exchange is at work: what was held of the request's body is its own.
@@ -5571,8 +5581,7 @@ private:
                 if (at == parsed::bad && c.calls) talk(c, index).fail_call(std::move(fault_));
                 if (at == parsed::bad) talk(c, index).tell_tail(fault_); // not the peer's: why
                 if (at == parsed::bad) return c.gone = true, false;
-                if (at == parsed::done) talk(c, index).tell_tail(error());
-                if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
+                if (at == parsed::done) talk(c, index).end_tail();
                 else if (batch.empty()) return block(c, index, batch), false;
                 continue;
             }
