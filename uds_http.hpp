@@ -1929,6 +1929,7 @@ struct listener {
     pid_t owner = 0;      // a forked child's destructors must not unlink
     bool unlinks = false; // not what is abstract, inherited or handed over
     unique_fd folder{};   // of the path, whatever the working directory is later
+    unique_fd spare{};    // closed for the lock's sake: the end may come when there are none left
 };
 
 // For the *at() calls, which take a folder's descriptor and a name in it.
@@ -2064,6 +2065,7 @@ inline void unlink_ours(listener& made, const std::string& path) {
     if (!e && staging != path && ::renameat(at, base_of(staging), at, base.c_str()) != 0)
         e = path_failed(path, "rename");
     if (e) unlink_ours(made, staging); // while our descriptor still keeps the inode from others
+    else made.spare = unique_fd(::fcntl(at, F_DUPFD_CLOEXEC, 0));
     return e;
 }
 
@@ -2099,6 +2101,7 @@ open_listener(const address& where, const listen_options& options, bool takes_fd
 /// Without the lock the path stays, and the next server finds it dead.
 [[gnu::cold]] inline void remove_path(listener& ours) {
     if (!ours.unlinks || ours.owner != ::getpid()) return;
+    ours.spare = unique_fd();
     UDS_HTTP_TRY {
         result<path_lock> lock = lock_path(ours.folder, ours.path);
         if (lock) unlink_ours(ours, ours.path);

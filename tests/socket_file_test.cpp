@@ -494,6 +494,21 @@ TEST_CASE("socket file: a renamed folder takes its socket along, and it is still
     CHECK(!is_socket(f / "new/a.sock"));
 }
 
+TEST_CASE("socket file: with no descriptor left the path goes all the same") {
+    folder f;
+    CHECK(in_child([&] {
+              auto door = open_at(f / "a.sock"), successor = open_at(f / "a.sock", taking_over());
+              if (!door || !successor) return 1;
+              const int next = ::dup(0);
+              const rlimit none{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+              if (::close(next) != 0 || ::setrlimit(RLIMIT_NOFILE, &none) != 0) return 2;
+              remove_path(*door); // not its own any more
+              if (!is_socket(f / "a.sock")) return 3;
+              remove_path(*successor);
+              return is_socket(f / "a.sock") ? 4 : 0;
+          }) == 0);
+}
+
 TEST_CASE("socket file: only our own socket is unlinked, and only by the process that bound it") {
     no_leak l;
     folder f;
