@@ -1988,9 +1988,16 @@ struct path_lock : move_only {
     if (!at || ::fstat(at.get(), &is) != 0) return path_failed(path, "open");
     if (!S_ISSOCK(is.st_mode)) return path_failed(path, "in the way, left alone", ENOTSOCK);
     if (asks) {
-        const endpoint to = make_endpoint(fd_path(at));
+        const std::string file = fd_path(at);
+        const endpoint to = make_endpoint(file);
         fd = stream_socket(SOCK_NONBLOCK); // a full backlog is EAGAIN at once: somebody is alive
-        int why = fd && ::connect(fd.get(), to.get(), to.size) == 0 ? EAGAIN : errno;
+        auto ask = [&] { return fd && !::connect(fd.get(), to.get(), to.size) ? EAGAIN : errno; };
+        int why = ask();
+        if (why == EACCES && is.st_uid == ::geteuid()) { // its mode keeps us out, too
+            if (!removes) return {};                     // under the lock nobody else changes it
+            if (::chmod(file.c_str(), (is.st_mode & 07777) | S_IWUSR) == 0) why = ask();
+            (void)::chmod(file.c_str(), is.st_mode & 07777);
+        }
         if (why == EAGAIN) return path_failed(path, "a server is alive there", EADDRINUSE);
         if (why == EPROTOTYPE) return path_failed(path, "a socket of another type", EADDRINUSE);
         if (why != ECONNREFUSED) return path_failed(path, "asking whether a server is alive", why);
