@@ -1929,6 +1929,7 @@ struct listener {
     pid_t owner = 0;      // a forked child's destructors must not unlink
     bool unlinks = false; // not what is abstract, inherited or handed over
     unique_fd folder{};   // of the path, whatever the working directory is later
+    unique_fd spare{};    // closed for the lock's sake: the end may come when there are none left
 };
 
 // For the *at() calls, which take a folder's descriptor and a name in it.
@@ -1987,9 +1988,16 @@ struct path_lock : move_only {
     if (!at || ::fstat(at.get(), &is) != 0) return path_failed(path, "open");
     if (!S_ISSOCK(is.st_mode)) return path_failed(path, "in the way, left alone", ENOTSOCK);
     if (asks) {
-        const endpoint to = make_endpoint(fd_path(at));
+        const std::string file = fd_path(at);
+        const endpoint to = make_endpoint(file);
         fd = stream_socket(SOCK_NONBLOCK); // a full backlog is EAGAIN at once: somebody is alive
-        int why = fd && ::connect(fd.get(), to.get(), to.size) == 0 ? EAGAIN : errno;
+        auto ask = [&] { return fd && !::connect(fd.get(), to.get(), to.size) ? EAGAIN : errno; };
+        int why = ask();
+        if (why == EACCES && is.st_uid == ::geteuid()) { // its mode keeps us out, too
+            if (!removes) return {};                     // under the lock nobody else changes it
+            if (::chmod(file.c_str(), (is.st_mode & 07777) | S_IWUSR) == 0) why = ask();
+            (void)::chmod(file.c_str(), is.st_mode & 07777);
+        }
         if (why == EAGAIN) return path_failed(path, "a server is alive there", EADDRINUSE);
         if (why == EPROTOTYPE) return path_failed(path, "a socket of another type", EADDRINUSE);
         if (why != ECONNREFUSED) return path_failed(path, "asking whether a server is alive", why);
@@ -2064,6 +2072,7 @@ inline void unlink_ours(listener& made, const std::string& path) {
     if (!e && staging != path && ::renameat(at, base_of(staging), at, base.c_str()) != 0)
         e = path_failed(path, "rename");
     if (e) unlink_ours(made, staging); // while our descriptor still keeps the inode from others
+    else made.spare = unique_fd(::fcntl(at, F_DUPFD_CLOEXEC, 0));
     return e;
 }
 
@@ -2099,6 +2108,7 @@ open_listener(const address& where, const listen_options& options, bool takes_fd
 /// Without the lock the path stays, and the next server finds it dead.
 [[gnu::cold]] inline void remove_path(listener& ours) {
     if (!ours.unlinks || ours.owner != ::getpid()) return;
+    ours.spare = unique_fd();
     UDS_HTTP_TRY {
         result<path_lock> lock = lock_path(ours.folder, ours.path);
         if (lock) unlink_ours(ours, ours.path);
@@ -3916,6 +3926,11 @@ public:
         tell(c_.more->tail_log->status, c_.more->tail_at, why);
         c_.more->tail_log = {};
     }
+    void end_tail() { // it has left
+        tell_tail(error());
+        c_.more->has_tail = false, c_.more->tail = content();
+        count(0);
+    }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
     [[gnu::cold]] static void abandon(site& s, flow& f, error why) {
@@ -4354,9 +4369,14 @@ private:
     }
     void release_body() {
         request_state& body_of = state_of(d_.req);
-        body_of.body = {};
+        hold_for_tail(std::exchange(body_of.body, {}).size());
         body_of.body_text.clear(), body_of.body_text.shrink_to_fit(); // megabytes, perhaps
-        count(0);
+    }
+    /// The body is held no more, but for what an answer may have of it that waits for its reader.
+    void hold_for_tail(std::size_t size) {
+        const content& tail = c_.more->tail; // empty where there is none
+        const bool owns = access::of(tail).kind != access::kind::view;
+        count(owns ? std::min(size, bytes_of(tail).size()) : 0);
     }
 
     ref<flow> make_flow(request& req) {
@@ -4776,7 +4796,7 @@ private:
         if (!c_.persistent) c_.ends = true;
         c_.at = phase::head;
         c_.more->at_work = {};
-        count(0); // the request's body is held no more
+        hold_for_tail(c_.more->counted);
     }
 
     /// From here on another exchange is at work: what was held of the request's body is its own.
@@ -5574,8 +5594,7 @@ private:
                 if (at == parsed::bad && c.calls) talk(c, index).fail_call(std::move(fault_));
                 if (at == parsed::bad) talk(c, index).tell_tail(fault_); // not the peer's: why
                 if (at == parsed::bad) return c.gone = true, false;
-                if (at == parsed::done) talk(c, index).tell_tail(error());
-                if (at == parsed::done) c.more->has_tail = false, c.more->tail = content();
+                if (at == parsed::done) talk(c, index).end_tail();
                 else if (batch.empty()) return block(c, index, batch), false;
                 continue;
             }

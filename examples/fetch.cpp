@@ -138,7 +138,7 @@ http::error once(http::client& api, http::request req, const arguments& given) {
         bytes = {piece, *got};
         bar.add(*got);
     }
-    const bool whole = !std::fclose(to) && (part.empty() || !::rename(part.c_str(), name.c_str()));
+    const bool whole = !std::fclose(to) && keep_part(name.c_str());
     return whole ? part.clear(), http::error() : failed("writing " + name);
 }
 
@@ -171,7 +171,8 @@ int main(int argc, char** argv) {
     constexpr int version[] = {UDS_HTTP_VERSION_MAJOR, UDS_HTTP_VERSION_MINOR,
                                UDS_HTTP_VERSION_PATCH};
     if (given['v']) std::printf("fetch %d.%d.%d\n", version[0], version[1], version[2]);
-    if (::fcntl(1, F_GETFD) < 0 || std::fflush(stdout) || std::ferror(stdout))
+    const bool prints = !given['o'] || given.repeat || given['h'] || given['v'];
+    if (prints && (::fcntl(1, F_GETFD) < 0 || std::fflush(stdout) || std::ferror(stdout)))
         return fail(failed("standard output").message());
     if (given['h'] || given['v']) return 0;
     std::set_new_handler(end_without_memory);

@@ -36,6 +36,11 @@ inline void end_saying(std::string_view line) {
 }
 inline void end_by_signal(int) { end_saying(interrupted); }
 inline void end_without_memory() { end_saying("fetch: out of memory\n"); } // -d @/dev/zero
+// Once the file is there a signal comes too late: one that failed leaves none.
+inline bool keep_part(const char* name) {
+    for (const int end : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::signal(end, SIG_IGN);
+    return part.empty() || !::rename(part.c_str(), name);
+}
 inline std::string one_line(std::string text) { // whatever was given or said
     for (char& c : text)
         if (std::iscntrl(static_cast<unsigned char>(c))) c = '?';

@@ -86,6 +86,21 @@ for mode in 600 640 755; do # not what umask makes of a new one
     chmod "$mode" "$folder/out" && "$fetch" -o "$folder/out" "$u"
     same "fetch -o: a file of mode $mode keeps it" "$mode" "$(stat -c %a "$folder/out")"
 done
+same 'fetch -o: needs no standard output' '0 Hello world' "$("$fetch" -o "$folder/out" "$u" >&-; echo $? "$(cat "$folder/out")")"
+same 'fetch: nobody to print to is an error' 1 "$("$fetch" "$u" 2>/dev/null >&-; echo $?)"
+# A signal that comes with the last byte: exit 0 and the file, or 1 and none, never 1 and the file.
+same 'fetch -o: as it ends, a signal' '' "$(/usr/bin/python3 -c '
+import os, subprocess, sys
+fetch, url, out = sys.argv[1:]
+for _ in range(60):
+    program = subprocess.Popen([fetch, "-o", out, url], stderr=subprocess.DEVNULL)
+    while program.poll() is None and not os.path.exists(out):
+        pass
+    program.terminate()
+    status = program.wait(20)
+    if (status == 0) != os.path.exists(out):
+        sys.exit("status %d, and the file is there: %s" % (status, os.path.exists(out)))
+    os.unlink(out)' "$fetch" "$u" "$folder/late" 2>&1)"
 mkdir "$folder/links" && ln -s ../out "$folder/links/there" && ln -s new "$folder/links/two" && ln -s two "$folder/links/one"
 for link in there one; do
     "$fetch" -o "$folder/links/$link" "$u"

@@ -1347,6 +1347,30 @@ TEST_CASE("server: however often accepting has paused, one retry is on its way")
           }) == 0);
 }
 
+TEST_CASE("server: stopped without descriptors its path goes, and the spare one serves the queue") {
+    CHECK(in_child([&] {
+              folder at;
+              server app;
+              app.get("/", hello);
+              if (app.listen(at("s"))) return 1;
+              wire_client clients[] = {wire_client(at("s")), wire_client(at("s"))};
+              for (wire_client& c : clients) c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+              int next = ::dup(0);
+              rlimit none{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+              ::close(next);
+              if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return 2;
+              (void)app.run_once(milliseconds(50));
+              app.stop();
+              auto start = steady_clock::now();
+              while (*app.run_once(patience))
+                  if (since(start) > patience) return 3;
+              if (::access(at("s").c_str(), F_OK) == 0) return 4;
+              for (wire_client& c : clients)
+                  if (c.read().status != 200 || !c.at_end()) return 5;
+              return 0;
+          }) == 0);
+}
+
 TEST_CASE("server: without descriptors it stops once the queue is served, or at its deadline") {
     for (bool comes_back : {true, false}) {
         CAPTURE(comes_back);
@@ -1360,7 +1384,7 @@ TEST_CASE("server: without descriptors it stops once the queue is served, or at 
                   wire_client clients[] = {wire_client(at("s")), wire_client(at("s"))};
                   for (wire_client& c : clients) c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
                   int next = ::dup(0);
-                  rlimit few{static_cast<rlim_t>(next), static_cast<rlim_t>(next) + 64};
+                  rlimit few{3, static_cast<rlim_t>(next) + 64}; // not the spare one either
                   ::close(next);
                   if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 2;
                   (void)app.run_once(milliseconds(50));

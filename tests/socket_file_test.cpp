@@ -494,6 +494,42 @@ TEST_CASE("socket file: a renamed folder takes its socket along, and it is still
     CHECK(!is_socket(f / "new/a.sock"));
 }
 
+TEST_CASE("socket file: a mode without its owner's right to write: alive or dead is found out") {
+    folder f;
+    ::chmod(f.path.c_str(), 0777);
+    CHECK(in_child([&] {
+              if (!become_nobody()) return 1;
+              const std::string path = f / "a.sock";
+              listen_options group;
+              group.mode = 0060;
+              { // ends as by kill -9
+                  auto door = open_at(path, group), second = open_at(path, group);
+                  if (!door) return 2;
+                  if (second || !(second.error() == std::errc::address_in_use)) return 3;
+                  if (mode_of(path) != 0060) return 4;
+              }
+              auto next = open_at(path, group);
+              if (!next || mode_of(path) != 0060) return 5;
+              remove_path(*next);
+              return is_socket(path) ? 6 : 0;
+          }) == 0);
+}
+
+TEST_CASE("socket file: with no descriptor left the path goes all the same") {
+    folder f;
+    CHECK(in_child([&] {
+              auto door = open_at(f / "a.sock"), successor = open_at(f / "a.sock", taking_over());
+              if (!door || !successor) return 1;
+              const int next = ::dup(0);
+              const rlimit none{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+              if (::close(next) != 0 || ::setrlimit(RLIMIT_NOFILE, &none) != 0) return 2;
+              remove_path(*door); // not its own any more
+              if (!is_socket(f / "a.sock")) return 3;
+              remove_path(*successor);
+              return is_socket(f / "a.sock") ? 4 : 0;
+          }) == 0);
+}
+
 TEST_CASE("socket file: only our own socket is unlinked, and only by the process that bound it") {
     no_leak l;
     folder f;

@@ -83,7 +83,7 @@ struct driver {
         lent.out.clear();
         if (!c.more || !c.more->has_tail) return;
         out.append(bytes_of(c.more->tail).substr(static_cast<std::size_t>(c.more->tail_at)));
-        c.more->has_tail = false, c.more->tail = content();
+        talk().end_tail();
     }
 
 private:

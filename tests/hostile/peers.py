@@ -723,6 +723,28 @@ def test_buffer_limit():
         check("no descriptor is left over", server.settles())
 
 
+def test_buffer_limit_of_answers():
+    size = 7 << 20  # more than a socket takes
+    with Server("max_buffered_bytes=%d" % (size + 1000)) as server:
+        def post(wire):  # and read no answer
+            wire.send(put(b"POST", b"/echo", b"x" * size))
+            comes(server.asleep)
+        with server.wire() as first:
+            post(first)
+            with server.wire() as second:
+                post(second)
+                same("buffers: over the limit by an answer that nobody reads", 503, status_of(second))
+            same("buffers: which is whole", 200, status_of(first))
+            post(first)
+            same("buffers: it has left, and counts no more", 200, status_of(first))
+            post(first)
+        comes(server.asleep)
+        with server.wire() as third:
+            post(third)
+            same("buffers: nor does one whose reader has gone", 200, status_of(third))
+        check("no descriptor is left over", server.settles())
+
+
 def main():
     tests = [(name, act) for name, act in globals().items() if name.startswith("test_") and WORD in name]
     for name, act in tests:
