@@ -392,6 +392,9 @@ def messages(proxy, policy, upstream):
                               "TE: trailers", "Proxy-Connection: close", "X-Other: 1"))
     same("hop-by-hop fields don't pass", ["x-other"],
          [k for k, _ in asked["fields"] if k in ("x-mine", "keep-alive", "te", "proxy-connection", "x-other")])
+    _, _, _, asked = seen(get("/a", "Via: 1.1 before"))
+    same("Via says who was there, in their order", ["1.1 before", "1.1 proxy"],
+         [v for k, v in asked["fields"] if k == "via"])
     _, fields, body, _ = seen(get("/hops"))
     same("hop-by-hop fields of an answer don't pass", (b"ok", ["x-outer"]),
          (body, [k for k in fields if k in ("x-inner", "keep-alive", "x-outer")]))
