@@ -5779,7 +5779,7 @@ private:
             UDS_HTTP_TRY { settle(f); }
             UDS_HTTP_CATCH { lose_memory(f->id); }
         }
-        for (auto& task : work) run(task.run);
+        for (auto& task : work) read_clock(), run(task.run); // its delays begin now, however late
     }
 
     void settle(const ref<flow>& f) {

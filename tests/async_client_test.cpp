@@ -1858,6 +1858,25 @@ TEST_CASE("async: an upgraded connection is released with what was read, a refus
     CHECK(got.body == "no");
 }
 
+TEST_CASE("async: a call's time begins when it is made, however long the loop was busy before") {
+    scripted up;
+    fixture f(up.path);
+    f.app.get("/", [&](const request&) {
+        f.call(request("GET", "/").timeout(1s)); // begins in this turn
+        const auto begin = steady_clock::now();
+        while (steady_clock::now() - begin < 1200ms) ::usleep(1'000);
+        return text("ok");
+    });
+    f.start();
+    std::thread asks([&] { (void)client(f.at("s")).get("/"); });
+    wire_client peer = up.accept();
+    head_of(peer);
+    CHECK_FALSE(comes_true([&] { return f.ended.count() > 0; }, 100ms));
+    peer.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+    asks.join();
+}
+
 TEST_CASE("async: callbacks that throw cost their own call only") {
     scripted up;
     fixture f(up.path);
