@@ -3524,6 +3524,10 @@ struct flow final : stream_base {
         UDS_HTTP_CATCH {} // no memory: it names no request
         why_in = std::move(why), in_done = true;
     }
+    /// With the guard held. Pieces are lost: it isn't whole, whatever had come.
+    void lose_in(error why) noexcept {
+        note_end(std::move(why)), arrived.clear(), memory = {}, memory_at = 0;
+    }
 };
 
 /// Written once however much is posted, and not by the loop itself, which looks before it sleeps.
@@ -3930,8 +3934,7 @@ public:
             f.fd = -1, f.open = false;
             tells_closed = !f.finished || f.is_unended();
             tells_done = !f.in_done || f.on_done;
-            if (!f.in_done || (f.on_piece && f.has_arrived())) // pieces lost: not whole
-                f.note_end(why), f.arrived.clear(), f.memory = {}, f.memory_at = 0;
+            if (!f.in_done || (f.on_piece && f.has_arrived())) f.lose_in(why);
             why = f.why_in ? f.why_in : why;
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
             std::swap(piece, f.on_piece), std::swap(drained, f.drained);
@@ -3979,8 +3982,7 @@ public:
         flow& f = *c_.work();
         hold lock(f.guard);
         if (f.in_done) return;
-        f.note_end(std::move(why));
-        f.arrived.clear();
+        f.lose_in(std::move(why));
     }
 
     // -- answers
@@ -4577,7 +4579,11 @@ private:
             if (done) done(f.why_in);
             else if (!is_end) act(waited.empty() ? std::exchange(piece, {}) : string_view(waited));
         }
-        UDS_HTTP_CATCH { fail_user(f); }
+        UDS_HTTP_CATCH {
+            fail_user(f);
+            hold lock(f.guard); // nothing may follow a hole but `done`, which hears of it
+            if (!is_end) f.lose_in(failed(errc::cut_off, "callback"));
+        }
         if (is_end) return false;
         hold lock(f.guard);
         if (!f.on_piece && !f.reader_dropped) f.on_piece = std::move(act);

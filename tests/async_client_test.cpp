@@ -1858,6 +1858,25 @@ TEST_CASE("async: an upgraded connection is released with what was read, a refus
     CHECK(got.body == "no");
 }
 
+TEST_CASE("async: a piece whose callback throws is the last, and its stream is not whole") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<error> ends;
+    std::atomic<int> pieces{0};
+    f.api->async_stream(request("GET", "/"), [&](result<reply> got) {
+        auto body = std::make_shared<body_reader>(std::move(got->body));
+        body->on_data([&, body](string_view) { throw ++pieces; },
+                      [&, body](const error& why) { ends.put(why), *body = body_reader(); });
+    });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "1\r\na\r\n1\r\nb\r\n0\r\n\r\n"); // all in one read
+    CHECK(ends.take() == errc::cut_off);
+    CHECK(pieces == 1);
+}
+
 TEST_CASE("async: a call's time begins when it is made, however long the loop was busy before") {
     scripted up;
     fixture f(up.path);
