@@ -7377,7 +7377,8 @@ private:
         std::exchange(told, {})(std::move(e));
     }
     void on_head(result<response> res) {
-        const content gone = std::move(state_of(f->req).sent); // this object stays for a while
+        const content sent = std::move(state_of(f->req).sent); // this object stays for a while
+        const callback<void(response&)> on_interim = std::move(state_of(f->req).on_interim);
         if (!res) return tell(res.error());
         got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
         if (what == wants::stream || got.head.status() == 101)

@@ -1877,6 +1877,20 @@ TEST_CASE("async: a piece whose callback throws is the last, and its stream is n
     CHECK(pieces == 1);
 }
 
+TEST_CASE("async: a call that has its head lets go of who hears interim responses") {
+    scripted up;
+    fixture f(up.path); // its read_timeout is when the call would be looked at again
+    f.start();
+    const auto kept = std::make_shared<int>(0);
+    f.call(request("GET", "/").on_interim([kept](response&) { ++*kept; }));
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 103 Early Hints\r\n\r\n" + std::string(ok_reply));
+    CHECK(f.ended.take().status == 200);
+    CHECK(comes_true([&] { return kept.use_count() == 1; }, 3s));
+    CHECK(*kept == 1);
+}
+
 TEST_CASE("async: a call's time begins when it is made, however long the loop was busy before") {
     scripted up;
     fixture f(up.path);
