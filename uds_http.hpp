@@ -7343,7 +7343,12 @@ struct async_call final : watched {
     /// `told` runs once, with the head (the body in it, if that was wanted) or what kept it away.
     static void start(const ref<client_core>& core, request&& req, wants what,
                       callback<void(result<reply>)> told) {
-        if (!core->home) return told(failed(EINVAL, core->name + ": a client without a loop"));
+        const auto tell_here = [](auto& act, error why) { // there is no loop to say it on,
+            UDS_HTTP_TRY { std::exchange(act, {})(std::move(why)); }
+            UDS_HTTP_CATCH {} // nor a log for what it throws
+        };
+        if (!core->home)
+            return tell_here(told, failed(EINVAL, core->name + ": a client without a loop"));
         mailbox* here = this_loop();
         ref<mailbox> to = here && here->of == core->home->of ? ref<mailbox>(here) : core->home;
         ref<async_call> call(new async_call(core, what));
@@ -7361,8 +7366,7 @@ struct async_call final : watched {
             UDS_HTTP_TRY { call->begin(l); }
             UDS_HTTP_CATCH { l.fail_call(*call->f, failed(ENOMEM, "async call")); }
         };
-        if (!to->post(task)) // no loop to say it on
-            std::exchange(f->on_head, {})(failed(errc::stopped, "server"));
+        if (!to->post(task)) tell_here(f->on_head, failed(errc::stopped, "server"));
     }
 
 private:

@@ -1877,6 +1877,18 @@ TEST_CASE("async: a piece whose callback throws is the last, and its stream is n
     CHECK(pieces == 1);
 }
 
+TEST_CASE("async: what throws where no loop is left to tell it on stays inside of the call") {
+    std::optional<server> app;
+    client none("@nobody"), orphan("@nobody", {}, app.emplace());
+    app.reset();
+    std::vector<error> told;
+    const auto tell = [&](result<response> got) { told.push_back(got.error()), throw 1; };
+    for (client* one : {&none, &orphan}) CHECK_NOTHROW(one->async_get("/", tell));
+    REQUIRE(told.size() == 2);
+    CHECK(told[0] == std::errc::invalid_argument);
+    CHECK(told[1] == errc::stopped);
+}
+
 TEST_CASE("async: a call that has its head lets go of who hears interim responses") {
     scripted up;
     fixture f(up.path); // its read_timeout is when the call would be looked at again
