@@ -8116,8 +8116,6 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
     const auto in = detail::access::of(from), out = detail::access::of(to); // `p` may end meanwhile
     p->from = std::move(from), p->to = std::move(to), p->done = std::move(done);
     if (!in) return p->leave(); // nothing would ever come
-    if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
-    if (out) out->on_close([p] { p->leave(); });
     in->on_data(
         [p](string_view piece) {
             written how = written::closed;
@@ -8129,6 +8127,9 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
             if (how == written::closed) p->leave(); // also one that never was open
         },
         [p](const error& why) { p->end(why); });
+    if (p->owners == 1) return p->leave(); // dropped: its loop has ended, and nothing comes either
+    if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
+    if (out) out->on_close([p] { p->leave(); });
 }
 
 inline raw_stream upgraded::release() && {

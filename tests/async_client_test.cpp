@@ -1922,6 +1922,43 @@ TEST_CASE("async: a call's time begins when it is made, however long the loop wa
     asks.join();
 }
 
+TEST_CASE("async: a body whose loop has ended is a cut for whom it is relayed to") {
+    scripted up;
+    handed<body_reader> orphans;
+    handed<error> ends;
+    running s;
+    s.app.get("/relayed", [&](request&, responder out) {
+        relay(orphans.take(), out.stream(response(200)), [&](const error& e) { ends.put(e); });
+    });
+    s.app.get("/passed", [&](request&, responder out) {
+        out.send(response(200).body(content(orphans.take()), ""));
+    });
+    s.start();
+    for (const char* target : {"/relayed", "/passed"}) {
+        CAPTURE(std::string(target));
+        {
+            server loop; // no fixture: its wake-up lives as long as the body
+            client api(up.path, {}, loop);
+            REQUIRE_FALSE(loop.listen(s.at("loop")));
+            std::thread serves([&] { (void)loop.run(); });
+            api.async_stream(request("GET", "/"),
+                             [&](result<reply> got) { orphans.put(std::move(got->body)); });
+            wire_client peer = up.accept();
+            head_of(peer);
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab");
+            CHECK(comes_true([&] { return orphans.count() == 1; }));
+            loop.stop(), loop.stop();
+            serves.join();
+        }
+        wire_client reader = s.connect();
+        reader.send(std::string("GET ") + target + " HTTP/1.1\r\nHost: a\r\n\r\n");
+        reader.rest();
+        CHECK(reader.at_end());
+        CHECK(reader.got.find("\r\n\r\n0\r\n") == std::string::npos); // no last chunk
+    }
+    CHECK(ends.take() == std::errc::broken_pipe);
+}
+
 TEST_CASE("async: callbacks that throw cost their own call only") {
     scripted up;
     fixture f(up.path);
