@@ -3348,7 +3348,8 @@ struct flow final : stream_base {
     std::size_t max_head_bytes = 0;
     std::int64_t progress = 0; // ms, of the last bytes
     unsigned interims = 0;     // more than 16 end the call
-    bool may_upgrade = false, heard = false, reused = false, retried = false;
+    bool may_upgrade = false, heard = false, reused = false, retried = false,
+         timed = false;   // by its async_call, to the end of the answer
     bool used_up = false; // the request's body can't be sent again
 
     flow(ref<mailbox> loop, std::uint64_t connection, std::size_t limit)
@@ -3674,7 +3675,8 @@ struct conn {
     }
     /// Which deadline it is under now.
     timer due_timer() const noexcept {
-        if (has_output()) return at == phase::reply ? timer::none : timer::write; // async_call
+        const bool is_timed = at == phase::reply || (at == phase::stream && calls && work()->timed);
+        if (has_output()) return is_timed ? timer::none : timer::write; // by async_call
         switch (at) {
         case phase::head: return is_unused() ? timer::idle : timer::head;
         case phase::linger: return timer::head;
@@ -7354,7 +7356,7 @@ struct async_call final : watched {
         ref<async_call> call(new async_call(core, what));
         ref<flow> f = call->f = new flow(to, UINT64_MAX, std::size_t{1} << 20); // no connection yet
         f->req = std::move(req);
-        f->may_upgrade = what == wants::upgrade;
+        f->may_upgrade = what == wants::upgrade, f->timed = what != wants::stream;
         f->max_head_bytes = core->options.max_head_bytes;
         call->place = core->name + ": " + printable(f->req.method()) + " " +
                       printable(f->req.target()) + ": ";
@@ -7427,7 +7429,7 @@ private:
     /// and so is the kernel, as in wire::wait_while_read().
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
-        bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
+        bool awaits = f->on_head || (f->timed && f->how != flow::mode::raw);
         const bool rests = f->fd < 0 || is_silent_upload(); // it waits for a connection
         f->progress = rests ? l.now() : std::max(f->progress, l.last_read(*f));
         std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : request_end;

@@ -1922,6 +1922,23 @@ TEST_CASE("async: a call's time begins when it is made, however long the loop wa
     asks.join();
 }
 
+TEST_CASE("async: an answer that begins early leaves its upload to read_timeout") {
+    scripted up;
+    server_options how;
+    how.write_timeout = milliseconds(50); // of the server's own answers
+    fixture f(up.path, {}, how);
+    f.start();
+    f.call(request("PUT", "/").body(std::string(4 << 20, 'x'), ""));
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+    CHECK_FALSE(comes_true([&] { return f.ended.count() > 0; }, 300ms));
+    for (std::size_t read = peer.got.size(); read < 4 << 20; read += peer.got.size())
+        if (peer.got.clear(), !peer.more(64 << 10)) break;
+    peer.send("k");
+    CHECK(f.ended.take().body == "ok");
+}
+
 TEST_CASE("async: a body whose loop has ended is a cut for whom it is relayed to") {
     scripted up;
     handed<body_reader> orphans;
