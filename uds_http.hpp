@@ -896,9 +896,9 @@ public:
     void shrink(std::size_t size) noexcept {
         while (size_ > size) (static_cast<T*>(at_) + --size_)->~T();
     }
-    void erase(std::size_t index) noexcept { // keeps the order
-        for (; index + 1 < size_; ++index) begin()[index] = std::move(begin()[index + 1]);
-        shrink(size_ - 1);
+    void erase(std::size_t index, std::size_t count = 1) noexcept { // keeps the order
+        for (; index + count < size_; ++index) begin()[index] = std::move(begin()[index + count]);
+        shrink(size_ - count);
     }
     /// Room for so many; what is not there yet has no value.
     T* reserve(std::size_t room) {
@@ -7225,15 +7225,13 @@ public:
     }
     [[gnu::cold]] void shut() override {
         is_shut_ = true; // serve() begins nothing any more
-        row<ref<flow>> left;
-        left.swap(waiting_);
-        for (auto& call : left) loop_.abandon(*call, failed(errc::stopped, "server"));
+        while (!waiting_.empty()) loop_.abandon(*next(), failed(errc::stopped, "server"));
     }
 
 private:
     ref<flow> next() {
-        ref<flow> call = std::move(waiting_[0]);
-        waiting_.erase(0);
+        ref<flow> call = std::move(waiting_[first_++]);
+        if (first_ > waiting_.size() / 2) waiting_.erase(0, std::exchange(first_, 0)); // seldom
         return call;
     }
 
@@ -7260,15 +7258,16 @@ private:
 
     void serve() {
         while (!is_shut_ && !waiting_.empty()) {
-            if (!waiting_[0]->is_open()) { // it has timed out meanwhile
+            if (!waiting_[first_]->is_open()) { // it has timed out meanwhile
                 next();
             } else if (!idle_.empty()) { // the one used last is the least likely to be stale
                 std::uint64_t id = idle_.back();
                 idle_.shrink(idle_.size() - 1);
-                waiting_[0]->reused = true;
+                waiting_[first_]->reused = true;
                 // False: its end, which epoll has not told yet; lost() will count it.
-                if (loop_.ask(id, waiting_[0])) next();
-            } else if (open_ < core_->options.max_connections_count && dialing_ < waiting_.size()) {
+                if (loop_.ask(id, waiting_[first_])) next();
+            } else if (open_ < core_->options.max_connections_count &&
+                       dialing_ < waiting_.size() - first_) {
                 ++open_, ++dialing_;
                 dial(later(loop_.now(), core_->options.connect_timeout), 1);
             } else {
@@ -7307,7 +7306,7 @@ private:
         UDS_HTTP_CATCH { why = failed(ENOMEM, "connect"); } // no memory is an end like others
         --dialing_;
         if (id == UINT64_MAX) --open_;
-        while (!waiting_.empty() && !waiting_[0]->is_open()) next(); // too late for them
+        while (!waiting_.empty() && !waiting_[first_]->is_open()) next(); // too late for them
         if (waiting_.empty() && !why) return freed(id);
         if (waiting_.empty()) return;
         ref<flow> call = next();
@@ -7320,7 +7319,8 @@ private:
     loop& loop_; // the only thread here
     const ref<client_core> core_;
     row<std::uint64_t> idle_;            // ids; the one used last is the last
-    row<ref<flow>> waiting_;             // without a connection, in order
+    row<ref<flow>> waiting_;             // without a connection, in order,
+    std::size_t first_ = 0;              // from here on; never empty but for those before
     row<ref<watched>> watched_;          // all that is not over, and perhaps some that is
     std::size_t most_watched_ = 16;      // beyond that look() drops what is over
     std::int64_t next_look_ = INT64_MAX; // ms, of the timer that is set

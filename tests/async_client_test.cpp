@@ -3,6 +3,7 @@
 #include "raw_client.hpp"
 #include "uds_http.hpp"
 
+#include <algorithm>
 #include <memory>
 
 #include <doctest/doctest.h>
@@ -1974,6 +1975,40 @@ TEST_CASE("async: a body whose loop has ended is a cut for whom it is relayed to
         CHECK(reader.got.find("\r\n\r\n0\r\n") == std::string::npos); // no last chunk
     }
     CHECK(ends.take() == std::errc::broken_pipe);
+}
+
+TEST_CASE("async: however many wait, each is told once, in order, and a stop tells the rest") {
+    client_options o;
+    o.max_connections_count = 1;
+    running up;
+    up.app.get("/{n}", [](const request& r) { return text(r.param("n")); });
+    up.start();
+    std::vector<int> told, late;
+    handed<int> ends;
+    constexpr int count = 3'000;
+    {
+        fixture f(up.path, o);
+        f.start();
+        f.on_loop([&] { // all of them wait before the first one is sent
+            for (int i = 0; i < count; ++i) {
+                request one("GET", "/" + std::to_string(i));
+                if (i % 3 == 1) one.timeout(0ms); // between those that wait
+                f.api->async_send(std::move(one), [&, i](result<response> got) {
+                    if (got && got->body() == std::to_string(i)) told.push_back(i);
+                    else late.push_back(i);
+                    if (i == count / 2) f.app.stop(), f.app.stop();
+                    if (told.size() + late.size() == count) ends.put(0);
+                });
+            }
+        });
+        ends.take();
+    }
+    std::vector<bool> seen(count);
+    for (int i : told) seen[std::size_t(i)] = true;
+    for (int i : late) seen[std::size_t(i)] = true;
+    CHECK(std::count(seen.begin(), seen.end(), true) == count);
+    CHECK(std::is_sorted(told.begin(), told.end()));
+    CHECK(told.size() > 900);
 }
 
 TEST_CASE("async: callbacks that throw cost their own call only") {
