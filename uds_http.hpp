@@ -231,7 +231,7 @@ private:
 template <class> class callback;
 template <class R, class... A> class callback<R(A...)> : detail::any_callback {
 public:
-    callback() noexcept = default;
+    callback() noexcept; // one without a result may be called: it does nothing
     template <class F, class = decltype(std::declval<F&>()(std::declval<A>()...))>
     callback(F function);
     R operator()(A... arguments) {
@@ -3440,6 +3440,7 @@ struct flow final : stream_base {
     }
 
     void on_data(callback<void(string_view)> piece, callback<void(const error&)> done) override {
+        if (!piece) piece = [](string_view) {}; // it goes on to its end all the same
         hold lock(guard);
         unread();
         std::swap(on_piece, piece), std::swap(on_done, done);
@@ -7698,6 +7699,9 @@ result<T>::result(result&& other)
 template <class T> result<T>& result<T>::operator=(result other) { // by value: what could fail has
     this->~result();                                               // been done
     return *new (static_cast<void*>(this)) result(std::move(other));
+}
+template <class R, class... A> callback<R(A...)>::callback() noexcept {
+    if constexpr (std::is_void_v<R>) invoke_ = reinterpret_cast<void (*)()>(+[](void*, A...) {});
 }
 template <class R, class... A> template <class F, class> callback<R(A...)>::callback(F function) {
     using held = detail::held<F>;

@@ -1859,6 +1859,27 @@ TEST_CASE("async: an upgraded connection is released with what was read, a refus
     CHECK(got.body == "no");
 }
 
+TEST_CASE("async: a callback may be none where nobody wants to hear") {
+    running up;
+    up.app.post("/", [](request&, body_reader in, responder out) {
+        const auto kept =
+            std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(out));
+        kept->first.on_data({}, [kept](const error& why) {
+            kept->second.send(text(why ? "cut" : "whole"));
+            kept->first = body_reader();
+        });
+    });
+    up.start();
+    fixture f(up.path);
+    f.start();
+    f.api->async_get("/", {});
+    f.api->async_stream(request("GET", "/"), {});
+    f.api->async_upgrade(request("GET", "/").header("Upgrade", "x"), {});
+    f.app.post({}), f.app.post({}, 1ms);
+    f.call(request("POST", "/").body(std::string(1 << 20, 'x'), ""));
+    CHECK(f.ended.take().body == "whole");
+}
+
 TEST_CASE("async: a piece whose callback throws is the last, and its stream is not whole") {
     scripted up;
     fixture f(up.path);
