@@ -231,7 +231,7 @@ private:
 template <class> class callback;
 template <class R, class... A> class callback<R(A...)> : detail::any_callback {
 public:
-    callback() noexcept = default;
+    callback() noexcept; // one without a result may be called: it does nothing
     template <class F, class = decltype(std::declval<F&>()(std::declval<A>()...))>
     callback(F function);
     R operator()(A... arguments) {
@@ -896,9 +896,9 @@ public:
     void shrink(std::size_t size) noexcept {
         while (size_ > size) (static_cast<T*>(at_) + --size_)->~T();
     }
-    void erase(std::size_t index) noexcept { // keeps the order
-        for (; index + 1 < size_; ++index) begin()[index] = std::move(begin()[index + 1]);
-        shrink(size_ - 1);
+    void erase(std::size_t index, std::size_t count = 1) noexcept { // keeps the order
+        for (; index + count < size_; ++index) begin()[index] = std::move(begin()[index + count]);
+        shrink(size_ - count);
     }
     /// Room for so many; what is not there yet has no value.
     T* reserve(std::size_t room) {
@@ -3358,7 +3358,8 @@ struct flow final : stream_base {
     std::size_t max_head_bytes = 0;
     std::int64_t progress = 0; // ms, of the last bytes
     unsigned interims = 0;     // more than 16 end the call
-    bool may_upgrade = false, heard = false, reused = false, retried = false;
+    bool may_upgrade = false, heard = false, reused = false, retried = false,
+         timed = false;   // by its async_call, to the end of the answer
     bool used_up = false; // the request's body can't be sent again
 
     flow(ref<mailbox> loop, std::uint64_t connection, std::size_t limit)
@@ -3449,6 +3450,7 @@ struct flow final : stream_base {
     }
 
     void on_data(callback<void(string_view)> piece, callback<void(const error&)> done) override {
+        if (!piece) piece = [](string_view) {}; // it goes on to its end all the same
         hold lock(guard);
         unread();
         std::swap(on_piece, piece), std::swap(on_done, done);
@@ -3533,6 +3535,10 @@ struct flow final : stream_base {
         }
         UDS_HTTP_CATCH {} // no memory: it names no request
         why_in = std::move(why), in_done = true;
+    }
+    /// With the guard held. Pieces are lost: it isn't whole, whatever had come.
+    void lose_in(error why) noexcept {
+        note_end(std::move(why)), arrived.clear(), memory = {}, memory_at = 0;
     }
 };
 
@@ -3681,7 +3687,8 @@ struct conn {
     }
     /// Which deadline it is under now.
     timer due_timer() const noexcept {
-        if (has_output()) return at == phase::reply ? timer::none : timer::write; // async_call
+        const bool is_timed = at == phase::reply || (at == phase::stream && calls && work()->timed);
+        if (has_output()) return is_timed ? timer::none : timer::write; // by async_call
         switch (at) {
         case phase::head: return is_unused() ? timer::idle : timer::head;
         case phase::linger: return timer::head;
@@ -3946,8 +3953,7 @@ public:
             f.fd = -1, f.open = false;
             tells_closed = !f.finished || f.is_unended();
             tells_done = !f.in_done || f.on_done;
-            if (!f.in_done || (f.on_piece && f.has_arrived())) // pieces lost: not whole
-                f.note_end(why), f.arrived.clear(), f.memory = {}, f.memory_at = 0;
+            if (!f.in_done || (f.on_piece && f.has_arrived())) f.lose_in(why);
             why = f.why_in ? f.why_in : why;
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
             std::swap(piece, f.on_piece), std::swap(drained, f.drained);
@@ -3995,8 +4001,7 @@ public:
         flow& f = *c_.work();
         hold lock(f.guard);
         if (f.in_done) return;
-        f.note_end(std::move(why));
-        f.arrived.clear();
+        f.lose_in(std::move(why));
     }
 
     // -- answers
@@ -4600,7 +4605,11 @@ private:
             if (done) done(f.why_in);
             else if (!is_end) act(waited.empty() ? std::exchange(piece, {}) : string_view(waited));
         }
-        UDS_HTTP_CATCH { fail_user(f); }
+        UDS_HTTP_CATCH {
+            fail_user(f);
+            hold lock(f.guard); // nothing may follow a hole but `done`, which hears of it
+            if (!is_end) f.lose_in(failed(errc::cut_off, "callback"));
+        }
         if (is_end) return false;
         hold lock(f.guard);
         if (!f.on_piece && !f.reader_dropped) f.on_piece = std::move(act);
@@ -5801,7 +5810,7 @@ private:
             UDS_HTTP_TRY { settle(f); }
             UDS_HTTP_CATCH { lose_memory(f->id); }
         }
-        for (auto& task : work) run(task.run);
+        for (auto& task : work) read_clock(), run(task.run); // its delays begin now, however late
     }
 
     void settle(const ref<flow>& f) {
@@ -7239,15 +7248,13 @@ public:
     }
     [[gnu::cold]] void shut() override {
         is_shut_ = true; // serve() begins nothing any more
-        row<ref<flow>> left;
-        left.swap(waiting_);
-        for (auto& call : left) loop_.abandon(*call, failed(errc::stopped, "server"));
+        while (!waiting_.empty()) loop_.abandon(*next(), failed(errc::stopped, "server"));
     }
 
 private:
     ref<flow> next() {
-        ref<flow> call = std::move(waiting_[0]);
-        waiting_.erase(0);
+        ref<flow> call = std::move(waiting_[first_++]);
+        if (first_ > waiting_.size() / 2) waiting_.erase(0, std::exchange(first_, 0)); // seldom
         return call;
     }
 
@@ -7274,15 +7281,16 @@ private:
 
     void serve() {
         while (!is_shut_ && !waiting_.empty()) {
-            if (!waiting_[0]->is_open()) { // it has timed out meanwhile
+            if (!waiting_[first_]->is_open()) { // it has timed out meanwhile
                 next();
             } else if (!idle_.empty()) { // the one used last is the least likely to be stale
                 std::uint64_t id = idle_.back();
                 idle_.shrink(idle_.size() - 1);
-                waiting_[0]->reused = true;
+                waiting_[first_]->reused = true;
                 // False: its end, which epoll has not told yet; lost() will count it.
-                if (loop_.ask(id, waiting_[0])) next();
-            } else if (open_ < core_->options.max_connections_count && dialing_ < waiting_.size()) {
+                if (loop_.ask(id, waiting_[first_])) next();
+            } else if (open_ < core_->options.max_connections_count &&
+                       dialing_ < waiting_.size() - first_) {
                 ++open_, ++dialing_;
                 dial(later(loop_.now(), core_->options.connect_timeout), 1);
             } else {
@@ -7321,7 +7329,7 @@ private:
         UDS_HTTP_CATCH { why = failed(ENOMEM, "connect"); } // no memory is an end like others
         --dialing_;
         if (id == UINT64_MAX) --open_;
-        while (!waiting_.empty() && !waiting_[0]->is_open()) next(); // too late for them
+        while (!waiting_.empty() && !waiting_[first_]->is_open()) next(); // too late for them
         if (waiting_.empty() && !why) return freed(id);
         if (waiting_.empty()) return;
         ref<flow> call = next();
@@ -7334,7 +7342,8 @@ private:
     loop& loop_; // the only thread here
     const ref<client_core> core_;
     row<std::uint64_t> idle_;            // ids; the one used last is the last
-    row<ref<flow>> waiting_;             // without a connection, in order
+    row<ref<flow>> waiting_;             // without a connection, in order,
+    std::size_t first_ = 0;              // from here on; never empty but for those before
     row<ref<watched>> watched_;          // all that is not over, and perhaps some that is
     std::size_t most_watched_ = 16;      // beyond that look() drops what is over
     std::int64_t next_look_ = INT64_MAX; // ms, of the timer that is set
@@ -7359,13 +7368,18 @@ struct async_call final : watched {
     /// `told` runs once, with the head (the body in it, if that was wanted) or what kept it away.
     static void start(const ref<client_core>& core, request&& req, wants what,
                       callback<void(result<reply>)> told) {
-        if (!core->home) return told(failed(EINVAL, core->name + ": a client without a loop"));
+        const auto tell_here = [](auto& act, error why) { // there is no loop to say it on,
+            UDS_HTTP_TRY { std::exchange(act, {})(std::move(why)); }
+            UDS_HTTP_CATCH {} // nor a log for what it throws
+        };
+        if (!core->home)
+            return tell_here(told, failed(EINVAL, core->name + ": a client without a loop"));
         mailbox* here = this_loop();
         ref<mailbox> to = here && here->of == core->home->of ? ref<mailbox>(here) : core->home;
         ref<async_call> call(new async_call(core, what));
         ref<flow> f = call->f = new flow(to, UINT64_MAX, std::size_t{1} << 20); // no connection yet
         f->req = std::move(req);
-        f->may_upgrade = what == wants::upgrade;
+        f->may_upgrade = what == wants::upgrade, f->timed = what != wants::stream;
         f->max_head_bytes = core->options.max_head_bytes;
         call->place = core->name + ": " + printable(f->req.method()) + " " +
                       printable(f->req.target()) + ": ";
@@ -7377,8 +7391,7 @@ struct async_call final : watched {
             UDS_HTTP_TRY { call->begin(l); }
             UDS_HTTP_CATCH { l.fail_call(*call->f, failed(ENOMEM, "async call")); }
         };
-        if (!to->post(task)) // no loop to say it on
-            std::exchange(f->on_head, {})(failed(errc::stopped, "server"));
+        if (!to->post(task)) tell_here(f->on_head, failed(errc::stopped, "server"));
     }
 
 private:
@@ -7393,7 +7406,8 @@ private:
         std::exchange(told, {})(std::move(e));
     }
     void on_head(result<response> res) {
-        const content gone = std::move(state_of(f->req).sent); // this object stays for a while
+        const content sent = std::move(state_of(f->req).sent); // this object stays for a while
+        const callback<void(response&)> on_interim = std::move(state_of(f->req).on_interim);
         if (!res) return tell(res.error());
         got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
         if (what == wants::stream || got.head.status() == 101)
@@ -7438,7 +7452,7 @@ private:
     /// and so is the kernel, as in wire::wait_while_read().
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
-        bool awaits = f->on_head || (what != wants::stream && f->how != flow::mode::raw);
+        bool awaits = f->on_head || (f->timed && f->how != flow::mode::raw);
         const bool rests = f->fd < 0 || is_silent_upload(); // it waits for a connection
         f->progress = rests ? l.now() : std::max(f->progress, l.last_read(*f));
         std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : request_end;
@@ -7707,6 +7721,9 @@ result<T>::result(result&& other)
 template <class T> result<T>& result<T>::operator=(result other) { // by value: what could fail has
     this->~result();                                               // been done
     return *new (static_cast<void*>(this)) result(std::move(other));
+}
+template <class R, class... A> callback<R(A...)>::callback() noexcept {
+    if constexpr (std::is_void_v<R>) invoke_ = reinterpret_cast<void (*)()>(+[](void*, A...) {});
 }
 template <class R, class... A> template <class F, class> callback<R(A...)>::callback(F function) {
     using held = detail::held<F>;
@@ -8127,8 +8144,6 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
     const auto in = detail::access::of(from), out = detail::access::of(to); // `p` may end meanwhile
     p->from = std::move(from), p->to = std::move(to), p->done = std::move(done);
     if (!in) return p->leave(); // nothing would ever come
-    if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
-    if (out) out->on_close([p] { p->leave(); });
     in->on_data(
         [p](string_view piece) {
             written how = written::closed;
@@ -8140,6 +8155,9 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
             if (how == written::closed) p->leave(); // also one that never was open
         },
         [p](const error& why) { p->end(why); });
+    if (p->owners == 1) return p->leave(); // dropped: its loop has ended, and nothing comes either
+    if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
+    if (out) out->on_close([p] { p->leave(); });
 }
 
 inline raw_stream upgraded::release() && {

@@ -3,6 +3,7 @@
 #include "raw_client.hpp"
 #include "uds_http.hpp"
 
+#include <algorithm>
 #include <memory>
 
 #include <doctest/doctest.h>
@@ -1856,6 +1857,179 @@ TEST_CASE("async: an upgraded connection is released with what was read, a refus
     outcome got = refused.take();
     CHECK(got.status == 403);
     CHECK(got.body == "no");
+}
+
+TEST_CASE("async: a callback may be none where nobody wants to hear") {
+    running up;
+    up.app.post("/", [](request&, body_reader in, responder out) {
+        const auto kept =
+            std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(out));
+        kept->first.on_data({}, [kept](const error& why) {
+            kept->second.send(text(why ? "cut" : "whole"));
+            kept->first = body_reader();
+        });
+    });
+    up.start();
+    fixture f(up.path);
+    f.start();
+    f.api->async_get("/", {});
+    f.api->async_stream(request("GET", "/"), {});
+    f.api->async_upgrade(request("GET", "/").header("Upgrade", "x"), {});
+    f.app.post({}), f.app.post({}, 1ms);
+    f.call(request("POST", "/").body(std::string(1 << 20, 'x'), ""));
+    CHECK(f.ended.take().body == "whole");
+}
+
+TEST_CASE("async: a piece whose callback throws is the last, and its stream is not whole") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<error> ends;
+    std::atomic<int> pieces{0};
+    f.api->async_stream(request("GET", "/"), [&](result<reply> got) {
+        auto body = std::make_shared<body_reader>(std::move(got->body));
+        body->on_data([&, body](string_view) { throw ++pieces; },
+                      [&, body](const error& why) { ends.put(why), *body = body_reader(); });
+    });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "1\r\na\r\n1\r\nb\r\n0\r\n\r\n"); // all in one read
+    CHECK(ends.take() == errc::cut_off);
+    CHECK(pieces == 1);
+}
+
+TEST_CASE("async: what throws where no loop is left to tell it on stays inside of the call") {
+    std::optional<server> app;
+    client none("@nobody"), orphan("@nobody", {}, app.emplace());
+    app.reset();
+    std::vector<error> told;
+    const auto tell = [&](result<response> got) { told.push_back(got.error()), throw 1; };
+    for (client* one : {&none, &orphan}) CHECK_NOTHROW(one->async_get("/", tell));
+    REQUIRE(told.size() == 2);
+    CHECK(told[0] == std::errc::invalid_argument);
+    CHECK(told[1] == errc::stopped);
+}
+
+TEST_CASE("async: a call that has its head lets go of who hears interim responses") {
+    scripted up;
+    fixture f(up.path); // its read_timeout is when the call would be looked at again
+    f.start();
+    const auto kept = std::make_shared<int>(0);
+    f.call(request("GET", "/").on_interim([kept](response&) { ++*kept; }));
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 103 Early Hints\r\n\r\n" + std::string(ok_reply));
+    CHECK(f.ended.take().status == 200);
+    CHECK(comes_true([&] { return kept.use_count() == 1; }, 3s));
+    CHECK(*kept == 1);
+}
+
+TEST_CASE("async: a call's time begins when it is made, however long the loop was busy before") {
+    scripted up;
+    fixture f(up.path);
+    f.app.get("/", [&](const request&) {
+        f.call(request("GET", "/").timeout(1s)); // begins in this turn
+        const auto begin = steady_clock::now();
+        while (steady_clock::now() - begin < 1200ms) ::usleep(1'000);
+        return text("ok");
+    });
+    f.start();
+    std::thread asks([&] { (void)client(f.at("s")).get("/"); });
+    wire_client peer = up.accept();
+    head_of(peer);
+    CHECK_FALSE(comes_true([&] { return f.ended.count() > 0; }, 100ms));
+    peer.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+    asks.join();
+}
+
+TEST_CASE("async: an answer that begins early leaves its upload to read_timeout") {
+    scripted up;
+    server_options how;
+    how.write_timeout = milliseconds(50); // of the server's own answers
+    fixture f(up.path, {}, how);
+    f.start();
+    f.call(request("PUT", "/").body(std::string(4 << 20, 'x'), ""));
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+    CHECK_FALSE(comes_true([&] { return f.ended.count() > 0; }, 300ms));
+    for (std::size_t read = peer.got.size(); read < 4 << 20; read += peer.got.size())
+        if (peer.got.clear(), !peer.more(64 << 10)) break;
+    peer.send("k");
+    CHECK(f.ended.take().body == "ok");
+}
+
+TEST_CASE("async: a body whose loop has ended is a cut for whom it is relayed to") {
+    scripted up;
+    handed<body_reader> orphans;
+    handed<error> ends;
+    running s;
+    s.app.get("/relayed", [&](request&, responder out) {
+        relay(orphans.take(), out.stream(response(200)), [&](const error& e) { ends.put(e); });
+    });
+    s.app.get("/passed", [&](request&, responder out) {
+        out.send(response(200).body(content(orphans.take()), ""));
+    });
+    s.start();
+    for (const char* target : {"/relayed", "/passed"}) {
+        CAPTURE(std::string(target));
+        {
+            server loop; // no fixture: its wake-up lives as long as the body
+            client api(up.path, {}, loop);
+            REQUIRE_FALSE(loop.listen(s.at("loop")));
+            std::thread serves([&] { (void)loop.run(); });
+            api.async_stream(request("GET", "/"),
+                             [&](result<reply> got) { orphans.put(std::move(got->body)); });
+            wire_client peer = up.accept();
+            head_of(peer);
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab");
+            CHECK(comes_true([&] { return orphans.count() == 1; }));
+            loop.stop(), loop.stop();
+            serves.join();
+        }
+        wire_client reader = s.connect();
+        reader.send(std::string("GET ") + target + " HTTP/1.1\r\nHost: a\r\n\r\n");
+        reader.rest();
+        CHECK(reader.at_end());
+        CHECK(reader.got.find("\r\n\r\n0\r\n") == std::string::npos); // no last chunk
+    }
+    CHECK(ends.take() == std::errc::broken_pipe);
+}
+
+TEST_CASE("async: however many wait, each is told once, in order, and a stop tells the rest") {
+    client_options o;
+    o.max_connections_count = 1;
+    running up;
+    up.app.get("/{n}", [](const request& r) { return text(r.param("n")); });
+    up.start();
+    std::vector<int> told, late;
+    handed<int> ends;
+    constexpr int count = 3'000;
+    {
+        fixture f(up.path, o);
+        f.start();
+        f.on_loop([&] { // all of them wait before the first one is sent
+            for (int i = 0; i < count; ++i) {
+                request one("GET", "/" + std::to_string(i));
+                if (i % 3 == 1) one.timeout(0ms); // between those that wait
+                f.api->async_send(std::move(one), [&, i](result<response> got) {
+                    if (got && got->body() == std::to_string(i)) told.push_back(i);
+                    else late.push_back(i);
+                    if (i == count / 2) f.app.stop(), f.app.stop();
+                    if (told.size() + late.size() == count) ends.put(0);
+                });
+            }
+        });
+        ends.take();
+    }
+    std::vector<bool> seen(count);
+    for (int i : told) seen[std::size_t(i)] = true;
+    for (int i : late) seen[std::size_t(i)] = true;
+    CHECK(std::count(seen.begin(), seen.end(), true) == count);
+    CHECK(std::is_sorted(told.begin(), told.end()));
+    CHECK(told.size() > 900);
 }
 
 TEST_CASE("async: callbacks that throw cost their own call only") {

@@ -1821,6 +1821,21 @@ TEST_CASE("server: post() from any thread, in order, and after a delay") {
     CHECK(ran.take() == 7);
 }
 
+TEST_CASE("server: a delay begins when it is posted, not when the loop last looked at the clock") {
+    running s;
+    handed<milliseconds> took;
+    s.app.get("/", [&](const request&) {
+        const auto looked = steady_clock::now();
+        while (since(looked) < milliseconds(150)) ::usleep(1'000); // a handler that blocks
+        const auto posted = steady_clock::now();
+        s.app.post([&took, posted] { took.put(since(posted)); }, milliseconds(100));
+        return text("ok");
+    });
+    s.start();
+    CHECK(s.connect().ask("/").status == 200);
+    CHECK(took.take() >= milliseconds(80)); // its clock ticks
+}
+
 TEST_CASE("server: a callback that posts itself keeps it until the deadline, not for ever") {
     struct again {
         server* app;

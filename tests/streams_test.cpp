@@ -1308,6 +1308,32 @@ TEST_CASE("streams: callbacks that throw cost their own stream, and are logged")
     }
 }
 
+TEST_CASE("streams: behind a piece whose callback throws comes none, and no end that looks whole") {
+    running s;
+    handed<error> ends;
+    std::atomic<int> pieces{0};
+    s.app.post("/{how}", [&](request& r, body_reader in, responder res) {
+        auto st = std::make_shared<streamed>(streamed{std::move(in), std::move(res)});
+        st->in.on_data([&, st](string_view) { throw ++pieces; }, // what has arrived, or comes
+                       [&, st](const error& why) { ends.put(why), st->in = body_reader(); });
+        if (r.param("how") == "paused") st->in.pause(), s.app.post([st] { st->in.resume(); });
+    });
+    s.start();
+    for (const char* target : {"/at-once", "/paused"})
+        for (std::size_t size : {std::size_t(1), std::size_t(700'000)}) {
+            CAPTURE(std::string(target));
+            CAPTURE(size);
+            pieces = 0;
+            wire_client c = s.connect();
+            c.send(post_of(target, size) + std::string(size, 'x'));
+            CHECK(ends.take() == errc::cut_off);
+            c.rest();
+            CHECK(c.at_end());
+            CHECK(pieces == 1);
+            CHECK(ends.count() == 0);
+        }
+}
+
 TEST_CASE("streams: one may be destroyed inside of its own callback") {
     running s;
     std::atomic<int> seen{0};
