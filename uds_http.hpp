@@ -782,7 +782,8 @@ public:
     result<upgraded> upgrade(request&&);
     error adopt(unique_fd connected); // for blocking calls from then on, e.g. of socketpair(2)
 
-    // Complete once, on the loop they were called on (else the server's first), never inside:
+    // Complete once, on the loop they were called on (else the server's first), never inside; but
+    // where that has ended, at once, with errc::stopped:
     void async_get(string_view target, callback<void(result<response>)> done);
     void async_send(request&&, callback<void(result<response>)>);
     void async_stream(request&&, callback<void(result<reply>)>);
