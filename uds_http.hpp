@@ -3320,8 +3320,9 @@ struct flow final : stream_base {
     std::uint64_t bytes_out = 0;          // the loop's
     int status = 0;
     bool finished = false; // the loop's: answered whole, so nobody can leave before that
-    int fd = -1;           // the connection's, while it is there
-    std::string offered;   // protocols that the client would switch to
+    bool handled = false, in_queue = false; // no handler reads req any more; nor a worker, yet
+    int fd = -1;                            // the connection's, while it is there
+    std::string offered;                    // protocols that the client would switch to
 
     // out
     std::optional<response> answer;
@@ -3439,6 +3440,8 @@ struct flow final : stream_base {
         return open && !ended;
     }
     bool has_events() noexcept { return hold(guard), is_events; } // held until that was read
+    bool is_in_queue() noexcept { return hold(guard), in_queue; }
+    bool leave_queue() noexcept { return hold(guard), std::exchange(in_queue, false); }
     void on_drain(callback<void()> act) override { install(drained, act); }
     void on_close(callback<void()> act) override { install(closed, act); }
     void install(callback<void()>& slot, callback<void()>& act) {
@@ -3744,6 +3747,7 @@ struct site : counted {
     row<ref<door>> doors;
     callback<bool(ref<flow>, route&)> to_worker; // none: no workers; false: their queue is full
     std::atomic<std::size_t> buffered{0};        // bytes of bodies, of all loops
+    std::atomic<std::size_t> left_jobs{0};       // in the workers' queue: nobody waits for them
     std::atomic<std::size_t> places{0};          // taken by connections, on their way to a loop too
     std::atomic<int> stops{0};                   // calls of stop(): one drains, a second cuts
 
@@ -3952,7 +3956,12 @@ public:
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
             std::swap(piece, f.on_piece), std::swap(drained, f.drained);
             std::swap(take, f.take_over), std::swap(answer, f.answer), std::swap(left, f.left);
-            std::string().swap(f.queued); // a writer that is kept keeps no bytes
+            std::string().swap(f.queued);  // a writer that is kept keeps no bytes
+            if (f.handled || f.in_queue) { // no handler reads it; it is counted no more
+                state_of(f.req).drop_passed(), state_of(f.req).drop_body();
+                std::string().swap(state_of(f.req).body_text);
+                s.left_jobs += std::exchange(f.in_queue, false);
+            }
             f.changed.notify_all();
         }
         const auto tell = [&s](auto& act, const auto&... what) { // each, though another one throws
@@ -4435,6 +4444,7 @@ private:
             f->send(plain_status(500), flow::mode::whole); // its responder may live on elsewhere
             hold(f->guard), f->is_nobodys = false;         // or was dropped by that
         }
+        f->handled = true;
     }
     void give_to_worker(request& req, route& to) {
         ref<flow> f = make_flow(req);
@@ -5949,14 +5959,19 @@ public:
     }
     bool add(ref<flow> f, route& to) {
         hold lock(guard_);
-        const std::size_t count = jobs_.size() - taken_, idle = s_.options.workers - at_work_;
+        const std::size_t count = jobs_.size() - taken_ - s_.left_jobs, // who has left has no place
+            idle = s_.options.workers - at_work_;
         if (count >= idle && count - idle >= s_.options.max_queued_count) return false;
-        if (count == 0 || taken_ > count + 64) { // never the whole past
+        if (count == 0 || jobs_.size() - count > count + 64) { // never the whole past
             row<job> left;
-            while (taken_ < jobs_.size()) left.push_back(std::move(jobs_[taken_++]));
+            left.reserve(jobs_.size() - taken_); // first: none is lost
+            for (; taken_ < jobs_.size(); ++taken_)
+                if (jobs_[taken_].f->is_in_queue()) left.push_back(std::move(jobs_[taken_]));
+                else --s_.left_jobs;
             jobs_ = std::move(left), taken_ = 0;
         }
         jobs_.push_back({std::move(f), &to});
+        jobs_.back().f->in_queue = true;
         changed_.notify_one();
         return true;
     }
@@ -5968,10 +5983,11 @@ private:
     };
     bool next(job& into) {
         hold lock(guard_);
-        while (taken_ == jobs_.size() && !stopping_) changed_.wait(guard_, deadline());
-        if (taken_ == jobs_.size()) return false;
-        into = std::move(jobs_[taken_++]);
-        return ++at_work_, true;
+        for (;; --s_.left_jobs) {
+            while (taken_ == jobs_.size() && !stopping_) changed_.wait(guard_, deadline());
+            if (taken_ == jobs_.size()) return false;
+            if ((into = std::move(jobs_[taken_++])).f->leave_queue()) return ++at_work_, true;
+        }
     }
     void work() {
         for (job j; next(j); j = job()) {
