@@ -3172,12 +3172,15 @@ private:
 
 /// Maps what a peer passed, if it can neither shrink nor change under us: a truncated file would be
 /// a SIGBUS, and a memfd sealed with FUTURE_WRITE stays writable by its sender (fcntl(2)).
+/// Holes would be filled by who reads them, at his cost and for as long as the sender likes; where
+/// memory is out, by a SIGBUS. What is sealed gets no new ones.
+inline bool has_holes(const struct stat& is) noexcept { return is.st_blocks * 512 < is.st_size; }
 [[gnu::cold]] inline result<sealed_memory> map_received(unique_fd fd, std::uint64_t length) {
     constexpr int needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
     struct stat is {};
     int seals = ::fcntl(fd.get(), F_GET_SEALS); // -1, EINVAL: no memfd at all
     bool fits = seals >= 0 && (seals & needed) == needed && ::fstat(fd.get(), &is) == 0 &&
-                static_cast<std::uint64_t>(is.st_size) == length;
+                static_cast<std::uint64_t>(is.st_size) == length && !has_holes(is);
     if (!fits) return failed(errc::bad_descriptor, "Body-Fd: no sealed memory of that length");
     return map_sealed(std::move(fd), static_cast<std::size_t>(length));
 }
@@ -7878,7 +7881,11 @@ inline result<sealed_memory> memory_builder::seal() && {
     if (!s_) return detail::failed(EINVAL, "memory_builder::seal");
     std::size_t size = s_->size;
     unique_fd fd = std::move(s_->fd);
-    s_ = {}; // a writable mapping would keep F_SEAL_WRITE from being set (fcntl(2))
+    s_ = {};           // a writable mapping would keep F_SEAL_WRITE from being set (fcntl(2))
+    struct stat is {}; // no holes: see map_received()
+    if (::fstat(fd.get(), &is) ||
+        (detail::has_holes(is) && ::fallocate(fd.get(), 0, 0, is.st_size)))
+        return detail::failed(errno, "fallocate");
     constexpr int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
     if (::fcntl(fd.get(), F_ADD_SEALS, seals) != 0) return detail::failed(errno, "F_ADD_SEALS");
     return detail::map_sealed(std::move(fd), size);
