@@ -1013,19 +1013,6 @@ inline void pass_on_bad_alloc() {
 #endif
 }
 
-/// Inside of UDS_HTTP_CATCH: what was thrown.
-[[gnu::cold]] inline std::string thrown() {
-#ifdef __cpp_exceptions
-    try {
-        throw;
-    } catch (const std::exception& e) {
-        return e.what();
-    } catch (...) {
-    }
-#endif
-    return "unknown exception";
-}
-
 constexpr char lower(char c) noexcept { // ASCII alone: tolower(3) asks the locale
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c;
 }
@@ -1165,6 +1152,19 @@ inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
 [[gnu::cold]] inline std::string printable(string_view text) {
     return escaped(text.substr(0, 4096), "\\x", "0123456789abcdef",
                    [](char c) { return c >= 0x20 && c < 0x7f; });
+}
+
+/// Inside of UDS_HTTP_CATCH: what was thrown.
+[[gnu::cold]] inline std::string thrown() {
+#ifdef __cpp_exceptions
+    try {
+        throw;
+    } catch (const std::exception& e) {
+        return printable(e.what()); // a peer's line break begins no line of the log
+    } catch (...) {
+    }
+#endif
+    return "unknown exception";
 }
 
 /// Bytes that keep their address until clear(). It keeps the largest block: reuse doesn't allocate.
@@ -4501,13 +4501,15 @@ private:
         }
         return rest.empty();
     }
-    /// Those of a head that is not whole yet wait for it, or behind the request at work.
+    /// Those of a head that is not whole yet wait for it, or behind the request at work; no more of
+    /// them than it may announce, with a body's and the proof.
     bool keep_fds() {
         row<unique_fd> came;
         came.swap(d_.fds);
         const bool waits = c_.at == phase::head || c_.at == phase::waiting ||
                            (c_.at == phase::stream && !c_.calls); // perhaps behind its body
-        bool fits = waits && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
+        bool fits = waits && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from &&
+                    (came.size() <= 2 || came.size() - 2 <= s_.options.max_fds_count);
         if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
         return c_.ends || c_.at == phase::linger; // what is closed anyway needs no other answer
     }

@@ -635,6 +635,31 @@ TEST_CASE("descriptors: memory that was not filled is zeroes for who receives it
     CHECK(res->body() == std::string(100'000, '\0'));
 }
 
+TEST_CASE("descriptors: half a head has no more of them than it may announce") {
+    for (const std::size_t count : {4u, 5u}) { // two with names, a body, the proof; and one more
+        CAPTURE(count);
+        exchanging s(willing(1 << 20, 2));
+        const int before = raw::open_fds();
+        const unique_fd body = memory("abcd"), other = memory("x");
+        raw::wire_client c = s.connect();
+        const std::string head = "POST /named HTTP/1.1\r\nHost: a\r\nBody-Fd: length=4\r\n"
+                                 "Fds: a, b\r\nAccept-Fds: 1\r\n\r\n";
+        detail::row<int> list;
+        while (list.size() < count) list.push_back(list.empty() ? body.get() : other.get());
+        iovec part{const_cast<char*>(head.data()), 9};
+        REQUIRE(detail::transmit_fds(c.fd.get(), &part, 1, list) == 9);
+        if (count > 4) {
+            CHECK(c.read().status == 400); // no head had to come
+            CHECK(c.at_end());
+            continue;
+        }
+        const int waiting = before + 4 + 4; // our body, other and both ends of the connection
+        CHECK(raw::comes_true([&] { return raw::open_fds() == waiting; }));
+        CHECK(c.send(head.substr(9)));
+        CHECK(c.read().body == "x+x+abcd");
+    }
+}
+
 TEST_CASE("descriptors: who has left keeps none, nor a place, in the workers' queue") {
     raw::fd_watch watch;
     server_options o = willing();
