@@ -696,10 +696,10 @@ TEST_CASE("descriptors: who has left keeps none, nor a place, in the workers' qu
         detail::hold closed(gate);
         asks(); // the worker is at work
         REQUIRE(raw::comes_true([&] { return begun == 1; }));
-        for (int i = 0; i < 100; ++i) {
+        for (unsigned i = 0; i < 100; ++i) {
             raw::wire_client c = s.connect();
             const unique_fd pipe = passes_one(c, i < 99 ? "POST /block" : "POST /later");
-            REQUIRE(raw::comes_true([&] { return s.app.stats().requests == i + 2u; }));
+            REQUIRE(raw::comes_true([&] { return s.app.stats().requests == i + 2; }));
             CHECK_FALSE(is_closed(pipe));
             c.close();
             CHECK(raw::comes_true([&] { return is_closed(pipe); }));
