@@ -1014,19 +1014,6 @@ inline void pass_on_bad_alloc() {
 #endif
 }
 
-/// Inside of UDS_HTTP_CATCH: what was thrown.
-[[gnu::cold]] inline std::string thrown() {
-#ifdef __cpp_exceptions
-    try {
-        throw;
-    } catch (const std::exception& e) {
-        return e.what();
-    } catch (...) {
-    }
-#endif
-    return "unknown exception";
-}
-
 constexpr char lower(char c) noexcept { // ASCII alone: tolower(3) asks the locale
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c;
 }
@@ -1166,6 +1153,19 @@ inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
 [[gnu::cold]] inline std::string printable(string_view text) {
     return escaped(text.substr(0, 4096), "\\x", "0123456789abcdef",
                    [](char c) { return c >= 0x20 && c < 0x7f; });
+}
+
+/// Inside of UDS_HTTP_CATCH: what was thrown.
+[[gnu::cold]] inline std::string thrown() {
+#ifdef __cpp_exceptions
+    try {
+        throw;
+    } catch (const std::exception& e) {
+        return printable(e.what()); // a peer's line break begins no line of the log
+    } catch (...) {
+    }
+#endif
+    return "unknown exception";
 }
 
 /// Bytes that keep their address until clear(). It keeps the largest block: reuse doesn't allocate.
@@ -3321,8 +3321,9 @@ struct flow final : stream_base {
     std::uint64_t bytes_out = 0;          // the loop's
     int status = 0;
     bool finished = false; // the loop's: answered whole, so nobody can leave before that
-    int fd = -1;           // the connection's, while it is there
-    std::string offered;   // protocols that the client would switch to
+    bool handled = false, in_queue = false; // no handler reads req any more; nor a worker, yet
+    int fd = -1;                            // the connection's, while it is there
+    std::string offered;                    // protocols that the client would switch to
 
     // out
     std::optional<response> answer;
@@ -3441,6 +3442,8 @@ struct flow final : stream_base {
         return open && !ended;
     }
     bool has_events() noexcept { return hold(guard), is_events; } // held until that was read
+    bool is_in_queue() noexcept { return hold(guard), in_queue; }
+    bool leave_queue() noexcept { return hold(guard), std::exchange(in_queue, false); }
     void on_drain(callback<void()> act) override { install(drained, act); }
     void on_close(callback<void()> act) override { install(closed, act); }
     void install(callback<void()>& slot, callback<void()>& act) {
@@ -3752,6 +3755,7 @@ struct site : counted {
     row<ref<door>> doors;
     callback<bool(ref<flow>, route&)> to_worker; // none: no workers; false: their queue is full
     std::atomic<std::size_t> buffered{0};        // bytes of bodies, of all loops
+    std::atomic<std::size_t> left_jobs{0};       // in the workers' queue: nobody waits for them
     std::atomic<std::size_t> places{0};          // taken by connections, on their way to a loop too
     std::atomic<int> stops{0};                   // calls of stop(): one drains, a second cuts
 
@@ -3959,7 +3963,12 @@ public:
             std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
             std::swap(piece, f.on_piece), std::swap(drained, f.drained);
             std::swap(take, f.take_over), std::swap(answer, f.answer), std::swap(left, f.left);
-            std::string().swap(f.queued); // a writer that is kept keeps no bytes
+            std::string().swap(f.queued);  // a writer that is kept keeps no bytes
+            if (f.handled || f.in_queue) { // no handler reads it; it is counted no more
+                state_of(f.req).drop_passed(), state_of(f.req).drop_body();
+                std::string().swap(state_of(f.req).body_text);
+                s.left_jobs += std::exchange(f.in_queue, false);
+            }
             f.changed.notify_all();
         }
         const auto tell = [&s](auto& act, const auto&... what) { // each, though another one throws
@@ -4441,6 +4450,7 @@ private:
             f->send(plain_status(500), flow::mode::whole); // its responder may live on elsewhere
             hold(f->guard), f->is_nobodys = false;         // or was dropped by that
         }
+        f->handled = true;
     }
     void give_to_worker(request& req, route& to) {
         ref<flow> f = make_flow(req);
@@ -4494,13 +4504,15 @@ private:
         }
         return rest.empty();
     }
-    /// Those of a head that is not whole yet wait for it, or behind the request at work.
+    /// Those of a head that is not whole yet wait for it, or behind the request at work; no more of
+    /// them than it may announce, with a body's and the proof.
     bool keep_fds() {
         row<unique_fd> came;
         came.swap(d_.fds);
         const bool waits = c_.at == phase::head || c_.at == phase::waiting ||
                            (c_.at == phase::stream && !c_.calls); // perhaps behind its body
-        bool fits = waits && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from;
+        bool fits = waits && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from &&
+                    (came.size() <= 2 || came.size() - 2 <= s_.options.max_fds_count);
         if (fits && c_.kept().fds_in.empty()) return c_.more->fds_in = std::move(came), true;
         return c_.ends || c_.at == phase::linger; // what is closed anyway needs no other answer
     }
@@ -5959,14 +5971,19 @@ public:
     }
     bool add(ref<flow> f, route& to) {
         hold lock(guard_);
-        const std::size_t count = jobs_.size() - taken_, idle = s_.options.workers - at_work_;
+        const std::size_t count = jobs_.size() - taken_ - s_.left_jobs, // who has left has no place
+            idle = s_.options.workers - at_work_;
         if (count >= idle && count - idle >= s_.options.max_queued_count) return false;
-        if (count == 0 || taken_ > count + 64) { // never the whole past
+        if (count == 0 || jobs_.size() - count > count + 64) { // never the whole past
             row<job> left;
-            while (taken_ < jobs_.size()) left.push_back(std::move(jobs_[taken_++]));
+            left.reserve(jobs_.size() - taken_); // first: none is lost
+            for (; taken_ < jobs_.size(); ++taken_)
+                if (jobs_[taken_].f->is_in_queue()) left.push_back(std::move(jobs_[taken_]));
+                else --s_.left_jobs;
             jobs_ = std::move(left), taken_ = 0;
         }
         jobs_.push_back({std::move(f), &to});
+        jobs_.back().f->in_queue = true;
         changed_.notify_one();
         return true;
     }
@@ -5978,10 +5995,11 @@ private:
     };
     bool next(job& into) {
         hold lock(guard_);
-        while (taken_ == jobs_.size() && !stopping_) changed_.wait(guard_, deadline());
-        if (taken_ == jobs_.size()) return false;
-        into = std::move(jobs_[taken_++]);
-        return ++at_work_, true;
+        for (;; --s_.left_jobs) {
+            while (taken_ == jobs_.size() && !stopping_) changed_.wait(guard_, deadline());
+            if (taken_ == jobs_.size()) return false;
+            if ((into = std::move(jobs_[taken_++])).f->leave_queue()) return ++at_work_, true;
+        }
     }
     void work() {
         for (job j; next(j); j = job()) {

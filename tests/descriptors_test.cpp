@@ -595,6 +595,97 @@ TEST_CASE("descriptors: a message whose fields don't fit what came is an error")
     }
 }
 
+TEST_CASE("descriptors: memory that was not filled is zeroes for who receives it") {
+    raw::running s(willing());
+    const sealed_memory zeroes = *(*memory_builder::create(100'000)).seal();
+    s.app.get("/", [zeroes](const request&) { return bytes(zeroes); });
+    s.start();
+    client api(s.path, asking());
+    auto res = api.get("/");
+    REQUIRE(res);
+    CHECK(res->header("Body-Fd") == "length=100000");
+    CHECK(res->body() == std::string(100'000, '\0'));
+}
+
+TEST_CASE("descriptors: half a head has no more of them than it may announce") {
+    for (const std::size_t count : {4u, 5u}) { // two with names, a body, the proof; and one more
+        CAPTURE(count);
+        exchanging s(willing(1 << 20, 2));
+        const int before = raw::open_fds();
+        const unique_fd body = memory("abcd"), other = memory("x");
+        raw::wire_client c = s.connect();
+        const std::string head = "POST /named HTTP/1.1\r\nHost: a\r\nBody-Fd: length=4\r\n"
+                                 "Fds: a, b\r\nAccept-Fds: 1\r\n\r\n";
+        detail::row<int> list;
+        while (list.size() < count) list.push_back(list.empty() ? body.get() : other.get());
+        iovec part{const_cast<char*>(head.data()), 9};
+        REQUIRE(detail::transmit_fds(c.fd.get(), &part, 1, list) == 9);
+        if (count > 4) {
+            CHECK(c.read().status == 400); // no head had to come
+            CHECK(c.at_end());
+            continue;
+        }
+        const int waiting = before + 4 + 4; // our body, other and both ends of the connection
+        CHECK(raw::comes_true([&] { return raw::open_fds() == waiting; }));
+        CHECK(c.send(head.substr(9)));
+        CHECK(c.read().body == "x+x+abcd");
+    }
+}
+
+TEST_CASE("descriptors: who has left keeps none, nor a place, in the workers' queue") {
+    raw::fd_watch watch;
+    server_options o = willing();
+    o.workers = 1, o.max_queued_count = 2, o.max_per_uid_count = 3;
+    raw::running s(o);
+    detail::mutex gate;
+    std::atomic<int> begun{0};
+    s.app.post("/block", [&](const request& r) {
+        ++begun;
+        detail::hold wait(gate);
+        return text(std::string(r.body()));
+    });
+    responder kept;
+    s.app.post("/later", [&](request&, responder out) { kept = std::move(out); });
+    s.start();
+    const std::string fields = " HTTP/1.1\r\nHost: a\r\nFds: a\r\nContent-Length: 1\r\n\r\nx";
+    const auto passes_one = [&](raw::wire_client& c, const char* to) { // whose other end is ours
+        int ends[2];
+        REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+        const unique_fd passed(ends[1]);
+        REQUIRE(send_with(c.fd.get(), to + fields, {ends[1]}));
+        return unique_fd(ends[0]);
+    };
+    const auto is_closed = [](const unique_fd& pipe) {
+        char byte;
+        return ::read(pipe.get(), &byte, 1) == 0;
+    };
+    std::vector<raw::wire_client> stay;
+    const auto asks = [&] {
+        stay.push_back(s.connect());
+        CHECK(stay.back().send("POST /block HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"));
+    };
+    {
+        detail::hold closed(gate);
+        asks(); // the worker is at work
+        REQUIRE(raw::comes_true([&] { return begun == 1; }));
+        for (unsigned i = 0; i < 100; ++i) {
+            raw::wire_client c = s.connect();
+            const unique_fd pipe = passes_one(c, i < 99 ? "POST /block" : "POST /later");
+            REQUIRE(raw::comes_true([&] { return s.app.stats().requests == i + 2; }));
+            CHECK_FALSE(is_closed(pipe));
+            c.close();
+            CHECK(raw::comes_true([&] { return is_closed(pipe); }));
+            CHECK(raw::comes_true([&] { return s.app.stats().connections == 1; }));
+        }
+        asks(), asks();
+        REQUIRE(raw::comes_true([&] { return s.app.stats().requests == 103; }));
+        CHECK(s.app.stats().refused == 0);
+        CHECK_FALSE(kept.is_open());
+    }
+    for (raw::wire_client& c : stay) CHECK(c.read().body == "x");
+    CHECK(begun == 3);
+}
+
 TEST_CASE("descriptors: a handler may take one, and then it is no more there") {
     raw::fd_watch watch;
     exchanging s;

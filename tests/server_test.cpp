@@ -713,6 +713,9 @@ TEST_CASE("server: a handler that throws is a 500, and the server goes on") {
     s.app.get("/", hello);
     s.app.get("/throws", [](const request&) -> response { throw std::runtime_error("secret"); });
     s.app.get("/later", [](request&, responder) { throw std::runtime_error("secret"); });
+    s.app.post("/said", [](const request& r) -> response {
+        throw std::runtime_error(std::string(r.body()));
+    });
     s.app.get("/int", [](const request&) -> response { throw 42; });
     s.app.on_log([&](string_view line) { log.put(std::string(line)); });
     s.start();
@@ -726,6 +729,8 @@ TEST_CASE("server: a handler that throws is a 500, and the server goes on") {
         CHECK(log.count() == 0);
         CHECK(c.ask("/").status == 200);
     }
+    CHECK(c.ask("/said", "POST", "", "x pid=1 uid=0\r\n\x1b[2J403").status == 500);
+    CHECK(log.take().find("/said: handler threw: x pid=1 uid=0\\x0d\\x0a\\x1b[2J403 pid=") == 0);
 }
 
 TEST_CASE("server: a handler that throws is a 500, wherever its responder is by then") {
