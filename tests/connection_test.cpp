@@ -1452,6 +1452,7 @@ TEST_CASE("connection: so do those of a body that came by descriptor") {
     clock = 0;
     const std::size_t size = 4 << 20;
     unique_fd body(::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    REQUIRE(::ftruncate(body.get(), size) == 0);
     REQUIRE(::fcntl(body.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0);
     server_options o;
     o.max_body_fd_bytes = size, o.max_fds_count = 1;
