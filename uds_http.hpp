@@ -3711,7 +3711,7 @@ struct desk {
     string_view room;               // what is read into: it stays until out has left
     row<unique_fd> fds;             // came with the last byte of `in`,
     const char* fds_from = nullptr; // in a read that began here
-    std::int64_t now = 0;           // ms, monotonic
+    std::int64_t now = 0, turn = 0; // ms, monotonic; when this turn began
     std::int64_t started = 0;       // us, of req, where somebody wants to know
     std::uint64_t bytes_in = 0;     // of its body
     char date[40] = {};             // "Date: ...\r\n"
@@ -3719,8 +3719,8 @@ struct desk {
     std::size_t whole = 0;                   // bytes of `out` that are whole answers
     std::uint64_t requests = 0, refused = 0; // since the start
 
-    /// This turn has taken so long that the others should have theirs; `now` lags by 10 ms at most.
-    bool is_late() const { return micros() / 1'000 - now >= 15; }
+    /// This turn has taken so long that the others should have theirs; it lags by 10 ms at most.
+    bool is_late() const { return micros() / 1'000 - turn >= 15; }
 };
 
 /// A listener's policy and name.
@@ -5146,12 +5146,12 @@ public:
         epoll_event events[256]; // 3 or 4 KiB; what is more comes next time
         int count = wait(events, 256, timeout);
         if (count < 0) return failed(errno, "epoll_wait");
-        read_clock();
+        read_clock(), d_.turn = d_.now;
         for (int i = 0; i < count; ++i) on_event(events[i]);
         if (!again_.empty()) revisit();
-        if (mail_->full.load(std::memory_order_acquire)) read_mail();
+        if (deadlines_.is_sooner || d_.now >= alarm_at_) expire(); // what has come was read by now
+        if (mail_->full.load(std::memory_order_acquire)) read_mail(); // and here the clock goes on
         if (std::exchange(wants_pools, false)) turn_pools();
-        if (deadlines_.is_sooner || d_.now >= alarm_at_) expire();
         return {};
     }
     bool has_rest() const noexcept {
@@ -5353,7 +5353,7 @@ private:
         conn* c = conns_.find(last_event_);
         if (!c || !c->is_unused() || !c->wants_bytes()) return false;
         const std::uint64_t before = bytes_in.load(std::memory_order_relaxed);
-        read_clock();
+        read_clock(), d_.turn = d_.now;
         c->readable = true;
         UDS_HTTP_TRY { read(static_cast<std::uint32_t>(last_event_)); }
         UDS_HTTP_CATCH { lose_memory(last_event_); }

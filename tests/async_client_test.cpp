@@ -1944,6 +1944,44 @@ TEST_CASE("async: a call's time begins when it is made, however long the loop wa
     asks.join();
 }
 
+TEST_CASE("async: an answer that came while the loop was busy is read before its time is up") {
+    scripted up;
+    fixture f(up.path, quick(1s));
+    f.start();
+    f.call();
+    wire_client peer = up.accept();
+    head_of(peer);
+    f.on_loop([&] {
+        f.on_loop([&] {
+            peer.send(ok_reply);
+            const auto begin = steady_clock::now();
+            while (steady_clock::now() - begin < 1200ms) ::usleep(1'000);
+        });
+        f.on_loop([] {}); // in the same turn, which sees how late it is by now
+    });
+    CHECK(f.ended.take().status == 200);
+}
+
+TEST_CASE("async: calls that begin in one turn share the time that a peer has of it") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<int> filled;
+    int fills = 0;
+    const auto slow = [&](char* into, std::size_t) -> result<std::size_t> {
+        const auto begin = steady_clock::now();
+        while (steady_clock::now() - begin < 2ms) {
+        }
+        return *into = 'x', ++fills, 1;
+    };
+    f.on_loop([&] {
+        for (int i = 0; i < 16; ++i) f.call(request("PUT", "/").body(content::pulled(slow), ""));
+        f.on_loop([&] { filled.put(fills); }); // in the turn of all of them
+    });
+    CHECK(filled.take() <= 32); // 15 ms of the first one, and one of each other
+    f.stop();
+}
+
 TEST_CASE("async: an answer that begins early leaves its upload to read_timeout") {
     scripted up;
     server_options how;

@@ -1417,7 +1417,7 @@ TEST_CASE("connection: slow handlers of one connection leave the others their tu
     CHECK(ran == 100);
     CHECK(read_answers(d.out).statuses == std::vector<int>(100, 200));
 
-    d.lent.now = clock / 1'000;
+    d.lent.turn = clock / 1'000;
     d.add("GET", "/fast", [&](const request&) { return text("done"); });
     for (std::size_t at; (at = many.find(" / ")) != std::string::npos;) many.insert(at + 2, "fast");
     CHECK_FALSE(d.talk().take(many)); // all in one batch
@@ -1471,7 +1471,7 @@ TEST_CASE("connection: so do those of a body that came by descriptor") {
     d.settle();
     CHECK(seen > 0);
     CHECK(seen < size / 2);
-    for (int turns = 0; turns < 16; ++turns) d.lent.now = clock / 1'000, d.settle();
+    for (int turns = 0; turns < 16; ++turns) d.lent.turn = clock / 1'000, d.settle();
     CHECK(seen == size);
     CHECK(read_answers(d.out).bodies == std::vector<std::string>{"all"});
 }
