@@ -4000,8 +4000,7 @@ public:
         c_.gone = c_.ends = true; // what may still come would answer the next call
         flow& f = *c_.work();
         hold lock(f.guard);
-        if (f.in_done) return;
-        f.lose_in(std::move(why));
+        if (!f.in_done) f.lose_in(std::move(why));
     }
 
     // -- answers
@@ -4380,8 +4379,8 @@ private:
     /// The body is held no more, but for what an answer may have of it that waits for its reader.
     void hold_for_tail(std::size_t size) {
         const content& tail = c_.more->tail; // empty where there is none
-        const bool owns = access::of(tail).kind != access::kind::view;
-        count(owns ? std::min(size, bytes_of(tail).size()) : 0);
+        const bool holds = access::of(tail).kind != access::kind::view || access::of(tail).from;
+        count(holds ? std::min(size, bytes_of(tail).size()) : 0);
     }
 
     ref<flow> make_flow(request& req) {
@@ -8143,19 +8142,20 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
     detail::ref<pipe> p(new pipe);
     const auto in = detail::access::of(from), out = detail::access::of(to); // `p` may end meanwhile
     p->from = std::move(from), p->to = std::move(to), p->done = std::move(done);
-    if (!in) return p->leave(); // nothing would ever come
-    in->on_data(
-        [p](string_view piece) {
-            written how = written::closed;
-            {
-                detail::hold lock(p->guard); // pause() comes before the resume() of its on_drain
-                how = p->to.write(piece);
-                if (how == written::full) p->from.pause();
-            }
-            if (how == written::closed) p->leave(); // also one that never was open
-        },
-        [p](const error& why) { p->end(why); });
-    if (p->owners == 1) return p->leave(); // dropped: its loop has ended, and nothing comes either
+    callback<void(string_view)> piece = [p](string_view bytes) {
+        written how = written::closed;
+        {
+            detail::hold lock(p->guard); // pause() comes before the resume() of its on_drain
+            how = p->to.write(bytes);
+            if (how == written::full) p->from.pause();
+        }
+        if (how == written::closed) p->leave(); // also one that never was open
+    };
+    UDS_HTTP_TRY {
+        if (in) in->on_data(std::move(piece), [p](const error& why) { p->end(why); });
+        if (piece = {}, p->owners == 1) return p->leave(); // no source, or none with a loop
+    }
+    UDS_HTTP_CATCH {} // what `done` throws has no loop, nor a log, here
     if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
     if (out) out->on_close([p] { p->leave(); });
 }
@@ -8236,7 +8236,7 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
     {
         detail::hold lock(s_->guard);
         if (s_->how != detail::flow::mode::none) return; // answered already: `take` is dropped
-        s_->take_over = std::move(take);
+        s_->take_over = take ? std::move(take) : callback<void(upgraded)>([](upgraded) {});
     }
     if (s_->send(std::move(head), detail::flow::mode::raw)) return;
     detail::hold lock(s_->guard);

@@ -1869,6 +1869,7 @@ TEST_CASE("async: a callback may be none where nobody wants to hear") {
             kept->first = body_reader();
         });
     });
+    up.app.get("/up", [](request&, responder out) { out.upgrade("x", {}); });
     up.start();
     fixture f(up.path);
     f.start();
@@ -1878,6 +1879,10 @@ TEST_CASE("async: a callback may be none where nobody wants to hear") {
     f.app.post({}), f.app.post({}, 1ms);
     f.call(request("POST", "/").body(std::string(1 << 20, 'x'), ""));
     CHECK(f.ended.take().body == "whole");
+    wire_client switched = up.connect(); // nobody takes it: it ends
+    switched.send("GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    switched.rest();
+    CHECK(switched.at_end());
 }
 
 TEST_CASE("async: a piece whose callback throws is the last, and its stream is not whole") {
@@ -1909,6 +1914,18 @@ TEST_CASE("async: what throws where no loop is left to tell it on stays inside o
     REQUIRE(told.size() == 2);
     CHECK(told[0] == std::errc::invalid_argument);
     CHECK(told[1] == errc::stopped);
+    const auto end = [&](const error& why) { told.push_back(why), throw 1; };
+    CHECK_NOTHROW(relay({}, {}, end));
+    running up;
+    up.app.get("/", [](const request&) { return text("ok"); });
+    up.start();
+    client blocking(up.path); // whose reader is for read()
+    auto got = blocking.stream(request("GET", "/"));
+    REQUIRE(got);
+    CHECK_NOTHROW(relay(std::move(got->body), {}, end));
+    REQUIRE(told.size() == 4);
+    CHECK(told[2] == std::errc::broken_pipe);
+    CHECK(told[3] == std::errc::operation_not_supported);
 }
 
 TEST_CASE("async: a call that has its head lets go of who hears interim responses") {

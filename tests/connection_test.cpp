@@ -739,6 +739,7 @@ TEST_CASE("connection: a body counts until the answer that has its bytes has lef
         {"in pieces, moved to who answers later", "/later", 600'000, 600'000},
         {"at once", "/echo", 20'000, 20'000},
         {"lent", "/lent", 600'000, 600'000},
+        {"borrowed from a request that was kept", "/borrowed", 600'000, 600'000},
         {"a larger answer", "/twice", 600'000, 600'000},
         {"a smaller one", "/half", 600'000, 300'000},
         {"one of bytes that are not ours", "/literal", 600'000, 0},
@@ -751,6 +752,10 @@ TEST_CASE("connection: a body counts until the answer that has its bytes has lef
         CAPTURE(r.name);
         usual d(o);
         d.add("POST", "/lent", [](const request& q) { return bytes(content::lent(q.body())); });
+        d.add("POST", "/borrowed", [](request& q, responder out) {
+            auto kept = std::make_shared<request>(std::move(q));
+            out.send(bytes(content::borrowed(kept->body(), [kept] {})));
+        });
         d.add("POST", "/twice",
               [](const request& q) { return bytes(std::string(q.body()) + "x"); });
         d.add("POST", "/half", [](const request& q) { return bytes(q.body().substr(300'000)); });
