@@ -4369,7 +4369,7 @@ private:
         run_plain(s_, to, req, d_.res);
         if (!(c_.who == state_of(req).from)) c_.who = state_of(req).from; // asked for once
         answer_plain();
-        if (c_.more) release_body();
+        if (c_.more && !c_.work()) release_body();
     }
     void release_body() {
         request_state& body_of = state_of(d_.req);

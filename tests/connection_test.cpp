@@ -776,6 +776,25 @@ TEST_CASE("connection: a body counts until the answer that has its bytes has lef
     }
 }
 
+TEST_CASE("connection: it counts as long as an answer that passes a stream on") {
+    driver other, d; // whose body is passed on, and where to
+    body_reader from;
+    responder kept;
+    other.add("POST", "/", [&](request&, body_reader in, responder res) {
+        from = std::move(in), kept = std::move(res);
+    });
+    other.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n");
+    d.add("POST", "/", [&](const request&) { return bytes(content(std::move(from))); });
+    d.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 600000\r\n\r\n");
+    d.feed(std::string(100'000, 'b'));
+    d.feed(std::string(500'000, 'b'));
+    CHECK(d.shared.buffered == 600'000); // the request lives on, too
+    other.feed("passed");
+    d.feed("");
+    CHECK(d.out.find("passed") != std::string::npos);
+    CHECK(d.shared.buffered == 0);
+}
+
 TEST_CASE("connection: the limits of the defaults are those that are documented") {
     usual d;
     struct row {
