@@ -2838,6 +2838,12 @@ inline std::optional<std::uint64_t> known_size(const content& body) noexcept {
     return access::of(body).from->length;
 }
 
+/// RFC 9110 9.2.2.
+inline bool is_idempotent(string_view method) noexcept {
+    return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" ||
+           method == "OPTIONS" || method == "TRACE";
+}
+
 inline bool is_bodiless(int status) noexcept {
     return status == 204 || status == 205 || status == 304; // RFC 9110 15.3.5, 15.3.6, 15.4.5
 }
@@ -3358,9 +3364,8 @@ struct flow final : stream_base {
     std::size_t max_head_bytes = 0;
     std::int64_t progress = 0; // ms, of the last bytes
     unsigned interims = 0;     // more than 16 end the call
-    bool may_upgrade = false, heard = false, reused = false, retried = false,
-         timed = false;   // by its async_call, to the end of the answer
-    bool used_up = false; // the request's body can't be sent again
+    bool may_upgrade = false, heard = false, reused = false, retried = false;
+    bool timed = false, used_up = false; // by its async_call, to the end; no body for a retry
 
     flow(ref<mailbox> loop, std::uint64_t connection, std::size_t limit)
         : home(std::move(loop)), id(connection), max_queued(limit) {}
@@ -3868,8 +3873,9 @@ public:
             return false;
         case phase::raw: c_.more->at_work->end_in({}); return false;
         case phase::waiting: return false; // half-closed, and waits for its answer
-        case phase::body:                  // nothing has been done
-            if (c_.retired) return refuse(503, "closing"), false;
+        case phase::body: // nothing has been done; what is idempotent is sent again by itself
+            if (c_.retired && (s_.stopping() || !is_idempotent(state_of(*c_.more->req).method)))
+                return refuse(503, "closing"), false;
             [[fallthrough]];
         default: return !(c_.ends = c_.has_output()); // nobody waits but for earlier answers
         }
@@ -6815,12 +6821,6 @@ inline error check_sendable(request_state& req, bool upgrades) {
     // RFC 9110 7.8: a proxy that doesn't know the protocol has to drop it.
     if (list_has(req.fields.get("Connection"), "upgrade")) return {};
     return req.fields.set("Connection", "Upgrade");
-}
-
-/// RFC 9110 9.2.2.
-inline bool is_idempotent(string_view method) noexcept {
-    return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" ||
-           method == "OPTIONS" || method == "TRACE";
 }
 
 /// One request and the head of its answer. Its connection goes with it, unless somebody takes that.

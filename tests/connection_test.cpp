@@ -996,6 +996,17 @@ TEST_CASE(
     CHECK(read_answers(body.out).statuses == std::vector<int>{503});
     CHECK(body.is_over());
 
+    usual again; // its client sends it again where no answer says that it need not
+    again.add("PUT", "/", [](const request&) { return text("done"); });
+    again.feed("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na");
+    again.c.retired = true;
+    CHECK(again.talk().at_eof());
+    CHECK(again.out == "");
+    again.shared.stops = 1; // then there may be nobody to send it to
+    CHECK_FALSE(again.talk().at_eof());
+    again.collect();
+    CHECK(read_answers(again.out).statuses == std::vector<int>{503});
+
     usual waiting;
     responder kept;
     waiting.add("GET", "/wait", [&](request&, responder res) { kept = std::move(res); });
