@@ -8155,7 +8155,7 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
         if (in) in->on_data(std::move(piece), [p](const error& why) { p->end(why); });
         if (piece = {}, p->owners == 1) return p->leave(); // no source, or none with a loop
     }
-    UDS_HTTP_CATCH {} // what `done` throws has no loop, nor a log, here
+    UDS_HTTP_CATCH { detail::pass_on_bad_alloc(); } // what `done` throws has no loop, nor a log
     if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
     if (out) out->on_close([p] { p->leave(); });
 }
