@@ -2839,6 +2839,12 @@ inline std::optional<std::uint64_t> known_size(const content& body) noexcept {
     return access::of(body).from->length;
 }
 
+/// RFC 9110 9.2.2.
+inline bool is_idempotent(string_view method) noexcept {
+    return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" ||
+           method == "OPTIONS" || method == "TRACE";
+}
+
 inline bool is_bodiless(int status) noexcept {
     return status == 204 || status == 205 || status == 304; // RFC 9110 15.3.5, 15.3.6, 15.4.5
 }
@@ -3360,9 +3366,8 @@ struct flow final : stream_base {
     std::size_t max_head_bytes = 0;
     std::int64_t progress = 0; // ms, of the last bytes
     unsigned interims = 0;     // more than 16 end the call
-    bool may_upgrade = false, heard = false, reused = false, retried = false,
-         timed = false;   // by its async_call, to the end of the answer
-    bool used_up = false; // the request's body can't be sent again
+    bool may_upgrade = false, heard = false, reused = false, retried = false;
+    bool timed = false, used_up = false; // by its async_call, to the end; no body for a retry
 
     flow(ref<mailbox> loop, std::uint64_t connection, std::size_t limit)
         : home(std::move(loop)), id(connection), max_queued(limit) {}
@@ -3715,7 +3720,7 @@ struct desk {
     string_view room;               // what is read into: it stays until out has left
     row<unique_fd> fds;             // came with the last byte of `in`,
     const char* fds_from = nullptr; // in a read that began here
-    std::int64_t now = 0;           // ms, monotonic
+    std::int64_t now = 0, turn = 0; // ms, monotonic; when this turn began
     std::int64_t started = 0;       // us, of req, where somebody wants to know
     std::uint64_t bytes_in = 0;     // of its body
     char date[40] = {};             // "Date: ...\r\n"
@@ -3723,8 +3728,8 @@ struct desk {
     std::size_t whole = 0;                   // bytes of `out` that are whole answers
     std::uint64_t requests = 0, refused = 0; // since the start
 
-    /// This turn has taken so long that the others should have theirs; `now` lags by 10 ms at most.
-    bool is_late() const { return micros() / 1'000 - now >= 15; }
+    /// This turn has taken so long that the others should have theirs; it lags by 10 ms at most.
+    bool is_late() const { return micros() / 1'000 - turn >= 15; }
 };
 
 /// A listener's policy and name.
@@ -3873,8 +3878,9 @@ public:
             return false;
         case phase::raw: c_.more->at_work->end_in({}); return false;
         case phase::waiting: return false; // half-closed, and waits for its answer
-        case phase::body:                  // nothing has been done
-            if (c_.retired) return refuse(503, "closing"), false;
+        case phase::body: // nothing has been done; what is idempotent is sent again by itself
+            if (c_.retired && (s_.stopping() || !is_idempotent(state_of(*c_.more->req).method)))
+                return refuse(503, "closing"), false;
             [[fallthrough]];
         default: return !(c_.ends = c_.has_output()); // nobody waits but for earlier answers
         }
@@ -4010,8 +4016,7 @@ public:
         c_.gone = c_.ends = true; // what may still come would answer the next call
         flow& f = *c_.work();
         hold lock(f.guard);
-        if (f.in_done) return;
-        f.lose_in(std::move(why));
+        if (!f.in_done) f.lose_in(std::move(why));
     }
 
     // -- answers
@@ -4380,7 +4385,7 @@ private:
         run_plain(s_, to, req, d_.res);
         if (!(c_.who == state_of(req).from)) c_.who = state_of(req).from; // asked for once
         answer_plain();
-        if (c_.more) release_body();
+        if (c_.more && !c_.work()) release_body();
     }
     void release_body() {
         request_state& body_of = state_of(d_.req);
@@ -4390,8 +4395,8 @@ private:
     /// The body is held no more, but for what an answer may have of it that waits for its reader.
     void hold_for_tail(std::size_t size) {
         const content& tail = c_.more->tail; // empty where there is none
-        const bool owns = access::of(tail).kind != access::kind::view;
-        count(owns ? std::min(size, bytes_of(tail).size()) : 0);
+        const bool holds = access::of(tail).kind != access::kind::view || access::of(tail).from;
+        count(holds ? std::min(size, bytes_of(tail).size()) : 0);
     }
 
     ref<flow> make_flow(request& req) {
@@ -5159,12 +5164,12 @@ public:
         epoll_event events[256]; // 3 or 4 KiB; what is more comes next time
         int count = wait(events, 256, timeout);
         if (count < 0) return failed(errno, "epoll_wait");
-        read_clock();
+        read_clock(), d_.turn = d_.now;
         for (int i = 0; i < count; ++i) on_event(events[i]);
         if (!again_.empty()) revisit();
-        if (mail_->full.load(std::memory_order_acquire)) read_mail();
+        if (deadlines_.is_sooner || d_.now >= alarm_at_) expire(); // what has come was read by now
+        if (mail_->full.load(std::memory_order_acquire)) read_mail(); // and here the clock goes on
         if (std::exchange(wants_pools, false)) turn_pools();
-        if (deadlines_.is_sooner || d_.now >= alarm_at_) expire();
         return {};
     }
     bool has_rest() const noexcept {
@@ -5366,7 +5371,7 @@ private:
         conn* c = conns_.find(last_event_);
         if (!c || !c->is_unused() || !c->wants_bytes()) return false;
         const std::uint64_t before = bytes_in.load(std::memory_order_relaxed);
-        read_clock();
+        read_clock(), d_.turn = d_.now;
         c->readable = true;
         UDS_HTTP_TRY { read(static_cast<std::uint32_t>(last_event_)); }
         UDS_HTTP_CATCH { lose_memory(last_event_); }
@@ -6837,12 +6842,6 @@ inline error check_sendable(request_state& req, bool upgrades) {
     return req.fields.set("Connection", "Upgrade");
 }
 
-/// RFC 9110 9.2.2.
-inline bool is_idempotent(string_view method) noexcept {
-    return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" ||
-           method == "OPTIONS" || method == "TRACE";
-}
-
 /// One request and the head of its answer. Its connection goes with it, unless somebody takes that.
 struct client_exchange {
     client_core& core;
@@ -8162,19 +8161,20 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
     detail::ref<pipe> p(new pipe);
     const auto in = detail::access::of(from), out = detail::access::of(to); // `p` may end meanwhile
     p->from = std::move(from), p->to = std::move(to), p->done = std::move(done);
-    if (!in) return p->leave(); // nothing would ever come
-    in->on_data(
-        [p](string_view piece) {
-            written how = written::closed;
-            {
-                detail::hold lock(p->guard); // pause() comes before the resume() of its on_drain
-                how = p->to.write(piece);
-                if (how == written::full) p->from.pause();
-            }
-            if (how == written::closed) p->leave(); // also one that never was open
-        },
-        [p](const error& why) { p->end(why); });
-    if (p->owners == 1) return p->leave(); // dropped: its loop has ended, and nothing comes either
+    callback<void(string_view)> piece = [p](string_view bytes) {
+        written how = written::closed;
+        {
+            detail::hold lock(p->guard); // pause() comes before the resume() of its on_drain
+            how = p->to.write(bytes);
+            if (how == written::full) p->from.pause();
+        }
+        if (how == written::closed) p->leave(); // also one that never was open
+    };
+    UDS_HTTP_TRY {
+        if (in) in->on_data(std::move(piece), [p](const error& why) { p->end(why); });
+        if (piece = {}, p->owners == 1) return p->leave(); // no source, or none with a loop
+    }
+    UDS_HTTP_CATCH { detail::pass_on_bad_alloc(); } // what `done` throws has no loop, nor a log
     if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
     if (out) out->on_close([p] { p->leave(); });
 }
@@ -8255,7 +8255,7 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
     {
         detail::hold lock(s_->guard);
         if (s_->how != detail::flow::mode::none) return; // answered already: `take` is dropped
-        s_->take_over = std::move(take);
+        s_->take_over = take ? std::move(take) : callback<void(upgraded)>([](upgraded) {});
     }
     if (s_->send(std::move(head), detail::flow::mode::raw)) return;
     detail::hold lock(s_->guard);

@@ -1869,6 +1869,7 @@ TEST_CASE("async: a callback may be none where nobody wants to hear") {
             kept->first = body_reader();
         });
     });
+    up.app.get("/up", [](request&, responder out) { out.upgrade("x", {}); });
     up.start();
     fixture f(up.path);
     f.start();
@@ -1878,6 +1879,10 @@ TEST_CASE("async: a callback may be none where nobody wants to hear") {
     f.app.post({}), f.app.post({}, 1ms);
     f.call(request("POST", "/").body(std::string(1 << 20, 'x'), ""));
     CHECK(f.ended.take().body == "whole");
+    wire_client switched = up.connect(); // nobody takes it: it ends
+    switched.send("GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    switched.rest();
+    CHECK(switched.at_end());
 }
 
 TEST_CASE("async: a piece whose callback throws is the last, and its stream is not whole") {
@@ -1909,6 +1914,18 @@ TEST_CASE("async: what throws where no loop is left to tell it on stays inside o
     REQUIRE(told.size() == 2);
     CHECK(told[0] == std::errc::invalid_argument);
     CHECK(told[1] == errc::stopped);
+    const auto end = [&](const error& why) { told.push_back(why), throw 1; };
+    CHECK_NOTHROW(relay({}, {}, end));
+    running up;
+    up.app.get("/", [](const request&) { return text("ok"); });
+    up.start();
+    client blocking(up.path); // whose reader is for read()
+    auto got = blocking.stream(request("GET", "/"));
+    REQUIRE(got);
+    CHECK_NOTHROW(relay(std::move(got->body), {}, end));
+    REQUIRE(told.size() == 4);
+    CHECK(told[2] == std::errc::broken_pipe);
+    CHECK(told[3] == std::errc::operation_not_supported);
 }
 
 TEST_CASE("async: a call that has its head lets go of who hears interim responses") {
@@ -1942,6 +1959,44 @@ TEST_CASE("async: a call's time begins when it is made, however long the loop wa
     peer.send(ok_reply);
     CHECK(f.ended.take().status == 200);
     asks.join();
+}
+
+TEST_CASE("async: an answer that came while the loop was busy is read before its time is up") {
+    scripted up;
+    fixture f(up.path, quick(1s));
+    f.start();
+    f.call();
+    wire_client peer = up.accept();
+    head_of(peer);
+    f.on_loop([&] {
+        f.on_loop([&] {
+            peer.send(ok_reply);
+            const auto begin = steady_clock::now();
+            while (steady_clock::now() - begin < 1200ms) ::usleep(1'000);
+        });
+        f.on_loop([] {}); // in the same turn, which sees how late it is by now
+    });
+    CHECK(f.ended.take().status == 200);
+}
+
+TEST_CASE("async: calls that begin in one turn share the time that a peer has of it") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<int> filled;
+    int fills = 0;
+    const auto slow = [&](char* into, std::size_t) -> result<std::size_t> {
+        const auto begin = steady_clock::now();
+        while (steady_clock::now() - begin < 2ms) {
+        }
+        return *into = 'x', ++fills, 1;
+    };
+    f.on_loop([&] {
+        for (int i = 0; i < 16; ++i) f.call(request("PUT", "/").body(content::pulled(slow), ""));
+        f.on_loop([&] { filled.put(fills); }); // in the turn of all of them
+    });
+    CHECK(filled.take() <= 32); // 15 ms of the first one, and one of each other
+    f.stop();
 }
 
 TEST_CASE("async: an answer that begins early leaves its upload to read_timeout") {

@@ -739,6 +739,7 @@ TEST_CASE("connection: a body counts until the answer that has its bytes has lef
         {"in pieces, moved to who answers later", "/later", 600'000, 600'000},
         {"at once", "/echo", 20'000, 20'000},
         {"lent", "/lent", 600'000, 600'000},
+        {"borrowed from a request that was kept", "/borrowed", 600'000, 600'000},
         {"a larger answer", "/twice", 600'000, 600'000},
         {"a smaller one", "/half", 600'000, 300'000},
         {"one of bytes that are not ours", "/literal", 600'000, 0},
@@ -751,6 +752,10 @@ TEST_CASE("connection: a body counts until the answer that has its bytes has lef
         CAPTURE(r.name);
         usual d(o);
         d.add("POST", "/lent", [](const request& q) { return bytes(content::lent(q.body())); });
+        d.add("POST", "/borrowed", [](request& q, responder out) {
+            auto kept = std::make_shared<request>(std::move(q));
+            out.send(bytes(content::borrowed(kept->body(), [kept] {})));
+        });
         d.add("POST", "/twice",
               [](const request& q) { return bytes(std::string(q.body()) + "x"); });
         d.add("POST", "/half", [](const request& q) { return bytes(q.body().substr(300'000)); });
@@ -769,6 +774,25 @@ TEST_CASE("connection: a body counts until the answer that has its bytes has lef
         d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         CHECK(read_answers(d.out).bodies.back() == "Hello Anonymous");
     }
+}
+
+TEST_CASE("connection: it counts as long as an answer that passes a stream on") {
+    driver other, d; // whose body is passed on, and where to
+    body_reader from;
+    responder kept;
+    other.add("POST", "/", [&](request&, body_reader in, responder res) {
+        from = std::move(in), kept = std::move(res);
+    });
+    other.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n");
+    d.add("POST", "/", [&](const request&) { return bytes(content(std::move(from))); });
+    d.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 600000\r\n\r\n");
+    d.feed(std::string(100'000, 'b'));
+    d.feed(std::string(500'000, 'b'));
+    CHECK(d.shared.buffered == 600'000); // the request lives on, too
+    other.feed("passed");
+    d.feed("");
+    CHECK(d.out.find("passed") != std::string::npos);
+    CHECK(d.shared.buffered == 0);
 }
 
 TEST_CASE("connection: the limits of the defaults are those that are documented") {
@@ -971,6 +995,17 @@ TEST_CASE(
     body.collect();
     CHECK(read_answers(body.out).statuses == std::vector<int>{503});
     CHECK(body.is_over());
+
+    usual again; // its client sends it again where no answer says that it need not
+    again.add("PUT", "/", [](const request&) { return text("done"); });
+    again.feed("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na");
+    again.c.retired = true;
+    CHECK(again.talk().at_eof());
+    CHECK(again.out == "");
+    again.shared.stops = 1; // then there may be nobody to send it to
+    CHECK_FALSE(again.talk().at_eof());
+    again.collect();
+    CHECK(read_answers(again.out).statuses == std::vector<int>{503});
 
     usual waiting;
     responder kept;
@@ -1417,7 +1452,7 @@ TEST_CASE("connection: slow handlers of one connection leave the others their tu
     CHECK(ran == 100);
     CHECK(read_answers(d.out).statuses == std::vector<int>(100, 200));
 
-    d.lent.now = clock / 1'000;
+    d.lent.turn = clock / 1'000;
     d.add("GET", "/fast", [&](const request&) { return text("done"); });
     for (std::size_t at; (at = many.find(" / ")) != std::string::npos;) many.insert(at + 2, "fast");
     CHECK_FALSE(d.talk().take(many)); // all in one batch
@@ -1471,7 +1506,7 @@ TEST_CASE("connection: so do those of a body that came by descriptor") {
     d.settle();
     CHECK(seen > 0);
     CHECK(seen < size / 2);
-    for (int turns = 0; turns < 16; ++turns) d.lent.now = clock / 1'000, d.settle();
+    for (int turns = 0; turns < 16; ++turns) d.lent.turn = clock / 1'000, d.settle();
     CHECK(seen == size);
     CHECK(read_answers(d.out).bodies == std::vector<std::string>{"all"});
 }
