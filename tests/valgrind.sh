@@ -33,7 +33,9 @@ skip 'descriptors: a server that has none*'
 skip 'server: without descriptors *'
 skip 'server: descriptors that run out*'
 skip 'server: however often accepting*'
+skip 'server: stopped without descriptors*'
 skip 'socket file: descriptors exhausted at any point*'
+skip 'socket file: with no descriptor left*'
 # It takes a path that fills sun_path for a string with a NUL behind it (unix(7): there is none).
 skip 'socket file: paths of every length*'
 # They count calls of operator new, which is valgrind's here.
