@@ -4626,7 +4626,7 @@ private:
         UDS_HTTP_CATCH {
             fail_user(f);
             hold lock(f.guard); // nothing may follow a hole but `done`, which hears of it
-            if (!is_end) f.lose_in(failed(errc::cut_off, "callback"));
+            if (!is_end) f.lose_in(failed(errc::cut_off, "callback")), f.post(); // a call ends
         }
         if (is_end) return false;
         hold lock(f.guard);
