@@ -4385,7 +4385,7 @@ private:
         run_plain(s_, to, req, d_.res);
         if (!(c_.who == state_of(req).from)) c_.who = state_of(req).from; // asked for once
         answer_plain();
-        if (c_.more && !c_.work()) release_body();
+        if (c_.more) release_body();
     }
     void release_body() {
         request_state& body_of = state_of(d_.req);
@@ -4626,7 +4626,7 @@ private:
         UDS_HTTP_CATCH {
             fail_user(f);
             hold lock(f.guard); // nothing may follow a hole but `done`, which hears of it
-            if (!is_end) f.lose_in(failed(errc::cut_off, "callback"));
+            if (!is_end) f.lose_in(failed(errc::cut_off, "callback")), f.post(); // a call ends
         }
         if (is_end) return false;
         hold lock(f.guard);
@@ -4798,7 +4798,7 @@ private:
     }
     void answer_passed(response res) {
         ref<flow> f = c_.more ? c_.more->at_work : ref<flow>();
-        if (!f) f = make_flow(d_.req);
+        if (!f) state_of(d_.req).drop_body(), f = make_flow(d_.req); // nobody reads it any more
         if (c_.at == phase::discard) c_.persistent = false, c_.lingers = true; // as in begin()
         c_.at = phase::waiting;
         f->send(std::move(res), flow::mode::whole);

@@ -1942,6 +1942,37 @@ TEST_CASE("async: a call that has its head lets go of who hears interim response
     CHECK(*kept == 1);
 }
 
+TEST_CASE("async: so does its connection, whose upload was passed on whole before") {
+    scripted up;
+    handed<error> ends;
+    handed<int> first;
+    responder kept;
+    int pieces = 0;
+    fixture f(up.path);
+    f.app.post("/", [&](request&, body_reader in, responder res) {
+        request passed("POST", "/");
+        kept = std::move(res);
+        passed.body(content(std::move(in)), "");
+        f.api->async_stream(std::move(passed), [&](result<reply> got) {
+            auto body = std::make_shared<body_reader>(std::move(got->body));
+            body->on_data([&](string_view) { ++pieces == 1 ? first.put(1) : throw pieces; },
+                          [&, body](const error& why) { ends.put(why), *body = body_reader(); });
+        });
+    });
+    f.start();
+    wire_client sender(f.at("s"));
+    sender.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+    wire_client peer = up.accept();
+    CHECK(peer.until("\r\n0\r\n\r\n"));
+    peer.got.clear();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
+    CHECK(first.take() == 1);
+    peer.send("def"); // by itself: the loop has no other news of the call
+    CHECK(ends.take() == errc::cut_off);
+    CHECK(peer.at_end());
+    kept = responder();
+}
+
 TEST_CASE("async: a call's time begins when it is made, however long the loop was busy before") {
     scripted up;
     fixture f(up.path);
