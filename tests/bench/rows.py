@@ -436,16 +436,12 @@ def busy_poll(bench):
                       f"{number(middle(samples, name, 'p50_us'))} us") for name in names])
     for server in ("floor spins", "hello spins"):
         bench.stage.stop(server)
+    both, one = (number(ratio(name, "floor")) for name in ("floor, both spin", "floor, server spins"))
     return all_of([
         bench.verdict(failures, ratio("both spin"), 1 / 7, "both spin", "blocking",
-                      what="of blocking's p50"),
+                      what=f"of blocking's p50, {both} without HTTP"),
         bench.verdict(failures, ratio("server spins"), 1 / 3, "server spins", "blocking",
-                      what="with the server alone"),
-        bench.verdict(failures, ratio("both spin", "floor, both spin"), 1.25, "both spin",
-                      "floor, both spin", what="x two that spin without HTTP"),
-        bench.verdict(failures, ratio("server spins", "floor, server spins"), 1.25,
-                      "server spins", "floor, server spins",
-                      what="x one that spins without HTTP")])
+                      what=f"with the server alone, {one} without HTTP")])
 
 
 def threads(bench):
