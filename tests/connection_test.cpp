@@ -135,6 +135,19 @@ std::string without_continue(std::string out) {
     return out;
 }
 
+/// A body that is passed on, and where to.
+struct passing {
+    driver other, d;
+    body_reader from;
+    responder kept;
+    passing() {
+        other.add("POST", "/", [&](request&, body_reader in, responder res) {
+            from = std::move(in), kept = std::move(res);
+        });
+        other.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n");
+    }
+};
+
 /// Routes of every shape; what they answer depends on the request alone.
 struct usual : driver {
     explicit usual(const server_options& options = {}) : driver(options) {
@@ -777,14 +790,9 @@ TEST_CASE("connection: a body counts until the answer that has its bytes has lef
 }
 
 TEST_CASE("connection: it is let go of where the answer passes a stream on") {
-    driver other, d; // whose body is passed on, and where to
-    body_reader from;
-    responder kept;
-    other.add("POST", "/", [&](request&, body_reader in, responder res) {
-        from = std::move(in), kept = std::move(res);
-    });
-    other.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n");
-    d.add("POST", "/", [&](const request&) { return bytes(content(std::move(from))); });
+    passing p;
+    driver &other = p.other, &d = p.d;
+    d.add("POST", "/", [&](const request&) { return bytes(content(std::move(p.from))); });
     d.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 600000\r\n\r\n");
     d.feed(std::string(100'000, 'b'));
     d.feed(std::string(500'000, 'b'));
@@ -879,17 +887,12 @@ TEST_CASE("connection: the rest of a refused body is passed over up to 64 KiB, t
 }
 
 TEST_CASE("connection: a hook that passes a stream on makes no request of the body it refused") {
-    driver other, d; // whose body is passed on, and where to
-    body_reader from;
-    responder kept;
-    other.add("POST", "/", [&](request&, body_reader in, responder res) {
-        from = std::move(in), kept = std::move(res);
-    });
-    other.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n");
+    passing p;
+    driver &other = p.other, &d = p.d;
     d.add("GET", "/", [](const request&) { return text("smuggled"); });
     d.shared.hooks.push_back({[&](request& r) {
                                   std::optional<response> out;
-                                  if (r.path() == "/hook") out = bytes(content(std::move(from)));
+                                  if (r.path() == "/hook") out = bytes(content(std::move(p.from)));
                                   return out;
                               },
                               {}});
