@@ -739,7 +739,7 @@ struct client_options {
     std::size_t max_body_bytes = 64 << 20;           // too_large; streams: none
     std::size_t max_connections_count = 16;          // then callers wait; 0 is 1; each loop's, too
     std::optional<uid_t> expect_uid{};   // who must have called listen(); else wrong_peer
-    microseconds busy_poll{0};           // spin this long for an answer before sleeping
+    microseconds busy_poll{10};          // spin so long for an answer before sleeping; 0: don't
     std::uint64_t max_body_fd_bytes = 0; // ask for bodies by descriptor, up to this; 0: don't
     std::size_t max_fds_count = 0;       // ask for descriptors, so many per response; 0: don't
 };
@@ -1502,6 +1502,16 @@ inline std::int64_t spins_until(microseconds most) noexcept {
     const std::int64_t limit = INT64_MAX / 4'000;
     return now_ns() + (most.count() < limit ? most.count() : limit) * 1'000;
 }
+
+/// Whether a spin pays: after some in vain it is tried more and more seldom, every 256th time.
+struct spin_thrift {
+    unsigned in_vain = 0, pause = 0;
+    bool is_worth_a_try() noexcept { return pause == 0 || (--pause, false); }
+    void tell(bool found) noexcept {
+        in_vain = found ? 0 : in_vain + (in_vain < 12);
+        pause = in_vain > 4 ? 1u << (in_vain - 4) : 0;
+    }
+};
 
 /// A moment after which something is given up. By default: never.
 struct deadline {
@@ -5351,20 +5361,19 @@ private:
     }
     /// Burns the core for a while instead of sleeping: a wake-up costs more than many polls. Who
     /// spoke last is the likeliest to speak next, and to read from it is one call where an event
-    /// takes two; every fourth look is at all others. Where it was in vain again and again it is
-    /// tried more and more seldom. -1: in vain.
+    /// takes two; every fourth look is at all others. -1: in vain.
     int spin(epoll_event* events, int room, deadline end) {
-        if (spin_pause_ > 0) return --spin_pause_, -1;
+        if (!thrift_.is_worth_a_try()) return -1;
         const std::int64_t until = end.sooner({spins_until(s_.options.busy_poll)}).at;
+        int count = -1;
+        bool is_called = false; // by another thread
         do {
-            const bool at_all = ++looks_ % 4 == 0;
-            if (!at_all && look_at_last()) return spins_in_vain_ = 0, 0;
-            const int count = at_all ? ::epoll_wait(epoll_.get(), events, room, 0) : 0;
-            if (count > 0) return spins_in_vain_ = 0, count;
-        } while (now_ns() < until && !mail_->full.load(std::memory_order_acquire));
-        spins_in_vain_ += spins_in_vain_ < 10; // at most 64 sleeps between two tries
-        spin_pause_ = spins_in_vain_ > 4 ? 1u << (spins_in_vain_ - 4) : 0;
-        return -1;
+            if (++looks_ % 4 != 0) count = look_at_last() ? 0 : -1;
+            else if (count = ::epoll_wait(epoll_.get(), events, room, 0); count == 0) count = -1;
+            is_called = mail_->full.load(std::memory_order_acquire);
+        } while (count < 0 && !is_called && now_ns() < until);
+        thrift_.tell(count >= 0 || is_called);
+        return count;
     }
     /// True: something came.
     bool look_at_last() {
@@ -5924,7 +5933,8 @@ private:
     std::int64_t alarm_at_ = INT64_MAX, dated_at_ = 0;
     std::time_t dated_ = 0;                 // s, of desk::date
     std::uint64_t last_event_ = UINT64_MAX; // whom spin() looks at
-    unsigned spins_in_vain_ = 0, spin_pause_ = 0, looks_ = 0;
+    spin_thrift thrift_;
+    unsigned looks_ = 0;
     std::uint32_t last_added_ = 0;
     std::atomic<std::size_t> shared_count_{0}; // conns_.count(), for other threads
 };
@@ -6527,6 +6537,7 @@ struct wire : counted {
     body_decoder body;
     milliseconds armed{-1}; // SO_RCVTIMEO
     const microseconds spin;
+    spin_thrift thrift;
     const bool takes_fds;
     row<int> fds;                          // to pass on with the next byte; borrowed
     row<unique_fd> came;                   // with the last byte read,
@@ -6622,10 +6633,13 @@ struct wire : counted {
     }
     int fill_until(deadline until) {
         int why = EAGAIN;
-        if (spin.count() > 0)
+        const bool is_bulk = body.left() > 0 && !body.ends_at_eof(); // early looks: smaller reads
+        if (spin.count() > 0 && !is_bulk && thrift.is_worth_a_try()) {
             for (const auto last = until.sooner({spins_until(spin)}).at;
                  why == EAGAIN && now_ns() < last && !(within.cancel && within.cancel->set);)
                 why = receive_some(MSG_DONTWAIT);
+            thrift.tell(why != EAGAIN);
+        }
         if (why == EAGAIN && !within.cancel) // a canceller is another descriptor: poll(2)
             if (why = arm(until); why == 0) why = receive_some(0);
         while (why == EAGAIN || why == EINTR)

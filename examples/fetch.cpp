@@ -28,7 +28,7 @@ constexpr const char* usage =
     "  -o FILE          write to FILE, which appears when it is whole, or not at all\n"
     "  --timeout MS     for each request, from connecting to its last byte\n"
     "  --repeat N       N times on one connection; prints figures only\n"
-    "  --busy-poll US   spin so many microseconds for an answer before sleeping\n"
+    "  --busy-poll US   spin so many microseconds for an answer before sleeping (10)\n"
     "  --body-fd        take the body as a descriptor, without a copy, if offered\n"
     "  --version, -h, --help\n"
     "Exit status: 0 for any whole answer, a 404 too but for -f; 1 when there is none.\n";
@@ -183,7 +183,8 @@ int main(int argc, char** argv) {
         if (::signal(end, SIG_IGN) != SIG_IGN || end == SIGINT || end == SIGTERM)
             ::signal(end, end_by_signal);
     http::client_options options;
-    options.busy_poll = http::microseconds(number("--busy-poll", given['b'], 0, 1'000'000));
+    if (given['b'])
+        options.busy_poll = http::microseconds(number("--busy-poll", given['b'], 0, 1'000'000));
     options.max_body_bytes = SIZE_MAX; // the user of a tool knows what is too much
     if (given['m']) options.max_body_fd_bytes = INT64_MAX;
     if (given.timeout.count()) options.connect_timeout = options.read_timeout = given.timeout;

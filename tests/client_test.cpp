@@ -5,11 +5,15 @@
 
 #include "../examples/event_source.hpp"
 #include "allocations.hpp"
+#include "raw_client.hpp"
 
 #include <doctest/doctest.h>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <new>
 #include <string>
+#include <sys/syscall.h>
 #include <thread>
 #include <unistd.h>
 
@@ -1496,6 +1500,54 @@ TEST_CASE("client: spinning gives the same answers") {
     options.busy_poll = microseconds(20);
     client api(server.path, options);
     for (int i = 0; i < 200; ++i) CHECK(api.get("/x"));
+}
+
+/// What so many requests cost this thread, in ms of the processor.
+int burned_by(client& api, int count) {
+    timespec before{}, after{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+    for (int i = 0; i < count; ++i) {
+        auto res = api.get("/");
+        CHECK((res && res->body() == "whole"));
+    }
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+    return static_cast<int>((after.tv_sec - before.tv_sec) * 1'000 +
+                            (after.tv_nsec - before.tv_nsec) / 1'000'000);
+}
+
+TEST_CASE("client: spinning that doesn't pay is given up, and tried again where it does") {
+    std::atomic<useconds_t> pause{5'000};
+    fake server([&](end_point& at) {
+        while (!at.head().empty() && ::usleep(pause) == 0 && at.answer("whole")) {
+        }
+    });
+    client_options options = quick(5s);
+    options.busy_poll = 3ms;
+    client api(server.path, options);
+    CHECK(raw::comes_true([&] { return burned_by(api, 20) < 30; })); // 3 ms each would be 60
+    pause = 500;
+    CHECK(raw::comes_true([&] { return burned_by(api, 200) > 50; })); // who sleeps needs 10
+}
+
+TEST_CASE("client: spinning is for what may come at any time, not for the rest of a body") {
+    const std::string task = "/proc/self/task/" + std::to_string(::syscall(SYS_gettid)) + "/stat";
+    auto is_asleep = [&] { // proc_pid_stat(5)
+        std::ifstream stat(task);
+        std::string words{std::istreambuf_iterator<char>(stat), {}};
+        return words.compare(words.rfind(')'), 3, ") S") == 0;
+    };
+    std::atomic<int> naps{0};
+    fake server([&](end_point& at) {
+        while (!at.head().empty() && at.say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwh")) {
+            naps += raw::comes_true(is_asleep, 2s);
+            at.say("ole");
+        }
+    });
+    client_options options = quick(10s);
+    options.busy_poll = 10s;
+    client api(server.path, options);
+    burned_by(api, 2); // the second on a kept connection
+    CHECK(naps == 2);
 }
 
 TEST_CASE("client: a reused response costs no allocation") {

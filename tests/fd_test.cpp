@@ -146,6 +146,23 @@ TEST_CASE("fd: deadline arithmetic") {
     CHECK(soon.passed()); // never 0 too early: that would spin
 }
 
+TEST_CASE("fd: a spin in vain is tried more and more seldom, one that pays every time") {
+    spin_thrift thrift;
+    auto tries_of = [&](int waits, bool found) {
+        int tries = 0;
+        for (int i = 0; i < waits; ++i)
+            if (thrift.is_worth_a_try()) ++tries, thrift.tell(found);
+        return tries;
+    };
+    CHECK(tries_of(100, true) == 100);
+    CHECK(tries_of(5, false) == 5); // 2, 4, 8 ... waits without one follow
+    CHECK(tries_of(2 + 1 + 4 + 1, false) == 2);
+    CHECK(tries_of(8 + 1, false) == 1);
+    CHECK(tries_of(10'000, false) < 50);
+    CHECK(tries_of(257, true) >= 1);
+    CHECK(tries_of(100, true) == 100);
+}
+
 TEST_CASE("fd: wait_ready: readable, hung up, too late, cancelled, no descriptor") {
     pair_of_sockets s;
     auto now = deadline::after(milliseconds(0));

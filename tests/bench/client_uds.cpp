@@ -36,7 +36,8 @@ int run_reusing(bench::arguments& arguments, uds_http::client_options options) {
 int main(int argc, char** argv) {
     bench::arguments arguments(argc, argv);
     uds_http::client_options options;
-    options.busy_poll = std::chrono::microseconds(arguments.size("--busy-poll", 0));
+    const auto usual = static_cast<std::size_t>(options.busy_poll.count());
+    options.busy_poll = std::chrono::microseconds(arguments.size("--busy-poll", usual));
     if (arguments.flag("--reuse")) return run_reusing(arguments, options);
     return run(arguments, options);
 }

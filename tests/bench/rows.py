@@ -394,6 +394,7 @@ BUSY_POLL = {"floor": (["floor", "--client"], "floor"),
              "floor, both spin": (["floor", "--client", "--spin"], "floor spins"),
              "blocking": (["client_uds"], "hello"),
              "server spins": (["client_uds"], "hello spins"),
+             "the same, client sleeps at once": (["client_uds", "--busy-poll", 0], "hello spins"),
              "both spin": (["client_uds", "--busy-poll", 1_000], "hello spins")}
 
 
@@ -441,7 +442,8 @@ def busy_poll(bench):
         bench.verdict(failures, ratio("both spin"), 1 / 7, "both spin", "blocking",
                       what=f"of blocking's p50, {both} without HTTP"),
         bench.verdict(failures, ratio("server spins"), 1 / 3, "server spins", "blocking",
-                      what=f"with the server alone, {one} without HTTP")])
+                      what=f"with the server alone, {number(ratio('the same, client sleeps at once'))}"
+                           f" where the client sleeps at once, {one} without HTTP")])
 
 
 def threads(bench):
