@@ -1505,9 +1505,10 @@ inline std::int64_t spins_until(microseconds most) noexcept {
 
 /// Whether a spin pays: after some in vain it is tried more and more seldom, every 256th time.
 struct spin_thrift {
-    unsigned in_vain = 0, pause = 0;
-    bool is_worth_a_try() noexcept { return pause == 0 || (--pause, false); }
+    unsigned in_vain = 0, pause = 0, looks = 0, first = 0; // `looks` is for the spin to count
+    bool is_worth_a_try() noexcept { return first = looks + 1, pause == 0 || (--pause, false); }
     void tell(bool found) noexcept {
+        if (found && looks == first) return; // no gain: so it is where both peers share one core
         in_vain = found ? 0 : in_vain + (in_vain < 12);
         pause = in_vain > 4 ? 1u << (in_vain - 4) : 0;
     }
@@ -5368,7 +5369,7 @@ private:
         int count = -1;
         bool is_called = false; // by another thread
         do {
-            if (++looks_ % 4 != 0) count = look_at_last() ? 0 : -1;
+            if (++thrift_.looks % 4 != 0) count = look_at_last() ? 0 : -1;
             else if (count = ::epoll_wait(epoll_.get(), events, room, 0); count == 0) count = -1;
             is_called = mail_->full.load(std::memory_order_acquire);
         } while (count < 0 && !is_called && now_ns() < until);
@@ -5934,7 +5935,6 @@ private:
     std::time_t dated_ = 0;                 // s, of desk::date
     std::uint64_t last_event_ = UINT64_MAX; // whom spin() looks at
     spin_thrift thrift_;
-    unsigned looks_ = 0;
     std::uint32_t last_added_ = 0;
     std::atomic<std::size_t> shared_count_{0}; // conns_.count(), for other threads
 };
@@ -6637,7 +6637,7 @@ struct wire : counted {
         if (spin.count() > 0 && !is_bulk && thrift.is_worth_a_try()) {
             for (const auto last = until.sooner({spins_until(spin)}).at;
                  why == EAGAIN && now_ns() < last && !(within.cancel && within.cancel->set);)
-                why = receive_some(MSG_DONTWAIT);
+                why = receive_some(MSG_DONTWAIT), ++thrift.looks;
             thrift.tell(why != EAGAIN);
         }
         if (why == EAGAIN && !within.cancel) // a canceller is another descriptor: poll(2)
