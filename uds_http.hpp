@@ -2065,6 +2065,7 @@ inline void unlink_ours(listener& made, const std::string& path) {
         return path_failed(path, "names no socket", EISDIR);
     made.folder = unique_fd(::open((parent + ".").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!made.folder) return path_failed(path, "open its folder");
+    if (::access("/proc/self/fd", F_OK) != 0) return path_failed("/proc/self/fd", "no proc(5)");
     const bool asks = !options.take_over; // a take-over replaces whoever is there
     // First without the lock: a refusal neither waits for it nor leaves its file behind. And again
     // where it was not to be had: in a crowd somebody has won meanwhile.
