@@ -603,7 +603,7 @@ struct server_options {
     milliseconds write_timeout{30'000};           // without progress: cut
     milliseconds idle_timeout{75'000};            // before and between requests; 0: none is kept
     milliseconds drain_timeout{10'000};           // after stop(): cut
-    microseconds busy_poll{0};                    // spin this long before sleeping: burns a core
+    microseconds busy_poll{0};                    // spin so long, while it pays: burns a core
     std::uint64_t max_body_fd_bytes = 0;          // bodies by descriptor; 0: refused
     std::size_t max_fds_count = 0;                // descriptors per message; 0: refused
 };
@@ -739,7 +739,7 @@ struct client_options {
     std::size_t max_body_bytes = 64 << 20;           // too_large; streams: none
     std::size_t max_connections_count = 16;          // then callers wait; 0 is 1; each loop's, too
     std::optional<uid_t> expect_uid{};   // who must have called listen(); else wrong_peer
-    microseconds busy_poll{10};          // spin so long for an answer before sleeping; 0: don't
+    microseconds busy_poll{10};          // spin so long for an answer, while it pays; 0: don't
     std::uint64_t max_body_fd_bytes = 0; // ask for bodies by descriptor, up to this; 0: don't
     std::size_t max_fds_count = 0;       // ask for descriptors, so many per response; 0: don't
 };
