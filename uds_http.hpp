@@ -603,7 +603,7 @@ struct server_options {
     milliseconds write_timeout{30'000};           // without progress: cut
     milliseconds idle_timeout{75'000};            // before and between requests; 0: none is kept
     milliseconds drain_timeout{10'000};           // after stop(): cut
-    microseconds busy_poll{0};                    // spin this long before sleeping: burns a core
+    microseconds busy_poll{0};                    // spin so long, while it pays: burns a core
     std::uint64_t max_body_fd_bytes = 0;          // bodies by descriptor; 0: refused
     std::size_t max_fds_count = 0;                // descriptors per message; 0: refused
 };
@@ -739,7 +739,7 @@ struct client_options {
     std::size_t max_body_bytes = 64 << 20;           // too_large; streams: none
     std::size_t max_connections_count = 16;          // then callers wait; 0 is 1; each loop's, too
     std::optional<uid_t> expect_uid{};   // who must have called listen(); else wrong_peer
-    microseconds busy_poll{10};          // spin so long for an answer before sleeping; 0: don't
+    microseconds busy_poll{10};          // spin so long for an answer, while it pays; 0: don't
     std::uint64_t max_body_fd_bytes = 0; // ask for bodies by descriptor, up to this; 0: don't
     std::size_t max_fds_count = 0;       // ask for descriptors, so many per response; 0: don't
 };
@@ -1505,9 +1505,10 @@ inline std::int64_t spins_until(microseconds most) noexcept {
 
 /// Whether a spin pays: after some in vain it is tried more and more seldom, every 256th time.
 struct spin_thrift {
-    unsigned in_vain = 0, pause = 0;
-    bool is_worth_a_try() noexcept { return pause == 0 || (--pause, false); }
+    unsigned in_vain = 0, pause = 0, looks = 0, first = 0; // `looks` is for the spin to count
+    bool is_worth_a_try() noexcept { return first = looks + 1, pause == 0 || (--pause, false); }
     void tell(bool found) noexcept {
+        if (found && looks == first) return; // no gain: so it is where both peers share one core
         in_vain = found ? 0 : in_vain + (in_vain < 12);
         pause = in_vain > 4 ? 1u << (in_vain - 4) : 0;
     }
@@ -2064,6 +2065,7 @@ inline void unlink_ours(listener& made, const std::string& path) {
         return path_failed(path, "names no socket", EISDIR);
     made.folder = unique_fd(::open((parent + ".").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!made.folder) return path_failed(path, "open its folder");
+    if (::access("/proc/self/fd", F_OK) != 0) return path_failed("/proc/self/fd", "no proc(5)");
     const bool asks = !options.take_over; // a take-over replaces whoever is there
     // First without the lock: a refusal neither waits for it nor leaves its file behind. And again
     // where it was not to be had: in a crowd somebody has won meanwhile.
@@ -5368,7 +5370,7 @@ private:
         int count = -1;
         bool is_called = false; // by another thread
         do {
-            if (++looks_ % 4 != 0) count = look_at_last() ? 0 : -1;
+            if (++thrift_.looks % 4 != 0) count = look_at_last() ? 0 : -1;
             else if (count = ::epoll_wait(epoll_.get(), events, room, 0); count == 0) count = -1;
             is_called = mail_->full.load(std::memory_order_acquire);
         } while (count < 0 && !is_called && now_ns() < until);
@@ -5934,7 +5936,6 @@ private:
     std::time_t dated_ = 0;                 // s, of desk::date
     std::uint64_t last_event_ = UINT64_MAX; // whom spin() looks at
     spin_thrift thrift_;
-    unsigned looks_ = 0;
     std::uint32_t last_added_ = 0;
     std::atomic<std::size_t> shared_count_{0}; // conns_.count(), for other threads
 };
@@ -6637,7 +6638,7 @@ struct wire : counted {
         if (spin.count() > 0 && !is_bulk && thrift.is_worth_a_try()) {
             for (const auto last = until.sooner({spins_until(spin)}).at;
                  why == EAGAIN && now_ns() < last && !(within.cancel && within.cancel->set);)
-                why = receive_some(MSG_DONTWAIT);
+                why = receive_some(MSG_DONTWAIT), ++thrift.looks;
             thrift.tell(why != EAGAIN);
         }
         if (why == EAGAIN && !within.cancel) // a canceller is another descriptor: poll(2)

@@ -1504,15 +1504,12 @@ TEST_CASE("client: spinning gives the same answers") {
 
 /// What so many requests cost this thread, in ms of the processor.
 int burned_by(client& api, int count) {
-    timespec before{}, after{};
-    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+    const int before = raw::burned_ms();
     for (int i = 0; i < count; ++i) {
         auto res = api.get("/");
         CHECK((res && res->body() == "whole"));
     }
-    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
-    return static_cast<int>((after.tv_sec - before.tv_sec) * 1'000 +
-                            (after.tv_nsec - before.tv_nsec) / 1'000'000);
+    return raw::burned_ms() - before;
 }
 
 TEST_CASE("client: spinning that doesn't pay is given up, and tried again where it does") {
@@ -1527,6 +1524,43 @@ TEST_CASE("client: spinning that doesn't pay is given up, and tried again where 
     CHECK(raw::comes_true([&] { return burned_by(api, 20) < 30; })); // 3 ms each would be 60
     pause = 500;
     CHECK(raw::comes_true([&] { return burned_by(api, 200) > 50; })); // who sleeps needs 10
+}
+
+TEST_CASE("client: what is there at the first look is no reason to spin the next time") {
+    enum { wanted, there, awaited, over };
+    std::atomic<int> turn{wanted};
+    fake server([&](end_point& at) {
+        at.head();
+        at.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        auto chunk = [&](int when) {
+            return raw::comes_true([&] { return turn == when || turn == over; }) && turn == when;
+        };
+        while (chunk(wanted) && at.say("1\r\na\r\n")) {
+            turn = there;
+            if (!chunk(awaited)) break;
+            ::usleep(5'000); // longer than it spins
+            at.say("1\r\nb\r\n");
+        }
+    });
+    client_options options = quick(5s);
+    options.busy_poll = 3ms;
+    client api(server.path, options);
+    auto reply = api.stream(request("GET", "/"));
+    REQUIRE(reply);
+    auto is_next = [&](char expected, int then) {
+        char byte = 0;
+        auto got = reply->body.read(&byte, 1);
+        turn = then;
+        return got && *got == 1 && byte == expected;
+    };
+    const int before = raw::burned_ms();
+    for (int i = 0; i < 40; ++i) {
+        CHECK(raw::comes_true([&] { return turn == there; }));
+        CHECK(is_next('a', awaited));
+        CHECK(is_next('b', wanted));
+    }
+    CHECK(raw::burned_ms() - before < 80); // 3 ms each would be 120
+    turn = over;
 }
 
 TEST_CASE("client: spinning is for what may come at any time, not for the rest of a body") {

@@ -35,6 +35,13 @@ template <class F> bool comes_true(F claim, milliseconds within = patience) {
     return claim();
 }
 
+/// What this thread has cost so far, in ms of the processor.
+inline int burned_ms() {
+    timespec spent{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+    return static_cast<int>(spent.tv_sec * 1'000 + spent.tv_nsec / 1'000'000);
+}
+
 /// At the end of a test every descriptor is closed that was opened in it, by a peer's thread
 /// perhaps a moment later.
 struct fd_watch {

@@ -57,6 +57,35 @@ TEST_CASE("server: it greets, keeps the connection, and leaves no path behind") 
     CHECK_FALSE(exists(s.path));
 }
 
+TEST_CASE("server: what is there at the first look is no reason to spin the next time") {
+    server_options spins;
+    spins.busy_poll = milliseconds(3);
+    running s(spins);
+    std::atomic<int> sent{0}; // requests that have come while an answer was waited for
+    int answered = 0;
+    s.app.get("/first", [&](const request&) {
+        return comes_true([&] { return sent > answered; }), ++answered, text("first");
+    });
+    s.app.get("/burned", [](const request&) { return text(std::to_string(burned_ms())); });
+    s.start();
+    wire_client c = s.connect();
+    const int before = std::atoi(c.ask("/burned").body.c_str());
+    for (int i = 0; i < 40; ++i) {
+        CHECK(c.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n"));
+        // Not in the same read: this one is for a spin to find.
+        REQUIRE(comes_true([&] {
+            int left = 0;
+            return ::ioctl(c.fd.get(), SIOCOUTQ, &left) == 0 && left == 0;
+        }));
+        CHECK(c.send("GET /burned HTTP/1.1\r\nHost: a\r\n\r\n"));
+        ++sent;
+        CHECK(c.read().body == "first");
+        CHECK(c.read().status == 200);
+        ::usleep(5'000); // longer than it spins
+    }
+    CHECK(std::atoi(c.ask("/burned").body.c_str()) - before < 80); // 3 ms each would be 120
+}
+
 TEST_CASE("server: a stop before run() makes it return at once, and the path goes") {
     running s;
     s.app.stop();

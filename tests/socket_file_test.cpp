@@ -842,6 +842,23 @@ TEST_CASE("socket file: listen: no permission in the folder, or to look at what 
     CHECK(answers(f / "shared/a"));
 }
 
+TEST_CASE("socket file: listen: without /proc it is that which is missing, not the path") {
+    if (::geteuid() != 0) return;
+    folder f;
+    auto dead = open_at(f / "dead", with_mode(0600));
+    REQUIRE(dead);
+    dead->fd = unique_fd();
+    CHECK(in_child([&] {
+              if (::chroot(f.path.c_str()) != 0 || ::chdir("/") != 0) return 1;
+              for (const char* path : {"/new", "/dead"}) {
+                  auto door = open_at(path);
+                  if (!(door.error() == std::errc::no_such_file_or_directory)) return 2;
+                  if (!contains(door.error(), "/proc/self/fd: ")) return 3;
+              }
+              return file_type("/new") == 0 && file_type("/new.lock") == 0 ? 0 : 4;
+          }) == 0);
+}
+
 namespace {
 
 struct full_door {
