@@ -6542,6 +6542,7 @@ struct wire : counted {
     row<int> fds;                          // to pass on with the next byte; borrowed
     row<unique_fd> came;                   // with the last byte read,
     std::size_t came_at = 0, came_end = 0; // in a read from here to there
+    std::size_t interims = 0, passed = 0, searched = 0;
     bool reused = false, watches = false, large = false;
     int unread_there = 0;       // once sending had to wait: what the peer had not read yet
     bool ended = true;          // the body
@@ -6572,8 +6573,8 @@ struct wire : counted {
     }
 
     void start(const bounds& limits) {
-        within = limits, begin = end = unread_there = 0, ended = watches = true;
-        came.clear();
+        within = limits, unread_there = 0, ended = watches = true;
+        begin = end = interims = passed = searched = 0, came.clear();
         if (room > usual_room) { // an early answer has needed more
             in_bytes = {};
             in = in_bytes.reserve(room = usual_room);
@@ -6665,12 +6666,14 @@ struct wire : counted {
         const string_view at = final_answer();
         return !at.empty() && (at[9] >= '4' || at[9] == '1'); // "HTTP/1.1 413"
     }
-    /// What is there behind interim responses, once there is a status.
-    string_view final_answer() const {
-        string_view at = unread();
-        for (int n = 0; n < 16 && at.size() > 11 && at[9] == '1' && at.substr(10, 2) != "01"; ++n) {
-            const std::size_t stop = at.find("\r\n\r\n");
-            at.remove_prefix(stop == string_view::npos ? at.size() : stop + 4);
+    /// What is there behind the `interims`, once there is a status. No byte is `searched` twice.
+    string_view final_answer() {
+        string_view at = unread().substr(passed);
+        while (interims < 16 && at.size() > 11 && at[9] == '1' && at.substr(10, 2) != "01") {
+            const std::size_t stop = at.find("\r\n\r\n", searched);
+            searched = at.size() - 3;
+            if (stop == string_view::npos) return {};
+            at.remove_prefix(stop + 4), passed += stop + 4, searched = 0, ++interims;
         }
         return at.size() > 11 ? at : string_view();
     }
@@ -7073,7 +7076,7 @@ struct client_exchange {
             silent = why == cut_short && interim == 0 && on->unread().empty(); // may be retried
         }
         close_fields(on->fields, got.fields_count, true);
-        on->begin += got.size;
+        on->begin += got.size, on->interims = on->passed = on->searched = 0;
         answered = got.status >= 200 || got.status == 101;
         if (!on->came.empty() &&
             (answered ? on->begin - got.size < on->came_at : on->begin >= on->came_end))

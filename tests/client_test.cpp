@@ -1169,6 +1169,27 @@ TEST_CASE("client: interim answers without an end, or a head, end an upload that
     }
 }
 
+TEST_CASE("client: interim answers that come byte by byte are looked through once") {
+    // What a server can say while a request's body waits for room; each byte brings a look at it.
+    const std::string early = "HTTP/1.1 103 Early\r\nA: b\r\n\r\n", last = "HTTP/1.1 413 ";
+    const std::string rows[] = {early + early + last,
+                                early + "HTTP/1.1 100 " + std::string(60'000, '\r')};
+    for (const std::string& said : rows) {
+        detail::wire on{unique_fd(), client_options()};
+        on.start({});
+        std::size_t found = 0;
+        timespec before{}, after{};
+        ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+        for (const char c : said) {
+            on.in[on.end++] = c;
+            found += !on.final_answer().empty();
+        }
+        ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+        CHECK(found == (&said == rows ? 2 : 0)); // once its status is there
+        CHECK(after.tv_sec - before.tv_sec < 2); // a look at all of it each time takes several
+    }
+}
+
 TEST_CASE("client: a server that reads slowly is not a dead one") {
     // A Unix socket is writable again when three quarters of its buffer were read: at this pace
     // that takes longer than the limit.
