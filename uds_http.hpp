@@ -1100,12 +1100,13 @@ inline bool list_has(string_view list, string_view token) noexcept {
 
 /// RFC 9110 7.8: a 101 says what it switches to, and that is among what the request offered.
 inline bool is_offered(const headers& offered, const headers& taken) noexcept {
+    int left = 16; // through a proxy both lists are peers', and each may be long
     for (string_view list = taken.get("Upgrade"); !list.empty();) {
         const string_view protocol = next_element(list);
         bool found = protocol.empty();
         for (const field& f : offered)
             found |= equal_nocase(f.name, "Upgrade") && list_has(f.value, protocol);
-        if (!found) return false;
+        if (!found || --left == 0) return false;
     }
     return taken.contains("Upgrade");
 }
@@ -7886,10 +7887,11 @@ inline void headers::remove_hop_by_hop() {
         if (detail::equal_nocase(f.name, "Connection")) named.append(f.value).append(",");
     named += "Connection,Keep-Alive,Proxy-Connection,TE,Trailer,Transfer-Encoding,Upgrade,"
              "Proxy-Authenticate,Proxy-Authorization,Fds,Body-Fd,Accept-Body-Fd,Accept-Fds";
+    std::size_t left = detail::max_response_fields; // whoever names more has named all there are
     for (string_view rest = named; !rest.empty();) {
         const string_view name = detail::next_element(rest);
-        if (!name.empty() && !detail::equal_nocase(name, "Host"))
-            remove(name); // that is everybody's
+        if (left-- == 0) return s_->list.shrink(0);
+        if (!name.empty() && !detail::equal_nocase(name, "Host")) remove(name); // it is everybody's
     }
 }
 
