@@ -5316,6 +5316,7 @@ public:
         this_loop() = outer;
     }
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
+    void log_thrown() noexcept { s_.log_thrown("callback"); }
 
     /// The pool of a client, which `key` stands for; empty at first.
     ref<call_pool>& pool_of(const void* key) {
@@ -7847,10 +7848,10 @@ inline bool headers::contains(string_view name) const noexcept {
     return get(name).data() != nullptr; // an empty value has an address
 }
 inline error headers::add(string_view name, string_view value) {
-    if (s_ && s_->hops && detail::equal_nocase(name, "Connection")) { // from here on it is ours
-        const std::string kept(value); // it may be a view of what goes
+    if (s_ && s_->hops && detail::list_has("connection,upgrade", name)) { // now it is ours
+        const std::string ours(name), kept(value); // they may be views of what goes
         remove_hop_by_hop();
-        return add("Connection", kept);
+        return add(ours, kept);
     }
     while (!value.empty() && detail::is_blank(value.front())) value.remove_prefix(1);
     while (!value.empty() && detail::is_blank(value.back())) value.remove_suffix(1); // RFC 9110 5.5
@@ -7960,6 +7961,7 @@ inline content content::file(unique_fd fd, std::uint64_t offset, std::uint64_t l
 inline content content::pulled(fill act, std::optional<std::uint64_t> length) {
     content made;
     made.s_.from = new detail::source, made.s_.kind = kind::pulled;
+    if (!act) act = [](auto...) -> result<std::size_t> { return detail::failed(EINVAL, "pulled"); };
     made.s_.from->fill = std::move(act), made.s_.from->length = length;
     return made;
 }
@@ -8193,7 +8195,10 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
         if (in) in->on_data(std::move(piece), [p](const error& why) { p->end(why); });
         if (piece = {}, p->owners == 1) return p->leave(); // no source, or none with a loop
     }
-    UDS_HTTP_CATCH { detail::pass_on_bad_alloc(); } // what `done` throws has no loop, nor a log
+    UDS_HTTP_CATCH { // what `done` throws: elsewhere there is no log
+        detail::pass_on_bad_alloc();
+        if (auto* here = detail::this_loop()) static_cast<detail::loop*>(here->at)->log_thrown();
+    }
     if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
     if (out) out->on_close([p] { p->leave(); });
 }

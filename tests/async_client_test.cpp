@@ -1755,7 +1755,7 @@ TEST_CASE("async: an interim response may be changed, copied and passed on") {
 }
 
 TEST_CASE("async: what Connection names stays behind, whatever a handler does to it") {
-    const char* acts[] = {"set", "add", "remove", "upgrade"};
+    const char* acts[] = {"set", "add", "remove", "upgrade", "own"};
     for (string_view what : acts) {
         CAPTURE(std::string(what));
         scripted up;
@@ -1768,6 +1768,8 @@ TEST_CASE("async: what Connection names stays behind, whatever a handler does to
                 if (what == "set") got->header("Connection", "close");
                 if (what == "add") CHECK_FALSE(h.add("Connection", "close"));
                 if (what == "remove") h.remove("Connection");
+                if (what == "own") // in this order: it is not the peer's that goes then
+                    got->header("Upgrade", "tcp").header("Connection", "Upgrade");
                 if (what == "upgrade")
                     later->upgrade(
                         "x", [](upgraded) {}, h);
@@ -1786,6 +1788,7 @@ TEST_CASE("async: what Connection names stays behind, whatever a handler does to
         CHECK(got.field("X-End") == "kept");
         CHECK(got.field("X-Hop") == "");
         CHECK(got.field("Keep-Alive") == "");
+        if (what == "own") CHECK(got.field("Upgrade") + got.field("Connection") == "tcpUpgrade");
     }
 }
 

@@ -899,6 +899,8 @@ TEST_CASE("client: content that ends early or fails cuts the request") {
     CHECK(got.error() == std::errc::io_error);
     CHECK(contains(got.error(), "disk"));
     CHECK(got.error().sent());
+    got = api.send(request("PUT", "/").body(content::pulled({}), ""));
+    CHECK(contains(got.error(), "pulled"));
 }
 
 TEST_CASE("client: a stream is read as it comes, and its connection kept") {
