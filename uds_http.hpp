@@ -7490,7 +7490,7 @@ private:
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (f->timed && f->how != flow::mode::raw);
-        const bool rests = f->fd < 0 || is_silent_upload(); // it waits for a connection
+        const bool rests = !awaits || f->fd < 0 || is_silent_upload(); // it waits for a connection
         f->progress = rests ? l.now() : std::max(f->progress, l.last_read(*f));
         std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : request_end;
         if (awaits && request_end < due) due = request_end;
