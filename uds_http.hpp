@@ -4805,7 +4805,12 @@ private:
     void pass_on(flow& f, content& body) {
         body_reader from = std::move(access::of(body).from->reader);
         body = content();
-        relay(std::move(from), access::make<body_writer>(ref<stream_base>(&f)));
+        relay(std::move(from), access::make<body_writer>(ref<stream_base>(&f)),
+              [to = ref<flow>(c_.calls ? &f : nullptr)](const error& why) {
+                  if (!to || why == std::errc::broken_pipe) return; // that is its own end
+                  hold lock(to->guard);
+                  if (why && !to->in_done) to->note_end(why); // a call fails as its body does
+              });
     }
     void answer_passed(response res) {
         ref<flow> f = c_.more ? c_.more->at_work : ref<flow>();

@@ -87,29 +87,29 @@ std::string wanted(const http::request& req) {
     return can_be && req.version() > 10 ? protocol : "";
 }
 
-http::response refusal(const std::string& what) {
-    return http::text("proxy: not allowed: " + what).status(403);
-}
-
 std::optional<http::response> judge(const std::vector<rule>& rules, const http::request& req) {
     if (rules.empty()) return {};
     const std::string path(req.path()), protocol = offered(req);
     // Behind others, as h2c, come requests that nobody would judge.
     if (!protocol.empty() && plain(protocol) != "tcp" && plain(protocol) != "websocket")
-        return refusal("Upgrade: " + protocol);
+        return http::text("proxy: not allowed: Upgrade: " + protocol).status(403);
     if (!is_ambiguous(path))
         for (const rule& one : rules)
             if ((req.method() == one.method || (req.method() == "HEAD" && one.method == "GET")) &&
                 matches(one.pattern, path))
                 return {};
-    return refusal(std::string(req.method()) + " " + path);
+    return http::text("proxy: not allowed: " + std::string(req.method()) + " " + path).status(403);
 }
 
 // Passing on ----------------------------------------------------------------------------------
 
 http::response gateway_error(const http::error& error) {
-    return http::text("proxy: " + error.message())
-        .status(error == std::errc::timed_out ? 504 : 502);
+    const std::string why = error.message();
+    const bool is_clients = why.find(": request body: ") != why.npos; // cut on its way here
+    return http::text("proxy: " + why)
+        .status(is_clients                      ? 400
+                : error == std::errc::timed_out ? 504
+                                                : 502);
 }
 
 // RFC 9110 7.6.2: the last one that it may reach answers it; for another one there is one less.

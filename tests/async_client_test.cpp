@@ -1612,6 +1612,30 @@ TEST_CASE("async: a proxy streams uploads, echoes them, and passes cuts on") {
     CHECK_FALSE((a.status == 200 && a.whole));
 }
 
+TEST_CASE("async: a call whose body is cut on its way to it names that, not its own connection") {
+    scripted up;
+    fixture f(up.path);
+    handed<error> ended;
+    f.app.post("/", [&](request&, body_reader body, responder out) {
+        auto later = std::make_shared<responder>(std::move(out));
+        f.api->async_stream(request("POST", "/").body(std::move(body), ""),
+                            [&, later](result<reply> got) {
+                                ended.put(got.error());
+                                later->send(text("over"));
+                            });
+    });
+    f.start();
+    wire_client c(f.at("s"));
+    CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"));
+    wire_client peer = up.accept();
+    head_of(peer);
+    c.shut();
+    const error why = ended.take();
+    CHECK(why == errc::cut_off);
+    CHECK_MESSAGE(why.message().find(": request body: ") != std::string::npos, why.message());
+    CHECK(c.read().body == "over");
+}
+
 TEST_CASE("async: bytes that a handler's request has lent to a call stay when it has to wait") {
     scripted up;
     client_options one_at_a_time;

@@ -633,6 +633,13 @@ def cuts(proxy, policy, upstream):
         same(f"a client that leaves in its body ({part!r})", [(True, False)],
              [(one["over"], one["whole"]) for one in upstream.seen])
     upstream.seen.clear()
+    client = Client(proxy.path).send(get("/echo", "Content-Length: 10", method="PUT") + b"part")
+    until(lambda: upstream.seen)
+    client.socket.shutdown(socket.SHUT_WR)
+    status, _, body = client.answer()
+    same("a client that ends in its body and listens: its mistake", (400, True), (status, b": request body: " in body))
+    client.close()
+    upstream.seen.clear()
     client = Client(proxy.path).send(get("/echo", "Transfer-Encoding: chunked", method="PUT") + b"4\r\npart\r\n")
     until(lambda: upstream.seen)
     client.send(b"xyz\r\n")
