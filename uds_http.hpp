@@ -1100,12 +1100,13 @@ inline bool list_has(string_view list, string_view token) noexcept {
 
 /// RFC 9110 7.8: a 101 says what it switches to, and that is among what the request offered.
 inline bool is_offered(const headers& offered, const headers& taken) noexcept {
+    int left = 16; // through a proxy both lists are peers', and each may be long
     for (string_view list = taken.get("Upgrade"); !list.empty();) {
         const string_view protocol = next_element(list);
         bool found = protocol.empty();
         for (const field& f : offered)
             found |= equal_nocase(f.name, "Upgrade") && list_has(f.value, protocol);
-        if (!found) return false;
+        if (!found || --left == 0) return false;
     }
     return taken.contains("Upgrade");
 }
@@ -4806,7 +4807,12 @@ private:
     void pass_on(flow& f, content& body) {
         body_reader from = std::move(access::of(body).from->reader);
         body = content();
-        relay(std::move(from), access::make<body_writer>(ref<stream_base>(&f)));
+        relay(std::move(from), access::make<body_writer>(ref<stream_base>(&f)),
+              [to = ref<flow>(c_.calls ? &f : nullptr)](const error& why) {
+                  if (!to || why == std::errc::broken_pipe) return; // that is its own end
+                  hold lock(to->guard);
+                  if (why && !to->in_done) to->note_end(why); // a call fails as its body does
+              });
     }
     void answer_passed(response res) {
         ref<flow> f = c_.more ? c_.more->at_work : ref<flow>();
@@ -5317,6 +5323,7 @@ public:
         this_loop() = outer;
     }
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
+    void log_thrown() noexcept { s_.log_thrown("callback"); }
 
     /// The pool of a client, which `key` stands for; empty at first.
     ref<call_pool>& pool_of(const void* key) {
@@ -6543,6 +6550,7 @@ struct wire : counted {
     row<int> fds;                          // to pass on with the next byte; borrowed
     row<unique_fd> came;                   // with the last byte read,
     std::size_t came_at = 0, came_end = 0; // in a read from here to there
+    std::size_t interims = 0, passed = 0, searched = 0;
     bool reused = false, watches = false, large = false;
     int unread_there = 0;       // once sending had to wait: what the peer had not read yet
     bool ended = true;          // the body
@@ -6573,8 +6581,8 @@ struct wire : counted {
     }
 
     void start(const bounds& limits) {
-        within = limits, begin = end = unread_there = 0, ended = watches = true;
-        came.clear();
+        within = limits, unread_there = 0, ended = watches = true;
+        begin = end = interims = passed = searched = 0, came.clear();
         if (room > usual_room) { // an early answer has needed more
             in_bytes = {};
             in = in_bytes.reserve(room = usual_room);
@@ -6666,12 +6674,14 @@ struct wire : counted {
         const string_view at = final_answer();
         return !at.empty() && (at[9] >= '4' || at[9] == '1'); // "HTTP/1.1 413"
     }
-    /// What is there behind interim responses, once there is a status.
-    string_view final_answer() const {
-        string_view at = unread();
-        for (int n = 0; n < 16 && at.size() > 11 && at[9] == '1' && at.substr(10, 2) != "01"; ++n) {
-            const std::size_t stop = at.find("\r\n\r\n");
-            at.remove_prefix(stop == string_view::npos ? at.size() : stop + 4);
+    /// What is there behind the `interims`, once there is a status. No byte is `searched` twice.
+    string_view final_answer() {
+        string_view at = unread().substr(passed);
+        while (interims < 16 && at.size() > 11 && at[9] == '1' && at.substr(10, 2) != "01") {
+            const std::size_t stop = at.find("\r\n\r\n", searched);
+            searched = at.size() - 3;
+            if (stop == string_view::npos) return {};
+            at.remove_prefix(stop + 4), passed += stop + 4, searched = 0, ++interims;
         }
         return at.size() > 11 ? at : string_view();
     }
@@ -7074,7 +7084,7 @@ struct client_exchange {
             silent = why == cut_short && interim == 0 && on->unread().empty(); // may be retried
         }
         close_fields(on->fields, got.fields_count, true);
-        on->begin += got.size;
+        on->begin += got.size, on->interims = on->passed = on->searched = 0;
         answered = got.status >= 200 || got.status == 101;
         if (!on->came.empty() &&
             (answered ? on->begin - got.size < on->came_at : on->begin >= on->came_end))
@@ -7486,7 +7496,7 @@ private:
     std::int64_t look(loop& l) override {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (f->timed && f->how != flow::mode::raw);
-        const bool rests = f->fd < 0 || is_silent_upload(); // it waits for a connection
+        const bool rests = !awaits || f->fd < 0 || is_silent_upload(); // it waits for a connection
         f->progress = rests ? l.now() : std::max(f->progress, l.last_read(*f));
         std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : request_end;
         if (awaits && request_end < due) due = request_end;
@@ -7844,10 +7854,10 @@ inline bool headers::contains(string_view name) const noexcept {
     return get(name).data() != nullptr; // an empty value has an address
 }
 inline error headers::add(string_view name, string_view value) {
-    if (s_ && s_->hops && detail::equal_nocase(name, "Connection")) { // from here on it is ours
-        const std::string kept(value); // it may be a view of what goes
+    if (s_ && s_->hops && detail::list_has("connection,upgrade", name)) { // now it is ours
+        const std::string ours(name), kept(value); // they may be views of what goes
         remove_hop_by_hop();
-        return add("Connection", kept);
+        return add(ours, kept);
     }
     while (!value.empty() && detail::is_blank(value.front())) value.remove_prefix(1);
     while (!value.empty() && detail::is_blank(value.back())) value.remove_suffix(1); // RFC 9110 5.5
@@ -7884,10 +7894,11 @@ inline void headers::remove_hop_by_hop() {
         if (detail::equal_nocase(f.name, "Connection")) named.append(f.value).append(",");
     named += "Connection,Keep-Alive,Proxy-Connection,TE,Trailer,Transfer-Encoding,Upgrade,"
              "Proxy-Authenticate,Proxy-Authorization,Fds,Body-Fd,Accept-Body-Fd,Accept-Fds";
+    std::size_t left = detail::max_response_fields; // whoever names more has named all there are
     for (string_view rest = named; !rest.empty();) {
         const string_view name = detail::next_element(rest);
-        if (!name.empty() && !detail::equal_nocase(name, "Host"))
-            remove(name); // that is everybody's
+        if (left-- == 0) return s_->list.shrink(0);
+        if (!name.empty() && !detail::equal_nocase(name, "Host")) remove(name); // it is everybody's
     }
 }
 
@@ -7956,6 +7967,7 @@ inline content content::file(unique_fd fd, std::uint64_t offset, std::uint64_t l
 inline content content::pulled(fill act, std::optional<std::uint64_t> length) {
     content made;
     made.s_.from = new detail::source, made.s_.kind = kind::pulled;
+    if (!act) act = [](auto...) -> result<std::size_t> { return detail::failed(EINVAL, "pulled"); };
     made.s_.from->fill = std::move(act), made.s_.from->length = length;
     return made;
 }
@@ -8189,7 +8201,10 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
         if (in) in->on_data(std::move(piece), [p](const error& why) { p->end(why); });
         if (piece = {}, p->owners == 1) return p->leave(); // no source, or none with a loop
     }
-    UDS_HTTP_CATCH { detail::pass_on_bad_alloc(); } // what `done` throws has no loop, nor a log
+    UDS_HTTP_CATCH { // what `done` throws: elsewhere there is no log
+        detail::pass_on_bad_alloc();
+        if (auto* here = detail::this_loop()) static_cast<detail::loop*>(here->at)->log_thrown();
+    }
     if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
     if (out) out->on_close([p] { p->leave(); });
 }

@@ -74,6 +74,8 @@ void parse(int argc, char** argv, arguments& given) {
         const bool is_letter = optopt != 0 && optopt < is_long;
         const std::string bad = is_letter ? std::string{'-', char(optopt)} : argv[optind - 1];
         if (flag == '?') wrong(bad + ": no flag, or lacks its value");
+        if (flag == 'o' && !*optarg) wrong("-o: lacks a name");
+        if (flag == 'd' && given['d']) wrong("-d: one body is what it takes");
         if (flag == 'H') given.fields.emplace_back(optarg);
         given.flags[flag & ~is_long] = optarg ? optarg : "";
     }
@@ -161,7 +163,6 @@ http::error repeat(http::client& api, http::request req, const arguments& given)
                 given.repeat - us.size(), at(50), at(99));
     return std::fflush(stdout) ? failed("standard output") : last;
 }
-
 } // namespace
 
 int main(int argc, char** argv) {

@@ -87,29 +87,38 @@ std::string wanted(const http::request& req) {
     return can_be && req.version() > 10 ? protocol : "";
 }
 
-http::response refusal(const std::string& what) {
-    return http::text("proxy: not allowed: " + what).status(403);
-}
-
 std::optional<http::response> judge(const std::vector<rule>& rules, const http::request& req) {
     if (rules.empty()) return {};
     const std::string path(req.path()), protocol = offered(req);
     // Behind others, as h2c, come requests that nobody would judge.
     if (!protocol.empty() && plain(protocol) != "tcp" && plain(protocol) != "websocket")
-        return refusal("Upgrade: " + protocol);
+        return http::text("proxy: not allowed: Upgrade: " + protocol).status(403);
     if (!is_ambiguous(path))
         for (const rule& one : rules)
             if ((req.method() == one.method || (req.method() == "HEAD" && one.method == "GET")) &&
                 matches(one.pattern, path))
                 return {};
-    return refusal(std::string(req.method()) + " " + path);
+    return http::text("proxy: not allowed: " + std::string(req.method()) + " " + path).status(403);
 }
 
 // Passing on ----------------------------------------------------------------------------------
 
 http::response gateway_error(const http::error& error) {
-    return http::text("proxy: " + error.message())
-        .status(error == std::errc::timed_out ? 504 : 502);
+    const std::string why = error.message();
+    const bool is_clients = why.find(": request body: ") != why.npos; // cut on its way here
+    return http::text("proxy: " + why)
+        .status(is_clients                      ? 400
+                : error == std::errc::timed_out ? 504
+                                                : 502);
+}
+
+// RFC 9110 7.6.2: the last one that it may reach answers it; for another one there is one less.
+bool ends_here(http::request& req) {
+    const std::string left(req.header("Max-Forwards"));
+    if (left.empty() || (req.method() != "OPTIONS" && req.method() != "TRACE")) return false;
+    const auto count = std::strtoul(left.c_str(), nullptr, 10);
+    if (count > 0) req.header("Max-Forwards", std::to_string(count - 1));
+    return count == 0;
 }
 
 // What goes upstream; an `Upgrade` is hop by hop and has to be asked for again.
@@ -117,6 +126,8 @@ http::request passed_on(http::request& req, http::body_reader body) {
     std::string target(req.path());
     const auto mark = req.target().find('?'); // RFC 3986 6.2.3: "/x?" isn't "/x"
     if (mark != target.npos) target.append(req.target().substr(mark));
+    else if (req.method() == "OPTIONS" && target == "/" && req.target().back() != '/')
+        target = "*"; // RFC 9112 3.2.4: of absolute-form without a path
     http::request to(req.method(), target);
     const auto& fields = req.headers();
     const bool has_body = fields.contains("Content-Length") || fields.contains("Transfer-Encoding");
@@ -130,45 +141,36 @@ http::request passed_on(http::request& req, http::body_reader body) {
 
 void answer(http::responder& out, http::result<http::reply> got) {
     if (!got) return void(out.send(gateway_error(got.error())));
-    got->head.headers().remove_hop_by_hop();
     http::relay(std::move(got->body), out.stream(std::move(got->head)));
 }
 
 void connect(http::responder& out, http::result<http::upgraded> got) {
     if (!got) return void(out.send(gateway_error(got.error())));
-    const std::string protocol(got->head.header("Upgrade"));
-    got->head.headers().remove_hop_by_hop();
     if (!*got) return void(out.send(std::move(got->head)));
     http::headers fields = got->head.headers();
     auto join = [far = *std::move(got)](http::upgraded near) mutable {
         http::relay(std::move(near.in), std::move(far.out));
         http::relay(std::move(far.in), std::move(near.out));
     };
-    out.upgrade(protocol, std::move(join), std::move(fields));
+    out.upgrade(fields.get("Upgrade"), std::move(join), fields);
 }
 
-// Without a 101 an upgrade's answer is collected, so it may not be large.
-struct upstreams {
-    http::client streams, upgrades;
-};
-
-void forward(upstreams& to_upstream, http::request& req, http::body_reader body,
+void forward(http::client& upstream, http::request& req, http::body_reader body,
              http::responder out) {
+    if (ends_here(req)) return void(out.send(http::response(req.method() == "TRACE" ? 501 : 204)));
     const std::string protocol = wanted(req);
     http::request to = passed_on(req, std::move(body));
     const http::canceller gone; // a client that leaves takes its request along
     to.cancel_with(gone);
     out.on_close([gone] { gone.cancel(); });
     auto shared = std::make_shared<http::responder>(std::move(out));
-    to.on_interim([shared](http::response& head) { // but for the 100 that is asked for here
-        head.headers().remove_hop_by_hop(), shared->inform(std::move(head));
-    });
+    to.on_interim([shared](http::response& head) { shared->inform(std::move(head)); }); // not 100
     if (protocol.empty())
-        return to_upstream.streams.async_stream(
-            std::move(to),
-            [shared](http::result<http::reply> got) { answer(*shared, std::move(got)); });
+        return upstream.async_stream(std::move(to), [shared](http::result<http::reply> got) {
+            answer(*shared, std::move(got));
+        });
     to.header("Upgrade", protocol);
-    to_upstream.upgrades.async_upgrade(std::move(to), [shared](http::result<http::upgraded> got) {
+    upstream.async_upgrade(std::move(to), [shared](http::result<http::upgraded> got) {
         connect(*shared, std::move(got));
     });
 }
@@ -181,17 +183,16 @@ int main(int argc, char** argv) {
     http::client_options patient;
     patient.read_timeout = http::milliseconds::max(); // `docker wait` answers in its own time
     patient.max_connections_count = 16'384;
+    patient.max_body_bytes = 1 << 20; // without a 101 an upgrade's answer is collected
     http::listen_options door;
     if (!given.users.uids.empty()) door.mode = 0666, door.allow = given.users; // uids decide
-    http::client_options brief = patient;
-    brief.max_body_bytes = 1 << 20; // no service says no at length
-    http::server_options lasting;   // a pause is upstream's to end, or the client's
+    http::server_options lasting; // a pause is upstream's to end, or the client's
     lasting.body_timeout = lasting.write_timeout = http::milliseconds::max();
     http::server app(lasting);
-    upstreams to{{given.upstream, patient, app}, {given.upstream, brief, app}};
+    http::client upstream(given.upstream, patient, app);
     app.use([&given](http::request& req) { return judge(given.rules, req); });
     app.any("/{path...}", [&](http::request& req, http::body_reader body, http::responder out) {
-        forward(to, req, std::move(body), std::move(out));
+        forward(upstream, req, std::move(body), std::move(out));
     });
     app.stop_on({SIGINT, SIGTERM});
     const auto error = app.run(given.listen, door);

@@ -15,7 +15,7 @@ static void put(uds_http::request&, uds_http::body_reader body, uds_http::respon
     in->on_data(take, [in, sum, out = std::move(out)](const uds_http::error& cut) mutable {
         char text[40];
         std::snprintf(text, sizeof text, "%ju %08x", sum->first, ~sum->second);
-        if (!cut) out.send(uds_http::text(text));
+        out.send(cut ? uds_http::response(400) : uds_http::text(text));
     });
 }
 

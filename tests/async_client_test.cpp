@@ -1612,6 +1612,30 @@ TEST_CASE("async: a proxy streams uploads, echoes them, and passes cuts on") {
     CHECK_FALSE((a.status == 200 && a.whole));
 }
 
+TEST_CASE("async: a call whose body is cut on its way to it names that, not its own connection") {
+    scripted up;
+    fixture f(up.path);
+    handed<error> ended;
+    f.app.post("/", [&](request&, body_reader body, responder out) {
+        auto later = std::make_shared<responder>(std::move(out));
+        f.api->async_stream(request("POST", "/").body(std::move(body), ""),
+                            [&, later](result<reply> got) {
+                                ended.put(got.error());
+                                later->send(text("over"));
+                            });
+    });
+    f.start();
+    wire_client c(f.at("s"));
+    CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"));
+    wire_client peer = up.accept();
+    head_of(peer);
+    c.shut();
+    const error why = ended.take();
+    CHECK(why == errc::cut_off);
+    CHECK_MESSAGE(why.message().find(": request body: ") != std::string::npos, why.message());
+    CHECK(c.read().body == "over");
+}
+
 TEST_CASE("async: bytes that a handler's request has lent to a call stay when it has to wait") {
     scripted up;
     client_options one_at_a_time;
@@ -1755,7 +1779,7 @@ TEST_CASE("async: an interim response may be changed, copied and passed on") {
 }
 
 TEST_CASE("async: what Connection names stays behind, whatever a handler does to it") {
-    const char* acts[] = {"set", "add", "remove", "upgrade"};
+    const char* acts[] = {"set", "add", "remove", "upgrade", "own"};
     for (string_view what : acts) {
         CAPTURE(std::string(what));
         scripted up;
@@ -1768,6 +1792,8 @@ TEST_CASE("async: what Connection names stays behind, whatever a handler does to
                 if (what == "set") got->header("Connection", "close");
                 if (what == "add") CHECK_FALSE(h.add("Connection", "close"));
                 if (what == "remove") h.remove("Connection");
+                if (what == "own") // in this order: it is not the peer's that goes then
+                    got->header("Upgrade", "tcp").header("Connection", "Upgrade");
                 if (what == "upgrade")
                     later->upgrade(
                         "x", [](upgraded) {}, h);
@@ -1786,6 +1812,7 @@ TEST_CASE("async: what Connection names stays behind, whatever a handler does to
         CHECK(got.field("X-End") == "kept");
         CHECK(got.field("X-Hop") == "");
         CHECK(got.field("Keep-Alive") == "");
+        if (what == "own") CHECK(got.field("Upgrade") + got.field("Connection") == "tcpUpgrade");
     }
 }
 

@@ -899,6 +899,8 @@ TEST_CASE("client: content that ends early or fails cuts the request") {
     CHECK(got.error() == std::errc::io_error);
     CHECK(contains(got.error(), "disk"));
     CHECK(got.error().sent());
+    got = api.send(request("PUT", "/").body(content::pulled({}), ""));
+    CHECK(contains(got.error(), "pulled"));
 }
 
 TEST_CASE("client: a stream is read as it comes, and its connection kept") {
@@ -1166,6 +1168,27 @@ TEST_CASE("client: interim answers without an end, or a head, end an upload that
         o.read_timeout = 5s;
         const auto got = client(server.path, o).post("/", std::string(8 << 20, 'x'), "text/plain");
         CHECK_MESSAGE(got.error() == r.why, got.error().message());
+    }
+}
+
+TEST_CASE("client: interim answers that come byte by byte are looked through once") {
+    // What a server can say while a request's body waits for room; each byte brings a look at it.
+    const std::string early = "HTTP/1.1 103 Early\r\nA: b\r\n\r\n", last = "HTTP/1.1 413 ";
+    const std::string rows[] = {early + early + last,
+                                early + "HTTP/1.1 100 " + std::string(60'000, '\r')};
+    for (const std::string& said : rows) {
+        detail::wire on{unique_fd(), client_options()};
+        on.start({});
+        std::size_t found = 0;
+        timespec before{}, after{};
+        ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+        for (const char c : said) {
+            on.in[on.end++] = c;
+            found += !on.final_answer().empty();
+        }
+        ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+        CHECK(found == (&said == rows ? 2 : 0)); // once its status is there
+        CHECK(after.tv_sec - before.tv_sec < 2); // a look at all of it each time takes several
     }
 }
 

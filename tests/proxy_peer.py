@@ -447,6 +447,14 @@ def messages(proxy, policy, upstream):
     same("an empty query stays one", "GET /a? HTTP/1.1", seen(get("/a?"))[3]["line"])
     same("and none is none, in absolute form, too", ["GET / HTTP/1.1", "GET /? HTTP/1.1"],
          [seen(get("http://localhost" + end))[3]["line"] for end in ("", "?")])
+    same("OPTIONS in absolute form without a path is about the server (RFC 9112 3.2.4)",
+         ["OPTIONS * HTTP/1.1", "OPTIONS / HTTP/1.1", "OPTIONS /? HTTP/1.1", "OPTIONS / HTTP/1.1"],
+         [seen(get(of, method="OPTIONS"))[3]["line"] for of in ("http://localhost", "http://localhost/", "http://localhost?", "/")])
+    for method, end in ("OPTIONS", 204), ("TRACE", 501):  # RFC 9110 7.6.2
+        same(f"{method} with Max-Forwards: one less passes", ["6", "0"],
+             [dict(seen(get("/a", f"Max-Forwards: {left}", method=method))[3]["fields"]).get("max-forwards") for left in (7, 1)])
+        same(f"{method} that may go no further", (end, None), seen(get("/a", "Max-Forwards: 0", method=method))[::3])
+    same("GET with Max-Forwards", "0", dict(seen(get("/a", "Max-Forwards: 0"))[3]["fields"]).get("max-forwards"))
 
     before = proxy.ask(get("/a"))[0]
     upstream.restart()
@@ -624,6 +632,13 @@ def cuts(proxy, policy, upstream):
         until(lambda: not upstream.is_busy())
         same(f"a client that leaves in its body ({part!r})", [(True, False)],
              [(one["over"], one["whole"]) for one in upstream.seen])
+    upstream.seen.clear()
+    client = Client(proxy.path).send(get("/echo", "Content-Length: 10", method="PUT") + b"part")
+    until(lambda: upstream.seen)
+    client.socket.shutdown(socket.SHUT_WR)
+    status, _, body = client.answer()
+    same("a client that ends in its body and listens: its mistake", (400, True), (status, b": request body: " in body))
+    client.close()
     upstream.seen.clear()
     client = Client(proxy.path).send(get("/echo", "Transfer-Encoding: chunked", method="PUT") + b"4\r\npart\r\n")
     until(lambda: upstream.seen)

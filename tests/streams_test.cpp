@@ -969,8 +969,10 @@ TEST_CASE("streams: content that fails, ends early or lies is a cut") {
     s.app.get("/file",
               [&](const request&) { return text(content::file(file_of(bytes_of), 0, 2'000'000)); });
     s.app.get("/bad-fd", [&](const request&) { return text(content::file(unique_fd(), 0, 10)); });
+    s.app.get("/empty", [](const request&) { return text(content::pulled({})); });
     s.start();
-    for (const char* target : {"/error", "/throws", "/short", "/lies", "/file", "/bad-fd"}) {
+    for (const char* target :
+         {"/error", "/throws", "/short", "/lies", "/file", "/bad-fd", "/empty"}) {
         CAPTURE(std::string(target));
         wire_client c = s.connect();
         answer got = c.ask(target);
@@ -1293,10 +1295,15 @@ TEST_CASE("streams: callbacks that throw cost their own stream, and are logged")
     s.app.get("/take", [](request&, responder res) {
         res.upgrade("chat", [](upgraded) { throw std::runtime_error("mine"); });
     });
+    s.app.get("/relay", [](request&, responder res) { // told inside of the call: there is no source
+        relay(body_reader(), res.stream(response()),
+              [](const error&) { throw std::runtime_error("mine"); });
+    });
     s.start();
     for (const char* input :
          {"POST /data HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
           "POST /done HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+          "GET /relay HTTP/1.1\r\nHost: a\r\n\r\n",
           "GET /take HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"}) {
         CAPTURE(std::string(input));
         wire_client c = s.connect();

@@ -3,7 +3,7 @@
 # Two runs that differ only in the number of batches; what one more batch costs is the difference.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-tests/need.sh strace:strace python3:/usr/bin/python3 || exit 1
+tests/need.sh strace:strace curl:curl python3:/usr/bin/python3 || exit 1
 . tests/lib.sh
 
 talk() { # SOCKET BATCHES DEPTH [PAUSE]: in seconds, after each
@@ -79,4 +79,15 @@ few=$(looks 20)
 many=$(looks 220)
 [ "$((many - few))" -lt 3500 ]
 same "spinning in vain: 200 more requests, $((many - few)) more looks" 0 $?
+
+# A stream that a proxy passes on is looked at 20 times a second, for whoever cancels it: no call each time.
+start events build/examples/events "$folder/events"
+until_true 10 accepts "$folder/events"
+start proxy strace -D -f -q -o "$log" -e trace=ioctl build/examples/proxy "$folder/p" "$folder/events"
+until_true 10 accepts "$folder/p"
+start reader curl -sN --unix-socket "$folder/p" http://localhost/
+until_true 10 grep -q 'id: 2$' "$folder/reader.log"
+before=$(wc -l <"$log")
+until_true 10 grep -q 'id: 12$' "$folder/reader.log" # one comes each tenth of a second
+same 'a stream through a proxy: calls of ioctl' 0 $(($(wc -l <"$log") - before))
 verdict
