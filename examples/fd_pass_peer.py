@@ -1,10 +1,7 @@
 #!/usr/bin/env python3
 """fd_pass_peer.py SOCKET TARGET: fetches a body that comes as a descriptor, by the standard library.
-
     $ examples/fd_pass_peer.py /tmp/fd.sock /big/1000000
     1000000 bytes by descriptor
-
-The descriptor in the request shows the server that no proxy stands between: none passes one on.
 """
 import fcntl, mmap, os, socket, sys
 
@@ -28,7 +25,7 @@ def main(path, target):
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(path)
     ask = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept-Body-Fd: 1\r\n\r\n"
-    socket.send_fds(sock, [ask.encode()], [0])
+    socket.send_fds(sock, [ask.encode()], [0])  # any one: no proxy is between, it would not pass it on
     status, fields, body, fds = head_and_fds(sock)
     print(status, file=sys.stderr)
     if "body-fd" not in fields:

@@ -404,6 +404,7 @@ for source in examples/*.cpp; do
     case $name in hello | fetch | files | proxy) limit=200 ;; *) limit=40 ;; esac
     same "$name: lines" yes "$([ "$(wc -l <"$source")" -le $limit ] && echo yes || wc -l <"$source")"
 done
+same 'fd_pass_peer.py: lines' yes "$([ "$(wc -l <examples/fd_pass_peer.py)" -le 40 ] && echo yes)"
 
 . tests/readme.sh
 verdict
