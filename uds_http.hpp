@@ -4808,9 +4808,9 @@ private:
         body_reader from = std::move(access::of(body).from->reader);
         body = content();
         relay(std::move(from), access::make<body_writer>(ref<stream_base>(&f)),
-              [to = ref<flow>(c_.calls ? &f : nullptr)](const error& why) {
-                  if (!to || why == std::errc::broken_pipe) return; // that is its own end
-                  hold lock(to->guard);
+              [to = ref<flow>(c_.calls ? &f : nullptr)](const error& why) { // EPIPE: its own end
+                  if (!to || why == std::errc::broken_pipe || this_loop() != to->home.get()) return;
+                  hold lock(to->guard); // no other loop: this one reads `in_done` unguarded
                   if (why && !to->in_done) to->note_end(why); // a call fails as its body does
               });
     }
