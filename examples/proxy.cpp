@@ -115,7 +115,8 @@ http::response gateway_error(const http::error& error) {
 // RFC 9110 7.6.2: the last one that it may reach answers it; for another one there is one less.
 bool ends_here(http::request& req) {
     const std::string left(req.header("Max-Forwards"));
-    if (left.empty() || (req.method() != "OPTIONS" && req.method() != "TRACE")) return false;
+    const bool is_number = !left.empty() && left.find_first_not_of("0123456789") == left.npos;
+    if (!is_number || (req.method() != "OPTIONS" && req.method() != "TRACE")) return false;
     const auto count = std::strtoul(left.c_str(), nullptr, 10);
     if (count > 0) req.header("Max-Forwards", std::to_string(count - 1));
     return count == 0;

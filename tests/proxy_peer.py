@@ -454,6 +454,9 @@ def messages(proxy, policy, upstream):
         same(f"{method} with Max-Forwards: one less passes", ["6", "0"],
              [dict(seen(get("/a", f"Max-Forwards: {left}", method=method))[3]["fields"]).get("max-forwards") for left in (7, 1)])
         same(f"{method} that may go no further", (end, None), seen(get("/a", "Max-Forwards: 0", method=method))[::3])
+    for left in ("-1", "junk", "0x1", "3, 2"):  # is none: whoever answers may say so
+        same(f"Max-Forwards: {left}", left,
+             dict(seen(get("/a", f"Max-Forwards: {left}", method="OPTIONS"))[3]["fields"]).get("max-forwards"))
     same("GET with Max-Forwards", "0", dict(seen(get("/a", "Max-Forwards: 0"))[3]["fields"]).get("max-forwards"))
 
     before = proxy.ask(get("/a"))[0]
