@@ -4808,9 +4808,9 @@ private:
         body_reader from = std::move(access::of(body).from->reader);
         body = content();
         relay(std::move(from), access::make<body_writer>(ref<stream_base>(&f)),
-              [to = ref<flow>(c_.calls ? &f : nullptr)](const error& why) {
-                  if (!to || why == std::errc::broken_pipe) return; // that is its own end
-                  hold lock(to->guard);
+              [to = ref<flow>(c_.calls ? &f : nullptr)](const error& why) { // EPIPE: its own end
+                  if (!to || why == std::errc::broken_pipe || this_loop() != to->home.get()) return;
+                  hold lock(to->guard); // no other loop: this one reads `in_done` unguarded
                   if (why && !to->in_done) to->note_end(why); // a call fails as its body does
               });
     }
@@ -7896,8 +7896,8 @@ inline void headers::remove_hop_by_hop() {
              "Proxy-Authenticate,Proxy-Authorization,Fds,Body-Fd,Accept-Body-Fd,Accept-Fds";
     std::size_t left = detail::max_response_fields; // whoever names more has named all there are
     for (string_view rest = named; !rest.empty();) {
-        const string_view name = detail::next_element(rest);
-        if (left-- == 0) return s_->list.shrink(0);
+        const string_view name = detail::next_element(rest), host = left ? "" : get("Host");
+        if (!left--) return s_->list.shrink(host.data() ? (s_->list[0] = {"Host", host}, 1) : 0);
         if (!name.empty() && !detail::equal_nocase(name, "Host")) remove(name); // it is everybody's
     }
 }

@@ -115,7 +115,8 @@ http::response gateway_error(const http::error& error) {
 // RFC 9110 7.6.2: the last one that it may reach answers it; for another one there is one less.
 bool ends_here(http::request& req) {
     const std::string left(req.header("Max-Forwards"));
-    if (left.empty() || (req.method() != "OPTIONS" && req.method() != "TRACE")) return false;
+    const bool is_number = !left.empty() && left.find_first_not_of("0123456789") == left.npos;
+    if (!is_number || (req.method() != "OPTIONS" && req.method() != "TRACE")) return false;
     const auto count = std::strtoul(left.c_str(), nullptr, 10);
     if (count > 0) req.header("Max-Forwards", std::to_string(count - 1));
     return count == 0;
@@ -155,8 +156,8 @@ void connect(http::responder& out, http::result<http::upgraded> got) {
     out.upgrade(fields.get("Upgrade"), std::move(join), fields);
 }
 
-void forward(http::client& upstream, http::request& req, http::body_reader body,
-             http::responder out) {
+void forward(http::client& upstream, http::client& upgrades, http::request& req,
+             http::body_reader body, http::responder out) {
     if (ends_here(req)) return void(out.send(http::response(req.method() == "TRACE" ? 501 : 204)));
     const std::string protocol = wanted(req);
     http::request to = passed_on(req, std::move(body));
@@ -170,7 +171,8 @@ void forward(http::client& upstream, http::request& req, http::body_reader body,
             answer(*shared, std::move(got));
         });
     to.header("Upgrade", protocol);
-    upstream.async_upgrade(std::move(to), [shared](http::result<http::upgraded> got) {
+    // Not on a kept connection: that may just be closing, and a POST isn't sent again.
+    upgrades.async_upgrade(std::move(to), [shared](http::result<http::upgraded> got) {
         connect(*shared, std::move(got));
     });
 }
@@ -189,10 +191,10 @@ int main(int argc, char** argv) {
     http::server_options lasting; // a pause is upstream's to end, or the client's
     lasting.body_timeout = lasting.write_timeout = http::milliseconds::max();
     http::server app(lasting);
-    http::client upstream(given.upstream, patient, app);
+    http::client upstream(given.upstream, patient, app), upgrades(given.upstream, patient, app);
     app.use([&given](http::request& req) { return judge(given.rules, req); });
     app.any("/{path...}", [&](http::request& req, http::body_reader body, http::responder out) {
-        forward(upstream, req, std::move(body), std::move(out));
+        forward(upstream, upgrades, req, std::move(body), std::move(out));
     });
     app.stop_on({SIGINT, SIGTERM});
     const auto error = app.run(given.listen, door);

@@ -1636,6 +1636,38 @@ TEST_CASE("async: a call whose body is cut on its way to it names that, not its 
     CHECK(c.read().body == "over");
 }
 
+TEST_CASE("async: a body that another server's loop brings is cut while its call goes on") {
+    scripted up;
+    fixture far(up.path); // whose loop carries the calls
+    running near;
+    near.watch.ends_later = true; // that other loop, whose watch looks at both
+    handed<error> ended;
+    near.app.post("/", [&](request&, body_reader body, responder out) {
+        auto later = std::make_shared<responder>(std::move(out));
+        request to("POST", "/");
+        to.cancel_with(canceller()); // looked at all the time
+        to.body(std::move(body), "");
+        far.api->async_stream(std::move(to), [&, later](result<reply> got) {
+            auto over = [&ended](const error& why) { ended.put(why); };
+            if (!got) return over(got.error());
+            relay(std::move(got->body), later->stream(response()), over);
+        });
+    });
+    far.start(), near.start();
+    for (int i = 0; i < 100; ++i) {
+        wire_client c = near.connect();
+        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"));
+        wire_client peer = up.accept();
+        head_of(peer);
+        if (i % 2) CHECK(peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"));
+        c.shut();
+        const error why = ended.take();
+        CHECK(why == errc::cut_off);
+        // Only the call's own loop may note why: it looks there without a lock.
+        CHECK_FALSE(contains(why, ": request body: "));
+    }
+}
+
 TEST_CASE("async: bytes that a handler's request has lent to a call stay when it has to wait") {
     scripted up;
     client_options one_at_a_time;

@@ -76,6 +76,7 @@ class Upstream:
                 self.connections.remove(peer)
 
     def answers(self, peer, stream, record):
+        record["by"] = peer.fileno()
         try:
             return self.answer(peer, stream, record)
         finally:
@@ -454,6 +455,9 @@ def messages(proxy, policy, upstream):
         same(f"{method} with Max-Forwards: one less passes", ["6", "0"],
              [dict(seen(get("/a", f"Max-Forwards: {left}", method=method))[3]["fields"]).get("max-forwards") for left in (7, 1)])
         same(f"{method} that may go no further", (end, None), seen(get("/a", "Max-Forwards: 0", method=method))[::3])
+    for left in ("-1", "junk", "0x1", "3, 2"):  # is none: whoever answers may say so
+        same(f"Max-Forwards: {left}", left,
+             dict(seen(get("/a", f"Max-Forwards: {left}", method="OPTIONS"))[3]["fields"]).get("max-forwards"))
     same("GET with Max-Forwards", "0", dict(seen(get("/a", "Max-Forwards: 0"))[3]["fields"]).get("max-forwards"))
 
     before = proxy.ask(get("/a"))[0]
@@ -464,9 +468,11 @@ def messages(proxy, policy, upstream):
          proxy.ask(get("/echo", "Content-Length: 3", method="POST") + b"abc")[0:3:2])
 
     for body in (b"", b'{"Detach":false}'): # docker's exec has one
+        kept = seen(get("/a"))[3]
         client = Client(proxy.path)
         client.send(get("/talk", "Connection: Upgrade", "Upgrade: tcp", f"Content-Length: {len(body)}", method="POST") + body)
         status, fields, _ = client.answer()
+        same("an upgrade is not on a kept connection, which may be closed just now", False, kept["by"] == upstream.seen[-1]["by"])
         same("upgrade", (101, "tcp", "1"), (status, fields.get("upgrade"), fields.get("x-far")))
         large = os.urandom(3_000_000)
 
