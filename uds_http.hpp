@@ -7894,12 +7894,15 @@ inline void headers::remove_hop_by_hop() {
         if (detail::equal_nocase(f.name, "Connection")) named.append(f.value).append(",");
     named += "Connection,Keep-Alive,Proxy-Connection,TE,Trailer,Transfer-Encoding,Upgrade,"
              "Proxy-Authenticate,Proxy-Authorization,Fds,Body-Fd,Accept-Body-Fd,Accept-Fds";
-    std::size_t left = detail::max_response_fields; // whoever names more has named all there are
-    for (string_view rest = named; !rest.empty();) {
-        const string_view name = detail::next_element(rest), host = left ? "" : get("Host");
-        if (!left--) return s_->list.shrink(host.data() ? (s_->list[0] = {"Host", host}, 1) : 0);
+    std::size_t left = detail::max_response_fields + 1;
+    for (string_view rest = named; !rest.empty() && left > 0; --left) {
+        const string_view name = detail::next_element(rest);
         if (!name.empty() && !detail::equal_nocase(name, "Host")) remove(name); // it is everybody's
     }
+    if (left > 0) return; // whoever names so many has named all there are
+    const string_view host = get("Host");
+    s_->list.shrink(0);
+    if (host.data()) s_->list.push_back({"Host", host});
 }
 
 // Members: sealed memory and content.

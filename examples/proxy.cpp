@@ -104,12 +104,10 @@ std::optional<http::response> judge(const std::vector<rule>& rules, const http::
 // Passing on ----------------------------------------------------------------------------------
 
 http::response gateway_error(const http::error& error) {
-    const std::string why = error.message();
+    const std::string why = "proxy: " + error.message();
     const bool is_clients = why.find(": request body: ") != why.npos; // cut on its way here
-    return http::text("proxy: " + why)
-        .status(is_clients                      ? 400
-                : error == std::errc::timed_out ? 504
-                                                : 502);
+    const int late_or_not = error == std::errc::timed_out ? 504 : 502;
+    return http::text(why).status(is_clients ? 400 : late_or_not);
 }
 
 // RFC 9110 7.6.2: the last one that it may reach answers it; for another one there is one less.
