@@ -86,7 +86,7 @@ until_true 10 accepts "$folder/events"
 start proxy strace -D -f -q -o "$log" -e trace=ioctl build/examples/proxy "$folder/p" "$folder/events"
 until_true 10 accepts "$folder/p"
 start reader curl -sN --unix-socket "$folder/p" http://localhost/
-until_true 10 grep -q 'id: 2$' "$folder/reader.log"
+until_true 10 grep -qs 'id: 2$' "$folder/reader.log"
 before=$(wc -l <"$log")
 until_true 10 grep -q 'id: 12$' "$folder/reader.log" # one comes each tenth of a second
 same 'a stream through a proxy: calls of ioctl' 0 $(($(wc -l <"$log") - before))
