@@ -1086,6 +1086,41 @@ TEST_CASE("streams: the other half of an upgraded connection lives on") {
     CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
 }
 
+TEST_CASE("streams: an upgraded peer that reads no more is heard to its end") {
+    running s;
+    handed<std::shared_ptr<upgraded>> opened;
+    handed<std::string> got;
+    std::atomic<int> closed{0};
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat", [&](upgraded up) {
+            auto kept = std::make_shared<upgraded>(std::move(up));
+            kept->in.on_data([&](string_view piece) { got.put(std::string(piece)); },
+                             [&](const error& why) { got.put(why ? "cut" : "end"); });
+            kept->out.on_close([&] { ++closed; });
+            opened.put(kept);
+        });
+    });
+    s.start();
+    for (bool drops : {false, true}) { // its reader, too: nothing is left then
+        CAPTURE(drops);
+        closed = 0;
+        wire_client c = s.connect();
+        CHECK(c.send(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
+        CHECK(c.read().status == 101);
+        auto up = opened.take();
+        ::shutdown(c.fd.get(), SHUT_RD); // the next byte to it is EPIPE
+        CHECK(up->out.write("x") == written::ok);
+        CHECK(comes_true([&] { return closed == 1; }));
+        CHECK(up->out.write("x") == written::closed);
+        CHECK(c.send("still here"));
+        CHECK(got.take() == "still here");
+        if (drops) up->in = body_reader();
+        else c.shut();
+        CHECK((drops || got.take() == "end"));
+        CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    }
+}
+
 TEST_CASE("streams: an upgraded connection that is dropped, or left by its peer, ends") {
     running s;
     handed<std::shared_ptr<upgraded>> opened;
