@@ -554,6 +554,7 @@ struct event {
 class event_writer : detail::move_only {
 public:
     written send(const event&);
+    void on_drain(callback<void()> act) { s_.on_drain(std::move(act)); }
     void on_close(callback<void()> act) { s_.on_close(std::move(act)); }
     bool is_open() const { return s_.is_open(); }
     void end() { s_.end(); }

@@ -1258,6 +1258,28 @@ TEST_CASE("streams: server-sent events, whatever is in their data; stop() ends t
     CHECK(e->send({"x"}) == written::closed);
 }
 
+TEST_CASE("streams: a log of more events than fit is replayed over one connection") {
+    server_options o;
+    o.max_write_buffer_bytes = 4'000;
+    running s(o);
+    s.app.get("/", [](request&, responder res) {
+        auto e = std::make_shared<event_writer>(res.events(milliseconds(1)));
+        auto replay = [e, next = 0]() mutable {
+            auto how = written::ok; // 2 MB in all: also more than the socket takes
+            for (; next < 2'000 && how == written::ok; ++next)
+                how = e->send({std::string(1'000, 'x'), "line", std::to_string(next)});
+            if (how == written::ok) e->end();
+        };
+        e->on_drain(std::move(replay));
+        e->send({std::string(5'000, 'x'), "first"});
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    CHECK(c.until("\r\n0\r\n\r\n"));
+    CHECK(c.got.find("id: 1999\n") != std::string::npos);
+}
+
 TEST_CASE("streams: a silent event stream has a heartbeat, and sees that its client has gone") {
     running s;
     handed<std::shared_ptr<event_writer>> writers;
