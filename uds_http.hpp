@@ -554,6 +554,7 @@ struct event {
 class event_writer : detail::move_only {
 public:
     written send(const event&);
+    void on_drain(callback<void()> act) { s_.on_drain(std::move(act)); }
     void on_close(callback<void()> act) { s_.on_close(std::move(act)); }
     bool is_open() const { return s_.is_open(); }
     void end() { s_.end(); }
@@ -3927,9 +3928,7 @@ public:
             std::swap(closed, f.closed);
             f.changed.notify_all();
         }
-        UDS_HTTP_TRY {
-            if (closed) closed();
-        }
+        UDS_HTTP_TRY { closed(); }
         UDS_HTTP_CATCH { fail_user(f); }
     }
 
@@ -5530,7 +5529,7 @@ private:
             c.shuts = false;
         }
         if (c.at == phase::raw && is_spent(c)) return close(index);
-        if (c.at == phase::raw && c.hung_up) talk(c, index).close_out(*c.work());
+        if (c.at == phase::raw && (c.hung_up || c.is_mute)) talk(c, index).close_out(*c.work());
         if ((c.at == phase::kept || c.at == phase::linger) && s_.stopping()) return close(index);
         if (!has_output && c.is_unused()) {
             if (c.peer_done) return close(index);
@@ -5561,7 +5560,7 @@ private:
         flow& f = *c.work();
         hold lock(f.guard);
         bool read = f.reader_dropped || (f.in_done && f.arrived.empty() && !f.on_done);
-        return read && (c.hung_up || (f.end_sent && !c.shuts && !c.has_output()));
+        return read && (c.hung_up || c.is_mute || (f.end_sent && !c.shuts && !c.has_output()));
     }
 
     /// Closes an idle connection so that no request is lost: nothing can be sent to it any more,
@@ -5772,10 +5771,11 @@ private:
         (void)last_read(c); // notes where the peer is
         ask_for(index, EPOLLOUT);
     }
-    /// Nobody hears an answer. To a client's request one may have come before the peer has closed:
-    /// it is read, but nothing is sent: what follows a hole would be taken for another request.
+    /// Nobody hears an answer. What an upgraded peer says, or answered to a client's request, is
+    /// read, but nothing is sent: what follows a hole would be taken for another request.
     void lose(conn& c, std::uint32_t index) {
-        if (!c.calls || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
+        const bool may_speak = c.calls || c.at == phase::raw;
+        if (!may_speak || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
         // What a kept one still says is not about a request of which it took nothing.
         if (c.work() && c.work()->reused && c.work()->bytes_out == 0) return void(c.gone = true);
         c.persistent = c.blocked = c.more->has_tail = false;

@@ -1887,6 +1887,35 @@ TEST_CASE("async: an upgrade gives both directions, silent for as long as they l
     *both = upgraded{response(), {}, {}};
 }
 
+TEST_CASE("async: the writer of an upgrade hears that its peer reads no more, the reader goes on") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<std::string> events;
+    auto both = std::make_shared<upgraded>(upgraded{response(), {}, {}});
+    f.api->async_upgrade(request("POST", "/").header("Upgrade", "tcp"), [&](result<upgraded> got) {
+        REQUIRE(got);
+        *both = *std::move(got);
+        both->in.on_data([&](string_view piece) { events.put(std::string(piece)); },
+                         [&](const error& why) { events.put(why ? why.message() : "end"); });
+        both->out.on_close([&] { events.put("closed"); });
+        events.put("opened");
+    });
+    wire_client peer = up.accept();
+    head_of(peer);
+    ::shutdown(peer.fd.get(), SHUT_RD);
+    peer.send("HTTP/1.1 101 X\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n");
+    CHECK(events.take() == "opened");
+    CHECK(both->out.write("lost") == written::ok);
+    CHECK(events.take() == "closed");
+    CHECK(both->out.write("lost") == written::closed);
+    peer.send("still here");
+    CHECK(events.take() == "still here");
+    peer.shut();
+    CHECK(events.take() == "end");
+    *both = upgraded{response(), {}, {}};
+}
+
 TEST_CASE("async: an upgraded connection is released with what was read, a refusal comes whole") {
     scripted up;
     fixture f(up.path);

@@ -1086,6 +1086,41 @@ TEST_CASE("streams: the other half of an upgraded connection lives on") {
     CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
 }
 
+TEST_CASE("streams: an upgraded peer that reads no more is heard to its end") {
+    running s;
+    handed<std::shared_ptr<upgraded>> opened;
+    handed<std::string> got;
+    std::atomic<int> closed{0};
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat", [&](upgraded up) {
+            auto kept = std::make_shared<upgraded>(std::move(up));
+            kept->in.on_data([&](string_view piece) { got.put(std::string(piece)); },
+                             [&](const error& why) { got.put(why ? "cut" : "end"); });
+            kept->out.on_close([&] { ++closed; });
+            opened.put(kept);
+        });
+    });
+    s.start();
+    for (bool drops : {false, true}) { // its reader, too: nothing is left then
+        CAPTURE(drops);
+        closed = 0;
+        wire_client c = s.connect();
+        CHECK(c.send(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
+        CHECK(c.read().status == 101);
+        auto up = opened.take();
+        ::shutdown(c.fd.get(), SHUT_RD); // the next byte to it is EPIPE
+        CHECK(up->out.write("x") == written::ok);
+        CHECK(comes_true([&] { return closed == 1; }));
+        CHECK(up->out.write("x") == written::closed);
+        CHECK(c.send("still here"));
+        CHECK(got.take() == "still here");
+        if (drops) up->in = body_reader();
+        else c.shut();
+        CHECK((drops || got.take() == "end"));
+        CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    }
+}
+
 TEST_CASE("streams: an upgraded connection that is dropped, or left by its peer, ends") {
     running s;
     handed<std::shared_ptr<upgraded>> opened;
@@ -1221,6 +1256,28 @@ TEST_CASE("streams: server-sent events, whatever is in their data; stop() ends t
     CHECK(comes_true([&] { return s.ended.load(); }));
     CHECK_FALSE(e->is_open());
     CHECK(e->send({"x"}) == written::closed);
+}
+
+TEST_CASE("streams: a log of more events than fit is replayed over one connection") {
+    server_options o;
+    o.max_write_buffer_bytes = 4'000;
+    running s(o);
+    s.app.get("/", [](request&, responder res) {
+        auto e = std::make_shared<event_writer>(res.events(milliseconds(1)));
+        auto replay = [e, next = 0]() mutable {
+            auto how = written::ok; // 2 MB in all: also more than the socket takes
+            for (; next < 2'000 && how == written::ok; ++next)
+                how = e->send({std::string(1'000, 'x'), "line", std::to_string(next)});
+            if (how == written::ok) e->end();
+        };
+        e->on_drain(std::move(replay));
+        e->send({std::string(5'000, 'x'), "first"});
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    CHECK(c.until("\r\n0\r\n\r\n"));
+    CHECK(c.got.find("id: 1999\n") != std::string::npos);
 }
 
 TEST_CASE("streams: a silent event stream has a heartbeat, and sees that its client has gone") {
