@@ -4884,8 +4884,8 @@ private:
         {
             hold lock(f.guard);
             // on_drain() may come behind the write() and what it is to tell of.
-            if (!f.queued.empty() || c_.has_output() || !(f.full || (f.owes_drain && f.drained)))
-                return;
+            const bool is_due = f.open && (f.full || (f.owes_drain && f.drained));
+            if (!is_due || !f.queued.empty() || c_.has_output()) return;
             f.full = false, f.owes_drain = !f.drained; // for one that is set later
             std::swap(act, f.drained);
             f.changed.notify_all();

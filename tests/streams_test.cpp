@@ -1090,7 +1090,7 @@ TEST_CASE("streams: an upgraded peer that reads no more is heard to its end") {
     running s;
     handed<std::shared_ptr<upgraded>> opened;
     handed<std::string> got;
-    std::atomic<int> closed{0};
+    std::atomic<int> closed{0}, drained{0};
     s.app.get("/", [&](request&, responder res) {
         res.upgrade("chat", [&](upgraded up) {
             auto kept = std::make_shared<upgraded>(std::move(up));
@@ -1109,15 +1109,17 @@ TEST_CASE("streams: an upgraded peer that reads no more is heard to its end") {
         CHECK(c.read().status == 101);
         auto up = opened.take();
         ::shutdown(c.fd.get(), SHUT_RD); // the next byte to it is EPIPE
-        CHECK(up->out.write("x") == written::ok);
+        CHECK(up->out.write(std::string(2 << 20, 'x')) == written::full);
         CHECK(comes_true([&] { return closed == 1; }));
         CHECK(up->out.write("x") == written::closed);
+        up->out.on_drain([&] { ++drained; }); // there is no room, nor will there be
         CHECK(c.send("still here"));
         CHECK(got.take() == "still here");
         if (drops) up->in = body_reader();
         else c.shut();
         CHECK((drops || got.take() == "end"));
         CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+        CHECK(drained == 0);
     }
 }
 
