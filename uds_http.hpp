@@ -4884,8 +4884,8 @@ private:
         {
             hold lock(f.guard);
             // on_drain() may come behind the write() and what it is to tell of.
-            if (!f.queued.empty() || c_.has_output() || !(f.full || (f.owes_drain && f.drained)))
-                return;
+            const bool is_due = f.open && (f.full || (f.owes_drain && f.drained));
+            if (!is_due || !f.queued.empty() || c_.has_output()) return;
             f.full = false, f.owes_drain = !f.drained; // for one that is set later
             std::swap(act, f.drained);
             f.changed.notify_all();
@@ -5469,7 +5469,8 @@ private:
                 flush(c, index);
                 break;
             }
-            if (got < 0 && errno == ECONNRESET && c.calls) got = 0; // it left bytes of ours unread
+            if (got < 0 && errno == ECONNRESET && (c.calls || c.at == phase::raw))
+                got = 0; // it left bytes of ours unread; what it sent came first
             if (got == 0 && kept && (c.at == phase::stream || c.at == phase::raw)) {
                 serve(c, index, {in_, kept}); // its reader goes on since it was kept
                 continue;

@@ -1090,7 +1090,7 @@ TEST_CASE("streams: an upgraded peer that reads no more is heard to its end") {
     running s;
     handed<std::shared_ptr<upgraded>> opened;
     handed<std::string> got;
-    std::atomic<int> closed{0};
+    std::atomic<int> closed{0}, drained{0};
     s.app.get("/", [&](request&, responder res) {
         res.upgrade("chat", [&](upgraded up) {
             auto kept = std::make_shared<upgraded>(std::move(up));
@@ -1109,16 +1109,53 @@ TEST_CASE("streams: an upgraded peer that reads no more is heard to its end") {
         CHECK(c.read().status == 101);
         auto up = opened.take();
         ::shutdown(c.fd.get(), SHUT_RD); // the next byte to it is EPIPE
-        CHECK(up->out.write("x") == written::ok);
+        CHECK(up->out.write(std::string(2 << 20, 'x')) == written::full);
         CHECK(comes_true([&] { return closed == 1; }));
         CHECK(up->out.write("x") == written::closed);
+        up->out.on_drain([&] { ++drained; }); // there is no room, nor will there be
         CHECK(c.send("still here"));
         CHECK(got.take() == "still here");
         if (drops) up->in = body_reader();
         else c.shut();
         CHECK((drops || got.take() == "end"));
         CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+        CHECK(drained == 0);
     }
+}
+
+TEST_CASE("streams: an upgraded peer that leaves our bytes unread is heard to its end") {
+    running s;
+    handed<std::shared_ptr<upgraded>> opened;
+    std::atomic<bool> closed{false};
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat", [&](upgraded up) {
+            auto kept = std::make_shared<upgraded>(std::move(up));
+            kept->out.on_close([&] { closed = true; });
+            opened.put(kept);
+        });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
+    CHECK(c.read().status == 101);
+    auto up = opened.take();
+    CHECK(up->out.write("unread") == written::ok);
+    pollfd readable{c.fd.get(), POLLIN, 0};
+    CHECK(::poll(&readable, 1, 10000) == 1);
+    auto read = [&] {
+        char room[16];
+        auto got = up->in.read(room, sizeof room);
+        return got ? std::string(room, *got) : got.error().message();
+    };
+    CHECK(c.send("last "));
+    CHECK(read() == "last ");
+    CHECK(c.send("words"));
+    c.close(); // our next read is ECONNRESET
+    CHECK(comes_true([&] { return closed.load(); }));
+    CHECK(read() == "words");
+    CHECK(read().empty());
+    up.reset();
+    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
 }
 
 TEST_CASE("streams: an upgraded connection that is dropped, or left by its peer, ends") {
