@@ -5469,8 +5469,7 @@ private:
                 flush(c, index);
                 break;
             }
-            if (got < 0 && errno == ECONNRESET && (c.calls || c.at == phase::raw))
-                got = 0; // it left bytes of ours unread; what it sent came first
+            if (got < 0 && errno == ECONNRESET && c.calls) got = 0; // it left bytes of ours unread
             if (got == 0 && kept && (c.at == phase::stream || c.at == phase::raw)) {
                 serve(c, index, {in_, kept}); // its reader goes on since it was kept
                 continue;

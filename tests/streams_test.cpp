@@ -1123,41 +1123,6 @@ TEST_CASE("streams: an upgraded peer that reads no more is heard to its end") {
     }
 }
 
-TEST_CASE("streams: an upgraded peer that leaves our bytes unread is heard to its end") {
-    running s;
-    handed<std::shared_ptr<upgraded>> opened;
-    std::atomic<bool> closed{false};
-    s.app.get("/", [&](request&, responder res) {
-        res.upgrade("chat", [&](upgraded up) {
-            auto kept = std::make_shared<upgraded>(std::move(up));
-            kept->out.on_close([&] { closed = true; });
-            opened.put(kept);
-        });
-    });
-    s.start();
-    wire_client c = s.connect();
-    CHECK(c.send(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
-    CHECK(c.read().status == 101);
-    auto up = opened.take();
-    CHECK(up->out.write("unread") == written::ok);
-    pollfd readable{c.fd.get(), POLLIN, 0};
-    CHECK(::poll(&readable, 1, 10000) == 1);
-    auto read = [&] {
-        char room[16];
-        auto got = up->in.read(room, sizeof room);
-        return got ? std::string(room, *got) : got.error().message();
-    };
-    CHECK(c.send("last "));
-    CHECK(read() == "last ");
-    CHECK(c.send("words"));
-    c.close(); // our next read is ECONNRESET
-    CHECK(comes_true([&] { return closed.load(); }));
-    CHECK(read() == "words");
-    CHECK(read().empty());
-    up.reset();
-    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
-}
-
 TEST_CASE("streams: an upgraded connection that is dropped, or left by its peer, ends") {
     running s;
     handed<std::shared_ptr<upgraded>> opened;
