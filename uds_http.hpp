@@ -1654,16 +1654,6 @@ inline int set_timeout(int fd, int option, deadline end) noexcept {
     return ::setsockopt(fd, SOL_SOCKET, option, &limit, sizeof limit) == 0 ? 0 : errno;
 }
 
-/// connect(2) of a blocking Unix socket, which waits while the backlog is full: 0 or errno. A
-/// signal ends it with EINTR, with SA_RESTART too; the same socket may try again.
-inline int connect_until(int fd, const sockaddr* to, socklen_t size, deadline end) noexcept {
-    for (;;) {
-        if (int late = set_timeout(fd, SO_SNDTIMEO, end)) return late;
-        if (::connect(fd, to, size) == 0) return 0;
-        if (errno != EINTR && errno != EAGAIN) return errno; // EAGAIN: SO_SNDTIMEO ended a wait
-    }
-}
-
 inline int socket_option(int fd, int option) noexcept { // of type int, or -1
     int value = -1;
     socklen_t size = sizeof value;
@@ -1783,22 +1773,21 @@ struct card : counted {
     return failed(why, printable(path) + ": " + what);
 }
 
-[[gnu::cold]] inline std::string numbered(const char* before, long number, const char* after = "") {
-    char text[96];
-    return std::snprintf(text, sizeof text, "%s%ld%s", before, number, after), text;
+/// proc(5): a name for what a descriptor refers to, always short, and never diverted.
+[[gnu::cold]] inline std::string fd_path(const unique_fd& fd) {
+    return "/proc/self/fd/" + std::to_string(fd.get());
 }
 
-/// proc(5): a name for what a descriptor refers to, always short, and never diverted.
-inline std::string fd_path(const unique_fd& fd) { return numbered("/proc/self/fd/", fd.get()); }
-
 struct address_state : counted {
-    std::string name{}; // path, or abstract name without its leading NUL
+    std::string name{}; // as in a sockaddr_un: a path, or a NUL and what is abstract
     std::string target{};
     error failed{};
-    bool is_abstract = false;
+    bool is_abstract() const noexcept { return !name.empty() && name[0] == '\0'; }
 };
 inline std::string spelled(const address& where) {
-    return (access::of(where)->is_abstract ? "@" : "") + access::of(where)->name;
+    std::string name = access::of(where)->name;
+    if (access::of(where)->is_abstract()) name[0] = '@';
+    return name;
 }
 inline std::string display(const address& where) { return printable(spelled(where)); }
 
@@ -1816,13 +1805,13 @@ constexpr std::size_t max_sun_path = sizeof(sockaddr_un::sun_path); // 108; no N
 [[gnu::cold]] inline ref<address_state> named_address(std::string name, std::string target,
                                                       string_view text) {
     const bool is_abstract = !name.empty() && name.front() == '@';
-    if (is_abstract) name.erase(0, 1); // the NUL comes with the sockaddr_un
-    if (name.empty()) return bad_address(text, "names no socket");
+    if (name.size() == is_abstract) return bad_address(text, "names no socket");
     if (!is_abstract && name.find('\0') != name.npos) return bad_address(text, "a path has no NUL");
     ref<address_state> made(new address_state);
-    if (is_abstract && name.size() >= max_sun_path) // the leading NUL needs one
-        made->failed = path_failed("@" + name, "107 bytes is the longest", ENAMETOOLONG);
-    made->name = std::move(name), made->target = std::move(target), made->is_abstract = is_abstract;
+    if (is_abstract && name.size() > max_sun_path)
+        made->failed = path_failed(name, "107 bytes is the longest", ENAMETOOLONG);
+    if (is_abstract) name[0] = '\0';
+    made->name = std::move(name), made->target = std::move(target);
     return made;
 }
 
@@ -1898,7 +1887,6 @@ inline unique_fd stream_socket(int flags) noexcept {
 [[gnu::cold]] inline result<endpoint> endpoint_of(const address& where) {
     const std::string& name = access::of(where)->name;
     if (where.error()) return where.error();
-    if (access::of(where)->is_abstract) return make_endpoint('\0' + name);
     if (name.size() <= max_sun_path) return make_endpoint(name);
     unique_fd via(::open(name.c_str(), O_PATH | O_CLOEXEC)); // needs no right on the socket
     if (!via) return connect_failed(where);
@@ -1917,33 +1905,33 @@ inline result<unique_fd> try_connect(const address& where) {
     return fd;
 }
 
-/// A connected blocking descriptor, whose SO_SNDTIMEO is for its user to set. Nothing wakes a
-/// thread inside connect(2) but a signal, so that a call that may be cancelled waits in slices.
+/// A connected blocking descriptor, whose SO_SNDTIMEO is for its user to set. connect(2) waits
+/// while the backlog is full. Nothing wakes a thread inside it but a signal, with SA_RESTART too,
+/// so that a call that may be cancelled waits in slices; the same socket may try again.
 inline result<unique_fd> connect_to(const address& where, deadline end,
                                     const cancel_state* cancel) {
     result<endpoint> to = endpoint_of(where);
     if (!to) return to.error();
     unique_fd fd = stream_socket(0);
-    int why = fd ? ETIMEDOUT : errno; // "timed out": not tried yet
-    for (bool again = why == ETIMEDOUT; again; again = why == ETIMEDOUT && !end.passed()) {
+    if (!fd) return connect_failed(where);
+    for (;;) {
         const deadline slice = cancel ? deadline::after(milliseconds(10)).sooner(end) : end;
-        const bool given_up = cancel && cancel->set;
-        why = given_up ? ECANCELED : connect_until(fd.get(), to->get(), to->size, slice);
+        int why = cancel && cancel->set ? ECANCELED : set_timeout(fd.get(), SO_SNDTIMEO, slice);
+        if (!why && ::connect(fd.get(), to->get(), to->size) == 0) return fd;
+        if (!why) why = errno; // EAGAIN: SO_SNDTIMEO ended a wait
+        const bool again = why == EAGAIN || why == EINTR || (why == ETIMEDOUT && !end.passed());
+        if (!again) return connect_failed(where, why);
     }
-    if (why) return connect_failed(where, why);
-    return fd;
 }
 
 /// A listening socket and what it takes to remove its path, and no other's.
 struct listener {
-    unique_fd fd;     // shut last: see remove_path()
-    std::string path; // as given
-    dev_t device = 0; // with inode: what bind(2) made, whatever stands at the path later
-    ino_t inode = 0;
-    pid_t owner = 0;      // a forked child's destructors must not unlink
-    bool unlinks = false; // not what is abstract, inherited or handed over
-    unique_fd folder{};   // of the path, whatever the working directory is later
-    unique_fd spare{};    // closed for the lock's sake: the end may come when there are none left
+    unique_fd fd;        // shut last: see remove_path()
+    std::string path;    // as given
+    struct stat file {}; // what bind(2) made, whatever stands at the path later
+    pid_t owner = 0;     // who unlinks it, no forked child; 0: abstract, inherited or handed over
+    unique_fd folder{};  // of the path, whatever the working directory is later
+    unique_fd spare{};   // closed for the lock's sake: the end may come when there are none left
 };
 
 // For the *at() calls, which take a folder's descriptor and a name in it.
@@ -1953,11 +1941,11 @@ inline const char* base_of(const std::string& path) {
 inline unique_fd look_at(const unique_fd& folder, const std::string& path) { // of a link: itself
     return unique_fd(::openat(folder.get(), base_of(path), O_PATH | O_NOFOLLOW | O_CLOEXEC));
 }
-inline bool is_at(const unique_fd& folder, const std::string& path, dev_t device, ino_t inode) {
+inline bool is_at(const unique_fd& folder, const std::string& path, const struct stat& file) {
     struct stat is;
     constexpr int flags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH; // "": the descriptor itself
-    return ::fstatat(folder.get(), base_of(path), &is, flags) == 0 && is.st_dev == device &&
-           is.st_ino == inode;
+    return ::fstatat(folder.get(), base_of(path), &is, flags) == 0 && is.st_dev == file.st_dev &&
+           is.st_ino == file.st_ino;
 }
 
 /// The right to change what a path is. Its file stays for ever, so that all mean the same one.
@@ -1985,8 +1973,7 @@ struct path_lock : move_only {
             return path_failed(lock, "not a plain file of this user's", EPERM);
         bool held = ::fchmod(fd.get(), 0600) == 0 && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
         if (!held && errno != EWOULDBLOCK) return path_failed(lock, "lock");
-        if (held && is_at(folder, lock, is.st_dev, is.st_ino))
-            return path_lock(std::move(fd), is.st_ino);
+        if (held && is_at(folder, lock, is)) return path_lock(std::move(fd), is.st_ino);
         if (end.passed()) return path_failed(lock, "held by another process", EADDRINUSE);
         (void)wait_ready(-1, 0, deadline::after(milliseconds(pause)).sooner(end), nullptr);
     }
@@ -2016,7 +2003,7 @@ struct path_lock : move_only {
         if (why == EPROTOTYPE) return path_failed(path, "a socket of another type", EADDRINUSE);
         if (why != ECONNREFUSED) return path_failed(path, "asking whether a server is alive", why);
     }
-    if (!removes || !is_at(folder, path, is.st_dev, is.st_ino)) return {}; // replaced: bind(2) says
+    if (!removes || !is_at(folder, path, is)) return {}; // replaced: bind(2) says
     return ::unlinkat(folder.get(), base_of(path), 0) == 0 ? error() : path_failed(path, "unlink");
 }
 
@@ -2033,18 +2020,18 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
     const int fd = made.fd.get();
     const mode_t mode = options.mode & 07777;
     const endpoint to = make_endpoint(bind_name(made.folder, path));
-    struct stat is;
+    struct stat& is = made.file;
     if (::fchmod(fd, options.owner ? 0 : mode & 0700) != 0 || ::bind(fd, to.get(), to.size) != 0)
         return path_failed(path, "bind");
     if (::fstatat(made.folder.get(), base_of(path), &is, AT_SYMLINK_NOFOLLOW) != 0)
         return path_failed(path, "stat after bind");
-    made.device = is.st_dev, made.inode = is.st_ino;
-    made.unlinks = S_ISSOCK(is.st_mode) && is.st_uid == ::geteuid() && is.st_nlink == 1;
+    const bool is_ours = S_ISSOCK(is.st_mode) && is.st_uid == ::geteuid() && is.st_nlink == 1;
+    made.owner = is_ours ? ::getpid() : 0;
     // Whoever may write the folder may have put another one there, to have us chmod that. The calls
     // on /proc/self/fd can't be diverted; fchmod(2) refuses O_PATH descriptors.
     const unique_fd at = look_at(made.folder, path);
     if (!at) return path_failed(path, "open");
-    if (!made.unlinks || !is_at(at, "", made.device, made.inode))
+    if (!is_ours || !is_at(at, "", is))
         return path_failed(path, "replaced by somebody else", EADDRINUSE);
     const std::string file = fd_path(at);
     const uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // as it is, chown(2)
@@ -2056,7 +2043,7 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
 
 /// The name may be another's by now: of a successor, or of whoever removed ours.
 inline void unlink_ours(listener& made, const std::string& path) {
-    if (std::exchange(made.unlinks, false) && is_at(made.folder, path, made.device, made.inode))
+    if (std::exchange(made.owner, 0) && is_at(made.folder, path, made.file))
         ::unlinkat(made.folder.get(), base_of(path), 0); // else the next one finds it dead
 }
 
@@ -2080,7 +2067,7 @@ inline void unlink_ours(listener& made, const std::string& path) {
     // bind(2) is staged too, under a short name: the inode number of our lock makes it its own.
     std::string staging = options.take_over ? path + ".new" : path;
     if (bind_name(made.folder, staging).size() > max_sun_path)
-        staging = parent + numbered(".", static_cast<long>(lock->inode), ".new");
+        staging = parent + "." + std::to_string(lock->inode) + ".new";
     if (staging != path) e = clear_path(made.folder, staging, true, true); // a killed one left it
     if (!e) e = bind_path(made, staging, options);
     const int at = made.folder.get();
@@ -2106,11 +2093,10 @@ open_listener(const address& where, const listen_options& options, bool takes_fd
     listener made{stream_socket(SOCK_NONBLOCK), spelled(where)};
     if (!made.fd) return path_failed(made.path, "socket");
     if (!takes_fds) let_fds_in(made.fd.get(), false);
-    made.owner = ::getpid();
     error e;
-    if (!access::of(where)->is_abstract) e = open_path(made, options);
+    if (!access::of(where)->is_abstract()) e = open_path(made, options);
     else { // no lock and no probe: the kernel knows the name, which dies with its server
-        const endpoint to = make_endpoint('\0' + access::of(where)->name);
+        const endpoint to = make_endpoint(access::of(where)->name);
         const int fd = made.fd.get();
         if (::bind(fd, to.get(), to.size) != 0 || ::listen(fd, options.backlog) != 0)
             e = path_failed(made.path, "bind");
@@ -2122,17 +2108,15 @@ open_listener(const address& where, const listen_options& options, bool takes_fd
 /// Call it while the descriptor is open: until then nobody else's file can get our inode number.
 /// Without the lock the path stays, and the next server finds it dead.
 [[gnu::cold]] inline void remove_path(listener& ours) {
-    if (!ours.unlinks || ours.owner != ::getpid()) return;
+    if (ours.owner != ::getpid()) return;
     ours.spare = unique_fd();
     UDS_HTTP_TRY {
         result<path_lock> lock = lock_path(ours.folder, ours.path);
         if (lock) unlink_ours(ours, ours.path);
     }
     UDS_HTTP_CATCH { return; } // no memory: finish() tries again
-    ours.unlinks = false;      // once is enough: a second call would wait for the lock again
+    ours.owner = 0;            // once is enough: a second call would wait for the lock again
 }
-
-using inherited = named_fd; // by LISTEN_FDNAMES, else ""
 
 /// Reads a variable and removes it, so that no child takes it for its own.
 [[gnu::cold]] inline std::string take_variable(const char* name, const char* otherwise) {
@@ -2141,24 +2125,24 @@ using inherited = named_fd; // by LISTEN_FDNAMES, else ""
     return ::unsetenv(name), text;
 }
 
-/// sd_listen_fds(3). Empty if there are none for this process. If one is no listening Unix socket,
-/// none is touched.
+/// sd_listen_fds(3), named by LISTEN_FDNAMES, else "". Empty if there are none for this process. If
+/// one is no listening Unix socket, none is touched.
 /// Threads: changes the environment, so before others read it.
-[[gnu::cold]] inline result<row<inherited>>
+[[gnu::cold]] inline result<row<named_fd>>
 inherited_listeners(int backlog = listen_options().backlog) {
     const std::string pid = take_variable("LISTEN_PID", ""), fds = take_variable("LISTEN_FDS", "0"),
                       names = take_variable("LISTEN_FDNAMES", "");
     string_view rest = fds;
     const std::uint64_t count = take_number(rest).value_or(UINT64_MAX);
-    if (pid != numbered("", ::getpid())) return row<inherited>(); // meant for another process
-    if (count >= 1u << 30 || !rest.empty())                       // so that 3 + count is an int
+    if (pid != std::to_string(::getpid())) return row<named_fd>(); // meant for another process
+    if (count >= 1u << 30 || !rest.empty())                        // so that 3 + count is an int
         return path_failed("LISTEN_FDS=" + fds, "not a number of descriptors", EINVAL);
     int fd = 3; // SD_LISTEN_FDS_START
     for (const int end = fd + static_cast<int>(count); fd < end; ++fd)
         if (!is_unix_stream(fd) || socket_option(fd, SO_ACCEPTCONN) != 1)
-            return failed(errc::bad_descriptor, numbered("LISTEN_FDS: descriptor ", fd,
-                                                         " is no listening Unix stream socket"));
-    row<inherited> taken;
+            return failed(errc::bad_descriptor, "LISTEN_FDS: descriptor " + std::to_string(fd) +
+                                                    " is no listening Unix stream socket");
+    row<named_fd> taken;
     rest = names, fd = 3;
     for (std::uint64_t n = 0; n < count; ++n) {
         const string_view name = rest.substr(0, rest.find(':'));
@@ -6236,8 +6220,8 @@ struct server_core final : site {
         [[gnu::cold]] void leave_paths() {
             bool superseded = false;
             for (auto& d : core_.doors) {
-                if (!d->at.fd || !d->at.unlinks) continue;
-                superseded |= !is_at(d->at.folder, d->at.path, d->at.device, d->at.inode);
+                if (!d->at.fd || !d->at.owner) continue;
+                superseded |= !is_at(d->at.folder, d->at.path, d->at.file);
                 remove_path(d->at);
             }
             if (superseded && core_.stops.load() < 2)
@@ -6451,9 +6435,9 @@ struct server_core final : site {
     [[gnu::cold]] error listen_inherited(const listen_options& o) {
         if (remembered) return remembered;
         if (started) return failed(EALREADY, "server::listen_inherited: it runs already");
-        result<row<inherited>> got = inherited_listeners(o.backlog);
+        result<row<named_fd>> got = inherited_listeners(o.backlog);
         if (!got) return got.error();
-        for (inherited& from : *got) {
+        for (named_fd& from : *got) {
             door& d = add_door(listener{std::move(from.fd), "LISTEN_FDS"}, o);
             d.is_ours = false; // shutdown(2) would hit all who hold it
             if (d.name.empty()) d.name = from.name;
@@ -8379,7 +8363,7 @@ inline result<unique_fd> server::hand_over(string_view name) {
         if (d->name != name || !d->at.fd) continue;
         unique_fd copy(detail::duplicate(d->at.fd.get())); // ours serves on until stop()
         if (!copy) return detail::failed(errno, "server::hand_over");
-        d->is_ours = d->at.unlinks = false; // whoever has the copy serves on: the path stays
+        d->is_ours = false, d->at.owner = 0; // whoever has the copy serves on: the path stays
         return copy;
     }
     return detail::failed(ENOENT, "server::hand_over: no listener of that name");
@@ -8561,8 +8545,7 @@ inline address address::abstract_name(string_view exact) {
 inline string_view address::target() const noexcept { return s_->target; }
 inline const uds_http::error& address::error() const noexcept { return s_->failed; }
 inline std::string address::url(string_view target) const {
-    std::string made = s_->is_abstract ? "http+unix://%40" : "http+unix://";
-    made += percent_encode(s_->name);
+    std::string made = "http+unix://" + percent_encode(detail::spelled(*this));
     if (target.empty() || target.front() != '/') made += '/';
     return made.append(target);
 }

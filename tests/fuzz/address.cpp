@@ -8,7 +8,7 @@ using namespace fuzz;
 void check_usable(const address& where) {
     const std::string& name = access::of(where)->name;
     claim(!name.empty(), "an address has a name");
-    claim(access::of(where)->is_abstract || name.find('\0') == std::string::npos,
+    claim(access::of(where)->is_abstract() || name.find('\0') == std::string::npos,
           "a path has no NUL");
     const std::string& target = access::of(where)->target;
     claim(target.empty() || target[0] == '/', "a target in origin-form");
@@ -16,7 +16,7 @@ void check_usable(const address& where) {
     const address again{string_view(url)};
     claim(!again.error(), "its URL is an address");
     claim(access::of(again)->name == name &&
-              access::of(again)->is_abstract == access::of(where)->is_abstract,
+              access::of(again)->is_abstract() == access::of(where)->is_abstract(),
           "its URL means the same");
     claim(access::of(again)->target == "/x?y", "its URL names the target");
 }
