@@ -830,13 +830,20 @@ result<response> send(string_view url, request&&);
 #include <time.h>
 #include <unistd.h>
 
-// What belongs to the user may throw: across a loop that would end every connection.
+// What belongs to the user may throw: across a loop that would end every connection. Without memory
+// there is no answer to make: where CATCH_OTHERS stands, std::bad_alloc goes on to the loop.
 #ifdef __cpp_exceptions
 #define UDS_HTTP_TRY try
 #define UDS_HTTP_CATCH catch (...)
+#define UDS_HTTP_CATCH_OTHERS                                                                      \
+    catch (const std::bad_alloc&) {                                                                \
+        throw;                                                                                     \
+    }                                                                                              \
+    catch (...)
 #else
 #define UDS_HTTP_TRY if (true)
 #define UDS_HTTP_CATCH else
+#define UDS_HTTP_CATCH_OTHERS else
 #endif
 
 namespace uds_http {
@@ -853,67 +860,56 @@ inline void any_ref::take() noexcept { // relaxed: whoever copies holds one
     if (at_->owners.fetch_sub(1, std::memory_order_acq_rel) == 1) delete at_;
 }
 
-/// What doesn't depend on the type of a row's elements.
-class any_row {
-public:
-    any_row() noexcept = default;
-    any_row(any_row&& other) noexcept { swap(other); }
-    any_row& operator=(any_row&& other) noexcept { return swap(other), *this; } // it ends what was
-    std::size_t size() const noexcept { return size_; }
-    bool empty() const noexcept { return size_ == 0; }
-    void assume(std::size_t size) noexcept { size_ = size; } // written through reserve()'s pointer
-
-protected:
-    void swap(any_row& other) noexcept {
-        std::swap(at_, other.at_), std::swap(size_, other.size_), std::swap(room_, other.room_);
-    }
-    [[gnu::noinline]] void grow(std::size_t room, std::size_t size, void (*move)(void*, void*)) {
-        char* const to = static_cast<char*>(::operator new(room* size)); // may throw: nothing moved
-        for (std::size_t at = 0; at < size_ * size; at += size)
-            move(to + at, static_cast<char*>(at_) + at);
-        ::operator delete(at_);
-        at_ = to, room_ = room;
-    }
-    void* at_ = nullptr; // raw memory: only the first size_ elements live
-    std::size_t size_ = 0, room_ = 0;
-};
-
 /// A growing array: std::vector, which costs more to compile than a type of element is worth.
-template <class T> class row : public any_row {
+template <class T> class row {
 public:
     row() noexcept = default;
-    row(row&&) noexcept = default;
-    row& operator=(row&&) noexcept = default;
-    ~row() { shrink(0), ::operator delete(at_); }
-    T* begin() const noexcept { return static_cast<T*>(at_); }
-    T* end() const noexcept { return begin() + size_; }
-    T& operator[](std::size_t index) const noexcept { return begin()[index]; }
-    T& back() const noexcept { return end()[-1]; }
-    void push_back(T value) { // by value: it may be an element of this row
-        if (size_ == room_) grow(room_ ? room_ * 2 : 4, each, &move);
-        new (static_cast<void*>(begin() + size_++)) T(static_cast<T&&>(value));
+    row(row&& other) noexcept { swap(other); }
+    row& operator=(row&& other) noexcept { return swap(other), *this; } // it ends what was
+    ~row() { shrink(0), ::operator delete(static_cast<void*>(at_)); }
+    void swap(row& other) noexcept {
+        at_ = std::exchange(other.at_, at_), size_ = std::exchange(other.size_, size_);
+        room_ = std::exchange(other.room_, room_);
     }
-    void swap(row& other) noexcept { any_row::swap(other); }
+    T* begin() const noexcept { return at_; }
+    T* end() const noexcept { return at_ + size_; }
+    T& operator[](std::size_t index) const noexcept { return at_[index]; }
+    T& back() const noexcept { return at_[size_ - 1]; }
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    void push_back(T value) { // by value: it may be an element of this row
+        if (size_ == room_) grow(room_ ? room_ * 2 : 4);
+        new (static_cast<void*>(end())) T(static_cast<T&&>(value));
+        ++size_;
+    }
     void clear() noexcept { shrink(0); }
     void shrink(std::size_t size) noexcept {
-        while (size_ > size) (static_cast<T*>(at_) + --size_)->~T();
+        while (size_ > size) at_[--size_].~T();
     }
     void erase(std::size_t index, std::size_t count = 1) noexcept { // keeps the order
-        for (; index + count < size_; ++index) begin()[index] = std::move(begin()[index + count]);
+        for (; index + count < size_; ++index) at_[index] = static_cast<T&&>(at_[index + count]);
         shrink(size_ - count);
     }
     /// Room for so many; what is not there yet has no value.
     T* reserve(std::size_t room) {
-        if (room > room_) grow(room, each, &move);
-        return begin();
+        if (room > room_) grow(room);
+        return at_;
     }
+    void assume(std::size_t size) noexcept { size_ = size; } // written through reserve()'s pointer
 
 private:
-    static constexpr std::size_t each = sizeof(T); // NOLINT: a pointer's, too
-    static void move(void* to, void* from) {
-        new (to) T(static_cast<T&&>(*static_cast<T*>(from)));
-        static_cast<T*>(from)->~T();
+    [[gnu::cold, gnu::noinline]] void grow(std::size_t room) {
+        T* const to = static_cast<T*>(::operator new(room * sizeof(T))); // throws: nothing moved
+        for (std::size_t i = 0; i < size_; ++i) {
+            new (static_cast<void*>(to + i)) T(static_cast<T&&>(at_[i]));
+            at_[i].~T();
+        }
+        ::operator delete(static_cast<void*>(at_));
+        at_ = to, room_ = room;
     }
+
+    T* at_ = nullptr; // raw memory: only the first size_ elements live
+    std::size_t size_ = 0, room_ = 0;
 };
 
 inline any_callback::any_callback(any_callback&& other) noexcept { *this = std::move(other); }
@@ -1003,18 +999,6 @@ inline failure& out_of_memory() noexcept {
     return failed(errc::bad_field, "the content is shorter than stated");
 }
 
-/// Inside of UDS_HTTP_CATCH: without memory there is no answer to make; this goes on to the loop.
-inline void pass_on_bad_alloc() {
-#ifdef __cpp_exceptions
-    try {
-        throw;
-    } catch (const std::bad_alloc&) {
-        throw;
-    } catch (...) {
-    }
-#endif
-}
-
 constexpr char lower(char c) noexcept { // ASCII alone: tolower(3) asks the locale
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c;
 }
@@ -1028,8 +1012,10 @@ inline bool equal_nocase(string_view a, string_view b) noexcept {
 
 // What a byte may be part of. VCHAR and obs-text: RFC 9110 5.5; tchar: 5.6.2; a target is visible
 // ASCII without a fragment (RFC 9112 3.2); reg-name: RFC 3986. reg-name allows a comma too;
-// refused, because joined Host fields would look like one.
-constexpr unsigned char token_byte = 1, value_byte = 2, target_byte = 4, host_byte = 8;
+// refused, because joined Host fields would look like one. Plain and unreserved (RFC 3986 2.3)
+// bytes are what messages and URLs show as they are.
+constexpr unsigned char token_byte = 1, value_byte = 2, target_byte = 4, host_byte = 8,
+                        unreserved_byte = 16, plain_byte = 32;
 
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 constexpr bool is_blank(char c) { return c == ' ' || c == '\t'; } // OWS, RFC 9110 5.6.3
@@ -1040,9 +1026,11 @@ struct byte_classes {
         for (int n = 0; n < 256; ++n) {
             const char c = static_cast<char>(n);
             const bool is_visible = n > 0x20 && n < 0x7f;
-            const bool is_plain = is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z');
-            if (is_plain || string_view("!#$%&'*+-.^_`|~").find(c) < 15) of[n] |= token_byte;
-            if (is_plain || string_view("!$&'()*+-.;=_~").find(c) < 14) of[n] |= host_byte;
+            const bool is_word = is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z');
+            if (is_word || string_view("!#$%&'*+-.^_`|~").find(c) < 15) of[n] |= token_byte;
+            if (is_word || string_view("!$&'()*+-.;=_~").find(c) < 14) of[n] |= host_byte;
+            if (is_word || string_view("-._~").find(c) < 4) of[n] |= unreserved_byte;
+            if (is_visible || c == ' ') of[n] |= plain_byte;
             if (is_visible && c != '#') of[n] |= target_byte;
             if (is_visible || is_blank(c) || n >= 0x80) of[n] |= value_byte;
         }
@@ -1060,12 +1048,8 @@ inline bool all_are(string_view text, unsigned char wanted) noexcept {
     return true;
 }
 
-inline bool is_field_value(string_view text) noexcept { return all_are(text, value_byte); }
 inline bool is_token(string_view text) noexcept {
     return !text.empty() && all_are(text, token_byte);
-}
-inline bool is_target(string_view text) noexcept {
-    return !text.empty() && all_are(text, target_byte);
 }
 
 inline string_view view(const char* from, const char* to) {
@@ -1135,26 +1119,20 @@ inline std::size_t percent_decode(string_view in, char* out, bool plus) noexcept
     return size;
 }
 
-inline bool is_unreserved(char c) noexcept { // RFC 3986 2.3
-    return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z') || c == '-' || c == '.' ||
-           c == '_' || c == '~';
-}
-
-/// What `keeps` doesn't take as two digits of `hex` behind a mark.
+/// What is not `kept` as two digits of `hex` behind a mark.
 [[gnu::cold]] inline std::string escaped(string_view text, const char* mark, const char* hex,
-                                         bool (*keeps)(char)) {
+                                         unsigned char kept) {
     std::string out;
     for (char c : text) {
         const unsigned byte = static_cast<unsigned char>(c);
-        if (keeps(c)) out += c;
+        if (is(c, kept)) out += c;
         else out.append(mark) += hex[byte >> 4], out += hex[byte & 15];
     }
     return out;
 }
 /// For messages: what is not visible ASCII as \xNN. Every path is whole (PATH_MAX, limits.h).
 [[gnu::cold]] inline std::string printable(string_view text) {
-    return escaped(text.substr(0, 4096), "\\x", "0123456789abcdef",
-                   [](char c) { return c >= 0x20 && c < 0x7f; });
+    return escaped(text.substr(0, 4096), "\\x", "0123456789abcdef", plain_byte);
 }
 
 /// Inside of UDS_HTTP_CATCH: what was thrown.
@@ -1183,7 +1161,7 @@ struct arena {
 
     arena() noexcept {} // NOLINT: `first` has no value yet
     arena(const arena&) = delete;
-    ~arena() { keep_only(nullptr); }
+    ~arena() { clear(), ::operator delete(static_cast<void*>(newest)); }
     char* take(std::size_t size) { // not aligned: for characters only
         if (room < size) {
             const std::size_t more =
@@ -1201,17 +1179,10 @@ struct arena {
                 bytes.size()};
     }
     void clear() noexcept {
-        if (room != (newest ? newest->size : sizeof first)) keep_only(newest);
-    }
-    void keep_only(block* kept) noexcept {
-        for (block* b = newest; b;) {
-            block* older = b->older;
-            if (b != kept) ::operator delete(static_cast<void*>(b));
-            b = older;
-        }
-        newest = kept, at = kept ? reinterpret_cast<char*>(kept + 1) : first;
-        room = kept ? kept->size : sizeof first;
-        if (kept) kept->older = nullptr;
+        at = newest ? reinterpret_cast<char*>(newest + 1) : first;
+        room = newest ? newest->size : sizeof first;
+        block* gone = newest ? std::exchange(newest->older, nullptr) : nullptr;
+        while (gone) ::operator delete(static_cast<void*>(std::exchange(gone, gone->older)));
     }
 };
 
@@ -1377,9 +1348,9 @@ inline string_view bytes_of(const content& body) noexcept {
     return s.kind == access::kind::text ? string_view(s.text) : s.view;
 }
 inline bool is_within(string_view all, string_view part) noexcept {
-    const auto at = reinterpret_cast<std::uintptr_t>(part.data()); // of different objects, perhaps
-    const auto from = reinterpret_cast<std::uintptr_t>(all.data());
-    return at >= from && at - from <= all.size() && part.size() <= all.size() - (at - from);
+    const auto at = reinterpret_cast<std::uintptr_t>(part.data()) - // of different objects, perhaps
+                    reinterpret_cast<std::uintptr_t>(all.data());
+    return at <= all.size() && part.size() <= all.size() - at;
 }
 /// What is lent is gone when the loop reads again.
 inline void own(content& body) {
@@ -1422,16 +1393,12 @@ struct request_state : counted {
         params.clear(), bytes.clear(), body_text.clear(), drop_passed();
         body = {}, tag = 0;
         const auto& s = access::of(sent);
-        if (s.kind != access::kind::text || !s.text.empty()) drop_sent(); // a hook has set it
+        if (s.kind != access::kind::text || !s.text.empty()) sent = {}; // a hook has set it
     }
-    [[gnu::cold, gnu::noinline]] void drop_sent() noexcept { sent = {}; }
-    void drop_body() noexcept {
-        body_text.clear(), body = {};
-        if (access::of(body_memory)) body_memory = {};
-    }
+    void drop_body() noexcept { body_text.clear(), body = {}, body_memory = {}; }
     void drop_passed() noexcept {
         fds.clear();
-        if (access::of(body_memory)) body = {}, body_memory = {};
+        if (access::of(body_memory)) drop_body();
     }
     void split(string_view text) noexcept; // the target
     void set_target(string_view text);
@@ -1442,10 +1409,8 @@ struct request_state : counted {
     void take_copy_of(request_state& lent) {
         bytes.clear();
         method = bytes.keep(lent.method), target = bytes.keep(lent.target);
-        auto moved = [&](string_view part) { // into the copy of the target
-            if (part.data() < lent.target.data() ||
-                part.data() > lent.target.data() + lent.target.size())
-                return part; // a literal
+        auto moved = [&](string_view part) { // into the copy of the target; a literal stays
+            if (!is_within(lent.target, part)) return part;
             return target.substr(static_cast<std::size_t>(part.data() - lent.target.data()),
                                  part.size());
         };
@@ -2706,7 +2671,8 @@ inline void request_state::split(string_view text) noexcept {
 }
 inline void request_state::set_target(string_view text) {
     split(text);
-    if (!is_target(text)) fail(detail::failed(errc::bad_target, "target " + printable(text)));
+    if (text.empty() || !all_are(text, target_byte))
+        fail(detail::failed(errc::bad_target, "target " + printable(text)));
 }
 
 // [8] SERIALIZER ----------------------------------------------------------------------------------
@@ -3806,8 +3772,7 @@ struct call {
 inline void run_plain(site& s, route& to, request& req, std::optional<response>& out) {
     call arguments{req, &out, nullptr, nullptr};
     UDS_HTTP_TRY { access::of(access::of(to).run).run(arguments); }
-    UDS_HTTP_CATCH {
-        pass_on_bad_alloc();
+    UDS_HTTP_CATCH_OTHERS {
         s.log(access::of(to).pattern + ": handler threw: " + thrown(), req.peer());
         out.reset();
     }
@@ -4261,8 +4226,7 @@ private:
     }
     bool run_before(hook& h) {
         UDS_HTTP_TRY { d_.res = h.before(d_.req); }
-        UDS_HTTP_CATCH {
-            pass_on_bad_alloc();
+        UDS_HTTP_CATCH_OTHERS {
             s_.log_thrown("hook");
             d_.res = plain_status(500);
         }
@@ -4445,8 +4409,7 @@ private:
         responder later = access::make<responder>(f);
         call arguments{f->req, nullptr, &later, body};
         UDS_HTTP_TRY { access::of(access::of(to).run).run(arguments); }
-        UDS_HTTP_CATCH {
-            pass_on_bad_alloc();
+        UDS_HTTP_CATCH_OTHERS {
             s_.log(access::of(to).pattern + ": handler threw: " + thrown(), who().who);
             f->send(plain_status(500), flow::mode::whole); // its responder may live on elsewhere
             hold(f->guard), f->is_nobodys = false;         // or was dropped by that
@@ -7804,7 +7767,7 @@ inline bool peer_rule::admits(const peer& who) const noexcept {
 }
 
 [[gnu::cold]] inline std::string percent_encode(string_view segment) {
-    return detail::escaped(segment, "%", "0123456789ABCDEF", detail::is_unreserved);
+    return detail::escaped(segment, "%", "0123456789ABCDEF", detail::unreserved_byte);
 }
 
 // Members: headers.
@@ -7846,7 +7809,7 @@ inline error headers::add(string_view name, string_view value) {
     while (!value.empty() && detail::is_blank(value.front())) value.remove_prefix(1);
     while (!value.empty() && detail::is_blank(value.back())) value.remove_suffix(1); // RFC 9110 5.5
     if (!detail::is_token(name)) return detail::failed(errc::bad_field, "field name");
-    if (!detail::is_field_value(value))
+    if (!detail::all_are(value, detail::value_byte))
         return detail::failed(errc::bad_field, std::string("field ").append(name));
     if (!s_) s_ = new detail::field_block;
     s_->list.push_back({s_->bytes.keep(name), s_->bytes.keep(value)});
@@ -8188,8 +8151,7 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
         if (in) in->on_data(std::move(piece), [p](const error& why) { p->end(why); });
         if (piece = {}, p->owners == 1) return p->leave(); // no source, or none with a loop
     }
-    UDS_HTTP_CATCH { // what `done` throws: elsewhere there is no log
-        detail::pass_on_bad_alloc();
+    UDS_HTTP_CATCH_OTHERS { // what `done` throws: elsewhere there is no log
         if (auto* here = detail::this_loop()) static_cast<detail::loop*>(here->at)->log_thrown();
     }
     if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
@@ -8574,6 +8536,7 @@ inline string_view response::reason() const noexcept { return detail::reason_of(
 
 #undef UDS_HTTP_TRY
 #undef UDS_HTTP_CATCH
+#undef UDS_HTTP_CATCH_OTHERS
 
 template <> struct std::is_error_code_enum<uds_http::errc> : std::true_type {};
 
