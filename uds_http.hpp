@@ -1548,9 +1548,9 @@ struct control_data { // 256 bytes more: credentials and labels that an adopted 
 inline ssize_t transmit_fds(int fd, const iovec* parts, int count, const row<int>& fds) noexcept {
     std::size_t bytes = 0, size = fds.size() * sizeof(int);
     for (int i = 0; i < count; ++i) bytes += parts[i].iov_len;
+    if (fds.empty()) return transmit(fd, parts, count, MSG_DONTWAIT);
     // sendmsg() of no bytes succeeds and attaches nothing.
     if (fds.size() > max_fds_per_message || bytes == 0) return errno = EINVAL, -1;
-    if (fds.empty()) return transmit(fd, parts, count);
     control_data control;
     msghdr message = message_of(parts, count);
     message.msg_control = control.bytes,
@@ -1563,9 +1563,8 @@ inline ssize_t transmit_fds(int fd, const iovec* parts, int count, const row<int
 }
 
 struct received {
-    ssize_t size;   // as recv(2)
-    bool truncated; // descriptors were lost; those that came with them have been closed
-    bool stopped;   // behind descriptors or credentials, whatever else is there
+    ssize_t size; // as recv(2); EBADFD: descriptors were lost, and those that came with them closed
+    bool stopped; // behind descriptors or credentials, whatever else is there
 };
 
 /// Adds the descriptors to `fds`, close-on-exec. The kernel glues earlier bytes to a message with
@@ -1578,8 +1577,7 @@ inline received receive_fds(int fd, iovec part, row<unique_fd>& fds, int flags =
     message.msg_control = control.bytes, message.msg_controllen = sizeof control.bytes;
     auto read = [&] { return ::recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC); };
     const ssize_t size = flags ? uninterrupted(read) : read(); // see wire::receive_some()
-    if (size < 0) return {size, false, false};
-    const bool stopped = message.msg_controllen > 0;
+    if (size < 0) return {size, false};
     for (cmsghdr* at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
         const bool is_fds = at->cmsg_type == SCM_RIGHTS;
         // 4: SCM_PIDFD comes unasked where somebody has set SO_PASSPIDFD (Linux 6.5).
@@ -1590,9 +1588,9 @@ inline received receive_fds(int fd, iovec part, row<unique_fd>& fds, int flags =
             if (is_fds) fds.push_back(std::move(came));
         }
     }
-    const bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
-    if (truncated) fds.shrink(before); // closed too: a part of them is of no use
-    return {size, truncated, stopped || truncated};
+    if ((message.msg_flags & MSG_CTRUNC) == 0) return {size, message.msg_controllen > 0};
+    fds.shrink(before); // a part of them is of no use
+    return errno = EBADFD, received{-1, true};
 }
 
 /// Waits until `fd` has one of `events`, an error or a hang-up: 0, ETIMEDOUT, ECANCELED or errno.
@@ -1633,13 +1631,11 @@ inline bool is_connected_stream(int fd) noexcept {
     return is_unix_stream(fd) && ::getpeername(fd, reinterpret_cast<sockaddr*>(&to), &size) == 0;
 }
 
-/// Who was there at connect(), or nobody: uid and gid -1, which no rule admits. Over TCP
-/// SO_PEERCRED succeeds without knowing anything, hence the look at the family.
+/// Who was there at connect(), or nobody: uid and gid -1, which no rule admits.
 inline peer peer_of(int fd) {
     peer who;
     ucred from{};
     socklen_t size = sizeof from;
-    if (socket_option(fd, SO_DOMAIN) != AF_UNIX) return who;
     if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &from, &size) != 0) return who;
     who.pid = from.pid, who.uid = from.uid, who.gid = from.gid;
     size = 0; // too short: ERANGE, and the kernel says how much it is
@@ -1648,14 +1644,6 @@ inline peer peer_of(int fd) {
     bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who.groups.data(), &size) == 0;
     if (!known) who.groups.clear();
     return who;
-}
-
-/// A handle on the peer's process. Never pidfd_open(peer.pid): that may be another process by now.
-inline result<unique_fd> pidfd_of(int fd, const std::string& place) {
-    unique_fd handle(socket_option(fd, 77)); // SO_PEERPIDFD, Linux 6.5; older: ENOPROTOOPT
-    const int why = errno;
-    if (!handle) return failed(why, place);
-    return handle;
 }
 
 /// sendfile(2) has no MSG_NOSIGNAL: the SIGPIPE of a peer that is gone is kept from this thread,
@@ -2039,7 +2027,7 @@ inline void unlink_ours(listener& made, const std::string& path) {
     if (!e && staging != path && ::renameat(at, base_of(staging), at, base.c_str()) != 0)
         e = path_failed(path, "rename");
     if (e) unlink_ours(made, staging); // while our descriptor still keeps the inode from others
-    else made.spare = unique_fd(::fcntl(at, F_DUPFD_CLOEXEC, 0));
+    else made.spare = unique_fd(duplicate(at));
     return e;
 }
 
@@ -5411,7 +5399,7 @@ private:
                 c.readable = false;
                 break;
             }
-            if (got < 0 && errno == EBADMSG) { // what they were to, and its bytes, are lost
+            if (got < 0 && errno == EBADFD) { // what they were to, and its bytes, are lost
                 talk(c, index).refuse_stray_fds();
                 flush(c, index);
                 break;
@@ -5441,7 +5429,6 @@ private:
         d_.fds.clear(), d_.fds_from = in_ + kept;
         received got = receive_fds(fd, {in_ + kept, in_size_ - kept}, d_.fds, MSG_DONTWAIT);
         stopped = got.stopped;
-        if (got.truncated) return errno = EBADMSG, -1;
         if (!s_.takes_fds()) d_.fds.clear();
         return got.size;
     }
@@ -6559,7 +6546,7 @@ struct wire : counted {
         received got = receive_fds(fd.get(), {in + end, room - end}, with, flags);
         if (!with.empty())
             came.swap(with), came_at = end, came_end = end + static_cast<std::size_t>(got.size);
-        return got.truncated ? (errno = foreign_fds, -1) : got.size;
+        return got.size;
     }
 
     /// A peer that has read some more since then is slow, not dead: a wait that timed out goes on.
@@ -6647,8 +6634,7 @@ struct wire : counted {
     /// All of `parts`, which it uses up: 0, EPIPE (nobody reads on), or errno.
     int send(iovec* parts, int count, std::uint64_t& sent) {
         while (count > 0) {
-            ssize_t n = fds.empty() ? transmit(fd.get(), parts, count, MSG_DONTWAIT)
-                                    : transmit_fds(fd.get(), parts, count, fds);
+            ssize_t n = transmit_fds(fd.get(), parts, count, fds);
             // SO_PASSRIGHTS: it takes none. Asking in vain is no failure.
             if (n < 0 && errno == EPERM && std::exchange(proves, false)) n = 0;
             if (n < 0) {
@@ -8527,7 +8513,10 @@ inline const uds_http::peer& request::peer() const {
 inline result<unique_fd> request::peer_pidfd() const {
     (void)peer();
     detail::hold lock(s_->from->guard); // close() takes the descriptor out under it
-    return detail::pidfd_of(s_->from->fd, "peer_pidfd");
+    // Never pidfd_open(peer.pid): that may be another process by now.
+    unique_fd process(detail::socket_option(s_->from->fd, 77)); // SO_PEERPIDFD; older: ENOPROTOOPT
+    if (!process) return detail::failed(errno, "peer_pidfd");
+    return process;
 }
 inline string_view response::reason() const noexcept { return detail::reason_of(s_.status); }
 
