@@ -404,7 +404,7 @@ public:
     string_view param(string_view name, string_view fallback = {}) const;
     string_view header(string_view name) const noexcept;
     string_view body() const noexcept;
-    std::string take_body();      // a received one is empty then
+    std::string take_body();      // it is empty then
     int version() const noexcept; // 10 or 11
     const uds_http::headers& headers() const noexcept;
     uds_http::headers& headers() noexcept;
@@ -1357,6 +1357,12 @@ inline void own(content& body) {
     auto& s = access::of(body);
     if (s.kind == access::kind::lent) s.text.assign(s.view), s.kind = access::kind::text;
 }
+[[gnu::noinline]] inline content take(content& body) noexcept { return std::exchange(body, {}); }
+inline std::string take_bytes(content& body) {
+    content taken = take(body);
+    std::string& owned = access::of(taken).text;
+    return owned.empty() ? std::string(bytes_of(taken)) : std::move(owned);
+}
 /// Where the bytes lie in a sealed memfd.
 inline mapping* memory_of(const content& body) noexcept {
     source* from = access::of(body).from.get();
@@ -1369,12 +1375,10 @@ struct request_state : counted {
     struct param {
         string_view name, raw; // of the pattern; of the target, not decoded
     };
-    string_view method, target, path, query, body, listener;
+    string_view method, target, path, query, listener;
     uds_http::headers fields;
     row<param> params;
-    content sent;          // for a client to send
-    std::string body_text; // a received body that is ours
-    sealed_memory body_memory;
+    content body;           // received (lent where it is in the loop's buffer), or to send
     arena bytes;            // what the views point into once they are ours, and decoded ones
     row<named_fd> fds;      // received, or to pass on
     uds_http::error failed; // the first mistake in building it
@@ -1390,15 +1394,16 @@ struct request_state : counted {
 
     /// For the next request on the loop.
     [[gnu::always_inline]] void reset() {
-        params.clear(), bytes.clear(), body_text.clear(), drop_passed();
-        body = {}, tag = 0;
-        const auto& s = access::of(sent);
-        if (s.kind != access::kind::text || !s.text.empty()) sent = {}; // a hook has set it
+        params.clear(), bytes.clear(), fds.clear(), drop_body(), tag = 0;
     }
-    void drop_body() noexcept { body_text.clear(), body = {}, body_memory = {}; }
+    void drop_body() noexcept { // keeps its capacity
+        auto& s = access::of(body);
+        s.text.clear(), s.view = {}, s.kind = access::kind::text;
+        if (s.from) s.from = {};
+    }
     void drop_passed() noexcept {
         fds.clear();
-        if (access::of(body_memory)) drop_body();
+        if (access::of(body).from) drop_body();
     }
     void split(string_view text) noexcept; // the target
     void set_target(string_view text);
@@ -1418,12 +1423,8 @@ struct request_state : counted {
         params.clear();
         for (const param& p : lent.params) params.push_back({bytes.keep(p.name), moved(p.raw)});
         fields = lent.fields;
-        body_memory = std::move(lent.body_memory), fds = std::move(lent.fds);
-        if (lent.body.data() == lent.body_text.data()) body_text.swap(lent.body_text);
-        else body_text.assign(access::of(body_memory) ? string_view() : lent.body);
-        lent.body = {}, sent = {}, failed = {}, cancel = {}, on_interim = {};
-        timeout = milliseconds::max();
-        body = access::of(body_memory) ? body_memory.view() : string_view(body_text);
+        body = take(lent.body), fds = std::move(lent.fds), own(body);
+        failed = {}, cancel = {}, on_interim = {}, timeout = milliseconds::max();
         listener = bytes.keep(lent.listener), version = lent.version, from = lent.from,
         tag = lent.tag;
         tag_slot = &tag, fd = -1, borrowed = false; // the connection may end first
@@ -2845,7 +2846,7 @@ inline body_plan plan_response(const response& res, std::optional<std::uint64_t>
 /// A request without a body says so only where its method expects one (RFC 9110 8.6).
 inline body_plan plan_request(const request_state& req) noexcept {
     body_plan plan;
-    const auto size = known_size(req.sent);
+    const auto size = known_size(req.body);
     const std::uint64_t length = size ? *size : stated_length(req.fields, UINT64_MAX);
     const bool is_known = length != UINT64_MAX;
     plan.length = is_known ? length : 0;
@@ -3907,6 +3908,7 @@ public:
         callback<void(upgraded)> take;
         callback<void(result<response>)> head;
         std::optional<response> answer; // its body may own what owns `f`
+        content body;
         bool tells_done = false, tells_closed = false;
         {
             hold lock(f.guard);
@@ -3920,8 +3922,7 @@ public:
             std::swap(take, f.take_over), std::swap(answer, f.answer), std::swap(left, f.left);
             std::string().swap(f.queued);  // a writer that is kept keeps no bytes
             if (f.handled || f.in_queue) { // no handler reads it; it is counted no more
-                state_of(f.req).drop_passed(), state_of(f.req).drop_body();
-                std::string().swap(state_of(f.req).body_text);
+                state_of(f.req).fds.clear(), body = detail::take(state_of(f.req).body);
                 s.left_jobs += std::exchange(f.in_queue, false);
             }
             f.changed.notify_all();
@@ -3948,15 +3949,15 @@ public:
         f->fd = c_.fd; // for release()
         write_request_head(d_.out, r, b.plan);
         if (!b.plan.sends) return;
-        const auto& s = access::of(r.sent);
+        const auto& s = access::of(r.body);
         if (s.kind == access::kind::reader) {
             f->how = flow::mode::streamed, f->used_up = true; // read once: no retry
             if (b.plan.how == framing::length) f->may_write = b.plan.length;
-            return pass_on(*f, r.sent);
+            return pass_on(*f, r.body);
         }
         f->used_up = s.kind == access::kind::pulled;
-        content body = content::literal(bytes_of(r.sent)); // the request keeps its own, for a retry
-        if (!is_in_memory(r.sent)) access::of(body).from = s.from, access::of(body).kind = s.kind;
+        content body = content::literal(bytes_of(r.body)); // the request keeps its own, for a retry
+        if (!is_in_memory(r.body)) access::of(body).from = s.from, access::of(body).kind = s.kind;
         send_body(body, b.plan);
     }
 
@@ -4088,7 +4089,7 @@ private:
         if (h.status == 101) c_.more->plan = {framing::until_close, 0, false, true};
         else c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
         if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
-            c_.more->tail = std::move(state_of(f.req).sent);
+            c_.more->tail = std::move(state_of(f.req).body);
         UDS_HTTP_TRY { act(std::move(res)); }
         UDS_HTTP_CATCH { fail_user(f); }
         if (c_.at == phase::stream && h.how == framing::none) finish_body({});
@@ -4180,6 +4181,7 @@ private:
         }
         const bool is_streamed = access::of(access::of(*to).run).shape == access::shape::streamed;
         if (h.how == framing::none && !is_streamed) return dispatch(d_.req, *to);
+        if (h.how != framing::none) state_of(d_.req).drop_body(); // a hook's
         d_.decoder.start(h.how, h.length, s_.limits);
         if (is_streamed) return start_stream(*to);
         collect(d_.req, d_.decoder, to);
@@ -4271,15 +4273,14 @@ private:
             parsed at = decoder.next(d_.in, piece);
             if (at == parsed::bad) return refuse(400, decoder.why()), false;
             if (!add_piece(r, piece, at == parsed::done)) return refuse(503, "memory"), false;
-            if (r.body.size() > limit ||
-                decoder.left() > limit - r.body.size()) // also what is to come
+            const std::size_t size = bytes_of(r.body).size();
+            if (size > limit || decoder.left() > limit - size) // also what is to come
                 return refuse(413, "body over the limit"), false;
             if (at == parsed::done) break;
-            if (piece.empty())
-                return count(r.body_text.size()) ? park(req, to) : refuse(503, "memory"), false;
+            if (piece.empty()) return count(size) ? park(req, to) : refuse(503, "memory"), false;
         }
         c_.at = phase::head;
-        d_.bytes_in = r.body.size();
+        d_.bytes_in = bytes_of(r.body).size();
         if (&req != &d_.req) // for the log, from here on
             std::swap(access::of(d_.req), access::of(req)), c_.more->req.reset();
         dispatch(d_.req, *to);
@@ -4289,15 +4290,15 @@ private:
     /// A view while the body is one piece of the loop's buffer, a string of ours after that.
     bool add_piece(request_state& r, string_view piece, bool is_last) {
         if (piece.empty()) return true;
-        const bool is_first = r.body.empty() && r.borrowed;
-        if (is_first && is_last) return r.body = piece, true;
+        auto& body = access::of(r.body);
+        const bool is_first = body.text.empty() && r.borrowed;
+        if (is_first && is_last) return body.view = piece, body.kind = access::kind::lent, true;
         if (is_first && d_.parsed.how == framing::length) // believed for 1 MiB ahead
-            r.body_text.reserve(d_.parsed.length < (1u << 20)
-                                    ? static_cast<std::size_t>(d_.parsed.length)
-                                    : std::size_t{1} << 20);
-        r.body_text.append(piece);
-        r.body = r.body_text;
-        return r.body_text.size() <= (64 << 10) || count(r.body_text.size()); // less: when it waits
+            body.text.reserve(d_.parsed.length < (1u << 20)
+                                  ? static_cast<std::size_t>(d_.parsed.length)
+                                  : std::size_t{1} << 20);
+        body.text.append(piece);
+        return body.text.size() <= (64 << 10) || count(body.text.size()); // less: when it waits
     }
 
     /// The body goes on in a later turn: the request moves to memory of its own.
@@ -4327,7 +4328,8 @@ private:
         const bool is_plain = access::of(r.run).shape == access::shape::plain;
         if (!is_plain || (s_.to_worker && !r.stays_on_loop)) {
             const request_state& q = state_of(req); // whose body is to be held meanwhile
-            if (!count(access::of(q.body_memory) ? 0 : q.body.size())) return refuse(503, "memory");
+            if (!count(memory_of(q.body) ? 0 : bytes_of(q.body).size()))
+                return refuse(503, "memory");
             return is_plain ? give_to_worker(req, to) : start_later(req, to);
         }
         run_plain(s_, to, req, d_.res);
@@ -4336,9 +4338,8 @@ private:
         if (c_.more) release_body();
     }
     void release_body() {
-        request_state& body_of = state_of(d_.req);
-        hold_for_tail(std::exchange(body_of.body, {}).size());
-        body_of.body_text.clear(), body_of.body_text.shrink_to_fit(); // megabytes, perhaps
+        const content gone = detail::take(state_of(d_.req).body); // megabytes, perhaps
+        hold_for_tail(bytes_of(gone).size());
     }
     /// The body is held no more, but for what an answer may have of it that waits for its reader.
     void hold_for_tail(std::size_t size) {
@@ -4368,7 +4369,7 @@ private:
     answered what_is_answered() const noexcept {
         if (c_.at != phase::body) return {state_of(d_.req), d_.bytes_in, d_.started};
         const request_state& parked = state_of(*c_.more->req); // the desk has served others since
-        return {parked, parked.body.size(), c_.more->started};
+        return {parked, bytes_of(parked.body).size(), c_.more->started};
     }
     static ref<about> note_request(const answered& now) {
         ref<about> log(new about);
@@ -4386,8 +4387,9 @@ private:
         ref<flow> f = make_flow(d_.req);
         c_.more->decoder = d_.decoder, c_.more->may_come = limit_of(to);
         c_.at = phase::stream;
-        if (f->log) f->log->bytes_in = 0;         // counted as it comes
-        f->memory = state_of(f->req).body_memory; // Body-Fd, to who reads a stream
+        if (f->log) f->log->bytes_in = 0; // counted as it comes
+        const auto& passed = access::of(state_of(f->req).body).from;
+        if (passed) f->memory = passed->memory; // Body-Fd, to who reads a stream
         if (d_.parsed.how == framing::none) finish_body({});
         body_reader body = access::make<body_reader>(ref<stream_base>(f.get()));
         run_with(f, to, &body);
@@ -4436,8 +4438,7 @@ private:
             bad = failed(errc::bad_descriptor, "Body-Fd beside a body");
         if (bad) return refuse(bad == errc::too_large ? 413 : 400, place_of(bad)), false;
         req.fds = std::move(claim.named);
-        req.body_memory = std::move(claim.body);
-        if (claim.has_body) req.body = req.body_memory.view();
+        if (claim.has_body) req.body = content(std::move(claim.body));
         return true;
     }
     void read_wishes(const headers& fields) noexcept {
@@ -6775,14 +6776,12 @@ struct client_core : counted {
     }
 };
 
-/// What must not get onto the wire. A received request that is passed on gets its body back here.
+/// What must not get onto the wire.
 inline error check_sendable(request_state& req, bool upgrades) {
     if (req.failed) return req.failed;
     if (req.method == "CONNECT" || !is_target_of(req.method, req.target))
         return failed(errc::bad_target, "not for this method");
-    if (req.body.data() && known_size(req.sent) == std::uint64_t(0))
-        req.sent = content::literal(req.body);                             // as old as the request
-    if (req.method == "TRACE" && known_size(req.sent) != std::uint64_t(0)) // RFC 9110 9.3.8
+    if (req.method == "TRACE" && known_size(req.body) != std::uint64_t(0)) // RFC 9110 9.3.8
         return failed(errc::bad_field, "content on TRACE");
     bool is_hosted = false;
     const string_view named = authority_of(req.target);
@@ -6791,7 +6790,7 @@ inline error check_sendable(request_state& req, bool upgrades) {
                                     (!named.empty() && f.value != named))) // RFC 9112 3.2
             return failed(errc::bad_field, "Host");
     if (const char* ours = fds_field(req.fields)) return failed(errc::bad_field, ours);
-    if (const char* fault = framing_fault(req.fields, known_size(req.sent), 0))
+    if (const char* fault = framing_fault(req.fields, known_size(req.body), 0))
         return failed(errc::bad_field, fault);
     if (!upgrades) return {};
     if (!req.fields.contains("Upgrade")) return failed(errc::bad_field, "no Upgrade field");
@@ -6867,7 +6866,7 @@ struct client_exchange {
     /// was accepted, or if it makes no difference.
     bool may_retry() const noexcept {
         if (!silent || core.adopted) return false;
-        const bool can_replay = access::of(req.sent).kind <= access::kind::file; // else: used up
+        const bool can_replay = access::of(req.body).kind <= access::kind::file; // else: used up
         return sent == 0 || (on->reused && is_idempotent(req.method) && can_replay);
     }
 
@@ -6897,7 +6896,7 @@ struct client_exchange {
     std::string announce_fds(unique_fd& proof) {
         std::string lines;
         const bool has_room = req.fds.size() < max_fds_per_message; // for one without a name
-        mapping* memory = on->takes_body_fd && has_room ? memory_of(req.sent) : nullptr;
+        mapping* memory = on->takes_body_fd && has_room ? memory_of(req.body) : nullptr;
         if (memory) {
             on->fds.push_back(memory->fd.get());
             lines += "Body-Fd: length=" + number_text(memory->size) + "\r\n";
@@ -6923,18 +6922,18 @@ struct client_exchange {
         if (on->takes_fds || !req.fds.empty())
             write_request_head(on->out, req, plan, announce_fds(proof));
         else write_request_head(on->out, req, plan);
-        string_view body = bytes_of(req.sent);
+        string_view body = bytes_of(req.body);
         iovec parts[2] = {{const_cast<char*>(on->out.data()), on->out.size()},
                           {const_cast<char*>(body.data()), body.size()}};
         if (!plan.sends) return push(parts, 1);
         if (plan.length > (64 << 10) && !std::exchange(on->large, true))
             ::setsockopt(on->fd.get(), SOL_SOCKET, SO_SNDBUF, &loop::sndbuf_bytes, sizeof(int));
         bool expects = equal_nocase(req.fields.get("Expect"), "100-continue");
-        if (is_in_memory(req.sent) && !expects) return push(parts, 2); // one sendmsg(2)
+        if (is_in_memory(req.body) && !expects) return push(parts, 2); // one sendmsg(2)
         if (error e = push(parts, 1); e || stopped) return e;
         if (expects)
             if (error e = await_continue(); e || answered) return e;
-        return is_in_memory(req.sent) ? push(parts + 1, 1) : send_pieces();
+        return is_in_memory(req.body) ? push(parts + 1, 1) : send_pieces();
     }
 
     /// RFC 9110 10.1.1: not indefinitely; curl waits for one second too.
@@ -6976,7 +6975,7 @@ struct client_exchange {
         return {};
     }
     error send_last_chunk() {
-        const auto& s = access::of(req.sent);
+        const auto& s = access::of(req.body);
         on->out.clear();
         add_last_chunk(on->out,
                        s.kind == access::kind::reader ? s.from->reader.trailers() : headers());
@@ -6984,8 +6983,8 @@ struct client_exchange {
         return push(&last, 1);
     }
     result<std::size_t> next_piece(char* into, std::size_t size, std::uint64_t done) {
-        const auto kind = access::of(req.sent).kind;
-        source& from = *access::of(req.sent).from;
+        const auto kind = access::of(req.body).kind;
+        source& from = *access::of(req.body).from;
         if (kind == access::kind::reader) return from.reader.read(into, size);
         if (kind == access::kind::pulled) {
             UDS_HTTP_TRY { return from.fill(into, size); }
@@ -7382,7 +7381,7 @@ private:
         std::exchange(told, {})(std::move(e));
     }
     void on_head(result<response> res) {
-        const content sent = std::move(state_of(f->req).sent); // this object stays for a while
+        const content sent = std::move(state_of(f->req).body); // this object stays for a while
         const callback<void(response&)> on_interim = std::move(state_of(f->req).on_interim);
         if (!res) return tell(res.error());
         got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
@@ -7954,16 +7953,8 @@ inline string_view request::param(string_view name, string_view fallback) const 
         if (p.name == name) return s_->decoded(p.raw, false); // '+' is itself in a path
     return fallback;
 }
-inline string_view request::body() const noexcept {
-    return s_->body.data() ? s_->body : detail::bytes_of(s_->sent); // received, else to be sent
-}
-inline std::string request::take_body() {
-    std::string taken = s_->body_text.empty() ? std::string(body()) : std::move(s_->body_text);
-    if (s_->body.data()) s_->sent = {}; // a view of it, once it was sent on
-    s_->body = {};
-    s_->body_text.clear();
-    return taken;
-}
+inline string_view request::body() const noexcept { return detail::bytes_of(s_->body); }
+inline std::string request::take_body() { return detail::take_bytes(s_->body); }
 inline int request::fd(string_view name) const noexcept {
     const detail::named_fd* found = detail::find_fd(s_->fds, name);
     return found ? found->fd.get() : -1;
@@ -7976,10 +7967,9 @@ inline request& request::header(string_view name, string_view value) & {
 inline request& request::body(content body, string_view type) & {
     detail::own(body);
     if (!type.empty()) header("Content-Type", type); // first: it may be a view of what goes
-    s_->sent = std::move(body);
-    s_->drop_body(); // a received one, whose length goes with it
-    if (detail::is_received(s_->fields) && detail::known_size(s_->sent))
-        s_->fields.remove("Content-Length");
+    s_->body = std::move(body);
+    if (detail::is_received(s_->fields) && detail::known_size(s_->body))
+        s_->fields.remove("Content-Length"); // a received one's
     return *this;
 }
 inline request& request::fd(string_view name, unique_fd passed) & {
@@ -8015,13 +8005,7 @@ inline string_view response::header(string_view name) const noexcept {
     return s_.fields.get(name);
 }
 inline string_view response::body() const noexcept { return detail::bytes_of(s_.body); }
-inline std::string response::take_body() {
-    std::string& owned = detail::access::of(s_.body).text;
-    if (!owned.empty()) return std::exchange(owned, {});
-    std::string taken(body());
-    s_.body = content();
-    return taken;
-}
+inline std::string response::take_body() { return detail::take_bytes(s_.body); }
 inline int response::fd(string_view name) const noexcept {
     const detail::named_fd* found = s_.extra ? detail::find_fd(s_.extra->fds, name) : nullptr;
     return found ? found->fd.get() : -1;

@@ -379,7 +379,7 @@ TEST_CASE("values: a received request that is moved out owns its bytes") {
     s.method = h.method, s.target = h.target, s.path = detail::path_of(h.target),
     s.query = detail::query_of(h.target);
     s.params.push_back({"name", s.path.substr(3)});
-    s.body = string_view(bytes).substr(bytes.size() - 4);
+    s.body = content::lent(string_view(bytes).substr(bytes.size() - 4));
     s.borrowed = true;
     request mine(std::move(lent));
     bytes.assign(bytes.size(), '#');
@@ -402,7 +402,8 @@ TEST_CASE("values: a received request can be given another body, and takes anoth
     request lent = detail::access::make_request();
     auto receive = [&](string_view body) {
         detail::request_state& s = detail::state_of(lent);
-        s.method = "POST", s.target = s.path = "/x", s.body = body, s.borrowed = true;
+        s.method = "POST", s.target = s.path = "/x", s.body = content::lent(body),
+        s.borrowed = true;
         REQUIRE_FALSE(s.fields.set("Content-Length", std::to_string(body.size())));
         detail::access::of(s.fields)->received = true;
     };
