@@ -941,8 +941,7 @@ template <class F> struct held {
         else delete &at(from);
     }
     template <class R, class... A> static R invoke(void* room, A... arguments) {
-        if constexpr (std::is_void_v<R>) at(room)(std::forward<A>(arguments)...);
-        else return at(room)(std::forward<A>(arguments)...);
+        return static_cast<R>(at(room)(std::forward<A>(arguments)...)); // void: of any result
     }
 };
 
@@ -1294,16 +1293,18 @@ inline response_extra& extra_of(response& res) {
 
 /// What readers and writers stand on: an exchange on a loop, or a blocking client's connection.
 struct stream_base : counted {
+    sealed_memory memory;      // of a body that came by Body-Fd: read from here,
+    std::size_t memory_at = 0; // piece by piece
+    headers trailers_in;
     virtual written write(string_view) = 0; // copies; the blocking client's sends, and may wait
     virtual written wait(milliseconds) = 0;
-    virtual void on_drain(callback<void()>) = 0;
-    virtual void on_close(callback<void()>) = 0;
+    virtual void on_drain(callback<void()>) {} // the blocking client's is never full,
+    virtual void on_close(callback<void()>) {} // and its write() says it
     virtual bool end(headers) = 0;
     virtual void cut() = 0;
     virtual bool is_open() = 0;
     virtual void on_data(callback<void(string_view)>, callback<void(const error&)>) = 0;
-    virtual void pause(bool) = 0;
-    virtual const headers& trailers() = 0;
+    virtual void pause(bool) {}
     virtual result<std::size_t> read(char* into, std::size_t room) = 0;
     virtual void drop_reader() = 0;
     virtual raw_stream release() = 0; // upgraded ones only; fd -1 if it has ended
@@ -3305,10 +3306,7 @@ struct flow final : stream_base {
     std::string arrived;     // waits for a reader; little more than max_arrived
     std::string reading;     // what read() has taken of it,
     std::size_t read_at = 0; // and given up to here
-    sealed_memory memory;    // what came by Body-Fd arrives from here, piece by piece
-    std::size_t memory_at = 0;
-    headers trailers_in;
-    error why_in;      // once in_done: none, if it came whole
+    error why_in;            // once in_done: none, if it came whole
     std::string place; // of a body handed on by a client: which socket and request its errors name
     callback<void(string_view)> on_piece;
     callback<void(const error&)> on_done;
@@ -3425,7 +3423,6 @@ struct flow final : stream_base {
         paused = stop;
         post(); // also for a pause: its deadline goes
     }
-    const headers& trailers() override { return trailers_in; }
     result<std::size_t> read(char* into, std::size_t room) override {
         if (this_loop()) return failed(errc::would_block_loop, "body_reader::read");
         hold lock(guard);
@@ -7080,17 +7077,14 @@ struct client_stream final : stream_base {
     const ref<client_core> core;
     const std::string place;
     ref<wire> on;         // until the body has ended
-    sealed_memory memory; // a body that came as itself
-    std::size_t read_of_memory = 0;
     const bool raw, keep; // raw: upgraded; keep: fit for the pool
     bool open;            // for writing
-    headers trailers_in;
     error why;
 
     client_stream(ref<client_core> of, client_exchange& from)
         : core(std::move(of)), place(from.place()), on(std::move(from.on)),
-          memory(std::move(from.claim.body)), raw(from.got.status == 101), keep(from.may_keep()),
-          open(raw) {
+          raw(from.got.status == 101), keep(from.may_keep()), open(raw) {
+        memory = std::move(from.claim.body);
         on->within = {from.request_end, milliseconds::max(), from.req.cancel};
         on->watches = false;
         if (raw) on->body.start(framing::until_close, 0), on->ended = false;
@@ -7109,8 +7103,8 @@ struct client_stream final : stream_base {
     result<std::size_t> read(char* into, std::size_t size) override {
         if (this_loop()) return failed(errc::would_block_loop, place + "read");
         if (why) return why;
-        string_view piece = memory.view().substr(read_of_memory, size);
-        read_of_memory += piece.size();
+        string_view piece = memory.view().substr(memory_at, size);
+        memory_at += piece.size();
         if (piece.empty() && on && size > 0) {
             if (int failure = on->next_piece(piece, size)) {
                 why = told(failure, place + "reading the body");
@@ -7127,9 +7121,7 @@ struct client_stream final : stream_base {
     void on_data(callback<void(string_view)>, callback<void(const error&)> done) override {
         if (done) done(failed(EOPNOTSUPP, place + "a blocking client's body is for read()"));
     }
-    void pause(bool) override {}
     bool is_on_loop() const noexcept override { return false; }
-    const headers& trailers() override { return trailers_in; }
     void drop_reader() override {
         if (raw && on) ::shutdown(on->fd.get(), SHUT_RD); // the writer may go on
         else give(false);
@@ -7154,8 +7146,6 @@ struct client_stream final : stream_base {
         return open ? written::ok : written::closed;
     }
     written wait(milliseconds) override { return open ? written::ok : written::closed; }
-    void on_drain(callback<void()>) override {} // write() blocks: it is never full
-    void on_close(callback<void()>) override {} // write() says it
     bool end(headers) override {
         return std::exchange(open, false) && ::shutdown(on->fd.get(), SHUT_WR) == 0;
     }
@@ -8078,7 +8068,7 @@ inline void body_reader::pause() { s_ ? s_->pause(true) : void(); }
 inline void body_reader::resume() { s_ ? s_->pause(false) : void(); }
 inline const headers& body_reader::trailers() const {
     static const headers none;
-    return s_ ? s_->trailers() : none;
+    return s_ ? s_->trailers_in : none;
 }
 inline result<std::size_t> body_reader::read(char* into, std::size_t room) {
     if (!s_) return detail::failed(errc::stopped, "body_reader");
