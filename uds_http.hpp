@@ -1354,7 +1354,7 @@ inline bool is_within(string_view all, string_view part) noexcept {
     return at <= all.size() && part.size() <= all.size() - at;
 }
 /// What is lent is gone when the loop reads again.
-inline void own(content& body) {
+[[gnu::noinline]] inline void own(content& body) {
     auto& s = access::of(body);
     if (s.kind == access::kind::lent) s.text.assign(s.view), s.kind = access::kind::text;
 }
