@@ -6278,12 +6278,6 @@ struct server_core final : site {
     error remembered, unheard; // of routes; of a listen() that failed, for run() without a door
     std::atomic<std::uint64_t> accepted{0}, told_at{UINT64_MAX}; // "out of ..."
     std::atomic<unsigned> ended{0}; // of `threads`; the first loop ends last: it has post()'s work
-    struct action {
-        int number;
-        struct sigaction was;
-        server_core* below; // who is stopped again then
-    };
-    row<action> old_actions;
     bool started = false, finished = false, adopted_any = false;
     const pid_t owner = ::getpid(); // a forked child's copy touches nothing
 
@@ -6388,50 +6382,53 @@ struct server_core final : site {
         if (stop_event) ring(stop_event.get()); // write(2) is in signal-safety(7)
     }
 
-    /// The server that a signal stops. The handler does what stop() may do in one, nothing else.
-    static std::atomic<server_core*>& target_of(int signal) noexcept {
-        static std::atomic<server_core*> targets[_NSIG]; // a handler gets a number and nothing else
-        return targets[signal];
-    }
-    static mutex& signal_guard() { // of all servers' old_actions; servers may end after statics do
-        static mutex& one = *new mutex;
+    /// Who has taken which signals. A handler does what stop() may do in one, nothing else.
+    struct signal_table {
+        struct user {
+            int number;
+            server_core* server;
+            struct sigaction was; // before it
+        };
+        std::atomic<server_core*> targets[_NSIG]{}; // a handler gets a number and nothing else
+        mutex guard;                                // of users
+        row<user> users;                            // of all servers, the last one behind
+    };
+    static signal_table& signals() noexcept { // servers may end after statics do
+        static signal_table& one = *new signal_table;
         return one;
     }
     [[gnu::cold]] void install_signal(int number) {
         if (number <= 0 || number >= _NSIG) return; // there is no such signal
-        struct sigaction act {
-        }, old{};
+        struct sigaction act {};
         act.sa_handler = [](int caught) {
-            if (server_core* core = target_of(caught).load()) core->stop();
+            if (server_core* core = signals().targets[caught].load()) core->stop();
         };
         act.sa_flags = SA_RESTART; // the program's calls go on; ours have the event
-        hold lock(signal_guard());
-        if (action* known = action_of(number)) restore(*known); // the last one to say so again
-        old_actions.push_back({number, old, nullptr});          // first: it may throw
-        old_actions.back().below = target_of(number).exchange(this);
-        (void)::sigaction(number, &act, &old_actions.back().was);
+        restore_signals(number);   // the last one to say so again
+        signal_table& all = signals();
+        hold lock(all.guard);
+        all.users.push_back({number, this, {}}); // first: it may throw
+        all.targets[number] = this;
+        (void)::sigaction(number, &act, &all.users.back().was);
     }
-    action* action_of(int number) noexcept {
-        for (action& a : old_actions)
-            if (a.number == number) return &a;
-        return nullptr;
-    }
-    /// With the guard held. Beneath another one, that one has to put back what was there before us.
-    void restore(action& one) noexcept {
-        const action mine = one;
-        old_actions.erase(static_cast<std::size_t>(&one - old_actions.begin()));
-        server_core* above = target_of(mine.number);
-        if (above == this) {
-            ::sigaction(mine.number, &mine.was, nullptr);
-            return target_of(mine.number).store(mine.below);
+    /// Puts back what was there, which for one that is beneath another the other has to do.
+    void restore_signals(int only = 0) noexcept {
+        signal_table& all = signals();
+        hold lock(all.guard);
+        for (std::size_t i = all.users.size(); i-- > 0;) {
+            const signal_table::user mine = all.users[i];
+            if (mine.server != this || (only && mine.number != only)) continue;
+            all.users.erase(i);
+            signal_table::user* above = nullptr;
+            server_core* below = nullptr;
+            for (signal_table::user& u : all.users) {
+                if (u.number != mine.number) continue;
+                if (&u < all.users.begin() + i) below = u.server;
+                else if (!above) above = &u;
+            }
+            if (above) above->was = mine.was;
+            else ::sigaction(mine.number, &mine.was, nullptr), all.targets[mine.number] = below;
         }
-        action* theirs = above->action_of(mine.number);
-        while (theirs->below != this) theirs = theirs->below->action_of(mine.number);
-        theirs->was = mine.was, theirs->below = mine.below;
-    }
-    void restore_signals() {
-        hold lock(signal_guard());
-        while (!old_actions.empty()) restore(old_actions.back());
     }
 
     [[gnu::cold]] door& add_door(listener from, const listen_options& o) {
