@@ -3461,7 +3461,6 @@ struct flow final : stream_base {
         return open && !ended;
     }
     bool has_events() noexcept { return hold(guard), is_events; } // held until that was read
-    bool is_in_queue() noexcept { return hold(guard), in_queue; }
     bool leave_queue() noexcept { return hold(guard), std::exchange(in_queue, false); }
     void on_drain(callback<void()> act) override { install(drained, act); }
     void on_close(callback<void()> act) override { install(closed, act); }
@@ -5994,17 +5993,11 @@ public:
     }
     bool add(ref<flow> f, route& to) {
         hold lock(guard_);
-        const std::size_t count = jobs_.size() - taken_ - s_.left_jobs, // who has left has no place
-            idle = s_.options.workers - at_work_;
+        if (s_.left_jobs.exchange(0)) // who has left has no place
+            for (std::size_t i = jobs_.size(); i-- > 0;)
+                if (!jobs_[i].f->is_open()) jobs_.erase(i);
+        const std::size_t count = jobs_.size(), idle = s_.options.workers - at_work_;
         if (count >= idle && count - idle >= s_.options.max_queued_count) return false;
-        if (count == 0 || jobs_.size() - count > count + 64) { // never the whole past
-            row<job> left;
-            left.reserve(jobs_.size() - taken_); // first: none is lost
-            for (; taken_ < jobs_.size(); ++taken_)
-                if (jobs_[taken_].f->is_in_queue()) left.push_back(std::move(jobs_[taken_]));
-                else --s_.left_jobs;
-            jobs_ = std::move(left), taken_ = 0;
-        }
         jobs_.push_back({std::move(f), &to});
         jobs_.back().f->in_queue = true;
         changed_.notify_one();
@@ -6018,17 +6011,17 @@ private:
     };
     bool next(job& into) {
         hold lock(guard_);
-        for (;; --s_.left_jobs) {
-            while (taken_ == jobs_.size() && !stopping_) changed_.wait(guard_, deadline());
-            if (taken_ == jobs_.size()) return false;
-            if ((into = std::move(jobs_[taken_++])).f->leave_queue()) return ++at_work_, true;
-        }
+        while (jobs_.empty() && !stopping_) changed_.wait(guard_, deadline());
+        if (jobs_.empty()) return false;
+        into = std::move(jobs_[0]);
+        jobs_.erase(0);
+        return ++at_work_, true;
     }
     void work() {
         for (job j; next(j); j = job()) {
             std::optional<response> res;
             UDS_HTTP_TRY {
-                if (j.f->is_open()) run_plain(s_, *j.to, j.f->req, res); // else nobody waits for it
+                if (j.f->leave_queue()) run_plain(s_, *j.to, j.f->req, res); // else nobody waits
             }
             UDS_HTTP_CATCH { j.f->cut(); } // no memory for an answer
             --at_work_;                    // first: whoever has it may ask for the next
@@ -6043,7 +6036,6 @@ private:
     mutex guard_; // of all below but threads_
     condition changed_;
     row<job> jobs_;
-    std::size_t taken_ = 0;
     std::atomic<std::size_t> at_work_{0}; // of threads_; raised under the guard
     bool stopping_ = false;
     row<pthread_t> threads_;
