@@ -5226,12 +5226,6 @@ public:
         return true;
     }
     conn& last_added() noexcept { return *conns_.at(last_added_); }
-    /// Before an adopt() outside of a turn: one is to come that sees the deadline.
-    void expect_turn() noexcept {
-        read_clock();
-        ring(mail_->wake.get());
-    }
-
     /// The client's role: a connection that has just been made. UINT64_MAX: no memory for it.
     std::uint64_t adopt_call(unique_fd fd, ref<call_pool> pool) {
         ref<box> more(new box); // first: without memory there is no connection
@@ -6102,6 +6096,19 @@ struct server_core final : site {
             if (is_in) last_added().uid = uid;
             else core_.leave(uid);
         }
+        /// The same, by any thread. False: no memory, or it has ended; `fd` is still the caller's.
+        bool take_later(unique_fd& fd, std::uint16_t number, bool forbidden, uid_t uid) {
+            bool is_posted = false;
+            UDS_HTTP_TRY {
+                is_posted = mail()->post([this, raw = fd.get(), number, forbidden, uid] {
+                    take(unique_fd(raw), number, forbidden, uid);
+                    if (core_.stopping()) drain_connections(); // nobody looks at it again
+                });
+            }
+            UDS_HTTP_CATCH {}
+            if (is_posted) (void)fd.release();
+            return is_posted;
+        }
 
     private:
         /// A callback that posts itself again and again is cut as a connection is: finish() runs
@@ -6112,12 +6119,15 @@ struct server_core final : site {
         }
         bool is_done() {
             if (core_.stopping() && !draining_) begin_drain();
-            if (is_cut()) doors_open_ &= !doors_shut_;
-            if (draining_ && core_.stops.load() > 1) close_all(failed(errc::stopped, "server"));
-            if (draining_ && now() >= drained_by_) close_all(failed(ETIMEDOUT, "drain_timeout"));
+            if (is_cut())
+                close_all(core_.stops.load() > 1 ? failed(errc::stopped, "server")
+                                                 : failed(ETIMEDOUT, "drain_timeout"));
             if (!draining_) // adopted only
                 return core_.doors.empty() && first_ && core_.places == 0 && !has_calls();
-            return count() == 0 && !doors_open_ && (!first_ || core_.ended >= core_.threads.size());
+            // The first loop shuts the doors for all, once all have left the queue.
+            const bool is_last =
+                doors_shut_ && (!paused_ || is_cut()) && core_.ended >= core_.threads.size();
+            return count() == 0 && (!first_ || is_last);
         }
         void on_special(std::uint64_t id) override {
             if (id != stop_id) accept_some(static_cast<std::uint16_t>(id & 0xffff));
@@ -6129,7 +6139,6 @@ struct server_core final : site {
                 if (core_.doors[i]->at.fd &&
                     !watch(core_.doors[i]->at.fd.get(), events, door_id | i))
                     return false;
-            doors_open_ = first_ && !core_.doors.empty(); // the first loop shuts them for all
             return true;
         }
         void unwatch_doors() noexcept {
@@ -6172,16 +6181,8 @@ struct server_core final : site {
             server_loop* to = this;
             for (auto& other : core_.loops)
                 if (other->count() < to->count()) to = other.get();
-            if (to == this) return take(std::move(fd), number, forbidden, uid);
-            const int raw = fd.release(); // a mailbox that is open keeps what it takes
-            auto task = [to, raw, number, forbidden, uid] {
-                to->take(unique_fd(raw), number, forbidden, uid);
-            };
-            UDS_HTTP_TRY {
-                if (to->mail()->post(task)) return;
-            }
-            UDS_HTTP_CATCH {} // no memory for that: it stays here
-            take(unique_fd(raw), number, forbidden, uid);
+            if (to == this || !to->take_later(fd, number, forbidden, uid))
+                take(std::move(fd), number, forbidden, uid);
         }
 
         /// Too many connections: says so without becoming one.
@@ -6203,10 +6204,9 @@ struct server_core final : site {
                       [this] { will_retry_ = false, resume_accepting(); }); // or others close
         }
         void resume_accepting() {
-            if (!paused_ || (draining_ && !first_)) return;
-            if (doors_shut_) return close_doors();
-            paused_ = false;
-            (void)watch_doors(); // level-triggered: whoever waits is an event
+            if (!std::exchange(paused_, false)) return;
+            if (doors_shut_) close_doors();
+            else if (!draining_ || first_) (void)watch_doors(); // whoever waits is an event
         }
         void on_closed(const conn& gone) override {
             if (!doors_shut_) resume_accepting(); // else in a moment: we may be in close_doors()
@@ -6239,8 +6239,9 @@ struct server_core final : site {
         /// Whoever is in the queue already is served; a plain close would reset them. Not for a
         /// listener that others hold too: shutdown hits every duplicate.
         [[gnu::cold]] void close_doors() {
-            if (!paused_) unwatch_doors();
-            paused_ = false, doors_shut_ = true;
+            doors_shut_ = true;
+            if (paused_) return; // not before there are descriptors
+            unwatch_doors();
             for (std::size_t i = 0; i < core_.doors.size(); ++i) {
                 door& d = *core_.doors[i];
                 if (!d.at.fd || !d.is_ours) continue;
@@ -6248,7 +6249,6 @@ struct server_core final : site {
                 while (accept_one(static_cast<std::uint16_t>(i))) {
                 }
             }
-            doors_open_ = paused_; // out of descriptors: not before all have left the queue
             drain_connections();
         }
 
@@ -6257,8 +6257,7 @@ struct server_core final : site {
         server_core& core_;
         std::int64_t drained_by_ = 0, last_accept_ = -1; // ms, of now()
         unsigned burst_ = 1;
-        bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false,
-                     doors_shut_ = false;
+        bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_shut_ = false;
     };
 
     row<ref<route>> owned_routes; // the router points at these
@@ -6270,7 +6269,7 @@ struct server_core final : site {
     error remembered, unheard; // of routes; of a listen() that failed, for run() without a door
     std::atomic<std::uint64_t> accepted{0}, told_at{UINT64_MAX}; // "out of ..."
     std::atomic<unsigned> ended{0}; // of `threads`; the first loop ends last: it has post()'s work
-    bool started = false, finished = false, adopted_any = false;
+    bool started = false, finished = false;
     const pid_t owner = ::getpid(); // a forked child's copy touches nothing
 
     explicit server_core(const server_options& o) {
@@ -6306,7 +6305,7 @@ struct server_core final : site {
         if (finished) return failed(errc::stopped, "server");
         if (started || remembered) return remembered;
         block_fds();
-        if (doors.empty() && !adopted_any && !stopping())
+        if (doors.empty() && places == 0 && !stopping())
             return unheard ? unheard : failed(EDESTADDRREQ, "server: nothing to listen on");
         for (std::size_t i = 1; i < loops.size() && !remembered; ++i) remember(loops[i]->open());
         for (auto& l : loops)
@@ -6454,26 +6453,13 @@ struct server_core final : site {
         if (!is_connected_stream(fd.get())) return failed(errc::bad_descriptor, "server::adopt");
         ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
         ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-        adopted_any = true;
         const uid_t uid = counts_users() ? peer_of(fd.get()).uid : 0;
         if (counts_users()) users.add(uid, SIZE_MAX); // counted, never refused
         places.fetch_add(1);
-        if (!started) {
-            loops[0]->expect_turn();
-            return loops[0]->take(std::move(fd), loop::no_door, false, uid), error();
-        }
-        error bad = failed(errc::stopped, "server::adopt");
-        const int raw = fd.release();
-        auto task = [this, raw, uid] {
-            loops[0]->take(unique_fd(raw), loop::no_door, false, uid);
-            if (stopping()) loops[0]->drain_connections(); // nobody looks at it again
-        };
-        UDS_HTTP_TRY {
-            if (loops[0]->mail()->post(task)) return {};
-        }
-        UDS_HTTP_CATCH { bad = failed(ENOMEM, "server::adopt"); }
-        fd = unique_fd(raw), leave(uid);
-        return bad;
+        if (loops[0]->take_later(fd, loop::no_door, false, uid)) return {};
+        leave(uid);
+        if (loops[0]->takes_mail()) return failed(ENOMEM, "server::adopt");
+        return failed(errc::stopped, "server::adopt");
     }
 
     /// Without a run() to its end: everything is cut.
