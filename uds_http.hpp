@@ -812,7 +812,6 @@ result<response> send(string_view url, request&&);
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/sockios.h> // SIOCOUTQ: what a slow reader has left unread
-#include <locale.h>        // newlocale(3): dates are English, whatever the program's locale
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -2312,20 +2311,20 @@ inline string_view authority_of(string_view target) {
     return !authority.empty() && authority[0] != ':' && is_authority(authority);
 }
 
-/// The path of a target, as sent; "/" for an absolute-form without one (RFC 9110 4.2.3).
-inline string_view path_of(string_view target) {
-    const string_view authority = authority_of(target);
-    if (!authority.empty()) {
-        target = view(authority.end(), target.end());
-        if (target.empty() || target[0] == '?') return "/";
-    }
-    return target.substr(0, target.find('?'));
+/// Path and query, as sent; "/" for an absolute-form without a path (RFC 9110 4.2.3).
+inline void request_state::split(string_view text) noexcept {
+    target = text;
+    const bool is_origin = !text.empty() && text[0] == '/'; // nearly all are
+    const string_view authority = is_origin ? string_view() : authority_of(text);
+    if (!authority.empty()) text = view(authority.end(), text.end());
+    path = {text.data(), std::min(text.find('?'), text.size())};
+    query = view(path.end(), text.end());
+    if (!query.empty()) query.remove_prefix(1);
+    if (path.empty() && !authority.empty()) path = "/";
 }
-
-/// What follows the first "?"; empty without one.
-inline string_view query_of(string_view target) {
-    const std::size_t mark = target.find('?');
-    return mark == string_view::npos ? string_view() : target.substr(mark + 1);
+inline void request_state::set_target(string_view text) {
+    split(text);
+    if (!is_target(text)) fail(detail::failed(errc::bad_target, "target " + printable(text)));
 }
 
 /// Reads the lines of heads, trailers and chunked framing. A function takes what it is named after
@@ -2712,52 +2711,37 @@ private:
     step step_ = step::end;
 };
 
-inline void request_state::split(string_view text) noexcept {
-    target = text;
-    const void* mark = text.empty() ? nullptr : std::memchr(text.data(), '?', text.size());
-    const std::size_t size =
-        mark ? view(text.data(), static_cast<const char*>(mark)).size() : text.size();
-    path = !text.empty() && text[0] == '/' ? string_view(text.data(), size) : path_of(text);
-    query = mark ? text.substr(size + 1) : string_view();
-}
-inline void request_state::set_target(string_view text) {
-    split(text);
-    if (!is_target(text)) fail(detail::failed(errc::bad_target, "target " + printable(text)));
-}
-
 // [8] SERIALIZER ----------------------------------------------------------------------------------
 // A head and a plan for its body become bytes. Pure. What could break the framing of a message is
 // refused here, so that nothing a program passes gets onto the wire malformed.
 
+inline char* put(char* at, string_view text) noexcept {
+    if (text.empty()) return at; // memcpy takes no nullptr
+    std::memcpy(at, text.data(), text.size());
+    return at + text.size();
+}
+
 /// Bytes on their way out; grows, never shrinks by itself.
-class buffer {
+class buffer : public row<char> {
 public:
-    const char* data() const noexcept { return bytes_.begin(); }
-    std::size_t size() const noexcept { return size_; }
+    const char* data() const noexcept { return begin(); }
     std::size_t capacity() const noexcept { return room_; }
-    string_view view() const noexcept { return {bytes_.begin(), size_}; }
-    void clear() noexcept { size_ = 0; }
+    string_view view() const noexcept { return {begin(), size()}; }
+    void clear() noexcept { assume(0); }
     /// Room for `count` more bytes; commit() says how many were written.
     char* room(std::size_t count) {
         if (room_ - size_ < count) {
             std::size_t wanted = room_ ? room_ * 2 : 4096;
             while (wanted - size_ < count) wanted *= 2;
-            bytes_.assume(size_); // so many reserve() has to move
-            bytes_.reserve(wanted);
-            room_ = wanted;
+            reserve(wanted);
         }
-        return bytes_.begin() + size_;
+        return end();
     }
     void commit(std::size_t count) noexcept { size_ += count; }
     void add(string_view text) {
-        if (text.empty()) return; // memcpy takes no nullptr
-        std::memcpy(room(text.size()), text.data(), text.size());
-        size_ += text.size();
+        put(room(text.size()), text);
+        commit(text.size());
     }
-
-private:
-    row<char> bytes_;
-    std::size_t size_ = 0, room_ = 0;
 };
 
 /// RFC 9110 15; the reason phrase is for people, an empty one is valid.
@@ -2779,12 +2763,6 @@ inline string_view reason_of(int status) noexcept {
     return "";
 }
 
-inline char* put(char* at, string_view text) noexcept {
-    if (text.empty()) return at;
-    std::memcpy(at, text.data(), text.size());
-    return at + text.size();
-}
-
 inline char* put_number(char* at, std::uint64_t value) noexcept {
     char digits[20]; // UINT64_MAX has so many
     char* first = digits + sizeof digits;
@@ -2798,28 +2776,26 @@ inline std::string number_text(std::uint64_t value) {
     return std::string(digits, put_number(digits, value));
 }
 
+constexpr const char* day_names[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                     "Thursday", "Friday", "Saturday"};
+constexpr char month_names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+
 /// RFC 9110 5.6.7: 29 bytes, always GMT, never the locale's words.
 inline char* put_date(char* at, std::time_t when) noexcept {
-    static constexpr char days[] = "SunMonTueWedThuFriSat";
-    static constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     std::tm t{};
     ::gmtime_r(&when, &t);
-    auto two = [](char* to, int value) {
-        to[0] = static_cast<char>('0' + value / 10), to[1] = static_cast<char>('0' + value % 10);
-        return to + 2;
-    };
-    at = put(put(at, {days + 3 * t.tm_wday, 3}), ", ");
-    at = put(put(put(two(at, t.tm_mday), " "), {months + 3 * t.tm_mon, 3}), " ");
-    at = put(two(two(at, (t.tm_year + 1900) / 100), (t.tm_year + 1900) % 100), " ");
-    return put(two(put(two(put(two(at, t.tm_hour), ":"), t.tm_min), ":"), t.tm_sec), " GMT");
+    char text[96]; // room for the greatest numbers
+    std::snprintf(text, sizeof text, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
+                  day_names[t.tm_wday], t.tm_mday, month_names + 3 * t.tm_mon, t.tm_year + 1900,
+                  t.tm_hour, t.tm_min, t.tm_sec);
+    return put(at, {text, 29});
 }
 
 /// How the body of an outgoing message is delimited (RFC 9112 6).
 struct body_plan {
     framing how = framing::none;
     std::uint64_t length = 0;
-    bool states_length = false; // Content-Length goes out
-    bool sends = false;         // the body itself goes out: not for HEAD, 204, 304
+    bool sends = false; // the body itself goes out: not for HEAD, 204, 304, nor an empty request's
 };
 
 inline bool is_named(const field& f, string_view name) noexcept {
@@ -2892,34 +2868,29 @@ inline bool is_received(const headers& fields) noexcept {
 /// RFC 9112 6.3, seen from the sender; framing_fault() has been asked.
 inline body_plan plan_response(const response& res, std::optional<std::uint64_t> size,
                                bool head_only, int version) noexcept {
-    body_plan plan;
-    if (res.status() == 204 || res.status() == 304) return plan; // 205 says 0: RFC 9110 15.3.6
+    if (res.status() == 204 || res.status() == 304) return {}; // 205 says 0: RFC 9110 15.3.6
     const std::uint64_t length = size ? *size : stated_length(access::of(res).fields, UINT64_MAX);
-    plan.states_length = length != UINT64_MAX;
-    plan.length = plan.states_length ? length : 0;
-    plan.how = plan.states_length ? framing::length
-               : version == 10    ? framing::until_close // no chunks: 9112 6.1
-                                  : framing::chunked;
-    plan.sends = !head_only;
-    return plan;
+    if (length != UINT64_MAX) return {framing::length, length, !head_only};
+    return {version == 10 ? framing::until_close : framing::chunked, 0, !head_only}; // 9112 6.1
 }
 
 /// A request without a body says so only where its method expects one (RFC 9110 8.6).
 inline body_plan plan_request(const request_state& req) noexcept {
-    body_plan plan;
     const auto size = known_size(req.sent);
     const std::uint64_t length = size ? *size : stated_length(req.fields, UINT64_MAX);
-    const bool is_known = length != UINT64_MAX;
-    plan.length = is_known ? length : 0;
-    plan.how = !is_known ? framing::chunked : length > 0 ? framing::length : framing::none;
-    plan.states_length = is_known && (length > 0 || req.method == "POST" || req.method == "PUT" ||
-                                      req.method == "PATCH");
-    plan.sends = plan.how != framing::none;
-    return plan;
+    if (length == UINT64_MAX) return {framing::chunked, 0, true};
+    if (length > 0) return {framing::length, length, true};
+    const bool says_so = req.method == "POST" || req.method == "PUT" || req.method == "PATCH";
+    return {says_so ? framing::length : framing::none, 0, false};
 }
 
 inline char* put_field(char* at, string_view name, string_view value) noexcept {
     return put(put(put(put(at, name), ": "), value), "\r\n");
+}
+inline char* put_framing(char* at, const body_plan& plan) noexcept {
+    if (plan.how == framing::chunked) return put(at, "Transfer-Encoding: chunked\r\n");
+    if (plan.how != framing::length) return at;
+    return put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
 }
 inline std::size_t size_of(const headers& fields) noexcept {
     std::size_t size = 0;
@@ -2943,11 +2914,7 @@ struct head_writer {
         if (!r.type.empty()) at = put_field(at, "Content-Type", r.type);
         if (!persistent) at = put(at, "Connection: close\r\n"); // RFC 9112 9.6
         else if (version == 10) at = put(at, "Connection: keep-alive\r\n");
-        if (plan.how == framing::chunked) at = put(at, "Transfer-Encoding: chunked\r\n");
-        if (plan.states_length)
-            at = put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
-        at = put(at, "\r\n");
-        out.commit(static_cast<std::size_t>(at - first));
+        out.commit(static_cast<std::size_t>(put(put_framing(at, plan), "\r\n") - first));
     }
 
 private:
@@ -2979,9 +2946,8 @@ inline void write_request_head(buffer& out, const request_state& req, const body
     for (const field& f : req.fields)
         if (!is_named(f, "Content-Length") && (plan.sends || !is_named(f, "Expect")))
             at = put_field(at, f.name, f.value);
-    if (plan.how == framing::chunked) at = put(at, "Transfer-Encoding: chunked\r\n");
-    if (plan.states_length) at = put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
-    out.commit(static_cast<std::size_t>(put(put(at, more), "\r\n") - first));
+    at = put(put(put_framing(at, plan), more), "\r\n");
+    out.commit(static_cast<std::size_t>(at - first));
 }
 
 /// The line before a chunk's data (RFC 9112 7.1); its CRLF goes before the next one.
@@ -4147,7 +4113,7 @@ private:
             if (h.status == 101)
                 f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
         }
-        if (h.status == 101) c_.more->plan = {framing::until_close, 0, false, true};
+        if (h.status == 101) c_.more->plan = {framing::until_close, 0, true};
         else c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
         if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
             c_.more->tail = std::move(state_of(f.req).sent);
@@ -4866,7 +4832,7 @@ private:
         if (f.in_done) end_input(f); // as in finish()
         c_.at = phase::raw, c_.more->at_work = raw;
         count(0); // as in finish()
-        c_.more->plan = {framing::until_close, 0, false, true};
+        c_.more->plan = {framing::until_close, 0, true};
     }
     /// Its 101 has left. A client's has told its head.
     void open_raw(flow& raw) {
@@ -6943,7 +6909,7 @@ struct client_exchange {
         if (memory) {
             on->fds.push_back(memory->fd.get());
             lines += "Body-Fd: length=" + number_text(memory->size) + "\r\n";
-            plan = {framing::none, 0, true, false}; // Content-Length: 0 for who knows no Body-Fd
+            plan = {framing::length, 0, false}; // Content-Length: 0 for who knows no Body-Fd
         }
         for (const named_fd& f : req.fds) on->fds.push_back(f.fd.get());
         if (!req.fds.empty()) lines += "Fds: " + fd_names(req.fds) + "\r\n";
@@ -7523,8 +7489,6 @@ inline string_view media_type_of(string_view name) noexcept {
 inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) noexcept {
     if (text.size() < 24) return {}; // asctime's form, the shortest
     const bool is_rfc850 = text.size() > 29, is_asctime = text.size() < 29; // IMF-fixdate: 29
-    const char* form = is_rfc850 ? "%A, %d-%b-%y %T GMT" : "%a, %d %b %Y %T GMT";
-    if (is_asctime) form = text[8] == ' ' ? "%a %b %e %T %Y" : "%a %b %d %T %Y"; // has either
     string_view rest = text;
     int numbers[5]; // day, year, time; in asctime's form the year is the last
     for (int& n : numbers) {
@@ -7532,10 +7496,8 @@ inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) 
         n = static_cast<int>(take_number(rest).value_or(0) % 10'000);
     }
     const int* const time = numbers + (is_asctime ? 1 : 2);
-    int year = numbers[is_asctime ? 4 : 1];
-    constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    int month = 0;
-    while (month < 11 && text.find(months + 3 * month, 0, 3) == string_view::npos) ++month;
+    int year = numbers[is_asctime ? 4 : 1], month = 0;
+    while (month < 11 && text.find(month_names + 3 * month, 0, 3) == string_view::npos) ++month;
     std::tm t{};
     ::gmtime_r(&now, &t);
     // Two digits: at most 50 years ahead, else the last such year (RFC 9110 5.6.7).
@@ -7550,12 +7512,17 @@ inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) 
         when = ::timegm(&t); // fills in the weekday
         if (!is_rfc850 || when <= latest) break;
     }
-    char again[64]; // a Wednesday of RFC 850's form has 33
-    const locale_t plain = ::newlocale(LC_ALL_MASK, "C", nullptr); // static in glibc and musl
-    if (!plain) return {};
-    const std::size_t size = ::strftime_l(again, sizeof again, form, &t, plain);
-    ::freelocale(plain);
-    if (t.tm_year < 0 || text != string_view(again, size)) return {}; // 1900 on, as put_date
+    char date[30] = {}, again[64]; // a Wednesday of RFC 850's form has 33
+    put_date(date, when);
+    if (is_rfc850)
+        std::snprintf(again, sizeof again, "%s, %.2s-%.3s-%.2s %.8s GMT", day_names[t.tm_wday],
+                      date + 5, date + 8, date + 14, date + 17);
+    else if (is_asctime)
+        std::snprintf(again, sizeof again, "%.3s %.3s %.2s %.8s %.4s", date, date + 8, date + 5,
+                      date + 17, date + 12);
+    else std::memcpy(again, date, sizeof date);
+    if (is_asctime && again[8] == '0' && text[8] == ' ') again[8] = ' '; // it has either
+    if (t.tm_year < 0 || text != again) return {};                       // 1900 on
     return when;
 }
 

@@ -28,7 +28,9 @@ void check_accepted(string_view in, const head_limits& limits, const field* fiel
     unsigned hosts = 0;
     for (std::size_t n = 0; n < h.fields_count; ++n) hosts += equal_nocase(fields[n].name, "host");
     claim(hosts == 1 || (hosts == 0 && h.version == 10), "one Host");
-    claim(path_of(h.target).size() + query_of(h.target).size() <= h.target.size() + 1,
+    request_state state;
+    state.split(h.target);
+    claim(state.path.size() + state.query.size() <= h.target.size() + 1,
           "path and query lie in the target");
     std::string decoded(h.target.size(), '\0');
     const std::size_t size = percent_decode(h.target, &decoded[0], true);
