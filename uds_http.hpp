@@ -3081,11 +3081,10 @@ private:
         const bool is_literal = segment.find_first_of("{}") == string_view::npos;
         const bool is_tail = segment.size() > 4 && segment.substr(segment.size() - 4) == "...}";
         if (!is_literal) {
-            if (segment.size() < 3 || segment.front() != '{' || segment.back() != '}')
-                return "has braces that are no whole {segment}";
+            const bool is_whole = segment.front() == '{' && segment.back() == '}';
             const string_view name = segment.substr(1, segment.size() - (is_tail ? 5 : 2));
-            if (!is_token(name) || name.find('.') != string_view::npos)
-                return "has a parameter without a proper name";
+            if (!is_whole || !is_token(name) || name.find('.') != string_view::npos)
+                return "has braces that are no whole {segment} with a proper name";
             for (string_view known : names)
                 if (known == name) return "names a parameter twice";
             if (is_tail && !last) return "goes on after a {tail...}";
@@ -3190,30 +3189,25 @@ struct fd_claim {
     /// Takes all of `came`. Errors: bad_descriptor, too_large; then everything is closed.
     [[gnu::cold]] error take(const headers& fields, row<unique_fd> came) {
         has_body = fields.contains("Body-Fd");
-        const auto miscounted = [] {
-            return failed(errc::bad_descriptor, "descriptors: not as many as announced or allowed");
-        };
         // First: each name is compared with all before it.
         if (announced(fields) != came.size() || came.size() - has_body > max_count)
-            return miscounted();
-        for (string_view rest = fields.get("Fds"); !rest.empty();) {
+            return failed(errc::bad_descriptor, "descriptors: not as many as announced or allowed");
+        string_view rest = fields.get("Fds");
+        for (std::size_t i = has_body; i < came.size(); ++i) { // too few: there are two such lines
             string_view name = next_element(rest);
             if (!is_token(name) || find_fd(named, name))
                 return failed(errc::bad_descriptor, "Fds: a bad name");
-            named.push_back({std::string(name), unique_fd()});
+            named.push_back({std::string(name), std::move(came[i])});
         }
-        if (came.size() != named.size() + has_body) return miscounted(); // two `Fds` lines
-        for (std::size_t i = 0; i < named.size(); ++i) named[i].fd = std::move(came[i + has_body]);
         return has_body ? take_body(fields.get("Body-Fd"), std::move(came[0])) : error();
     }
 
 private:
     [[gnu::cold]] error take_body(string_view value, unique_fd came) {
-        if (value.substr(0, 7) != "length=")
+        const bool is_stated = drop_prefix(value, "length=");
+        const auto length = take_number(value);
+        if (!is_stated || !length || !value.empty())
             return failed(errc::bad_descriptor, "Body-Fd: no length");
-        value.remove_prefix(7);
-        auto length = take_number(value);
-        if (!length || !value.empty()) return failed(errc::bad_descriptor, "Body-Fd: no length");
         if (*length > max_body_bytes) return failed(errc::too_large, "Body-Fd");
         result<sealed_memory> mapped = map_received(std::move(came), *length);
         if (!mapped) return mapped.error();
@@ -6273,9 +6267,10 @@ struct server_core final : site {
         block_fds();
         if (doors.empty() && places == 0 && !stopping())
             return unheard ? unheard : failed(EDESTADDRREQ, "server: nothing to listen on");
-        for (std::size_t i = 1; i < loops.size() && !remembered; ++i) remember(loops[i]->open());
-        for (auto& l : loops)
-            if (!remembered) remember(l->begin());
+        for (std::size_t i = 0; i < loops.size() && !remembered; ++i) {
+            if (i > 0) remember(loops[i]->open());
+            if (!remembered) remember(loops[i]->begin());
+        }
         if (!remembered && options.workers) remember(start_workers());
         started = !remembered;
         for (std::size_t i = 1; i < loops.size() && !remembered; ++i) start_loop(*loops[i]);
@@ -6309,8 +6304,9 @@ struct server_core final : site {
     /// Drained: the other threads end, and whoever holds a stream learns of it.
     [[gnu::cold]] void finish() {
         if (std::exchange(finished, true)) return;
+        for (auto& d : doors) remove_path(d->at); // first: a worker may take its time
         end_threads();
-        for (auto& d : doors) remove_path(d->at), d->at.fd = unique_fd(); // in this order
+        for (auto& d : doors) d->at.fd = unique_fd();
         restore_signals();
     }
     void end_threads() {
@@ -6431,10 +6427,7 @@ struct server_core final : site {
     /// Without a run() to its end: everything is cut.
     [[gnu::cold]] void destroy() {
         if (finished) return;
-        stops.store(2); // as a second stop(): no drain
-        if (stop_event) ring(stop_event.get());
-        for (auto& d : doors)
-            if (d->at.fd) remove_path(d->at);
+        stop(), stop(); // no drain
         finish();
     }
 };
