@@ -2771,11 +2771,6 @@ inline char* put_number(char* at, std::uint64_t value) noexcept {
     return put(at, {first, static_cast<std::size_t>(digits + sizeof digits - first)});
 }
 
-inline std::string number_text(std::uint64_t value) {
-    char digits[20];
-    return std::string(digits, put_number(digits, value));
-}
-
 constexpr const char* day_names[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
                                      "Thursday", "Friday", "Saturday"};
 constexpr char month_names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -3302,6 +3297,7 @@ struct flow final : stream_base {
     int status = 0;
     bool finished = false; // the loop's: answered whole, so nobody can leave before that
     bool handled = false, in_queue = false; // no handler reads req any more; nor a worker, yet
+    route* to = nullptr;                    // a worker's, while it is in the queue
     int fd = -1;                            // the connection's, while it is there
     std::string offered;                    // protocols that the client would switch to
 
@@ -3763,7 +3759,7 @@ struct site : counted {
 
 /// A response of ours, worded as aiohttp words them.
 inline response plain_status(int status, string_view why = {}) {
-    std::string line = number_text(static_cast<std::uint64_t>(status));
+    std::string line = std::to_string(status);
     line.append(": ").append(reason_of(status));
     if (!why.empty()) line.append(" (").append(why).append(")");
     return text(std::move(line)).status(status);
@@ -4512,7 +4508,7 @@ private:
         box& b = c_.kept();
         if (memory) {
             b.fds.push_back(std::move(copy));
-            res.header("Body-Fd", "length=" + number_text(memory->size));
+            res.header("Body-Fd", "length=" + std::to_string(memory->size));
             res.header("Cache-Control", "no-store"); // a cache would keep an empty body
             res.headers().remove("Content-Length");  // a handler's own: what follows is 0
             body = content();
@@ -4901,7 +4897,7 @@ private:
     [[gnu::cold]] void note(int status, string_view why) {
         ++d_.refused;
         if (!s_.on_log) return;
-        std::string line = number_text(static_cast<std::uint64_t>(status));
+        std::string line = std::to_string(status);
         s_.log(line.append(" ").append(why), who().who);
     }
 
@@ -5949,47 +5945,43 @@ public:
         hold lock(guard_);
         if (s_.left_jobs.exchange(0)) // who has left has no place
             for (std::size_t i = jobs_.size(); i-- > 0;)
-                if (!jobs_[i].f->is_open()) jobs_.erase(i);
+                if (!jobs_[i]->is_open()) jobs_.erase(i);
         const std::size_t count = jobs_.size(), idle = s_.options.workers - at_work_;
         if (count >= idle && count - idle >= s_.options.max_queued_count) return false;
-        jobs_.push_back({std::move(f), &to});
-        jobs_.back().f->in_queue = true;
+        f->to = &to, f->in_queue = true;
+        jobs_.push_back(std::move(f));
         changed_.notify_one();
         return true;
     }
 
 private:
-    struct job {
-        ref<flow> f;
-        route* to = nullptr;
-    };
-    bool next(job& into) {
+    ref<flow> next() {
         hold lock(guard_);
         while (jobs_.empty() && !stopping_) changed_.wait(guard_, deadline());
-        if (jobs_.empty()) return false;
-        into = std::move(jobs_[0]);
+        if (jobs_.empty()) return {};
+        ref<flow> first = std::move(jobs_[0]);
         jobs_.erase(0);
-        return ++at_work_, true;
+        return ++at_work_, first;
     }
     void work() {
-        for (job j; next(j); j = job()) {
+        while (const ref<flow> f = next()) {
             std::optional<response> res;
             UDS_HTTP_TRY {
-                if (j.f->leave_queue()) run_plain(s_, *j.to, j.f->req, res); // else nobody waits
+                if (f->leave_queue()) run_plain(s_, *f->to, f->req, res); // else nobody waits
             }
-            UDS_HTTP_CATCH { j.f->cut(); } // no memory for an answer
-            --at_work_;                    // first: whoever has it may ask for the next
+            UDS_HTTP_CATCH { f->cut(); } // no memory for an answer
+            --at_work_;                  // first: whoever has it may ask for the next
             UDS_HTTP_TRY {
-                if (res) j.f->send(std::move(*res), flow::mode::whole);
+                if (res) f->send(std::move(*res), flow::mode::whole);
             }
-            UDS_HTTP_CATCH { j.f->cut(); }
+            UDS_HTTP_CATCH { f->cut(); }
         }
     }
 
     site& s_;
     mutex guard_; // of all below but threads_
     condition changed_;
-    row<job> jobs_;
+    row<ref<flow>> jobs_;
     std::atomic<std::size_t> at_work_{0}; // of threads_; raised under the guard
     bool stopping_ = false;
     row<pthread_t> threads_;
@@ -6089,8 +6081,9 @@ struct server_core final : site {
                 doors_shut_ && (!paused_ || is_cut()) && core_.ended >= core_.threads.size();
             return count() == 0 && (!first_ || is_last);
         }
+        /// One per event: an accept that finds nobody costs as much as another.
         void on_special(std::uint64_t id) override {
-            if (id != stop_id) accept_some(static_cast<std::uint16_t>(id & 0xffff));
+            if (id != stop_id) (void)accept_one(static_cast<std::uint16_t>(id & 0xffff));
         }
 
         bool watch_doors() {
@@ -6106,13 +6099,6 @@ struct server_core final : site {
                 if (d->at.fd) unwatch(d->at.fd.get());
         }
 
-        /// Once per event, more in bursts: an accept that finds nobody costs as much as another.
-        void accept_some(std::uint16_t number) {
-            burst_ = now() == last_accept_ && burst_ < 64 ? burst_ * 2 : 1;
-            last_accept_ = now();
-            for (unsigned i = 0; i < burst_; ++i)
-                if (!accept_one(number)) return;
-        }
         bool accept_one(std::uint16_t number) {
             unique_fd fd(uninterrupted([&] {
                 return ::accept4(core_.doors[number]->at.fd.get(), nullptr, nullptr,
@@ -6215,8 +6201,7 @@ struct server_core final : site {
         // ms, when the server stops: for who is on the way, for who is in and has asked nothing yet
         static constexpr std::int64_t grace = 100, patience = 1'000;
         server_core& core_;
-        std::int64_t drained_by_ = 0, last_accept_ = -1; // ms, of now()
-        unsigned burst_ = 1;
+        std::int64_t drained_by_ = 0; // ms, of now()
         bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_shut_ = false;
     };
 
@@ -6746,7 +6731,8 @@ struct client_core : counted {
     /// A client sees who called listen(2), as of then: unix(7), SO_PEERCRED.
     error check_peer(int fd) const {
         if (!options.expect_uid || peer_of(fd).uid == *options.expect_uid) return {};
-        return failed(errc::wrong_peer, name + ": not of uid " + number_text(*options.expect_uid));
+        return failed(errc::wrong_peer,
+                      name + ": not of uid " + std::to_string(*options.expect_uid));
     }
 
     /// What isn't kept is closed when the lock is gone. Bytes behind the end of a message belong to
@@ -6901,7 +6887,7 @@ struct client_exchange {
         mapping* memory = on->takes_body_fd && has_room ? memory_of(req.sent) : nullptr;
         if (memory) {
             on->fds.push_back(memory->fd.get());
-            lines += "Body-Fd: length=" + number_text(memory->size) + "\r\n";
+            lines += "Body-Fd: length=" + std::to_string(memory->size) + "\r\n";
             plan = {framing::length, 0, false}; // Content-Length: 0 for who knows no Body-Fd
         }
         for (const named_fd& f : req.fds) on->fds.push_back(f.fd.get());
@@ -6909,7 +6895,7 @@ struct client_exchange {
         if (!on->takes_fds || (!on->asked && !has_room)) return lines; // or it asks next time
         if (core.options.max_body_fd_bytes) lines += "Accept-Body-Fd: 1\r\n";
         if (core.options.max_fds_count)
-            lines += "Accept-Fds: " + number_text(core.options.max_fds_count) + "\r\n";
+            lines += "Accept-Fds: " + std::to_string(core.options.max_fds_count) + "\r\n";
         if (std::exchange(on->asked, true)) return lines;
         proof = unique_fd(::eventfd(0, EFD_CLOEXEC)); // any descriptor proves it
         on->proves = on->fds.empty();
@@ -7647,7 +7633,7 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     const std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
     const byte_range part = range_of(req, v, size);
     if (part.status == 416)
-        return plain_status(416).header("Content-Range", "bytes */" + number_text(size));
+        return plain_status(416).header("Content-Range", "bytes */" + std::to_string(size));
     std::snprintf(range, sizeof range, "bytes %ju-%ju/%ju", std::uintmax_t(part.first),
                   std::uintmax_t(part.first + part.length - 1), std::uintmax_t(size));
     // RFC 9110 8.8.2.1: never later than Date. Before 1970 lie years that the form can't hold.
@@ -8182,7 +8168,7 @@ inline bool responder::send(response res) {
 }
 inline bool responder::inform(response interim) {
     if (!s_ || interim.status() / 100 != 1 || interim.status() == 101) return false;
-    std::string head = "HTTP/1.1 " + detail::number_text(std::uint64_t(interim.status())) + " \r\n";
+    std::string head = "HTTP/1.1 " + std::to_string(interim.status()) + " \r\n";
     const auto& r = detail::access::of(interim);
     if (r.extra && r.extra->failed) return false;
     if (detail::is_received(interim.headers())) detail::drop_framing(interim.headers(), true);
