@@ -2190,8 +2190,6 @@ struct head_limits {
 /// A head; the views point into the input. Bad: only why and status mean something.
 struct head {
     string_view method, target; // request; the target is as sent
-    string_view host;           // request: the target's authority, else the Host field's value
-    string_view reason;         // response
     const char* why = nullptr;  // bad: a literal
     std::size_t size = 0;       // bytes of the head, empty lines before and after it included
     std::size_t fields_count = 0;
@@ -2202,7 +2200,7 @@ struct head {
     bool persistent = false;     // RFC 9112 9.3
     bool expect_continue = false;
     bool body_fd = false; // names Body-Fd
-    bool upgrade = false; // request: Upgrade, named by Connection; response: 101, or 2xx to CONNECT
+    bool upgrade = false; // request: Upgrade, named by Connection
 };
 
 constexpr std::uint64_t max_length = INT64_MAX;   // so that it fits an off_t
@@ -2425,7 +2423,7 @@ struct head_parser : line_reader {
     /// RFC 9112 4. The space before an empty reason is missing in practice.
     const char* status_line(const char* at) {
         if (end - at >= 17 && std::memcmp(at, "HTTP/1.1 200 OK\r\n", 17) == 0) // most are
-            return out.status = 200, out.reason = view(at + 13, at + 15), at + 17;
+            return out.status = 200, at + 17;
         if (!(at = version(at))) return nullptr;
         for (int n = 0; n < 4; ++n, ++at) {
             if (at == end) return nullptr;
@@ -2434,9 +2432,7 @@ struct head_parser : line_reader {
             out.status = out.status * 10 + (*at & 15); // a space counts as a zero
         }
         if (at == end || *at != ' ') return line_end(at);
-        const char* const stop = first_not<value_byte>(at, end);
-        out.reason = view(at + 1, stop);
-        return line_end(stop);
+        return line_end(first_not<value_byte>(at, end));
     }
 
     /// All field lines and the empty line that ends them.
@@ -2501,14 +2497,12 @@ struct head_parser : line_reader {
         // RFC 9112 3.2: exactly one, and a valid one.
         if (is_doubled(host) || (!seen[host] && out.version == 11))
             return refuse("no Host, or two of them");
-        out.host = value(host);
-        if (!is_authority(out.host)) return refuse("a bad Host");
+        if (!is_authority(value(host))) return refuse("a bad Host");
         if ((seen[length] || seen[coding]) && !read_framing()) return false;
         if (seen[expect] && (is_doubled(expect) || !equals(value(expect), "100-continue")))
             return refuse("an unknown expectation", 417); // RFC 9110 10.1.1
         // RFC 9112 3.2.2: the target's authority counts, and is what whoever reads Host gets.
         const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
-        if (!named.empty()) out.host = named;
         if (!named.empty() && seen[host]) seen[host]->value = named;
         else if (!named.empty() && out.fields_count < limits.max_fields_count) // of 1.0
             fields[out.fields_count++] = {"Host", named};
@@ -2519,15 +2513,14 @@ struct head_parser : line_reader {
         return true;
     }
 
-    /// RFC 9112 6.3, in its order: framing depends on the method of the request.
+    /// RFC 9112 6.3, in its order: framing depends on the method of the request, never CONNECT.
     bool finish_response(string_view method) {
         if (!read_framing()) return false;
         const int status = out.status;
-        out.upgrade = status == 101 || (method == "CONNECT" && status / 100 == 2);
-        if (method == "HEAD" || status < 200 || status == 204 || status == 304 || out.upgrade)
+        if (method == "HEAD" || status < 200 || status == 204 || status == 304)
             out.how = framing::none; // whatever the fields say
         else if (!seen[coding] && !seen[length]) out.how = framing::until_close;
-        out.persistent &= out.how != framing::until_close && !out.upgrade;
+        out.persistent &= out.how != framing::until_close && status != 101;
         return true;
     }
 
