@@ -812,7 +812,6 @@ result<response> send(string_view url, request&&);
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/sockios.h> // SIOCOUTQ: what a slow reader has left unread
-#include <locale.h>        // newlocale(3): dates are English, whatever the program's locale
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -2130,8 +2129,6 @@ struct head_limits {
 /// A head; the views point into the input. Bad: only why and status mean something.
 struct head {
     string_view method, target; // request; the target is as sent
-    string_view host;           // request: the target's authority, else the Host field's value
-    string_view reason;         // response
     const char* why = nullptr;  // bad: a literal
     std::size_t size = 0;       // bytes of the head, empty lines before and after it included
     std::size_t fields_count = 0;
@@ -2142,7 +2139,7 @@ struct head {
     bool persistent = false;     // RFC 9112 9.3
     bool expect_continue = false;
     bool body_fd = false; // names Body-Fd
-    bool upgrade = false; // request: Upgrade, named by Connection; response: 101, or 2xx to CONNECT
+    bool upgrade = false; // request: Upgrade, named by Connection
 };
 
 constexpr std::uint64_t max_length = INT64_MAX;   // so that it fits an off_t
@@ -2251,20 +2248,20 @@ inline string_view authority_of(string_view target) {
     return !authority.empty() && authority[0] != ':' && is_authority(authority);
 }
 
-/// The path of a target, as sent; "/" for an absolute-form without one (RFC 9110 4.2.3).
-inline string_view path_of(string_view target) {
-    const string_view authority = authority_of(target);
-    if (!authority.empty()) {
-        target = view(authority.end(), target.end());
-        if (target.empty() || target[0] == '?') return "/";
-    }
-    return target.substr(0, target.find('?'));
+/// Path and query, as sent; "/" for an absolute-form without a path (RFC 9110 4.2.3).
+inline void request_state::split(string_view text) noexcept {
+    target = text;
+    const bool is_origin = !text.empty() && text[0] == '/'; // nearly all are
+    const string_view authority = is_origin ? string_view() : authority_of(text);
+    if (!authority.empty()) text = view(authority.end(), text.end());
+    path = {text.data(), std::min(text.find('?'), text.size())};
+    query = view(path.end(), text.end());
+    if (!query.empty()) query.remove_prefix(1);
+    if (path.empty() && !authority.empty()) path = "/";
 }
-
-/// What follows the first "?"; empty without one.
-inline string_view query_of(string_view target) {
-    const std::size_t mark = target.find('?');
-    return mark == string_view::npos ? string_view() : target.substr(mark + 1);
+inline void request_state::set_target(string_view text) {
+    split(text);
+    if (!is_target(text)) fail(detail::failed(errc::bad_target, "target " + printable(text)));
 }
 
 /// Reads the lines of heads, trailers and chunked framing. A function takes what it is named after
@@ -2365,7 +2362,7 @@ struct head_parser : line_reader {
     /// RFC 9112 4. The space before an empty reason is missing in practice.
     const char* status_line(const char* at) {
         if (end - at >= 17 && std::memcmp(at, "HTTP/1.1 200 OK\r\n", 17) == 0) // most are
-            return out.status = 200, out.reason = view(at + 13, at + 15), at + 17;
+            return out.status = 200, at + 17;
         if (!(at = version(at))) return nullptr;
         for (int n = 0; n < 4; ++n, ++at) {
             if (at == end) return nullptr;
@@ -2374,9 +2371,7 @@ struct head_parser : line_reader {
             out.status = out.status * 10 + (*at & 15); // a space counts as a zero
         }
         if (at == end || *at != ' ') return line_end(at);
-        const char* const stop = first_not<value_byte>(at, end);
-        out.reason = view(at + 1, stop);
-        return line_end(stop);
+        return line_end(first_not<value_byte>(at, end));
     }
 
     /// All field lines and the empty line that ends them.
@@ -2441,14 +2436,12 @@ struct head_parser : line_reader {
         // RFC 9112 3.2: exactly one, and a valid one.
         if (is_doubled(host) || (!seen[host] && out.version == 11))
             return refuse("no Host, or two of them");
-        out.host = value(host);
-        if (!is_authority(out.host)) return refuse("a bad Host");
+        if (!is_authority(value(host))) return refuse("a bad Host");
         if ((seen[length] || seen[coding]) && !read_framing()) return false;
         if (seen[expect] && (is_doubled(expect) || !equals(value(expect), "100-continue")))
             return refuse("an unknown expectation", 417); // RFC 9110 10.1.1
         // RFC 9112 3.2.2: the target's authority counts, and is what whoever reads Host gets.
         const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
-        if (!named.empty()) out.host = named;
         if (!named.empty() && seen[host]) seen[host]->value = named;
         else if (!named.empty() && out.fields_count < limits.max_fields_count) // of 1.0
             fields[out.fields_count++] = {"Host", named};
@@ -2459,15 +2452,14 @@ struct head_parser : line_reader {
         return true;
     }
 
-    /// RFC 9112 6.3, in its order: framing depends on the method of the request.
+    /// RFC 9112 6.3, in its order: framing depends on the method of the request, never CONNECT.
     bool finish_response(string_view method) {
         if (!read_framing()) return false;
         const int status = out.status;
-        out.upgrade = status == 101 || (method == "CONNECT" && status / 100 == 2);
-        if (method == "HEAD" || status < 200 || status == 204 || status == 304 || out.upgrade)
+        if (method == "HEAD" || status < 200 || status == 204 || status == 304)
             out.how = framing::none; // whatever the fields say
         else if (!seen[coding] && !seen[length]) out.how = framing::until_close;
-        out.persistent &= out.how != framing::until_close && !out.upgrade;
+        out.persistent &= out.how != framing::until_close && status != 101;
         return true;
     }
 
@@ -2651,53 +2643,37 @@ private:
     step step_ = step::end;
 };
 
-inline void request_state::split(string_view text) noexcept {
-    target = text;
-    const void* mark = text.empty() ? nullptr : std::memchr(text.data(), '?', text.size());
-    const std::size_t size =
-        mark ? view(text.data(), static_cast<const char*>(mark)).size() : text.size();
-    path = !text.empty() && text[0] == '/' ? string_view(text.data(), size) : path_of(text);
-    query = mark ? text.substr(size + 1) : string_view();
-}
-inline void request_state::set_target(string_view text) {
-    split(text);
-    if (text.empty() || !all_are(text, target_byte))
-        fail(detail::failed(errc::bad_target, "target " + printable(text)));
-}
-
 // [8] SERIALIZER ----------------------------------------------------------------------------------
 // A head and a plan for its body become bytes. Pure. What could break the framing of a message is
 // refused here, so that nothing a program passes gets onto the wire malformed.
 
+inline char* put(char* at, string_view text) noexcept {
+    if (text.empty()) return at; // memcpy takes no nullptr
+    std::memcpy(at, text.data(), text.size());
+    return at + text.size();
+}
+
 /// Bytes on their way out; grows, never shrinks by itself.
-class buffer {
+class buffer : public row<char> {
 public:
-    const char* data() const noexcept { return bytes_.begin(); }
-    std::size_t size() const noexcept { return size_; }
+    const char* data() const noexcept { return begin(); }
     std::size_t capacity() const noexcept { return room_; }
-    string_view view() const noexcept { return {bytes_.begin(), size_}; }
-    void clear() noexcept { size_ = 0; }
+    string_view view() const noexcept { return {begin(), size()}; }
+    void clear() noexcept { assume(0); }
     /// Room for `count` more bytes; commit() says how many were written.
     char* room(std::size_t count) {
         if (room_ - size_ < count) {
             std::size_t wanted = room_ ? room_ * 2 : 4096;
             while (wanted - size_ < count) wanted *= 2;
-            bytes_.assume(size_); // so many reserve() has to move
-            bytes_.reserve(wanted);
-            room_ = wanted;
+            reserve(wanted);
         }
-        return bytes_.begin() + size_;
+        return end();
     }
     void commit(std::size_t count) noexcept { size_ += count; }
     void add(string_view text) {
-        if (text.empty()) return; // memcpy takes no nullptr
-        std::memcpy(room(text.size()), text.data(), text.size());
-        size_ += text.size();
+        put(room(text.size()), text);
+        commit(text.size());
     }
-
-private:
-    row<char> bytes_;
-    std::size_t size_ = 0, room_ = 0;
 };
 
 /// RFC 9110 15; the reason phrase is for people, an empty one is valid.
@@ -2719,12 +2695,6 @@ inline string_view reason_of(int status) noexcept {
     return "";
 }
 
-inline char* put(char* at, string_view text) noexcept {
-    if (text.empty()) return at;
-    std::memcpy(at, text.data(), text.size());
-    return at + text.size();
-}
-
 inline char* put_number(char* at, std::uint64_t value) noexcept {
     char digits[20]; // UINT64_MAX has so many
     char* first = digits + sizeof digits;
@@ -2733,33 +2703,26 @@ inline char* put_number(char* at, std::uint64_t value) noexcept {
     return put(at, {first, static_cast<std::size_t>(digits + sizeof digits - first)});
 }
 
-inline std::string number_text(std::uint64_t value) {
-    char digits[20];
-    return std::string(digits, put_number(digits, value));
-}
+constexpr const char* day_names[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                     "Thursday", "Friday", "Saturday"};
+constexpr char month_names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
 /// RFC 9110 5.6.7: 29 bytes, always GMT, never the locale's words.
 inline char* put_date(char* at, std::time_t when) noexcept {
-    static constexpr char days[] = "SunMonTueWedThuFriSat";
-    static constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     std::tm t{};
     ::gmtime_r(&when, &t);
-    auto two = [](char* to, int value) {
-        to[0] = static_cast<char>('0' + value / 10), to[1] = static_cast<char>('0' + value % 10);
-        return to + 2;
-    };
-    at = put(put(at, {days + 3 * t.tm_wday, 3}), ", ");
-    at = put(put(put(two(at, t.tm_mday), " "), {months + 3 * t.tm_mon, 3}), " ");
-    at = put(two(two(at, (t.tm_year + 1900) / 100), (t.tm_year + 1900) % 100), " ");
-    return put(two(put(two(put(two(at, t.tm_hour), ":"), t.tm_min), ":"), t.tm_sec), " GMT");
+    char text[96]; // room for the greatest numbers
+    std::snprintf(text, sizeof text, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
+                  day_names[t.tm_wday], t.tm_mday, month_names + 3 * t.tm_mon, t.tm_year + 1900,
+                  t.tm_hour, t.tm_min, t.tm_sec);
+    return put(at, {text, 29});
 }
 
 /// How the body of an outgoing message is delimited (RFC 9112 6).
 struct body_plan {
     framing how = framing::none;
     std::uint64_t length = 0;
-    bool states_length = false; // Content-Length goes out
-    bool sends = false;         // the body itself goes out: not for HEAD, 204, 304
+    bool sends = false; // the body itself goes out: not for HEAD, 204, 304, nor an empty request's
 };
 
 inline bool is_named(const field& f, string_view name) noexcept {
@@ -2832,34 +2795,29 @@ inline bool is_received(const headers& fields) noexcept {
 /// RFC 9112 6.3, seen from the sender; framing_fault() has been asked.
 inline body_plan plan_response(const response& res, std::optional<std::uint64_t> size,
                                bool head_only, int version) noexcept {
-    body_plan plan;
-    if (res.status() == 204 || res.status() == 304) return plan; // 205 says 0: RFC 9110 15.3.6
+    if (res.status() == 204 || res.status() == 304) return {}; // 205 says 0: RFC 9110 15.3.6
     const std::uint64_t length = size ? *size : stated_length(access::of(res).fields, UINT64_MAX);
-    plan.states_length = length != UINT64_MAX;
-    plan.length = plan.states_length ? length : 0;
-    plan.how = plan.states_length ? framing::length
-               : version == 10    ? framing::until_close // no chunks: 9112 6.1
-                                  : framing::chunked;
-    plan.sends = !head_only;
-    return plan;
+    if (length != UINT64_MAX) return {framing::length, length, !head_only};
+    return {version == 10 ? framing::until_close : framing::chunked, 0, !head_only}; // 9112 6.1
 }
 
 /// A request without a body says so only where its method expects one (RFC 9110 8.6).
 inline body_plan plan_request(const request_state& req) noexcept {
-    body_plan plan;
     const auto size = known_size(req.body);
     const std::uint64_t length = size ? *size : stated_length(req.fields, UINT64_MAX);
-    const bool is_known = length != UINT64_MAX;
-    plan.length = is_known ? length : 0;
-    plan.how = !is_known ? framing::chunked : length > 0 ? framing::length : framing::none;
-    plan.states_length = is_known && (length > 0 || req.method == "POST" || req.method == "PUT" ||
-                                      req.method == "PATCH");
-    plan.sends = plan.how != framing::none;
-    return plan;
+    if (length == UINT64_MAX) return {framing::chunked, 0, true};
+    if (length > 0) return {framing::length, length, true};
+    const bool says_so = req.method == "POST" || req.method == "PUT" || req.method == "PATCH";
+    return {says_so ? framing::length : framing::none, 0, false};
 }
 
 inline char* put_field(char* at, string_view name, string_view value) noexcept {
     return put(put(put(put(at, name), ": "), value), "\r\n");
+}
+inline char* put_framing(char* at, const body_plan& plan) noexcept {
+    if (plan.how == framing::chunked) return put(at, "Transfer-Encoding: chunked\r\n");
+    if (plan.how != framing::length) return at;
+    return put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
 }
 inline std::size_t size_of(const headers& fields) noexcept {
     std::size_t size = 0;
@@ -2883,11 +2841,7 @@ struct head_writer {
         if (!r.type.empty()) at = put_field(at, "Content-Type", r.type);
         if (!persistent) at = put(at, "Connection: close\r\n"); // RFC 9112 9.6
         else if (version == 10) at = put(at, "Connection: keep-alive\r\n");
-        if (plan.how == framing::chunked) at = put(at, "Transfer-Encoding: chunked\r\n");
-        if (plan.states_length)
-            at = put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
-        at = put(at, "\r\n");
-        out.commit(static_cast<std::size_t>(at - first));
+        out.commit(static_cast<std::size_t>(put(put_framing(at, plan), "\r\n") - first));
     }
 
 private:
@@ -2919,9 +2873,8 @@ inline void write_request_head(buffer& out, const request_state& req, const body
     for (const field& f : req.fields)
         if (!is_named(f, "Content-Length") && (plan.sends || !is_named(f, "Expect")))
             at = put_field(at, f.name, f.value);
-    if (plan.how == framing::chunked) at = put(at, "Transfer-Encoding: chunked\r\n");
-    if (plan.states_length) at = put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
-    out.commit(static_cast<std::size_t>(put(put(at, more), "\r\n") - first));
+    at = put(put(put_framing(at, plan), more), "\r\n");
+    out.commit(static_cast<std::size_t>(at - first));
 }
 
 /// The line before a chunk's data (RFC 9112 7.1); its CRLF goes before the next one.
@@ -3055,11 +3008,10 @@ private:
         const bool is_literal = segment.find_first_of("{}") == string_view::npos;
         const bool is_tail = segment.size() > 4 && segment.substr(segment.size() - 4) == "...}";
         if (!is_literal) {
-            if (segment.size() < 3 || segment.front() != '{' || segment.back() != '}')
-                return "has braces that are no whole {segment}";
+            const bool is_whole = segment.front() == '{' && segment.back() == '}';
             const string_view name = segment.substr(1, segment.size() - (is_tail ? 5 : 2));
-            if (!is_token(name) || name.find('.') != string_view::npos)
-                return "has a parameter without a proper name";
+            if (!is_whole || !is_token(name) || name.find('.') != string_view::npos)
+                return "has braces that are no whole {segment} with a proper name";
             for (string_view known : names)
                 if (known == name) return "names a parameter twice";
             if (is_tail && !last) return "goes on after a {tail...}";
@@ -3164,30 +3116,25 @@ struct fd_claim {
     /// Takes all of `came`. Errors: bad_descriptor, too_large; then everything is closed.
     [[gnu::cold]] error take(const headers& fields, row<unique_fd> came) {
         has_body = fields.contains("Body-Fd");
-        const auto miscounted = [] {
-            return failed(errc::bad_descriptor, "descriptors: not as many as announced or allowed");
-        };
         // First: each name is compared with all before it.
         if (announced(fields) != came.size() || came.size() - has_body > max_count)
-            return miscounted();
-        for (string_view rest = fields.get("Fds"); !rest.empty();) {
+            return failed(errc::bad_descriptor, "descriptors: not as many as announced or allowed");
+        string_view rest = fields.get("Fds");
+        for (std::size_t i = has_body; i < came.size(); ++i) { // too few: there are two such lines
             string_view name = next_element(rest);
             if (!is_token(name) || find_fd(named, name))
                 return failed(errc::bad_descriptor, "Fds: a bad name");
-            named.push_back({std::string(name), unique_fd()});
+            named.push_back({std::string(name), std::move(came[i])});
         }
-        if (came.size() != named.size() + has_body) return miscounted(); // two `Fds` lines
-        for (std::size_t i = 0; i < named.size(); ++i) named[i].fd = std::move(came[i + has_body]);
         return has_body ? take_body(fields.get("Body-Fd"), std::move(came[0])) : error();
     }
 
 private:
     [[gnu::cold]] error take_body(string_view value, unique_fd came) {
-        if (value.substr(0, 7) != "length=")
+        const bool is_stated = drop_prefix(value, "length=");
+        const auto length = take_number(value);
+        if (!is_stated || !length || !value.empty())
             return failed(errc::bad_descriptor, "Body-Fd: no length");
-        value.remove_prefix(7);
-        auto length = take_number(value);
-        if (!length || !value.empty()) return failed(errc::bad_descriptor, "Body-Fd: no length");
         if (*length > max_body_bytes) return failed(errc::too_large, "Body-Fd");
         result<sealed_memory> mapped = map_received(std::move(came), *length);
         if (!mapped) return mapped.error();
@@ -3282,6 +3229,7 @@ struct flow final : stream_base {
     int status = 0;
     bool finished = false; // the loop's: answered whole, so nobody can leave before that
     bool handled = false, in_queue = false; // no handler reads req any more; nor a worker, yet
+    route* to = nullptr;                    // a worker's, while it is in the queue
     int fd = -1;                            // the connection's, while it is there
     std::string offered;                    // protocols that the client would switch to
 
@@ -3398,7 +3346,6 @@ struct flow final : stream_base {
         return open && !ended;
     }
     bool has_events() noexcept { return hold(guard), is_events; } // held until that was read
-    bool is_in_queue() noexcept { return hold(guard), in_queue; }
     bool leave_queue() noexcept { return hold(guard), std::exchange(in_queue, false); }
     void on_drain(callback<void()> act) override { install(drained, act); }
     void on_close(callback<void()> act) override { install(closed, act); }
@@ -3740,7 +3687,7 @@ struct site : counted {
 
 /// A response of ours, worded as aiohttp words them.
 inline response plain_status(int status, string_view why = {}) {
-    std::string line = number_text(static_cast<std::uint64_t>(status));
+    std::string line = std::to_string(status);
     line.append(": ").append(reason_of(status));
     if (!why.empty()) line.append(" (").append(why).append(")");
     return text(std::move(line)).status(status);
@@ -4083,7 +4030,7 @@ private:
             if (h.status == 101)
                 f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
         }
-        if (h.status == 101) c_.more->plan = {framing::until_close, 0, false, true};
+        if (h.status == 101) c_.more->plan = {framing::until_close, 0, true};
         else c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
         if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
             c_.more->tail = std::move(state_of(f.req).body);
@@ -4486,7 +4433,7 @@ private:
         box& b = c_.kept();
         if (memory) {
             b.fds.push_back(std::move(copy));
-            res.header("Body-Fd", "length=" + number_text(memory->size));
+            res.header("Body-Fd", "length=" + std::to_string(memory->size));
             res.header("Cache-Control", "no-store"); // a cache would keep an empty body
             res.headers().remove("Content-Length");  // a handler's own: what follows is 0
             body = content();
@@ -4800,7 +4747,7 @@ private:
         if (f.in_done) end_input(f); // as in finish()
         c_.at = phase::raw, c_.more->at_work = raw;
         count(0); // as in finish()
-        c_.more->plan = {framing::until_close, 0, false, true};
+        c_.more->plan = {framing::until_close, 0, true};
     }
     /// Its 101 has left. A client's has told its head.
     void open_raw(flow& raw) {
@@ -4875,7 +4822,7 @@ private:
     [[gnu::cold]] void note(int status, string_view why) {
         ++d_.refused;
         if (!s_.on_log) return;
-        std::string line = number_text(static_cast<std::uint64_t>(status));
+        std::string line = std::to_string(status);
         s_.log(line.append(" ").append(why), who().who);
     }
 
@@ -5160,12 +5107,6 @@ public:
         return true;
     }
     conn& last_added() noexcept { return *conns_.at(last_added_); }
-    /// Before an adopt() outside of a turn: one is to come that sees the deadline.
-    void expect_turn() noexcept {
-        read_clock();
-        ring(mail_->wake.get());
-    }
-
     /// The client's role: a connection that has just been made. UINT64_MAX: no memory for it.
     std::uint64_t adopt_call(unique_fd fd, ref<call_pool> pool) {
         ref<box> more(new box); // first: without memory there is no connection
@@ -5926,56 +5867,45 @@ public:
     }
     bool add(ref<flow> f, route& to) {
         hold lock(guard_);
-        const std::size_t count = jobs_.size() - taken_ - s_.left_jobs, // who has left has no place
-            idle = s_.options.workers - at_work_;
+        if (s_.left_jobs.exchange(0)) // who has left has no place
+            for (std::size_t i = jobs_.size(); i-- > 0;)
+                if (!jobs_[i]->is_open()) jobs_.erase(i);
+        const std::size_t count = jobs_.size(), idle = s_.options.workers - at_work_;
         if (count >= idle && count - idle >= s_.options.max_queued_count) return false;
-        if (count == 0 || jobs_.size() - count > count + 64) { // never the whole past
-            row<job> left;
-            left.reserve(jobs_.size() - taken_); // first: none is lost
-            for (; taken_ < jobs_.size(); ++taken_)
-                if (jobs_[taken_].f->is_in_queue()) left.push_back(std::move(jobs_[taken_]));
-                else --s_.left_jobs;
-            jobs_ = std::move(left), taken_ = 0;
-        }
-        jobs_.push_back({std::move(f), &to});
-        jobs_.back().f->in_queue = true;
+        f->to = &to, f->in_queue = true;
+        jobs_.push_back(std::move(f));
         changed_.notify_one();
         return true;
     }
 
 private:
-    struct job {
-        ref<flow> f;
-        route* to = nullptr;
-    };
-    bool next(job& into) {
+    ref<flow> next() {
         hold lock(guard_);
-        for (;; --s_.left_jobs) {
-            while (taken_ == jobs_.size() && !stopping_) changed_.wait(guard_, deadline());
-            if (taken_ == jobs_.size()) return false;
-            if ((into = std::move(jobs_[taken_++])).f->leave_queue()) return ++at_work_, true;
-        }
+        while (jobs_.empty() && !stopping_) changed_.wait(guard_, deadline());
+        if (jobs_.empty()) return {};
+        ref<flow> first = std::move(jobs_[0]);
+        jobs_.erase(0);
+        return ++at_work_, first;
     }
     void work() {
-        for (job j; next(j); j = job()) {
+        while (const ref<flow> f = next()) {
             std::optional<response> res;
             UDS_HTTP_TRY {
-                if (j.f->is_open()) run_plain(s_, *j.to, j.f->req, res); // else nobody waits for it
+                if (f->leave_queue()) run_plain(s_, *f->to, f->req, res); // else nobody waits
             }
-            UDS_HTTP_CATCH { j.f->cut(); } // no memory for an answer
-            --at_work_;                    // first: whoever has it may ask for the next
+            UDS_HTTP_CATCH { f->cut(); } // no memory for an answer
+            --at_work_;                  // first: whoever has it may ask for the next
             UDS_HTTP_TRY {
-                if (res) j.f->send(std::move(*res), flow::mode::whole);
+                if (res) f->send(std::move(*res), flow::mode::whole);
             }
-            UDS_HTTP_CATCH { j.f->cut(); }
+            UDS_HTTP_CATCH { f->cut(); }
         }
     }
 
     site& s_;
     mutex guard_; // of all below but threads_
     condition changed_;
-    row<job> jobs_;
-    std::size_t taken_ = 0;
+    row<ref<flow>> jobs_;
     std::atomic<std::size_t> at_work_{0}; // of threads_; raised under the guard
     bool stopping_ = false;
     row<pthread_t> threads_;
@@ -6042,6 +5972,19 @@ struct server_core final : site {
             if (is_in) last_added().uid = uid;
             else core_.leave(uid);
         }
+        /// The same, by any thread. False: no memory, or it has ended; `fd` is still the caller's.
+        bool take_later(unique_fd& fd, std::uint16_t number, bool forbidden, uid_t uid) {
+            bool is_posted = false;
+            UDS_HTTP_TRY {
+                is_posted = mail()->post([this, raw = fd.get(), number, forbidden, uid] {
+                    take(unique_fd(raw), number, forbidden, uid);
+                    if (core_.stopping()) drain_connections(); // nobody looks at it again
+                });
+            }
+            UDS_HTTP_CATCH {}
+            if (is_posted) (void)fd.release();
+            return is_posted;
+        }
 
     private:
         /// A callback that posts itself again and again is cut as a connection is: finish() runs
@@ -6052,15 +5995,19 @@ struct server_core final : site {
         }
         bool is_done() {
             if (core_.stopping() && !draining_) begin_drain();
-            if (is_cut()) doors_open_ &= !doors_shut_;
-            if (draining_ && core_.stops.load() > 1) close_all(failed(errc::stopped, "server"));
-            if (draining_ && now() >= drained_by_) close_all(failed(ETIMEDOUT, "drain_timeout"));
+            if (is_cut())
+                close_all(core_.stops.load() > 1 ? failed(errc::stopped, "server")
+                                                 : failed(ETIMEDOUT, "drain_timeout"));
             if (!draining_) // adopted only
                 return core_.doors.empty() && first_ && core_.places == 0 && !has_calls();
-            return count() == 0 && !doors_open_ && (!first_ || core_.ended >= core_.threads.size());
+            // The first loop shuts the doors for all, once all have left the queue.
+            const bool is_last =
+                doors_shut_ && (!paused_ || is_cut()) && core_.ended >= core_.threads.size();
+            return count() == 0 && (!first_ || is_last);
         }
+        /// One per event: an accept that finds nobody costs as much as another.
         void on_special(std::uint64_t id) override {
-            if (id != stop_id) accept_some(static_cast<std::uint16_t>(id & 0xffff));
+            if (id != stop_id) (void)accept_one(static_cast<std::uint16_t>(id & 0xffff));
         }
 
         bool watch_doors() {
@@ -6069,7 +6016,6 @@ struct server_core final : site {
                 if (core_.doors[i]->at.fd &&
                     !watch(core_.doors[i]->at.fd.get(), events, door_id | i))
                     return false;
-            doors_open_ = first_ && !core_.doors.empty(); // the first loop shuts them for all
             return true;
         }
         void unwatch_doors() noexcept {
@@ -6077,13 +6023,6 @@ struct server_core final : site {
                 if (d->at.fd) unwatch(d->at.fd.get());
         }
 
-        /// Once per event, more in bursts: an accept that finds nobody costs as much as another.
-        void accept_some(std::uint16_t number) {
-            burst_ = now() == last_accept_ && burst_ < 64 ? burst_ * 2 : 1;
-            last_accept_ = now();
-            for (unsigned i = 0; i < burst_; ++i)
-                if (!accept_one(number)) return;
-        }
         bool accept_one(std::uint16_t number) {
             unique_fd fd(uninterrupted([&] {
                 return ::accept4(core_.doors[number]->at.fd.get(), nullptr, nullptr,
@@ -6112,16 +6051,8 @@ struct server_core final : site {
             server_loop* to = this;
             for (auto& other : core_.loops)
                 if (other->count() < to->count()) to = other.get();
-            if (to == this) return take(std::move(fd), number, forbidden, uid);
-            const int raw = fd.release(); // a mailbox that is open keeps what it takes
-            auto task = [to, raw, number, forbidden, uid] {
-                to->take(unique_fd(raw), number, forbidden, uid);
-            };
-            UDS_HTTP_TRY {
-                if (to->mail()->post(task)) return;
-            }
-            UDS_HTTP_CATCH {} // no memory for that: it stays here
-            take(unique_fd(raw), number, forbidden, uid);
+            if (to == this || !to->take_later(fd, number, forbidden, uid))
+                take(std::move(fd), number, forbidden, uid);
         }
 
         /// Too many connections: says so without becoming one.
@@ -6143,10 +6074,9 @@ struct server_core final : site {
                       [this] { will_retry_ = false, resume_accepting(); }); // or others close
         }
         void resume_accepting() {
-            if (!paused_ || (draining_ && !first_)) return;
-            if (doors_shut_) return close_doors();
-            paused_ = false;
-            (void)watch_doors(); // level-triggered: whoever waits is an event
+            if (!std::exchange(paused_, false)) return;
+            if (doors_shut_) close_doors();
+            else if (!draining_ || first_) (void)watch_doors(); // whoever waits is an event
         }
         void on_closed(const conn& gone) override {
             if (!doors_shut_) resume_accepting(); // else in a moment: we may be in close_doors()
@@ -6179,8 +6109,9 @@ struct server_core final : site {
         /// Whoever is in the queue already is served; a plain close would reset them. Not for a
         /// listener that others hold too: shutdown hits every duplicate.
         [[gnu::cold]] void close_doors() {
-            if (!paused_) unwatch_doors();
-            paused_ = false, doors_shut_ = true;
+            doors_shut_ = true;
+            if (paused_) return; // not before there are descriptors
+            unwatch_doors();
             for (std::size_t i = 0; i < core_.doors.size(); ++i) {
                 door& d = *core_.doors[i];
                 if (!d.at.fd || !d.is_ours) continue;
@@ -6188,17 +6119,14 @@ struct server_core final : site {
                 while (accept_one(static_cast<std::uint16_t>(i))) {
                 }
             }
-            doors_open_ = paused_; // out of descriptors: not before all have left the queue
             drain_connections();
         }
 
         // ms, when the server stops: for who is on the way, for who is in and has asked nothing yet
         static constexpr std::int64_t grace = 100, patience = 1'000;
         server_core& core_;
-        std::int64_t drained_by_ = 0, last_accept_ = -1; // ms, of now()
-        unsigned burst_ = 1;
-        bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_open_ = false,
-                     doors_shut_ = false;
+        std::int64_t drained_by_ = 0; // ms, of now()
+        bool first_, draining_ = false, paused_ = false, will_retry_ = false, doors_shut_ = false;
     };
 
     row<ref<route>> owned_routes; // the router points at these
@@ -6210,13 +6138,7 @@ struct server_core final : site {
     error remembered, unheard; // of routes; of a listen() that failed, for run() without a door
     std::atomic<std::uint64_t> accepted{0}, told_at{UINT64_MAX}; // "out of ..."
     std::atomic<unsigned> ended{0}; // of `threads`; the first loop ends last: it has post()'s work
-    struct action {
-        int number;
-        struct sigaction was;
-        server_core* below; // who is stopped again then
-    };
-    row<action> old_actions;
-    bool started = false, finished = false, adopted_any = false;
+    bool started = false, finished = false;
     const pid_t owner = ::getpid(); // a forked child's copy touches nothing
 
     explicit server_core(const server_options& o) {
@@ -6252,11 +6174,12 @@ struct server_core final : site {
         if (finished) return failed(errc::stopped, "server");
         if (started || remembered) return remembered;
         block_fds();
-        if (doors.empty() && !adopted_any && !stopping())
+        if (doors.empty() && places == 0 && !stopping())
             return unheard ? unheard : failed(EDESTADDRREQ, "server: nothing to listen on");
-        for (std::size_t i = 1; i < loops.size() && !remembered; ++i) remember(loops[i]->open());
-        for (auto& l : loops)
-            if (!remembered) remember(l->begin());
+        for (std::size_t i = 0; i < loops.size() && !remembered; ++i) {
+            if (i > 0) remember(loops[i]->open());
+            if (!remembered) remember(loops[i]->begin());
+        }
         if (!remembered && options.workers) remember(start_workers());
         started = !remembered;
         for (std::size_t i = 1; i < loops.size() && !remembered; ++i) start_loop(*loops[i]);
@@ -6290,8 +6213,9 @@ struct server_core final : site {
     /// Drained: the other threads end, and whoever holds a stream learns of it.
     [[gnu::cold]] void finish() {
         if (std::exchange(finished, true)) return;
+        for (auto& d : doors) remove_path(d->at); // first: a worker may take its time
         end_threads();
-        for (auto& d : doors) remove_path(d->at), d->at.fd = unique_fd(); // in this order
+        for (auto& d : doors) d->at.fd = unique_fd();
         restore_signals();
     }
     void end_threads() {
@@ -6320,50 +6244,53 @@ struct server_core final : site {
         if (stop_event) ring(stop_event.get()); // write(2) is in signal-safety(7)
     }
 
-    /// The server that a signal stops. The handler does what stop() may do in one, nothing else.
-    static std::atomic<server_core*>& target_of(int signal) noexcept {
-        static std::atomic<server_core*> targets[_NSIG]; // a handler gets a number and nothing else
-        return targets[signal];
-    }
-    static mutex& signal_guard() { // of all servers' old_actions; servers may end after statics do
-        static mutex& one = *new mutex;
+    /// Who has taken which signals. A handler does what stop() may do in one, nothing else.
+    struct signal_table {
+        struct user {
+            int number;
+            server_core* server;
+            struct sigaction was; // before it
+        };
+        std::atomic<server_core*> targets[_NSIG]{}; // a handler gets a number and nothing else
+        mutex guard;                                // of users
+        row<user> users;                            // of all servers, the last one behind
+    };
+    static signal_table& signals() noexcept { // servers may end after statics do
+        static signal_table& one = *new signal_table;
         return one;
     }
     [[gnu::cold]] void install_signal(int number) {
         if (number <= 0 || number >= _NSIG) return; // there is no such signal
-        struct sigaction act {
-        }, old{};
+        struct sigaction act {};
         act.sa_handler = [](int caught) {
-            if (server_core* core = target_of(caught).load()) core->stop();
+            if (server_core* core = signals().targets[caught].load()) core->stop();
         };
         act.sa_flags = SA_RESTART; // the program's calls go on; ours have the event
-        hold lock(signal_guard());
-        if (action* known = action_of(number)) restore(*known); // the last one to say so again
-        old_actions.push_back({number, old, nullptr});          // first: it may throw
-        old_actions.back().below = target_of(number).exchange(this);
-        (void)::sigaction(number, &act, &old_actions.back().was);
+        restore_signals(number);   // the last one to say so again
+        signal_table& all = signals();
+        hold lock(all.guard);
+        all.users.push_back({number, this, {}}); // first: it may throw
+        all.targets[number] = this;
+        (void)::sigaction(number, &act, &all.users.back().was);
     }
-    action* action_of(int number) noexcept {
-        for (action& a : old_actions)
-            if (a.number == number) return &a;
-        return nullptr;
-    }
-    /// With the guard held. Beneath another one, that one has to put back what was there before us.
-    void restore(action& one) noexcept {
-        const action mine = one;
-        old_actions.erase(static_cast<std::size_t>(&one - old_actions.begin()));
-        server_core* above = target_of(mine.number);
-        if (above == this) {
-            ::sigaction(mine.number, &mine.was, nullptr);
-            return target_of(mine.number).store(mine.below);
+    /// Puts back what was there, which for one that is beneath another the other has to do.
+    void restore_signals(int only = 0) noexcept {
+        signal_table& all = signals();
+        hold lock(all.guard);
+        for (std::size_t i = all.users.size(); i-- > 0;) {
+            const signal_table::user mine = all.users[i];
+            if (mine.server != this || (only && mine.number != only)) continue;
+            all.users.erase(i);
+            signal_table::user* above = nullptr;
+            server_core* below = nullptr;
+            for (signal_table::user& u : all.users) {
+                if (u.number != mine.number) continue;
+                if (&u < all.users.begin() + i) below = u.server;
+                else if (!above) above = &u;
+            }
+            if (above) above->was = mine.was;
+            else ::sigaction(mine.number, &mine.was, nullptr), all.targets[mine.number] = below;
         }
-        action* theirs = above->action_of(mine.number);
-        while (theirs->below != this) theirs = theirs->below->action_of(mine.number);
-        theirs->was = mine.was, theirs->below = mine.below;
-    }
-    void restore_signals() {
-        hold lock(signal_guard());
-        while (!old_actions.empty()) restore(old_actions.back());
     }
 
     [[gnu::cold]] door& add_door(listener from, const listen_options& o) {
@@ -6397,35 +6324,19 @@ struct server_core final : site {
         if (!is_connected_stream(fd.get())) return failed(errc::bad_descriptor, "server::adopt");
         ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
         ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-        adopted_any = true;
         const uid_t uid = counts_users() ? peer_of(fd.get()).uid : 0;
         if (counts_users()) users.add(uid, SIZE_MAX); // counted, never refused
         places.fetch_add(1);
-        if (!started) {
-            loops[0]->expect_turn();
-            return loops[0]->take(std::move(fd), loop::no_door, false, uid), error();
-        }
-        error bad = failed(errc::stopped, "server::adopt");
-        const int raw = fd.release();
-        auto task = [this, raw, uid] {
-            loops[0]->take(unique_fd(raw), loop::no_door, false, uid);
-            if (stopping()) loops[0]->drain_connections(); // nobody looks at it again
-        };
-        UDS_HTTP_TRY {
-            if (loops[0]->mail()->post(task)) return {};
-        }
-        UDS_HTTP_CATCH { bad = failed(ENOMEM, "server::adopt"); }
-        fd = unique_fd(raw), leave(uid);
-        return bad;
+        if (loops[0]->take_later(fd, loop::no_door, false, uid)) return {};
+        leave(uid);
+        if (loops[0]->takes_mail()) return failed(ENOMEM, "server::adopt");
+        return failed(errc::stopped, "server::adopt");
     }
 
     /// Without a run() to its end: everything is cut.
     [[gnu::cold]] void destroy() {
         if (finished) return;
-        stops.store(2); // as a second stop(): no drain
-        if (stop_event) ring(stop_event.get());
-        for (auto& d : doors)
-            if (d->at.fd) remove_path(d->at);
+        stop(), stop(); // no drain
         finish();
     }
 };
@@ -6743,7 +6654,8 @@ struct client_core : counted {
     /// A client sees who called listen(2), as of then: unix(7), SO_PEERCRED.
     error check_peer(int fd) const {
         if (!options.expect_uid || peer_of(fd).uid == *options.expect_uid) return {};
-        return failed(errc::wrong_peer, name + ": not of uid " + number_text(*options.expect_uid));
+        return failed(errc::wrong_peer,
+                      name + ": not of uid " + std::to_string(*options.expect_uid));
     }
 
     /// What isn't kept is closed when the lock is gone. Bytes behind the end of a message belong to
@@ -6896,15 +6808,15 @@ struct client_exchange {
         mapping* memory = on->takes_body_fd && has_room ? memory_of(req.body) : nullptr;
         if (memory) {
             on->fds.push_back(memory->fd.get());
-            lines += "Body-Fd: length=" + number_text(memory->size) + "\r\n";
-            plan = {framing::none, 0, true, false}; // Content-Length: 0 for who knows no Body-Fd
+            lines += "Body-Fd: length=" + std::to_string(memory->size) + "\r\n";
+            plan = {framing::length, 0, false}; // Content-Length: 0 for who knows no Body-Fd
         }
         for (const named_fd& f : req.fds) on->fds.push_back(f.fd.get());
         if (!req.fds.empty()) lines += "Fds: " + fd_names(req.fds) + "\r\n";
         if (!on->takes_fds || (!on->asked && !has_room)) return lines; // or it asks next time
         if (core.options.max_body_fd_bytes) lines += "Accept-Body-Fd: 1\r\n";
         if (core.options.max_fds_count)
-            lines += "Accept-Fds: " + number_text(core.options.max_fds_count) + "\r\n";
+            lines += "Accept-Fds: " + std::to_string(core.options.max_fds_count) + "\r\n";
         if (std::exchange(on->asked, true)) return lines;
         proof = unique_fd(::eventfd(0, EFD_CLOEXEC)); // any descriptor proves it
         on->proves = on->fds.empty();
@@ -7470,8 +7382,6 @@ inline string_view media_type_of(string_view name) noexcept {
 inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) noexcept {
     if (text.size() < 24) return {}; // asctime's form, the shortest
     const bool is_rfc850 = text.size() > 29, is_asctime = text.size() < 29; // IMF-fixdate: 29
-    const char* form = is_rfc850 ? "%A, %d-%b-%y %T GMT" : "%a, %d %b %Y %T GMT";
-    if (is_asctime) form = text[8] == ' ' ? "%a %b %e %T %Y" : "%a %b %d %T %Y"; // has either
     string_view rest = text;
     int numbers[5]; // day, year, time; in asctime's form the year is the last
     for (int& n : numbers) {
@@ -7479,10 +7389,8 @@ inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) 
         n = static_cast<int>(take_number(rest).value_or(0) % 10'000);
     }
     const int* const time = numbers + (is_asctime ? 1 : 2);
-    int year = numbers[is_asctime ? 4 : 1];
-    constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    int month = 0;
-    while (month < 11 && text.find(months + 3 * month, 0, 3) == string_view::npos) ++month;
+    int year = numbers[is_asctime ? 4 : 1], month = 0;
+    while (month < 11 && text.find(month_names + 3 * month, 0, 3) == string_view::npos) ++month;
     std::tm t{};
     ::gmtime_r(&now, &t);
     // Two digits: at most 50 years ahead, else the last such year (RFC 9110 5.6.7).
@@ -7497,12 +7405,17 @@ inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) 
         when = ::timegm(&t); // fills in the weekday
         if (!is_rfc850 || when <= latest) break;
     }
-    char again[64]; // a Wednesday of RFC 850's form has 33
-    const locale_t plain = ::newlocale(LC_ALL_MASK, "C", nullptr); // static in glibc and musl
-    if (!plain) return {};
-    const std::size_t size = ::strftime_l(again, sizeof again, form, &t, plain);
-    ::freelocale(plain);
-    if (t.tm_year < 0 || text != string_view(again, size)) return {}; // 1900 on, as put_date
+    char date[30] = {}, again[64]; // a Wednesday of RFC 850's form has 33
+    put_date(date, when);
+    if (is_rfc850)
+        std::snprintf(again, sizeof again, "%s, %.2s-%.3s-%.2s %.8s GMT", day_names[t.tm_wday],
+                      date + 5, date + 8, date + 14, date + 17);
+    else if (is_asctime)
+        std::snprintf(again, sizeof again, "%.3s %.3s %.2s %.8s %.4s", date, date + 8, date + 5,
+                      date + 17, date + 12);
+    else std::memcpy(again, date, sizeof date);
+    if (is_asctime && again[8] == '0' && text[8] == ' ') again[8] = ' '; // it has either
+    if (t.tm_year < 0 || text != again) return {};                       // 1900 on
     return when;
 }
 
@@ -7634,7 +7547,7 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     const std::uint64_t size = static_cast<std::uint64_t>(info.st_size);
     const byte_range part = range_of(req, v, size);
     if (part.status == 416)
-        return plain_status(416).header("Content-Range", "bytes */" + number_text(size));
+        return plain_status(416).header("Content-Range", "bytes */" + std::to_string(size));
     std::snprintf(range, sizeof range, "bytes %ju-%ju/%ju", std::uintmax_t(part.first),
                   std::uintmax_t(part.first + part.length - 1), std::uintmax_t(size));
     // RFC 9110 8.8.2.1: never later than Date. Before 1970 lie years that the form can't hold.
@@ -8153,7 +8066,7 @@ inline bool responder::send(response res) {
 }
 inline bool responder::inform(response interim) {
     if (!s_ || interim.status() / 100 != 1 || interim.status() == 101) return false;
-    std::string head = "HTTP/1.1 " + detail::number_text(std::uint64_t(interim.status())) + " \r\n";
+    std::string head = "HTTP/1.1 " + std::to_string(interim.status()) + " \r\n";
     const auto& r = detail::access::of(interim);
     if (r.extra && r.extra->failed) return false;
     if (detail::is_received(interim.headers())) detail::drop_framing(interim.headers(), true);

@@ -727,79 +727,72 @@ const meaning_row request_meanings[] = {
 };
 
 const meaning_row response_meanings[] = {
-    {"until the end of the stream", "GET", "HTTP/1.1 200 OK" END, "200 OK: until_close 11 closed"},
-    {"no reason", "GET", "HTTP/1.1 200" END, "200 : until_close 11 closed"},
-    {"an empty reason", "GET", "HTTP/1.1 404 " END, "404 : until_close 11 closed"},
-    {"a reason as sent", "GET", "HTTP/1.1 404  a b\t" END, "404  a b\t: until_close 11 closed"},
+    {"until the end of the stream", "GET", "HTTP/1.1 200 OK" END, "200: until_close 11 closed"},
+    {"no reason", "GET", "HTTP/1.1 200" END, "200: until_close 11 closed"},
+    {"an empty reason", "GET", "HTTP/1.1 404 " END, "404: until_close 11 closed"},
+    {"a reason as sent", "GET", "HTTP/1.1 404  a b\t" END, "404: until_close 11 closed"},
     {"a length", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 5" END,
-     "200 OK: length 5 11 kept|Content-Length=5"},
+     "200: length 5 11 kept|Content-Length=5"},
     {"a length of zero", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 0" END,
-     "200 OK: none 11 kept|Content-Length=0"},
+     "200: none 11 kept|Content-Length=0"},
     {"chunked", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked" END,
-     "200 OK: chunked 11 kept|Transfer-Encoding=chunked"},
+     "200: chunked 11 kept|Transfer-Encoding=chunked"},
     {"9112 9.3: close", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close" END,
-     "200 OK: length 5 11 closed|Content-Length=5|Connection=close"},
+     "200: length 5 11 closed|Content-Length=5|Connection=close"},
     {"9112 9.3: 1.0 closes", "GET", "HTTP/1.0 200 OK\r\nContent-Length: 5" END,
-     "200 OK: length 5 10 closed|Content-Length=5"},
+     "200: length 5 10 closed|Content-Length=5"},
     {"9112 9.3: 1.0 with keep-alive", "GET",
      "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive" END,
-     "200 OK: length 5 10 kept|Content-Length=5|Connection=keep-alive"},
+     "200: length 5 10 kept|Content-Length=5|Connection=keep-alive"},
     {"keep-alive can't keep what ends with the stream", "GET",
      "HTTP/1.0 200 OK\r\nConnection: keep-alive" END,
-     "200 OK: until_close 10 closed|Connection=keep-alive"},
+     "200: until_close 10 closed|Connection=keep-alive"},
     {"9112 6.3 (1): HEAD", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5" END,
-     "200 OK: none 11 kept|Content-Length=5"},
+     "200: none 11 kept|Content-Length=5"},
     {"9112 6.3 (1): HEAD with a coding", "HEAD",
      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked" END,
-     "200 OK: none 11 kept|Transfer-Encoding=chunked"},
-    {"9112 6.3 (1): HEAD without either", "HEAD", "HTTP/1.1 200 OK" END, "200 OK: none 11 kept"},
+     "200: none 11 kept|Transfer-Encoding=chunked"},
+    {"9112 6.3 (1): HEAD without either", "HEAD", "HTTP/1.1 200 OK" END, "200: none 11 kept"},
     {"9110 9.1: head is not HEAD", "head", "HTTP/1.1 200 OK\r\nContent-Length: 5" END,
-     "200 OK: length 5 11 kept|Content-Length=5"},
+     "200: length 5 11 kept|Content-Length=5"},
     {"9112 6.3 (1): 204", "GET", "HTTP/1.1 204 No Content\r\nContent-Length: 5" END,
-     "204 No Content: none 11 kept|Content-Length=5"},
+     "204: none 11 kept|Content-Length=5"},
     {"9112 6.3 (1): 304", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5" END,
-     "304 Not Modified: none 11 kept|Content-Length=5"},
-    {"9112 6.3 (1): 100", "GET", "HTTP/1.1 100 Continue" END, "100 Continue: none 11 kept"},
+     "304: none 11 kept|Content-Length=5"},
+    {"9112 6.3 (1): 100", "GET", "HTTP/1.1 100 Continue" END, "100: none 11 kept"},
     {"9112 6.3 (1): 103", "GET", "HTTP/1.1 103 Early Hints\r\nLink: x" END,
-     "103 Early Hints: none 11 kept|Link=x"},
+     "103: none 11 kept|Link=x"},
     {"205 has a length like others", "GET", "HTTP/1.1 205 Reset\r\nContent-Length: 0" END,
-     "205 Reset: none 11 kept|Content-Length=0"},
+     "205: none 11 kept|Content-Length=0"},
     {"9112 6.3: 205 may end by chunks", "GET",
      "HTTP/1.1 205 Reset\r\nTransfer-Encoding: chunked" END,
-     "205 Reset: chunked 11 kept|Transfer-Encoding=chunked"},
+     "205: chunked 11 kept|Transfer-Encoding=chunked"},
     {"9112 6.3: 205 without either ends with the stream", "GET", "HTTP/1.1 205 Reset" END,
-     "205 Reset: until_close 11 closed"},
+     "205: until_close 11 closed"},
     {"9112 6.3 (1): 100 with a length", "GET", "HTTP/1.1 100 Continue\r\nContent-Length: 5" END,
-     "100 Continue: none 11 kept|Content-Length=5"},
+     "100: none 11 kept|Content-Length=5"},
     {"9112 6.3 (1): 102 with chunks", "GET", "HTTP/1.1 102 X\r\nTransfer-Encoding: chunked" END,
-     "102 X: none 11 kept|Transfer-Encoding=chunked"},
+     "102: none 11 kept|Transfer-Encoding=chunked"},
     {"9112 6.3 (1): 204 with chunks", "GET", "HTTP/1.1 204 X\r\nTransfer-Encoding: chunked" END,
-     "204 X: none 11 kept|Transfer-Encoding=chunked"},
+     "204: none 11 kept|Transfer-Encoding=chunked"},
     {"9112 6.3 (1): 304 with chunks", "GET", "HTTP/1.1 304 X\r\nTransfer-Encoding: chunked" END,
-     "304 X: none 11 kept|Transfer-Encoding=chunked"},
-    {"9112 6.3 (1): 304 without either stays", "GET", "HTTP/1.1 304 X" END, "304 X: none 11 kept"},
+     "304: none 11 kept|Transfer-Encoding=chunked"},
+    {"9112 6.3 (1): 304 without either stays", "GET", "HTTP/1.1 304 X" END, "304: none 11 kept"},
     {"9110 7.8: 101 with a length has none", "GET", "HTTP/1.1 101 Go\r\nContent-Length: 5" END,
-     "101 Go: none 11 closed upgrade|Content-Length=5"},
-    {"9112 6.3 (2): a 2xx to CONNECT with chunks", "CONNECT",
-     "HTTP/1.1 204 X\r\nTransfer-Encoding: chunked" END,
-     "204 X: none 11 closed upgrade|Transfer-Encoding=chunked"},
+     "101: none 11 closed|Content-Length=5"},
     {"9112 6.3 (8): keep-alive without a length", "GET",
      "HTTP/1.1 200 OK\r\nConnection: keep-alive" END,
-     "200 OK: until_close 11 closed|Connection=keep-alive"},
-    {"9112 9.3: HEAD in 1.0", "HEAD", "HTTP/1.0 200 OK" END, "200 OK: none 10 closed"},
+     "200: until_close 11 closed|Connection=keep-alive"},
+    {"9112 9.3: HEAD in 1.0", "HEAD", "HTTP/1.0 200 OK" END, "200: none 10 closed"},
     {"9110 7.8: 101", "GET", "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x" END,
-     "101 Go: none 11 closed upgrade|Connection=upgrade|Upgrade=x"},
+     "101: none 11 closed|Connection=upgrade|Upgrade=x"},
     {"an Upgrade offered by 200 is none", "GET",
      "HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: x\r\nContent-Length: 1" END,
-     "200 OK: length 1 11 kept|Connection=upgrade|Upgrade=x|Content-Length=1"},
-    {"9112 6.3 (2): a 2xx to CONNECT", "CONNECT", "HTTP/1.1 200 OK\r\nContent-Length: 5" END,
-     "200 OK: none 11 closed upgrade|Content-Length=5"},
-    {"a 4xx to CONNECT has a body", "CONNECT", "HTTP/1.1 403 No\r\nContent-Length: 5" END,
-     "403 No: length 5 11 kept|Content-Length=5"},
+     "200: length 1 11 kept|Connection=upgrade|Upgrade=x|Content-Length=1"},
     {"a status above 599", "GET", "HTTP/1.1 799 X\r\nContent-Length: 5" END,
-     "799 X: length 5 11 kept|Content-Length=5"},
+     "799: length 5 11 kept|Content-Length=5"},
     {"1.2 is 1.1", "GET", "HTTP/1.2 200 OK\r\nContent-Length: 5" END,
-     "200 OK: length 5 11 kept|Content-Length=5"},
+     "200: length 5 11 kept|Content-Length=5"},
 };
 
 } // namespace
@@ -820,8 +813,9 @@ TEST_CASE("parser: what a request says") {
         head h;
         REQUIRE(parse_request_head(input, usual, fields.data(), h) == parsed::done);
         CHECK(h.size == r.input.size());
-        const std::string first =
-            std::string(h.method) + " " + std::string(h.target) + " " + std::string(h.host);
+        std::string first = std::string(h.method) + " " + std::string(h.target) + " ";
+        for (std::size_t n = 0; n < h.fields_count; ++n)
+            if (equal_nocase(fields[n].name, "Host")) first += fields[n].value;
         CHECK(first + ": " + told(h, fields) == r.expected);
     }
 }
@@ -835,8 +829,7 @@ TEST_CASE("parser: what a response says") {
         head h;
         REQUIRE(parse_response_head(input, usual, r.method, fields.data(), h) == parsed::done);
         CHECK(h.size == r.input.size());
-        CHECK(std::to_string(h.status) + " " + std::string(h.reason) + ": " + told(h, fields) ==
-              r.expected);
+        CHECK(std::to_string(h.status) + ": " + told(h, fields) == r.expected);
     }
 }
 
@@ -870,8 +863,9 @@ TEST_CASE("parser: path and query of a target") {
     };
     for (const auto& r : rows) {
         CAPTURE(std::string(r.target));
-        CHECK(path_of(r.target) == r.path);
-        CHECK(query_of(r.target) == r.query);
+        const uds_http::request req("GET", r.target);
+        CHECK(req.path() == r.path);
+        CHECK(req.query() == r.query);
     }
 }
 

@@ -376,8 +376,8 @@ TEST_CASE("values: a received request that is moved out owns its bytes") {
     detail::head h;
     REQUIRE(detail::parse_request_head(bytes, {1000, 1000, 10}, room, h) == detail::parsed::done);
     detail::close_fields(s.fields, h.fields_count);
-    s.method = h.method, s.target = h.target, s.path = detail::path_of(h.target),
-    s.query = detail::query_of(h.target);
+    s.method = h.method;
+    s.split(h.target);
     s.params.push_back({"name", s.path.substr(3)});
     s.body = content::lent(string_view(bytes).substr(bytes.size() - 4));
     s.borrowed = true;

@@ -39,8 +39,9 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     (void)is_authority(input.view());
     for (const char* method : {"GET", "OPTIONS", "CONNECT"})
         if (is_target_of(method, input.view())) {
-            (void)path_of(input.view());
-            (void)query_of(input.view());
+            request_state state;
+            state.split(input.view());
+            claim(state.path.size() + state.query.size() <= size + 1, "both lie in the target");
         }
     return 0;
 }

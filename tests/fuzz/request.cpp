@@ -24,11 +24,15 @@ void check_accepted(string_view in, const head_limits& limits, const field* fiel
     claim(head.substr(line.size() + 1, 2) == "\r\n", "the request line's end");
     check_fields(head.substr(line.size() + 3), fields, h.fields_count, authority_of(h.target));
     check_framing(h, fields);
-    claim(is_name(h.method) && is_authority(h.host), "a method and a host");
+    claim(is_name(h.method), "a method");
     unsigned hosts = 0;
-    for (std::size_t n = 0; n < h.fields_count; ++n) hosts += equal_nocase(fields[n].name, "host");
+    for (std::size_t n = 0; n < h.fields_count; ++n)
+        if (equal_nocase(fields[n].name, "host"))
+            ++hosts, claim(is_authority(fields[n].value), "a host");
     claim(hosts == 1 || (hosts == 0 && h.version == 10), "one Host");
-    claim(path_of(h.target).size() + query_of(h.target).size() <= h.target.size() + 1,
+    request_state state;
+    state.split(h.target);
+    claim(state.path.size() + state.query.size() <= h.target.size() + 1,
           "path and query lie in the target");
     std::string decoded(h.target.size(), '\0');
     const std::size_t size = percent_decode(h.target, &decoded[0], true);
