@@ -896,7 +896,7 @@ public:
     }
     void assume(std::size_t size) noexcept { size_ = size; } // written through reserve()'s pointer
 
-private:
+protected: // for buffer, which writes first and counts then
     [[gnu::cold, gnu::noinline]] void grow(std::size_t room) {
         T* const to = static_cast<T*>(::operator new(room * sizeof(T))); // throws: nothing moved
         for (std::size_t i = 0; i < size_; ++i) {
@@ -2261,7 +2261,8 @@ inline void request_state::split(string_view text) noexcept {
 }
 inline void request_state::set_target(string_view text) {
     split(text);
-    if (!is_target(text)) fail(detail::failed(errc::bad_target, "target " + printable(text)));
+    if (text.empty() || !all_are(text, target_byte))
+        fail(detail::failed(errc::bad_target, "target " + printable(text)));
 }
 
 /// Reads the lines of heads, trailers and chunked framing. A function takes what it is named after
