@@ -5912,29 +5912,26 @@ private:
     row<pthread_t> threads_;
 };
 
-/// Connections per user, counted only where there is a limit on them.
+/// Whose connections there are, known only where there is a limit per user.
 class user_counts {
 public:
     bool add(uid_t uid, std::size_t limit) {
         hold lock(guard_);
-        for (user& u : users_)
-            if (u.uid == uid) return u.count < limit && ++u.count;
-        if (limit) users_.push_back({uid, 1});
-        return limit > 0;
+        std::size_t count = 0;
+        for (uid_t other : uids_) count += other == uid;
+        if (count < limit) uids_.push_back(uid);
+        return count < limit;
     }
     void remove(uid_t uid) noexcept {
         hold lock(guard_);
-        for (std::size_t i = 0; i < users_.size(); ++i)
-            if (users_[i].uid == uid && --users_[i].count == 0) users_.erase(i--);
+        std::size_t i = 0;
+        while (i < uids_.size() && uids_[i] != uid) ++i;
+        if (i < uids_.size()) uids_.erase(i);
     }
 
 private:
-    struct user {
-        uid_t uid;
-        std::size_t count;
-    };
-    mutex guard_; // every loop accepts and closes
-    row<user> users_;
+    mutex guard_;     // every loop accepts and closes
+    row<uid_t> uids_; // one for each connection
 };
 
 struct server_core final : site {
