@@ -3316,7 +3316,7 @@ inline mailbox*& this_loop() noexcept {
     return current; // none: this thread may block
 }
 
-/// What on_exchange will want to know of a request that is answered later, or at length.
+/// What hooks and on_exchange want to know of a request that may be gone by then.
 struct about : counted {
     std::string method, target;
     std::uint64_t bytes_in = 0;
@@ -3337,7 +3337,6 @@ struct flow final : stream_base {
     mutex guard;                          // never held while user code runs
     condition changed;                    // for wait() and read(), on threads that are no loop
     request req = access::make_request(); // the loop's and the handler's
-    ref<about> log;                       // the loop's, where somebody listens
     std::uint64_t bytes_out = 0;          // the loop's
     int status = 0;
     bool finished = false; // the loop's: answered whole, so nobody can leave before that
@@ -3601,7 +3600,7 @@ struct box : counted {
     std::uint64_t tail_at = 0, tail_size = 0;
     framing tail_how = framing::none;
     bool has_tail = false, tail_ended = false;
-    ref<about> tail_log;    // where somebody listens
+    ref<about> note;        // of the request that outlives its turn, where somebody listens
     row<unique_fd> fds;     // to pass on,
     std::size_t fds_at = 0; // with this byte of `out` or of the batch
     row<unique_fd> fds_in;  // came with the last byte of `in`
@@ -3616,7 +3615,6 @@ struct box : counted {
     std::size_t counted = 0;              // in site::buffered
     int unread = 0;                       // by the peer, when that was looked at last
     std::int64_t read_at = INT64_MIN / 2; // ms; when it was seen to be less
-    std::int64_t started = 0;             // us, of req
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
     std::uint64_t tail_left() const noexcept { return tail_ended ? 0 : tail_size - tail_at; }
@@ -3735,8 +3733,7 @@ struct desk {
     row<unique_fd> fds;             // came with the last byte of `in`,
     const char* fds_from = nullptr; // in a read that began here
     std::int64_t now = 0, turn = 0; // ms, monotonic; when this turn began
-    std::int64_t started = 0;       // us, of req, where somebody wants to know
-    std::uint64_t bytes_in = 0;     // of its body
+    ref<about> note;                // of req, where somebody listens
     char date[40] = {};             // "Date: ...\r\n"
     std::int64_t (*micros)() = [] { return std::int64_t{0}; }; // a clock: read for who logs times
     std::size_t whole = 0;                   // bytes of `out` that are whole answers
@@ -3952,9 +3949,8 @@ public:
 
     /// A body that is a tail has left, or never will: only now it's known how much of it did.
     void tell_tail(const error& why) {
-        if (!c_.more || !c_.more->tail_log) return;
-        tell(c_.more->tail_log->status, c_.more->tail_at, why);
-        c_.more->tail_log = {};
+        if (c_.more && c_.more->has_tail && c_.more->note)
+            tell(c_.more->note->status, c_.more->tail_at, why);
     }
     void end_tail() { // it has left
         tell_tail(error());
@@ -4042,15 +4038,11 @@ public:
         open_answer(res, false, plan);
         if (!c_.persistent) c_.ends = true, c_.lingers |= c_.at == phase::discard;
         if (plan.sends) send_body(access::of(res).body, plan);
-        if (!s_.on_exchange) return;
-        if (plan.sends && c_.more && c_.more->has_tail) keep_log(res.status());
-        else tell(res.status(), plan.sends ? plan.length : 0, error());
-    }
-    void keep_log(int status) {
-        const answered now = what_is_answered();
-        who().tag = c_.work() ? who().tag : now.req.tag;
-        ref<about> log = c_.work() ? c_.work()->log : note_request(now);
-        log->status = status, c_.kept().tail_log = std::move(log);
+        if (!s_.is_observed()) return;
+        if (!plan.sends || !c_.more || !c_.more->has_tail)
+            return tell(res.status(), plan.sends ? plan.length : 0, error());
+        if (!c_.more->note) keep_note();
+        c_.more->note->status = res.status();
     }
 
     /// Never inside an answer that has begun, nor where nobody waits for one.
@@ -4081,9 +4073,7 @@ public:
 private:
     bool step() {
         switch (c_.at) {
-        case phase::body:
-            d_.started = c_.more->started;
-            return collect(*c_.more->req, c_.more->decoder, c_.more->to);
+        case phase::body: return unpark(), collect(*c_.more->to);
         case phase::discard: return step_discard();
         case phase::linger: return d_.in = {}, false;
         case phase::stream: return step_stream();
@@ -4200,9 +4190,9 @@ private:
     /// have been another connection's, and its bytes are gone.
     [[gnu::cold]] void forget_request() {
         request_state& r = state_of(d_.req);
-        r.reset(), r.method = r.target = {}, d_.bytes_in = 0;
+        r.reset(), r.method = r.target = {};
         c_.head_only = c_.old_version = false;
-        if (s_.is_observed()) d_.started = d_.micros();
+        if (s_.is_observed()) take_note(0);
     }
 
     [[gnu::always_inline]] bool is_dripping() noexcept {
@@ -4226,8 +4216,7 @@ private:
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
         c_.persistent = h.persistent;
         c_.expects = h.expect_continue, c_.upgrades = h.upgrade;
-        d_.bytes_in = h.how == framing::length ? h.length : 0;
-        if (s_.is_observed()) d_.started = d_.micros();
+        if (s_.is_observed()) take_note(h.how == framing::length ? h.length : 0);
         // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
         if (h.method == "CONNECT" && !c_.forbidden) return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
@@ -4242,10 +4231,10 @@ private:
             return answer_plain();
         }
         const bool is_streamed = access::of(access::of(*to).run).shape == access::shape::streamed;
-        if (h.how == framing::none && !is_streamed) return dispatch(d_.req, *to);
+        if (h.how == framing::none && !is_streamed) return dispatch(*to);
         d_.decoder.start(h.how, h.length, s_.limits);
         if (is_streamed) return start_stream(*to);
-        collect(d_.req, d_.decoder, to);
+        collect(*to);
     }
 
     void answer_plain() {
@@ -4327,26 +4316,25 @@ private:
     }
 
     /// Reads a body to its end and calls the handler. One that came whole is not copied.
-    bool collect(request& req, body_decoder& decoder, route* to) {
-        request_state& r = state_of(req);
-        const std::uint64_t limit = limit_of(*to);
+    bool collect(route& to) {
+        request_state& r = state_of(d_.req);
+        const std::uint64_t limit = limit_of(to);
         for (;;) {
             string_view piece;
-            parsed at = decoder.next(d_.in, piece);
-            if (at == parsed::bad) return refuse(400, decoder.why()), false;
+            parsed at = d_.decoder.next(d_.in, piece);
+            if (at == parsed::bad) return refuse(400, d_.decoder.why()), false;
             if (!add_piece(r, piece, at == parsed::done)) return refuse(503, "memory"), false;
+            if (d_.note) d_.note->bytes_in = r.body.size();
             if (r.body.size() > limit ||
-                decoder.left() > limit - r.body.size()) // also what is to come
+                d_.decoder.left() > limit - r.body.size()) // also what is to come
                 return refuse(413, "body over the limit"), false;
             if (at == parsed::done) break;
             if (piece.empty())
-                return count(r.body_text.size()) ? park(req, to) : refuse(503, "memory"), false;
+                return count(r.body_text.size()) ? park(to) : refuse(503, "memory"), false;
         }
         c_.at = phase::head;
-        d_.bytes_in = r.body.size();
-        if (&req != &d_.req) // for the log, from here on
-            std::swap(access::of(d_.req), access::of(req)), c_.more->req.reset();
-        dispatch(d_.req, *to);
+        if (c_.more) c_.more->req.reset();
+        dispatch(to);
         return !c_.ends && c_.at == phase::head;
     }
 
@@ -4365,15 +4353,20 @@ private:
     }
 
     /// The body goes on in a later turn: the request moves to memory of its own.
-    void park(request& req, route* to) {
+    void park(route& to) {
         if (c_.expects) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
         c_.expects = false;
-        if (c_.at == phase::body) return; // parked before
         box& b = c_.kept();
-        b.req = std::move(req);
+        b.req = std::move(d_.req);
         state_of(*b.req).fd = c_.fd; // still this connection's, for who asks for its peer
-        b.decoder = d_.decoder, b.to = to, b.started = d_.started;
+        b.decoder = std::move(d_.decoder), b.to = &to;
+        keep_note();
         c_.at = phase::body;
+    }
+    void unpark() { // `req` has the desk's own meanwhile
+        box& b = *c_.more;
+        std::swap(access::of(d_.req), access::of(*b.req));
+        d_.decoder = std::move(b.decoder), d_.note = std::move(b.note);
     }
 
     /// Keeps the sum of all bodies in memory under its limit. False: over it.
@@ -4385,17 +4378,14 @@ private:
         return now < before || total <= s_.options.max_buffered_bytes;
     }
 
-    void dispatch(request& req, route& to) {
+    void dispatch(route& to) {
         if (!d_.fds.empty() && d_.in.empty()) return refuse_fds(); // came with its body
         const auto& r = access::of(to);
         const bool is_plain = access::of(r.run).shape == access::shape::plain;
-        if (!is_plain || (s_.to_worker && !r.stays_on_loop)) {
-            const request_state& q = state_of(req); // whose body is to be held meanwhile
-            if (!count(access::of(q.body_memory) ? 0 : q.body.size())) return refuse(503, "memory");
-            return is_plain ? give_to_worker(req, to) : start_later(req, to);
-        }
-        run_plain(s_, to, req, d_.res);
-        if (!(c_.who == state_of(req).from)) c_.who = state_of(req).from; // asked for once
+        if (!is_plain || (s_.to_worker && !r.stays_on_loop)) return start_later(to, is_plain);
+        run_plain(s_, to, d_.req, d_.res);
+        const auto& from = state_of(d_.req).from;
+        if (!(c_.who == from)) c_.who = from; // asked for once
         answer_plain();
         if (c_.more) release_body();
     }
@@ -4411,47 +4401,36 @@ private:
         count(holds ? std::min(size, bytes_of(tail).size()) : 0);
     }
 
-    ref<flow> make_flow(request& req) {
+    ref<flow> make_flow() {
         ref<flow> f(new flow(home_, id_, s_.options.max_write_buffer_bytes));
-        (void)req.peer(); // the connection may be gone when it is asked for
-        c_.who = state_of(req).from;
-        f->req = std::move(req); // copies what is the loop's
+        (void)d_.req.peer(); // the connection may be gone when it is asked for
+        c_.who = state_of(d_.req).from;
+        keep_note();
+        f->req = std::move(d_.req); // copies what is the loop's
         request_state& r = state_of(f->req);
         c_.who->tag = r.tag, r.tag_slot = &c_.who->tag;
         for (const field& one : r.fields) // RFC 9110 5.3
             if (c_.upgrades && is_named(one, "Upgrade")) f->offered.append(one.value) += ',';
         f->fd = c_.fd;
-        if (s_.is_observed()) f->log = note_request({r, d_.bytes_in, d_.started});
         return c_.kept().at_work = f, f;
     }
-    struct answered {
-        const request_state& req;
-        std::uint64_t bytes_in;
-        std::int64_t started; // us
-    };
-    answered what_is_answered() const noexcept {
-        if (c_.at != phase::body) return {state_of(d_.req), d_.bytes_in, d_.started};
-        const request_state& parked = state_of(*c_.more->req); // the desk has served others since
-        return {parked, parked.body.size(), c_.more->started};
-    }
-    static ref<about> note_request(const answered& now) {
-        ref<about> log(new about);
-        log->method = now.req.method, log->target = now.req.target;
-        log->bytes_in = now.bytes_in, log->started = now.started;
-        return log;
-    }
 
-    void start_later(request& req, route& to) {
-        ref<flow> f = make_flow(req);
+    void start_later(route& to, bool is_plain) {
+        const request_state& r = state_of(d_.req); // whose body is to be held meanwhile
+        if (!count(access::of(r.body_memory) ? 0 : r.body.size())) return refuse(503, "memory");
+        ref<flow> f = make_flow();
         c_.at = phase::waiting;
-        run_with(f, to, nullptr);
+        if (!is_plain) return run_with(f, to, nullptr);
+        if (s_.to_worker(f, to)) return;
+        note(503, "too many requests wait for a worker");
+        f->send(plain_status(503).header("Retry-After", "1"), flow::mode::whole);
     }
     void start_stream(route& to) {
-        ref<flow> f = make_flow(d_.req);
+        ref<flow> f = make_flow();
         c_.more->decoder = d_.decoder, c_.more->may_come = limit_of(to);
         c_.at = phase::stream;
-        if (f->log) f->log->bytes_in = 0;         // counted as it comes
-        f->memory = state_of(f->req).body_memory; // Body-Fd, to who reads a stream
+        if (c_.more->note) c_.more->note->bytes_in = 0; // counted as it comes
+        f->memory = state_of(f->req).body_memory;       // Body-Fd, to who reads a stream
         if (d_.parsed.how == framing::none) finish_body({});
         body_reader body = access::make<body_reader>(ref<stream_base>(f.get()));
         run_with(f, to, &body);
@@ -4468,13 +4447,6 @@ private:
             hold(f->guard), f->is_nobodys = false;         // or was dropped by that
         }
         f->handled = true;
-    }
-    void give_to_worker(request& req, route& to) {
-        ref<flow> f = make_flow(req);
-        c_.at = phase::waiting;
-        if (s_.to_worker(f, to)) return;
-        note(503, "too many requests wait for a worker");
-        f->send(plain_status(503).header("Retry-After", "1"), flow::mode::whole);
     }
 
     // -- descriptors
@@ -4589,7 +4561,7 @@ private:
                 return fail_stream(failed(errc::too_large, "request body"), 413, "body too long"),
                        false;
             b.may_come -= piece.size(), f.progress = d_.now;
-            if (f.log) f.log->bytes_in += piece.size();
+            if (b.note) b.note->bytes_in += piece.size();
             if (!piece.empty()) hand_in(f, piece);
             // The end with the last piece: passed on, they leave together, and what answers them
             // (with 101) finds both sent.
@@ -4815,7 +4787,7 @@ private:
     }
     void answer_passed(response res) {
         ref<flow> f = c_.more ? c_.more->at_work : ref<flow>();
-        if (!f) state_of(d_.req).drop_body(), f = make_flow(d_.req); // nobody reads it any more
+        if (!f) state_of(d_.req).drop_body(), f = make_flow(); // nobody reads it any more
         if (c_.at == phase::discard) c_.persistent = false, c_.lingers = true; // as in begin()
         c_.at = phase::waiting;
         f->send(std::move(res), flow::mode::whole);
@@ -4856,7 +4828,7 @@ private:
         for (const field& h : fields) at = put_field(at, h.name, h.value);
         d_.out.commit(static_cast<std::size_t>(put(at, "\r\n") - first));
         ref<flow> raw(new flow(home_, id_, s_.options.max_write_buffer_bytes));
-        raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd, raw->log = f.log;
+        raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd;
         raw->arrived.swap(c_.more->in); // what came behind the request is the other protocol's
         callback<void()> drop_closed;
         {
@@ -4905,39 +4877,54 @@ private:
     }
     int version() const noexcept { return c_.old_version ? 10 : 11; }
 
-    /// Calls `with` with the exchange that is being answered.
-    template <class F>
-    void describe(int status, std::uint64_t bytes_out, const error& why, F with) noexcept {
-        const about* a = c_.more && c_.more->tail_log ? c_.more->tail_log.get()
-                         : c_.work()                  ? c_.work()->log.get()
-                                                      : nullptr;
-        const auto [r, bytes_in, began] = what_is_answered();
-        const std::int64_t started = a ? a->started : began;
-        UDS_HTTP_TRY {
-            const card& from = who();
-            with(uds_http::exchange{
-                a ? string_view(a->method) : r.method, a ? string_view(a->target) : r.target,
-                s_.name_of(c_.door), from.who, status, a ? a->bytes_in : bytes_in, bytes_out,
-                a ? from.tag : r.tag, microseconds(d_.micros() - started), why});
-        }
-        UDS_HTTP_CATCH { s_.log_thrown("hook"); }
+    void take_note(std::uint64_t body_bytes) {
+        if (!d_.note) d_.note = new about;
+        const request_state& r = state_of(d_.req);
+        d_.note->method = r.method, d_.note->target = r.target;
+        d_.note->bytes_in = body_bytes, d_.note->started = d_.micros();
+    }
+    /// The desk serves others before this exchange is told of.
+    void keep_note() {
+        if (!d_.note) return;
+        who().tag = state_of(d_.req).tag;
+        c_.kept().note = std::move(d_.note);
+    }
+    /// The exchange that is being answered. Views and references: for the one who is told.
+    uds_http::exchange exchange_now(int status, std::uint64_t bytes_out, const error& why) {
+        const bool is_kept = c_.more && c_.more->note;
+        const about& a = is_kept ? *c_.more->note : *d_.note;
+        const card& from = who();
+        return {a.method,
+                a.target,
+                s_.name_of(c_.door),
+                from.who,
+                status,
+                a.bytes_in,
+                bytes_out,
+                is_kept ? from.tag : state_of(d_.req).tag,
+                microseconds(d_.micros() - a.started),
+                why};
     }
     /// A stream was promised its length, and a reader its own way out, before any hook was asked.
     void run_after(response& res, bool is_streamed) {
         const auto& r = access::of(res);
         const std::uint64_t stated = stated_length(r.fields, UINT64_MAX);
-        for (hook& h : s_.hooks)
-            if (h.after)
-                describe(res.status(), 0, error(),
-                         [&](const uds_http::exchange& now) { h.after(now, res); });
+        for (hook& h : s_.hooks) {
+            UDS_HTTP_TRY {
+                if (h.after) h.after(exchange_now(res.status(), 0, error()), res);
+            }
+            UDS_HTTP_CATCH { s_.log_thrown("hook"); }
+        }
         if (is_streamed ? stated_length(r.fields, stated) != stated
                         : access::of(r.body).kind == access::kind::reader)
             extra_of(res).failed = failed(errc::bad_field, "a hook's Content-Length or reader");
     }
     void tell(int status, std::uint64_t bytes_out, const error& why) {
-        if (s_.on_exchange)
-            describe(status, bytes_out, why,
-                     [this](const uds_http::exchange& now) { s_.on_exchange(now); });
+        UDS_HTTP_TRY {
+            if (s_.on_exchange) s_.on_exchange(exchange_now(status, bytes_out, why));
+        }
+        UDS_HTTP_CATCH { s_.log_thrown("hook"); }
+        if (c_.more) c_.more->note = {}; // told once
     }
     [[gnu::cold]] void note(int status, string_view why) {
         ++d_.refused;
