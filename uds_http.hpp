@@ -3324,10 +3324,19 @@ struct about : counted {
     int status = 0;           // of the answer whose body is a tail
 };
 
+/// What the users of an exchange want to hear of it. Set by any thread, run by the loop.
+struct flow_callbacks {
+    callback<void()> drained, closed, left; // left: the responder's
+    callback<void(upgraded)> take_over;
+    callback<void(string_view)> on_piece;
+    callback<void(const error&)> on_done;
+    callback<void(result<response>)> on_head; // a client's: the head, or the failure, once
+};
+
 /// An exchange that isn't over when its handler returns. User code of any thread writes into it and
 /// posts it; its loop takes from it. What isn't marked as the loop's is guarded; callbacks leave
 /// the flow while they run, and are destroyed without the guard: captures may own the flow's ends.
-struct flow final : stream_base {
+struct flow final : stream_base, flow_callbacks {
     enum class mode : unsigned char { none, whole, streamed, raw }; // none: not answered yet
     static constexpr std::size_t max_arrived = 256 << 10;           // then the sender is stopped
 
@@ -3350,8 +3359,6 @@ struct flow final : stream_base {
     std::string queued;                     // not framed yet
     std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
     headers trailers_out;
-    callback<void()> drained, closed, left; // set by any thread, run by the loop; left: responder's
-    callback<void(upgraded)> take_over;
     milliseconds heartbeat{0};
     std::int64_t beats_at = 0; // ms; the loop's
     mode how = mode::none;     // set once: a second answer is refused
@@ -3370,12 +3377,9 @@ struct flow final : stream_base {
     headers trailers_in;
     error why_in;      // once in_done: none, if it came whole
     std::string place; // of a body handed on by a client: which socket and request its errors name
-    callback<void(string_view)> on_piece;
-    callback<void(const error&)> on_done;
     bool in_done = false, paused = false, wanted = false, reader_dropped = false, released = false;
 
-    // the client's role: the head, or the failure, is told once
-    callback<void(result<response>)> on_head; // empty once it was told
+    // the client's role
     std::size_t max_head_bytes = 0;
     std::int64_t progress = 0; // ms, of the last bytes
     unsigned interims = 0;     // more than 16 end the call
@@ -3524,7 +3528,11 @@ struct flow final : stream_base {
     raw_stream release() override {
         hold lock(guard);
         while (leaving && fd >= 0 && this_loop() != home.get()) changed.wait(guard, deadline());
-        if (!open || fd < 0 || !send_queued()) return {unique_fd(), {}};
+        if (!open || fd < 0 || waits) return {unique_fd(), {}};
+        iovec part{&queued[0], queued.size()};
+        const ssize_t sent = queued.empty() ? 0 : transmit(fd, &part, 1);
+        queued.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+        if (!queued.empty()) return {unique_fd(), {}}; // it waits for room in the socket
         unread();
         raw_stream out{unique_fd(duplicate(fd)), std::move(arrived)}; // the loop closes its own
         if (ended) ::shutdown(fd, SHUT_WR);
@@ -3532,15 +3540,6 @@ struct flow final : stream_base {
         post();
         return out;
     }
-    /// With the guard held. False: it waits, here or at the loop, for room in the socket.
-    bool send_queued() noexcept {
-        iovec part{&queued[0], queued.size()};
-        if (waits) return false;
-        const ssize_t sent = queued.empty() ? 0 : transmit(fd, &part, 1);
-        queued.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
-        return queued.empty();
-    }
-
     /// The loop's: the peer's bytes have ended, whole or not. The first end counts.
     void end_in(error why) {
         hold lock(guard);
@@ -3597,9 +3596,8 @@ struct box : counted {
     std::string in;  // not parsed yet: half a head, or requests behind the one at work
     std::string out; // waits for room in the socket
     content tail;    // a large body that follows `out`, from tail_at
-    std::uint64_t tail_at = 0, tail_size = 0;
-    framing tail_how = framing::none;
-    bool has_tail = false, tail_ended = false;
+    std::uint64_t tail_at = 0, tail_size = 0; // UINT64_MAX: until its source ends
+    bool has_tail = false;
     ref<about> note;        // of the request that outlives its turn, where somebody listens
     row<unique_fd> fds;     // to pass on,
     std::size_t fds_at = 0; // with this byte of `out` or of the batch
@@ -3609,7 +3607,7 @@ struct box : counted {
     route* to = nullptr;
     ref<flow> at_work;                    // the exchange that isn't over
     ref<call_pool> pool;                  // the client's role
-    body_plan plan;                       // of at_work's answer
+    body_plan plan;                       // of the tail, or of at_work's answer
     std::size_t parsed_bytes = 0;         // of `in`, when that was half a head
     std::uint64_t may_come = UINT64_MAX;  // of a streamed body
     std::size_t counted = 0;              // in site::buffered
@@ -3617,7 +3615,7 @@ struct box : counted {
     std::int64_t read_at = INT64_MIN / 2; // ms; when it was seen to be less
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
-    std::uint64_t tail_left() const noexcept { return tail_ended ? 0 : tail_size - tail_at; }
+    std::uint64_t tail_left() const noexcept { return tail_size - tail_at; }
     bool is_empty() const noexcept {
         return in.empty() && out.empty() && !has_output() && !at_work && !pool && !counted;
     }
@@ -3960,11 +3958,7 @@ public:
 
     /// The connection is gone under its exchange, or the exchange was never at work.
     [[gnu::cold]] static void abandon(site& s, flow& f, error why) {
-        callback<void()> closed, left, drained;
-        callback<void(string_view)> piece;
-        callback<void(const error&)> done;
-        callback<void(upgraded)> take;
-        callback<void(result<response>)> head;
+        flow_callbacks all;
         std::optional<response> answer; // its body may own what owns `f`
         bool tells_done = false, tells_closed = false;
         {
@@ -3974,9 +3968,7 @@ public:
             tells_done = !f.in_done || f.on_done;
             if (!f.in_done || (f.on_piece && f.has_arrived())) f.lose_in(why);
             why = f.why_in ? f.why_in : why;
-            std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
-            std::swap(piece, f.on_piece), std::swap(drained, f.drained);
-            std::swap(take, f.take_over), std::swap(answer, f.answer), std::swap(left, f.left);
+            all = std::exchange(static_cast<flow_callbacks&>(f), {}), std::swap(answer, f.answer);
             std::string().swap(f.queued);  // a writer that is kept keeps no bytes
             if (f.handled || f.in_queue) { // no handler reads it; it is counted no more
                 state_of(f.req).drop_passed(), state_of(f.req).drop_body();
@@ -3989,10 +3981,10 @@ public:
             UDS_HTTP_TRY { act(what...); }
             UDS_HTTP_CATCH { s.log_thrown("callback"); }
         };
-        if (head) tell(head, why);
-        if (done && tells_done) tell(done, f.why_in);
-        if (closed && tells_closed) tell(closed);
-        if (left && !f.finished) tell(left);
+        if (all.on_head) tell(all.on_head, why);
+        if (all.on_done && tells_done) tell(all.on_done, f.why_in);
+        if (all.closed && tells_closed) tell(all.closed);
+        if (all.left && !f.finished) tell(all.left);
     }
 
     // -- the client's role
@@ -4138,8 +4130,8 @@ private:
             if (h.status == 101)
                 f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
         }
-        if (h.status == 101) c_.more->plan = {framing::until_close, 0, false, true};
-        else c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
+        if (h.status != 101)
+            c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
         if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
             c_.more->tail = std::move(state_of(f.req).sent);
         UDS_HTTP_TRY { act(std::move(res)); }
@@ -4167,7 +4159,12 @@ private:
     // -- requests
 
     [[gnu::always_inline]] bool step_head() {
-        if (d_.in.empty() || c_.has_output() || is_dripping()) return false;
+        if (d_.in.empty() || c_.has_output()) return false;
+        if (c_.more) { // half of it has been looked at, perhaps
+            const std::size_t before = c_.more->parsed_bytes;
+            if (!is_worth_parsing(d_.in, before, s_.limits.max_head_bytes)) return false;
+            c_.more->parsed_bytes = 0;
+        }
         request_state& req = state_of(d_.req);
         field* fields = open_fields(req.fields, s_.limits.max_fields_count);
         switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
@@ -4195,14 +4192,6 @@ private:
         if (s_.is_observed()) take_note(0);
     }
 
-    [[gnu::always_inline]] bool is_dripping() noexcept {
-        if (!c_.more) return false;
-        const std::size_t before = c_.more->parsed_bytes;
-        if (is_worth_parsing(d_.in, before, s_.limits.max_head_bytes))
-            return c_.more->parsed_bytes = 0, false;
-        return true;
-    }
-
     [[gnu::always_inline]] void begin(request_state& req, const char* first) {
         const head& h = d_.parsed;
         ++d_.requests;
@@ -4224,8 +4213,6 @@ private:
         if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
         route* const to = s_.routes.match(req);
         const bool is_early = screen(to);
-        const auto& from = state_of(d_.req).from; // not of `req`, which a hook may have replaced
-        if (from && !(c_.who == from)) c_.who = from; // it was asked for
         if (is_early) {
             if (!skip_body()) c_.persistent = false, c_.lingers = true;
             return answer_plain();
@@ -4238,6 +4225,8 @@ private:
     }
 
     void answer_plain() {
+        const auto& from = state_of(d_.req).from;
+        if (from && !(c_.who == from)) c_.who = from; // the kernel is asked once
         answer(std::move(*d_.res));
         d_.res.reset();
     }
@@ -4343,10 +4332,9 @@ private:
         if (piece.empty()) return true;
         const bool is_first = r.body.empty() && r.borrowed;
         if (is_first && is_last) return r.body = piece, true;
-        if (is_first && d_.parsed.how == framing::length) // believed for 1 MiB ahead
-            r.body_text.reserve(d_.parsed.length < (1u << 20)
-                                    ? static_cast<std::size_t>(d_.parsed.length)
-                                    : std::size_t{1} << 20);
+        const std::uint64_t stated = d_.decoder.left() + piece.size();
+        if (is_first) // believed for 1 MiB ahead
+            r.body_text.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(stated, 1 << 20)));
         r.body_text.append(piece);
         r.body = r.body_text;
         return r.body_text.size() <= (64 << 10) || count(r.body_text.size()); // less: when it waits
@@ -4357,10 +4345,10 @@ private:
         if (c_.expects) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
         c_.expects = false;
         box& b = c_.kept();
+        keep_note();
         b.req = std::move(d_.req);
         state_of(*b.req).fd = c_.fd; // still this connection's, for who asks for its peer
         b.decoder = std::move(d_.decoder), b.to = &to;
-        keep_note();
         c_.at = phase::body;
     }
     void unpark() { // `req` has the desk's own meanwhile
@@ -4384,12 +4372,8 @@ private:
         const bool is_plain = access::of(r.run).shape == access::shape::plain;
         if (!is_plain || (s_.to_worker && !r.stays_on_loop)) return start_later(to, is_plain);
         run_plain(s_, to, d_.req, d_.res);
-        const auto& from = state_of(d_.req).from;
-        if (!(c_.who == from)) c_.who = from; // asked for once
         answer_plain();
-        if (c_.more) release_body();
-    }
-    void release_body() {
+        if (!c_.more) return;
         request_state& body_of = state_of(d_.req);
         hold_for_tail(std::exchange(body_of.body, {}).size());
         body_of.body_text.clear(), body_of.body_text.shrink_to_fit(); // megabytes, perhaps
@@ -4628,7 +4612,7 @@ private:
         flow& f = *c_.more->at_work;
         c_.at = phase::waiting;
         if (why) c_.persistent = false;
-        else if (parse_trailers(c_.more->decoder.trailers(), f.trailers_in)) f.end_in({});
+        else (void)parse_trailers(c_.more->decoder.trailers(), f.trailers_in);
         f.end_in(std::move(why));
     }
 
@@ -4661,9 +4645,8 @@ private:
         if (is_in_memory(body) && bytes_of(body).size() <= most) return d_.out.add(bytes_of(body));
         if (!is_within(d_.room, access::of(body).view)) own(body);
         box& b = c_.kept();
-        b.tail = std::move(body), b.tail_at = 0, b.tail_how = plan.how;
-        b.tail_size = plan.how == framing::length ? plan.length : UINT64_MAX;
-        b.has_tail = true, b.tail_ended = false;
+        b.tail = std::move(body), b.has_tail = true, b.plan = plan;
+        b.tail_at = 0, b.tail_size = plan.how == framing::length ? plan.length : UINT64_MAX;
     }
 
     /// A head onto the wire, and how its body will be delimited. What would break framing, or was
@@ -4729,33 +4712,30 @@ private:
         if (is_cut) c_.ends = true;
         if (!is_answered || c_.is_mute) return;
         f.bytes_out += bytes.size();
-        const bool is_chunked = c_.more->plan.how == framing::chunked;
+        const bool is_raw = f.how == flow::mode::raw;
+        const bool is_chunked = !is_raw && c_.more->plan.how == framing::chunked;
         if (is_chunked) add_chunk(d_.out, bytes);
         else d_.out.add(bytes);
         if (!is_ended || std::exchange(f.end_sent, true)) return;
         if (is_chunked) add_last_chunk(d_.out, f.trailers_out);
-        if (f.how == flow::mode::raw) return void(c_.shuts = true);
+        if (is_raw) return void(c_.shuts = true);
         finish(f);
-    }
-
-    static bool is_for_read(const content& body) noexcept { // it would have to wait in read()
-        if (access::of(body).kind != access::kind::reader) return false;
-        const ref<stream_base>& from = access::of(access::of(body).from->reader);
-        return from && !from->is_on_loop();
     }
 
     /// False: that was all of it.
     bool start_answer(flow& f, response res) {
         if (f.is_nobodys) s_.log("500 a responder was dropped", who().who);
         content& body = access::of(res).body;
-        if (is_for_read(body)) {
-            body = content();
-            extra_of(res).failed = failed(errc::bad_field, "a blocking client's reader");
-        }
         if (access::of(body).kind == access::kind::reader) {
-            hold(f.guard), f.how = flow::mode::streamed; // as a body that is written in pieces
-            f.limit_to_length_of(access::of(res).fields);
-            pass_on(f, body);
+            const ref<stream_base>& from = access::of(access::of(body).from->reader);
+            if (from && !from->is_on_loop()) { // it would have to wait in read()
+                body = content();
+                extra_of(res).failed = failed(errc::bad_field, "a blocking client's reader");
+            } else {
+                hold(f.guard), f.how = flow::mode::streamed; // as a body that is written in pieces
+                f.limit_to_length_of(access::of(res).fields);
+                pass_on(f, body);
+            }
         }
         if (c_.expects && f.how == flow::mode::streamed && c_.wants_body())
             d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
@@ -4818,15 +4798,11 @@ private:
     /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, response& res) {
         if (s_.has_after) run_after(res, true);
-        for (const char* ours : {"", "Content-Length", "Transfer-Encoding", "Connection"})
-            res.headers().remove(ours); // a 101 has no body (RFC 9110 15.2.2)
+        for (const char* ours : {"", "Transfer-Encoding"}) // it has no body (RFC 9110 15.2.2)
+            res.headers().remove(ours);
+        res.header("Connection", "Upgrade");
         c_.persistent = true;
-        const headers& fields = access::of(res).fields;
-        d_.out.add("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n");
-        char* const first = d_.out.room(size_of(fields) + 2);
-        char* at = first;
-        for (const field& h : fields) at = put_field(at, h.name, h.value);
-        d_.out.commit(static_cast<std::size_t>(put(at, "\r\n") - first));
+        head_writer{{}, true, 11}.write(d_.out, res, {});
         ref<flow> raw(new flow(home_, id_, s_.options.max_write_buffer_bytes));
         raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd;
         raw->arrived.swap(c_.more->in); // what came behind the request is the other protocol's
@@ -4839,7 +4815,6 @@ private:
         if (f.in_done) end_input(f); // as in finish()
         c_.at = phase::raw, c_.more->at_work = raw;
         count(0); // as in finish()
-        c_.more->plan = {framing::until_close, 0, false, true};
     }
     /// Its 101 has left. A client's has told its head.
     void open_raw(flow& raw) {
@@ -4893,17 +4868,10 @@ private:
     uds_http::exchange exchange_now(int status, std::uint64_t bytes_out, const error& why) {
         const bool is_kept = c_.more && c_.more->note;
         const about& a = is_kept ? *c_.more->note : *d_.note;
-        const card& from = who();
-        return {a.method,
-                a.target,
-                s_.name_of(c_.door),
-                from.who,
-                status,
-                a.bytes_in,
-                bytes_out,
-                is_kept ? from.tag : state_of(d_.req).tag,
-                microseconds(d_.micros() - a.started),
-                why};
+        const std::uint64_t tag = is_kept ? who().tag : state_of(d_.req).tag;
+        const microseconds time(d_.micros() - a.started);
+        const string_view door = s_.name_of(c_.door);
+        return {a.method, a.target, door, who().who, status, a.bytes_in, bytes_out, tag, time, why};
     }
     /// A stream was promised its length, and a reader its own way out, before any hook was asked.
     void run_after(response& res, bool is_streamed) {
@@ -5684,24 +5652,21 @@ private:
         source* from = access::of(b.tail).from.get();
         fault_ = error();
         if (access::of(b.tail).kind == access::kind::file) return send_file(c, *from);
-        if (access::of(b.tail).kind != access::kind::pulled || b.tail_ended) return parsed::done;
+        const std::uint64_t left = b.tail_left();
+        if (access::of(b.tail).kind != access::kind::pulled || left == 0) return parsed::done;
         static constexpr std::size_t lead = 18, room = 128 << 10; // the chunk's size goes before it
         piece_.clear(); // the loop's: what one send leaves over is copied
         char* first = piece_.room(lead + room + 2) + lead;
-        const std::uint64_t left = b.tail_size - b.tail_at;
         const std::size_t wanted = left < room ? static_cast<std::size_t>(left) : room;
         std::size_t size = 0;
-        if (wanted && (fault_ = fill(*from, first, wanted, size))) return parsed::bad;
+        if ((fault_ = fill(*from, first, wanted, size))) return parsed::bad;
         b.tail_at += size;
         batch = {first, size};
-        if (b.tail_how == framing::chunked) {
-            batch = frame_piece(first, size);
-            b.tail_ended = size == 0;
-        } else if (size == 0) {
-            if (b.tail_how == framing::length && left) fault_ = too_short();
-            return fault_ ? parsed::bad : parsed::done;
-        }
-        return parsed::more;
+        if (b.plan.how == framing::chunked) batch = frame_piece(first, size);
+        else if (size == 0 && b.plan.how == framing::length)
+            return fault_ = too_short(), parsed::bad;
+        if (size == 0) b.tail_size = b.tail_at; // it has ended
+        return batch.empty() ? parsed::done : parsed::more;
     }
     /// Room for a chunk's size is before `first`.
     static string_view frame_piece(char* first, std::size_t size) noexcept {
