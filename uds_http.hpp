@@ -3333,6 +3333,13 @@ struct flow_callbacks {
     callback<void(result<response>)> on_head; // a client's: the head, or the failure, once
 };
 
+/// A body that only a blocking client's read() brings: a loop would have to wait in it.
+inline bool is_for_read(const content& body) noexcept {
+    if (access::of(body).kind != access::kind::reader) return false;
+    const ref<stream_base>& from = access::of(access::of(body).from->reader);
+    return from && !from->is_on_loop();
+}
+
 /// An exchange that isn't over when its handler returns. User code of any thread writes into it and
 /// posts it; its loop takes from it. What isn't marked as the loop's is guarded; callbacks leave
 /// the flow while they run, and are destroyed without the guard: captures may own the flow's ends.
@@ -3405,19 +3412,23 @@ struct flow final : stream_base, flow_callbacks {
     }
 
     bool send(response res, mode kind, bool dropped = false) {
-        own(access::of(res).body); // first: without memory there is no answer yet
+        content& body = access::of(res).body;
+        own(body); // first: without memory there is no answer yet
+        if (is_for_read(body)) {
+            body = content();
+            extra_of(res).failed = failed(errc::bad_field, "a blocking client's reader");
+        }
+        const bool is_passed_on = access::of(body).kind == access::kind::reader;
         hold lock(guard);
         if (!open || how != mode::none) return false;
-        how = kind, is_nobodys = dropped;
-        if (kind == mode::streamed) limit_to_length_of(access::of(res).fields);
+        how = is_passed_on ? mode::streamed : kind, is_nobodys = dropped;
+        const headers& fields = access::of(res).fields; // Body-Fd: received, and dropped
+        const std::uint64_t stated = stated_length(fields, UINT64_MAX);
+        if (how == mode::streamed && stated != UINT64_MAX && !fields.contains("Body-Fd"))
+            may_write = stated;
         answer.emplace(std::move(res));
         post();
         return open; // false: the loop has ended
-    }
-    void limit_to_length_of(const headers& fields) noexcept {
-        if (fields.contains("Body-Fd")) return; // received: not its length, and dropped
-        const std::uint64_t stated = stated_length(fields, UINT64_MAX);
-        if (stated != UINT64_MAX) may_write = stated;
     }
 
     written write(string_view bytes) override {
@@ -4059,7 +4070,6 @@ public:
         note(status, why);
         answer(plain_status(status, why));
         if (c_.at == phase::body) c_.at = phase::discard; // it has its answer
-        c_.ends = true;
     }
 
 private:
@@ -4283,8 +4293,9 @@ private:
         parsed at = pass_over(d_.decoder);
         if (at == parsed::done) return true;
         // Whoever waits for 100 may never send the body, or send it at once: RFC 9110 10.1.1.
-        if (at == parsed::bad || c_.expects || h.how != framing::length) return false;
-        if (h.length > max_discarded_bytes) return false; // a new connection costs less
+        if (at == parsed::bad || c_.expects || h.how != framing::length ||
+            h.length > max_discarded_bytes) // a new connection costs less
+            return false;
         c_.kept().decoder = d_.decoder;
         c_.at = phase::discard;
         return true;
@@ -4560,11 +4571,10 @@ private:
     /// takes them, bytes wait in the flow.
     void hand_in(flow& f, string_view piece = {}) {
         while (hand_on(f, piece)) {
-            hold lock(f.guard);
-            if (f.memory_at < f.memory.view().size() && d_.is_late()) return f.post();
         }
     }
-    /// One call of a callback. False: there was nothing to tell.
+    /// One call of a callback. False: there is nothing to tell, or others have their turn first. To
+    /// one that is finished all is told at once, whatever its callbacks say: nobody is there later.
     bool hand_on(flow& f, string_view& piece) {
         callback<void(string_view)> act;
         callback<void(const error&)> done;
@@ -4575,7 +4585,7 @@ private:
             f.waits = c_.has_output();
             if (std::exchange(f.leaving, false)) f.changed.notify_all(); // release(), elsewhere
             if (f.reader_dropped && !f.in_done) c_.persistent = false;
-            if (f.reader_dropped || !f.on_piece || f.paused) {
+            if (f.reader_dropped || !f.on_piece || (f.paused && !f.finished)) {
                 if (!f.reader_dropped) f.arrived.append(piece);
                 return f.changed.notify_all(), false;
             }
@@ -4599,7 +4609,8 @@ private:
         if (is_end) return false;
         hold lock(f.guard);
         if (!f.on_piece && !f.reader_dropped) f.on_piece = std::move(act);
-        return true;
+        if (f.finished || f.memory_at == f.memory.view().size() || !d_.is_late()) return true;
+        return f.post(), false;
     }
 
     void fail_user(flow& f) {
@@ -4626,16 +4637,6 @@ private:
         }
         refuse(status, why);
         finish(*f);
-    }
-
-    /// Answered before the body was handed on: its reader gets what is here, and always an end.
-    void end_input(flow& f) {
-        f.end_in(failed(errc::cut_off, "answered"));
-        string_view none;
-        do {
-            hold lock(f.guard);
-            f.paused = false; // whatever its callbacks say: nobody is there later
-        } while (hand_on(f, none));
     }
 
     // -- bodies out
@@ -4726,17 +4727,7 @@ private:
     bool start_answer(flow& f, response res) {
         if (f.is_nobodys) s_.log("500 a responder was dropped", who().who);
         content& body = access::of(res).body;
-        if (access::of(body).kind == access::kind::reader) {
-            const ref<stream_base>& from = access::of(access::of(body).from->reader);
-            if (from && !from->is_on_loop()) { // it would have to wait in read()
-                body = content();
-                extra_of(res).failed = failed(errc::bad_field, "a blocking client's reader");
-            } else {
-                hold(f.guard), f.how = flow::mode::streamed; // as a body that is written in pieces
-                f.limit_to_length_of(access::of(res).fields);
-                pass_on(f, body);
-            }
-        }
+        if (access::of(body).kind == access::kind::reader) pass_on(f, body);
         if (c_.expects && f.how == flow::mode::streamed && c_.wants_body())
             d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
         // The rest of a body would be taken for the other protocol's first bytes; descriptors that
@@ -4787,8 +4778,11 @@ private:
             else std::swap(drop_closed, f.closed);
             f.changed.notify_all();
         }
-        if (c_.at == phase::stream) c_.persistent = false, c_.lingers = true; // as in begin()
-        if (c_.at == phase::stream || f.in_done) end_input(f);
+        if (c_.at == phase::stream) {                 // answered before the body was there
+            c_.persistent = false, c_.lingers = true; // as in begin()
+            f.end_in(failed(errc::cut_off, "answered"));
+        }
+        if (f.in_done) hand_in(f); // all that is here, and always an end
         if (!c_.persistent) c_.ends = true;
         c_.at = phase::head;
         c_.more->at_work = {};
@@ -4806,15 +4800,9 @@ private:
         ref<flow> raw(new flow(home_, id_, s_.options.max_write_buffer_bytes));
         raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd;
         raw->arrived.swap(c_.more->in); // what came behind the request is the other protocol's
-        callback<void()> drop_closed;
-        {
-            hold lock(f.guard);
-            std::swap(raw->take_over, f.take_over), std::swap(drop_closed, f.left);
-            f.open = false, f.finished = true, f.fd = -1;
-        }
-        if (f.in_done) end_input(f); // as in finish()
+        hold(f.guard), std::swap(raw->take_over, f.take_over);
+        finish(f);
         c_.at = phase::raw, c_.more->at_work = raw;
-        count(0); // as in finish()
     }
     /// Its 101 has left. A client's has told its head.
     void open_raw(flow& raw) {
