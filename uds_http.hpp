@@ -1731,11 +1731,12 @@ inline int duplicate(int fd) noexcept { return ::fcntl(fd, F_DUPFD_CLOEXEC, 0); 
 struct mutex : move_only { // <mutex> would take longer to compile
     pthread_mutex_t raw = PTHREAD_MUTEX_INITIALIZER;
 };
-struct hold { // a mutex for as long as a block runs
-    mutex& of;
-    explicit hold(mutex& m) noexcept : of(m) { ::pthread_mutex_lock(&of.raw); }
+struct hold { // a mutex for as long as a block runs, or until release()
+    mutex* of;
+    explicit hold(mutex& m) noexcept : of(&m) { ::pthread_mutex_lock(&of->raw); }
     hold(const hold&) = delete;
-    ~hold() { ::pthread_mutex_unlock(&of.raw); }
+    ~hold() { of ? release() : void(); }
+    void release() noexcept { ::pthread_mutex_unlock(&std::exchange(of, nullptr)->raw); }
 };
 
 struct condition { // on the monotonic clock
@@ -3927,13 +3928,11 @@ public:
 
     /// The peer of an upgraded connection reads no more; what came of it still may be read.
     void close_out(flow& f) {
-        callback<void()> closed;
-        {
-            hold lock(f.guard);
-            f.open = false;
-            std::swap(closed, f.closed);
-            f.changed.notify_all();
-        }
+        hold lock(f.guard);
+        f.open = false;
+        callback<void()> closed = std::exchange(f.closed, {});
+        f.changed.notify_all();
+        lock.release();
         UDS_HTTP_TRY { closed(); }
         UDS_HTTP_CATCH { fail_user(f); }
     }
@@ -3969,31 +3968,27 @@ public:
 
     /// The connection is gone under its exchange, or the exchange was never at work.
     [[gnu::cold]] static void abandon(site& s, flow& f, error why) {
-        flow_callbacks all;
-        std::optional<response> answer; // its body may own what owns `f`
-        bool tells_done = false, tells_closed = false;
-        {
-            hold lock(f.guard);
-            f.fd = -1, f.open = false;
-            tells_closed = !f.finished || f.is_unended();
-            tells_done = !f.in_done || f.on_done;
-            if (!f.in_done || (f.on_piece && f.has_arrived())) f.lose_in(why);
-            why = f.why_in ? f.why_in : why;
-            all = std::exchange(static_cast<flow_callbacks&>(f), {}), std::swap(answer, f.answer);
-            std::string().swap(f.queued);  // a writer that is kept keeps no bytes
-            if (f.handled || f.in_queue) { // no handler reads it; it is counted no more
-                state_of(f.req).drop_passed(), state_of(f.req).drop_body();
-                std::string().swap(state_of(f.req).body_text);
-                s.left_jobs += std::exchange(f.in_queue, false);
-            }
-            f.changed.notify_all();
+        hold lock(f.guard);
+        f.fd = -1, f.open = false;
+        const bool tells_closed = !f.finished || f.is_unended();
+        if (!f.in_done || (f.on_piece && f.has_arrived())) f.lose_in(why);
+        why = f.why_in ? f.why_in : why;
+        flow_callbacks all = std::exchange(static_cast<flow_callbacks&>(f), {});
+        const std::optional<response> answer = std::exchange(f.answer, {}); // may own what owns `f`
+        std::string().swap(f.queued);  // a writer that is kept keeps no bytes
+        if (f.handled || f.in_queue) { // no handler reads it; it is counted no more
+            state_of(f.req).drop_passed(), state_of(f.req).drop_body();
+            std::string().swap(state_of(f.req).body_text);
+            s.left_jobs += std::exchange(f.in_queue, false);
         }
+        f.changed.notify_all();
+        lock.release();
         const auto tell = [&s](auto& act, const auto&... what) { // each, though another one throws
             UDS_HTTP_TRY { act(what...); }
             UDS_HTTP_CATCH { s.log_thrown("callback"); }
         };
         if (all.on_head) tell(all.on_head, why);
-        if (all.on_done && tells_done) tell(all.on_done, f.why_in);
+        if (all.on_done) tell(all.on_done, f.why_in);
         if (all.closed && tells_closed) tell(all.closed);
         if (all.left && !f.finished) tell(all.left);
     }
@@ -4131,15 +4126,13 @@ private:
     void tell_head(flow& f, response res) {
         const head h = d_.parsed;
         c_.at = h.status == 101 ? phase::raw : phase::stream;
-        callback<void(result<response>)> act;
-        {
-            hold lock(f.guard);
-            std::swap(act, f.on_head);
-            if (h.status == 101) // writing begins anew, as the other protocol
-                f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = {};
-            if (h.status == 101)
-                f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
+        hold lock(f.guard);
+        if (h.status == 101) { // writing begins anew, as the other protocol
+            f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = {};
+            f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
         }
+        callback<void(result<response>)> act = std::exchange(f.on_head, {});
+        lock.release();
         if (h.status != 101)
             c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
         if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
@@ -4151,14 +4144,12 @@ private:
 
     /// The answer has been read and handed on: the connection goes back, if it is fit for it.
     void end_call(flow& f) {
-        bool sent = !c_.has_output();
-        {
-            hold lock(f.guard);
-            if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
-            if (!f.in_done || f.why_in) c_.persistent = false; // more of it may come
-            f.open = false, f.fd = -1;
-            sent = sent && (f.how != flow::mode::streamed || f.ended);
-        }
+        hold lock(f.guard);
+        if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
+        if (!f.in_done || f.why_in) c_.persistent = false; // more of it may come
+        f.open = false, f.fd = -1;
+        const bool sent = !c_.has_output() && (f.how != flow::mode::streamed || f.ended);
+        lock.release();
         if (!c_.persistent || !sent || c_.peer_done || !c_.more->in.empty())
             return void(c_.ends = c_.gone = true);
         c_.at = phase::kept;
@@ -4576,38 +4567,35 @@ private:
     /// One call of a callback. False: there is nothing to tell, or others have their turn first. To
     /// one that is finished all is told at once, whatever its callbacks say: nobody is there later.
     bool hand_on(flow& f, string_view& piece) {
-        callback<void(string_view)> act;
-        callback<void(const error&)> done;
-        std::string waited;
-        bool is_end = false;
-        {
-            hold lock(f.guard);
-            f.waits = c_.has_output();
-            if (std::exchange(f.leaving, false)) f.changed.notify_all(); // release(), elsewhere
-            if (f.reader_dropped && !f.in_done) c_.persistent = false;
-            if (f.reader_dropped || !f.on_piece || (f.paused && !f.finished)) {
-                if (!f.reader_dropped) f.arrived.append(piece);
-                return f.changed.notify_all(), false;
-            }
-            f.arrive();
-            waited.swap(f.arrived); // before `piece`, which release() finds here
-            if (!waited.empty()) f.arrived.append(std::exchange(piece, {}));
-            is_end = waited.empty() && piece.empty();
-            if (is_end && !f.in_done) return false;
-            std::swap(act, f.on_piece); // it may set another one while it runs
-            if (is_end) std::swap(done, f.on_done);
+        hold lock(f.guard);
+        f.waits = c_.has_output();
+        if (std::exchange(f.leaving, false)) f.changed.notify_all(); // release(), elsewhere
+        if (f.reader_dropped && !f.in_done) c_.persistent = false;
+        if (f.reader_dropped || !f.on_piece || (f.paused && !f.finished)) {
+            if (!f.reader_dropped) f.arrived.append(piece);
+            return f.changed.notify_all(), false;
         }
+        f.arrive();
+        std::string waited;
+        waited.swap(f.arrived); // before `piece`, which release() finds here
+        if (!waited.empty()) f.arrived.append(std::exchange(piece, {}));
+        const bool is_end = waited.empty() && piece.empty();
+        if (is_end && !f.in_done) return false;
+        callback<void(string_view)> act = std::exchange(f.on_piece, {}); // it may set another one
+        callback<void(const error&)> done;
+        if (is_end) std::swap(done, f.on_done);
+        lock.release();
         UDS_HTTP_TRY {
             if (done) done(f.why_in);
             else if (!is_end) act(waited.empty() ? std::exchange(piece, {}) : string_view(waited));
         }
         UDS_HTTP_CATCH {
             fail_user(f);
-            hold lock(f.guard); // nothing may follow a hole but `done`, which hears of it
+            hold again(f.guard); // nothing may follow a hole but `done`, which hears of it
             if (!is_end) f.lose_in(failed(errc::cut_off, "callback")), f.post(); // a call ends
         }
         if (is_end) return false;
-        hold lock(f.guard);
+        hold again(f.guard);
         if (!f.on_piece && !f.reader_dropped) f.on_piece = std::move(act);
         if (f.finished || f.memory_at == f.memory.view().size() || !d_.is_late()) return true;
         return f.post(), false;
@@ -4630,11 +4618,10 @@ private:
     [[gnu::cold]] void fail_stream(error bad, int status, string_view why) {
         const ref<flow> f = c_.more->at_work; // finish() lets it go
         finish_body(std::move(bad));
-        {
-            hold lock(f->guard);
-            if (c_.calls || f->how != flow::mode::none) return;
-            f->open = false; // this is the answer
-        }
+        hold lock(f->guard);
+        if (c_.calls || f->how != flow::mode::none) return;
+        f->open = false; // this is the answer
+        lock.release();
         refuse(status, why);
         finish(*f);
     }
@@ -4694,18 +4681,17 @@ private:
 
     /// What the user wrote, onto the wire.
     void push_out(flow& f) {
-        std::optional<response> res;
-        std::string bytes, interims;
-        bool is_ended = false, is_cut = false, is_answered = false;
-        {
-            hold lock(f.guard);
-            is_cut = f.is_cut, is_answered = f.how != flow::mode::none;
-            if (f.released || (is_cut && (c_.calls || c_.has_output())))
-                return void(c_.gone = c_.ends = true);
-            std::swap(res, f.answer), interims.swap(f.interims_out);
-            if (!c_.has_output()) bytes.swap(f.queued), is_ended = f.ended;
-            f.leaving = !bytes.empty();
-        }
+        hold lock(f.guard);
+        const bool is_cut = f.is_cut, is_answered = f.how != flow::mode::none;
+        if (f.released || (is_cut && (c_.calls || c_.has_output())))
+            return void(c_.gone = c_.ends = true);
+        std::optional<response> res = std::exchange(f.answer, {});
+        const std::string interims = std::exchange(f.interims_out, {});
+        std::string bytes;
+        bool is_ended = false;
+        if (!c_.has_output()) bytes.swap(f.queued), is_ended = f.ended;
+        f.leaving = !bytes.empty();
+        lock.release();
         if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
         if (res && s_.keeps_none() && c_.more->in.empty()) c_.persistent = false;
@@ -4768,16 +4754,14 @@ private:
     void finish(flow& f) {
         if (c_.calls) return; // the answer ends a call
         if (f.how == flow::mode::streamed) tell(f.status, f.bytes_out, error());
+        hold lock(f.guard);
+        f.open = false, f.fd = -1, f.finished = true;
         callback<void()> drop_drained, drop_closed, drop_left;
-        {
-            hold lock(f.guard);
-            f.open = false, f.fd = -1;
-            f.finished = true;
-            std::swap(drop_drained, f.drained), std::swap(drop_left, f.left);
-            if (f.is_unended()) f.post(); // abandon() tells it
-            else std::swap(drop_closed, f.closed);
-            f.changed.notify_all();
-        }
+        std::swap(drop_drained, f.drained), std::swap(drop_left, f.left);
+        if (f.is_unended()) f.post(); // abandon() tells it
+        else std::swap(drop_closed, f.closed);
+        f.changed.notify_all();
+        lock.release();
         if (c_.at == phase::stream) {                 // answered before the body was there
             c_.persistent = false, c_.lingers = true; // as in begin()
             f.end_in(failed(errc::cut_off, "answered"));
@@ -4815,20 +4799,18 @@ private:
     }
 
     void tell_drained(flow& f) {
-        callback<void()> act;
-        {
-            hold lock(f.guard);
-            // on_drain() may come behind the write() and what it is to tell of.
-            const bool is_due = f.open && (f.full || (f.owes_drain && f.drained));
-            if (!is_due || !f.queued.empty() || c_.has_output()) return;
-            f.full = false, f.owes_drain = !f.drained; // for one that is set later
-            std::swap(act, f.drained);
-            f.changed.notify_all();
-        }
+        hold lock(f.guard);
+        // on_drain() may come behind the write() and what it is to tell of.
+        const bool is_due = f.open && (f.full || (f.owes_drain && f.drained));
+        if (!is_due || !f.queued.empty() || c_.has_output()) return;
+        f.full = false, f.owes_drain = !f.drained; // for one that is set later
+        callback<void()> act = std::exchange(f.drained, {});
+        f.changed.notify_all();
+        lock.release();
         if (!act) return;
         UDS_HTTP_TRY { act(); }
         UDS_HTTP_CATCH { fail_user(f); }
-        hold lock(f.guard);
+        hold again(f.guard);
         if (!f.drained && f.open) f.drained = std::move(act);
     }
 
