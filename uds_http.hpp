@@ -3363,9 +3363,9 @@ struct flow final : stream_base, flow_callbacks {
 
     // out
     std::optional<response> answer;
-    std::string interims_out;               // whole heads
-    std::string queued;                     // not framed yet
-    std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
+    std::string interims_out;             // whole heads
+    std::string queued;                   // not framed yet
+    std::uint64_t may_write = UINT64_MAX; // else what is left of a Content-Length
     headers trailers_out;
     milliseconds heartbeat{0};
     std::int64_t beats_at = 0; // ms; the loop's
@@ -3424,9 +3424,8 @@ struct flow final : stream_base, flow_callbacks {
         if (!open || how != mode::none) return false;
         how = is_passed_on ? mode::streamed : kind, is_nobodys = dropped;
         const headers& fields = access::of(res).fields; // Body-Fd: received, and dropped
-        const std::uint64_t stated = stated_length(fields, UINT64_MAX);
-        if (how == mode::streamed && stated != UINT64_MAX && !fields.contains("Body-Fd"))
-            may_write = stated;
+        if (how == mode::streamed && !fields.contains("Body-Fd"))
+            may_write = stated_length(fields, UINT64_MAX);
         answer.emplace(std::move(res));
         post();
         return open; // false: the loop has ended
@@ -3435,8 +3434,8 @@ struct flow final : stream_base, flow_callbacks {
     written write(string_view bytes) override {
         hold lock(guard);
         if (!open || ended) return written::closed;
-        if (full || (may_write && bytes.size() > *may_write)) return cut_off(), written::closed;
-        if (may_write) *may_write -= bytes.size();
+        if (full || bytes.size() > may_write) return cut_off(), written::closed;
+        if (may_write != UINT64_MAX) may_write -= bytes.size();
         queued.append(bytes);
         full = queued.size() > max_queued, owes_drain = false;
         if (!bytes.empty()) post();
@@ -3459,9 +3458,9 @@ struct flow final : stream_base, flow_callbacks {
     bool end(headers trailers) override {
         hold lock(guard);
         if (!open || ended) return false;
-        if (may_write && *may_write) return cut_off(), false; // short of its Content-Length
-        for (const field& f : trailers)
-            if (!may_trail(f.name)) return cut_off(), false;
+        bool is_good = may_write == 0 || may_write == UINT64_MAX; // else short of its length
+        for (const field& f : trailers) is_good = is_good && may_trail(f.name);
+        if (!is_good) return cut_off(), false;
         trailers_out = std::move(trailers);
         ended = true;
         post();
@@ -4128,7 +4127,7 @@ private:
         c_.at = h.status == 101 ? phase::raw : phase::stream;
         hold lock(f.guard);
         if (h.status == 101) { // writing begins anew, as the other protocol
-            f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = {};
+            f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = UINT64_MAX;
             f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
         }
         callback<void(result<response>)> act = std::exchange(f.on_head, {});
@@ -4446,7 +4445,10 @@ private:
         if (!d_.fds.empty() && is_last()) return refuse_fds(), false; // behind its first byte
         const std::size_t announced = fd_claim::announced(req.fields);
         if (came.empty() && announced == 0 && !c_.passed) return true;
-        read_wishes(req.fields);
+        string_view wished = req.fields.get("Accept-Fds");
+        const std::uint64_t number = take_number(wished).value_or(0);
+        c_.wants_fds = static_cast<unsigned char>(number > 253 ? 253 : number); // SCM_MAX_FD
+        c_.wants_body_fd = req.fields.get("Accept-Body-Fd") == "1";
         const bool is_proof =
             (c_.wants_fds || c_.wants_body_fd) && !c_.proved && came.size() == announced + 1;
         c_.proved = c_.proved || is_proof;
@@ -4462,12 +4464,6 @@ private:
         req.body_memory = std::move(claim.body);
         if (claim.has_body) req.body = req.body_memory.view();
         return true;
-    }
-    void read_wishes(const headers& fields) noexcept {
-        string_view count = fields.get("Accept-Fds");
-        const std::uint64_t number = take_number(count).value_or(0);
-        c_.wants_fds = static_cast<unsigned char>(number > 253 ? 253 : number); // SCM_MAX_FD
-        c_.wants_body_fd = fields.get("Accept-Body-Fd") == "1";
     }
     /// Whether the message just parsed holds the last byte of `in`.
     bool is_last() const {
@@ -4539,8 +4535,8 @@ private:
             c_.expects = false;
             string_view piece;
             parsed at = b.decoder.next(d_.in, piece);
-            if (at == parsed::done && !c_.calls && !d_.fds.empty() && d_.in.empty())
-                return refuse_fds(), false; // as in dispatch()
+            if (!c_.calls && !d_.fds.empty() && d_.in.empty()) // came with a piece of it
+                return d_.fds.clear(), refuse_fds(), false;
             if (const char* why = b.decoder.why())
                 return fail_stream(failed(errc::bad_message, why), 400, why), false;
             if (piece.size() > b.may_come)
@@ -4553,7 +4549,6 @@ private:
             // (with 101) finds both sent.
             if (at == parsed::done) return finish_body({}), hand_in(f), false;
             if (!piece.empty()) return true;
-            if (!c_.calls && !d_.fds.empty()) d_.fds.clear(), refuse_fds(); // in the body's middle
         }
         return false;
     }
