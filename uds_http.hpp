@@ -3874,12 +3874,11 @@ public:
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     [[gnu::cold]] void time_out(timer which) {
         if (which == timer::head && c_.at == phase::head) {
-            forget_request();
-            c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
+            forget_request(c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0);
             refuse(408, "head too slow");
         } else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
         else if (which == timer::body && c_.at == phase::stream)
-            fail_stream(failed(ETIMEDOUT, "request body"), 408, "body too slow");
+            fail_stream(failed(ETIMEDOUT, "body too slow"), 408);
         c_.ends = true;
     }
 
@@ -3888,22 +3887,20 @@ public:
         c_.peer_done = true;
         switch (c_.at) {
         case phase::head: return take_last(), !c_.ends; // cut short without a fault: no answer
-        case phase::reply:
-            take_last();
-            fail_call(failed(errc::cut_off, "response"));
-            return false;
+        case phase::reply: take_last(), fail_call(failed(errc::cut_off, "response")); break;
         case phase::stream:
             if (c_.more->decoder.ends_at_eof()) finish_body({});
             else finish_body(failed(errc::cut_off, c_.calls ? "response body" : "request body"));
-            return false;
-        case phase::raw: c_.more->at_work->end_in({}); return false;
-        case phase::waiting: return false; // half-closed, and waits for its answer
+            break;
+        case phase::raw: c_.more->at_work->end_in({}); break;
+        case phase::waiting: break; // half-closed, and waits for its answer
         case phase::body: // nothing has been done; what is idempotent is sent again by itself
             if (c_.retired && (s_.stopping() || !is_idempotent(state_of(*c_.more->req).method)))
                 return refuse(503, "closing"), false;
             [[fallthrough]];
         default: return !(c_.ends = c_.has_output()); // nobody waits but for earlier answers
         }
+        return false;
     }
 
     /// What dripped in and was not worth parsing: its faults are those of what comes at once.
@@ -4047,14 +4044,14 @@ public:
         const error bad = failed(errc::bad_descriptor, "descriptors that no message asked for");
         if (c_.calls && c_.work()) return fail_call(bad);
         if (c_.calls || c_.at == phase::raw) return void(c_.gone = c_.ends = true);
-        if (c_.at == phase::discard) return void(c_.ends = true); // it has its answer
+        if (c_.at == phase::discard || c_.at == phase::linger) // it has its answer
+            return void(c_.ends = true);
         if (!c_.work()) return refuse(400, place_of(bad));
-        fail_stream(bad, 400, place_of(bad));
+        fail_stream(bad, 400);
     }
 
     /// They came with no request that is known, and its bytes may be lost.
     [[gnu::cold]] void refuse_stray_fds() {
-        if (c_.at == phase::linger) return void(c_.ends = true); // it has its answer
         if (c_.at == phase::head) forget_request();
         refuse_fds();
     }
@@ -4167,14 +4164,11 @@ private:
         }
         request_state& req = state_of(d_.req);
         field* fields = open_fields(req.fields, s_.limits.max_fields_count);
-        switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
-        case parsed::more: c_.kept().parsed_bytes = d_.in.size(); return false;
-        case parsed::bad:
-            forget_request();
-            c_.head_only = d_.parsed.method == "HEAD";
-            refuse(d_.parsed.status, d_.parsed.why);
-            return false;
-        case parsed::done: break;
+        const parsed at = parse_request_head(d_.in, s_.limits, fields, d_.parsed);
+        if (at == parsed::more) return c_.kept().parsed_bytes = d_.in.size(), false;
+        if (at == parsed::bad) {
+            forget_request(d_.parsed.method == "HEAD");
+            return refuse(d_.parsed.status, d_.parsed.why), false;
         }
         const char* first = d_.in.data();
         d_.in.remove_prefix(d_.parsed.size);
@@ -4185,10 +4179,10 @@ private:
 
     /// For those who are told of a refusal: no request is certain. The last one on this desk may
     /// have been another connection's, and its bytes are gone.
-    [[gnu::cold]] void forget_request() {
+    [[gnu::cold]] void forget_request(bool is_head = false) {
         request_state& r = state_of(d_.req);
         r.reset(), r.method = r.target = {};
-        c_.head_only = c_.old_version = false;
+        c_.head_only = is_head, c_.old_version = false;
         if (s_.is_observed()) take_note(0);
     }
 
@@ -4212,8 +4206,7 @@ private:
         if (s_.takes_fds() && !claim_fds(req, first)) return;
         if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
         route* const to = s_.routes.match(req);
-        const bool is_early = screen(to);
-        if (is_early) {
+        if (screen(to)) {
             if (!skip_body()) c_.persistent = false, c_.lingers = true;
             return answer_plain();
         }
@@ -4280,7 +4273,7 @@ private:
         const head& h = d_.parsed;
         if (h.how == framing::none) return true;
         d_.decoder.start(h.how, h.length, s_.limits);
-        parsed at = pass_over(d_.decoder);
+        parsed at = pass_over(d_.decoder, d_.in);
         if (at == parsed::done) return true;
         // Whoever waits for 100 may never send the body, or send it at once: RFC 9110 10.1.1.
         if (at == parsed::bad || c_.expects || h.how != framing::length ||
@@ -4290,15 +4283,15 @@ private:
         c_.at = phase::discard;
         return true;
     }
-    parsed pass_over(body_decoder& decoder) {
+    static parsed pass_over(body_decoder& decoder, string_view& in) {
         string_view piece;
         parsed at = parsed::more;
-        do at = decoder.next(d_.in, piece);
+        do at = decoder.next(in, piece);
         while (at == parsed::more && !piece.empty());
         return at;
     }
     bool step_discard() {
-        parsed at = pass_over(c_.more->decoder);
+        parsed at = pass_over(c_.more->decoder, d_.in);
         if (at == parsed::more) return false;
         c_.at = phase::head;
         if (at == parsed::bad || (!d_.fds.empty() && d_.in.empty())) c_.ends = true;
@@ -4470,9 +4463,8 @@ private:
         if (d_.parsed.how != framing::chunked) return d_.in.size() <= d_.parsed.length;
         body_decoder probe;
         probe.start(framing::chunked, 0);
-        string_view rest = d_.in, piece;
-        while (probe.next(rest, piece) == parsed::more && !rest.empty()) {
-        }
+        string_view rest = d_.in;
+        (void)pass_over(probe, rest);
         return rest.empty();
     }
     /// Those of a head that is not whole yet wait for it, or behind the request at work; no more of
@@ -4529,28 +4521,25 @@ private:
     bool step_stream() {
         box& b = *c_.more;
         flow& f = *b.at_work;
-        if (c_.wants_body()) { // asked each time: a callback may pause it
-            if (c_.expects && d_.in.empty() && is_unanswered(f))
-                d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
-            c_.expects = false;
-            string_view piece;
-            parsed at = b.decoder.next(d_.in, piece);
-            if (!c_.calls && !d_.fds.empty() && d_.in.empty()) // came with a piece of it
-                return d_.fds.clear(), refuse_fds(), false;
-            if (const char* why = b.decoder.why())
-                return fail_stream(failed(errc::bad_message, why), 400, why), false;
-            if (piece.size() > b.may_come)
-                return fail_stream(failed(errc::too_large, "request body"), 413, "body too long"),
-                       false;
-            b.may_come -= piece.size(), f.progress = d_.now;
-            if (b.note) b.note->bytes_in += piece.size();
-            if (!piece.empty()) hand_in(f, piece);
-            // The end with the last piece: passed on, they leave together, and what answers them
-            // (with 101) finds both sent.
-            if (at == parsed::done) return finish_body({}), hand_in(f), false;
-            if (!piece.empty()) return true;
-        }
-        return false;
+        if (!c_.wants_body()) return false; // asked each time: a callback may pause it
+        if (c_.expects && d_.in.empty() && is_unanswered(f))
+            d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
+        c_.expects = false;
+        string_view piece;
+        parsed at = b.decoder.next(d_.in, piece);
+        if (!c_.calls && !d_.fds.empty() && d_.in.empty()) // came with a piece of it
+            return d_.fds.clear(), refuse_fds(), false;
+        if (const char* why = b.decoder.why())
+            return fail_stream(failed(errc::bad_message, why), 400), false;
+        if (piece.size() > b.may_come)
+            return fail_stream(failed(errc::too_large, "body too long"), 413), false;
+        b.may_come -= piece.size(), f.progress = d_.now;
+        if (b.note) b.note->bytes_in += piece.size();
+        if (!piece.empty()) hand_in(f, piece);
+        // The end with the last piece: passed on, they leave together, and what answers them
+        // (with 101) finds both sent.
+        if (at == parsed::done) return finish_body({}), hand_in(f), false;
+        return !piece.empty();
     }
 
     /// What has arrived goes to its reader, then `piece`, then the end, once. Without a reader that
@@ -4610,14 +4599,14 @@ private:
         f.end_in(std::move(why));
     }
 
-    [[gnu::cold]] void fail_stream(error bad, int status, string_view why) {
+    [[gnu::cold]] void fail_stream(const error& bad, int status) {
         const ref<flow> f = c_.more->at_work; // finish() lets it go
-        finish_body(std::move(bad));
+        finish_body(bad);
         hold lock(f->guard);
         if (c_.calls || f->how != flow::mode::none) return;
         f->open = false; // this is the answer
         lock.release();
-        refuse(status, why);
+        refuse(status, place_of(bad));
         finish(*f);
     }
 
@@ -4653,14 +4642,13 @@ private:
         const bool is_plain =
             r.status == 200 && !access::of(r.fields) && !r.extra && size.value_or(0) <= max_length;
         const bool is_good = is_plain || check(res, size);
-        if (!is_good) size = known_size(r.body);
         plan = plan_response(res, size, c_.head_only, version());
         if (plan.how == framing::until_close) c_.persistent = false;
         head_writer{d_.date, c_.persistent, version()}.write(d_.out, res, plan);
         return is_good;
     }
 
-    bool check(response& res, std::optional<std::uint64_t> size) {
+    bool check(response& res, std::optional<std::uint64_t>& size) {
         const auto& r = access::of(res);
         if (says_close(r.fields)) c_.persistent = false;
         const char* fault = res.status() < 200 || res.status() > 999
@@ -4671,7 +4659,8 @@ private:
         s_.log("response: " + (is_remembered ? r.extra->failed.message() : std::string(fault)),
                who().who);
         if (c_.more) c_.more->fds.clear(); // they belonged to what isn't sent
-        return res = plain_status(500), false;
+        res = plain_status(500), size = known_size(r.body);
+        return false;
     }
 
     /// What the user wrote, onto the wire.
