@@ -3529,12 +3529,12 @@ struct flow final : stream_base, flow_callbacks {
             arrived = memory.view().substr(memory_at, max_arrived), memory_at += arrived.size();
     }
     void drop_reader() override {
-        callback<void(string_view)> piece; // outlives `lock`: what it captures may call us
-        callback<void(const error&)> done;
         hold lock(guard);
         reader_dropped = true;
-        std::swap(piece, on_piece), std::swap(done, on_done);
         if (!in_done || !open) post();
+        const auto piece = std::exchange(on_piece, {}); // what they capture may call us
+        const auto done = std::exchange(on_done, {});
+        lock.release();
     }
     raw_stream release() override {
         hold lock(guard);
@@ -3699,11 +3699,10 @@ struct conn {
         return at == phase::head && (!more || more->in.empty() || more->in == "\r\n");
     }
 
-    bool wants_body() const noexcept {
-        flow* f = work();
-        if (!f) return false;
-        hold lock(f->guard);
-        return f->wanted && !f->paused && !f->released && f->arrived.size() < flow::max_arrived;
+    bool wants_body() const noexcept { // of the exchange at work
+        flow& f = *work();
+        hold lock(f.guard);
+        return f.wanted && !f.paused && !f.released && f.arrived.size() < flow::max_arrived;
     }
     /// Whether the peer's bytes could be used now; else the socket's full buffer stops the sender.
     bool wants_bytes() const noexcept {
@@ -4512,18 +4511,12 @@ private:
 
     // -- bodies in
 
-    static bool is_unanswered(flow& f) {
-        hold lock(f.guard);
-        return f.how == flow::mode::none || // RFC 9110 15.2: no 1xx inside or behind an answer
-               (f.how == flow::mode::streamed && f.answer); // its head hasn't left
-    }
     /// A body on its way to its reader.
     bool step_stream() {
         box& b = *c_.more;
         flow& f = *b.at_work;
         if (!c_.wants_body()) return false; // asked each time: a callback may pause it
-        if (c_.expects && d_.in.empty() && is_unanswered(f))
-            d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
+        if (c_.expects && d_.in.empty()) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
         c_.expects = false;
         string_view piece;
         parsed at = b.decoder.next(d_.in, piece);
@@ -4644,6 +4637,7 @@ private:
         const bool is_good = is_plain || check(res, size);
         plan = plan_response(res, size, c_.head_only, version());
         if (plan.how == framing::until_close) c_.persistent = false;
+        c_.expects = false; // no 1xx behind it: RFC 9110 15.2
         head_writer{d_.date, c_.persistent, version()}.write(d_.out, res, plan);
         return is_good;
     }
