@@ -3322,7 +3322,7 @@ struct about : counted {
     std::string method, target;
     std::uint64_t bytes_in = 0;
     std::int64_t started = 0; // us
-    int status = 0;           // of the answer whose body is a tail
+    int status = 0;           // once there is an answer
 };
 
 /// What the users of an exchange want to hear of it. Set by any thread, run by the loop.
@@ -3355,7 +3355,6 @@ struct flow final : stream_base, flow_callbacks {
     condition changed;                    // for wait() and read(), on threads that are no loop
     request req = access::make_request(); // the loop's and the handler's
     std::uint64_t bytes_out = 0;          // the loop's
-    int status = 0;
     bool finished = false; // the loop's: answered whole, so nobody can leave before that
     bool handled = false, in_queue = false; // no handler reads req any more; nor a worker, yet
     int fd = -1;                            // the connection's, while it is there
@@ -3942,18 +3941,17 @@ public:
         }
         UDS_HTTP_CATCH {}
         tell_tail(why);
-        if (c_.at == phase::body) tell(0, 0, ours ? ours : failed(errc::cut_off, "request body"));
+        if (c_.at == phase::body) tell(0, ours ? ours : failed(errc::cut_off, "request body"));
         if (!c_.work()) return;
         flow& f = *c_.work();
         const bool is_released = (hold(f.guard), f.released);
         const bool is_over = is_released || (f.end_sent && f.in_done && !f.why_in);
-        tell(f.status, f.bytes_out, is_over ? error() : why);
+        tell(f.bytes_out, is_over ? error() : why);
     }
 
     /// A body that is a tail has left, or never will: only now it's known how much of it did.
     void tell_tail(const error& why) {
-        if (c_.more && c_.more->has_tail && c_.more->note)
-            tell(c_.more->note->status, c_.more->tail_at, why);
+        if (c_.more && c_.more->has_tail && c_.more->note) tell(c_.more->tail_at, why);
     }
     void end_tail() { // it has left
         tell_tail(error());
@@ -4032,10 +4030,8 @@ public:
         if (!c_.persistent) c_.ends = true, c_.lingers |= c_.at == phase::discard;
         if (plan.sends) send_body(access::of(res).body, plan);
         if (!s_.is_observed()) return;
-        if (!plan.sends || !c_.more || !c_.more->has_tail)
-            return tell(res.status(), plan.sends ? plan.length : 0, error());
-        if (!c_.more->note) keep_note();
-        c_.more->note->status = res.status();
+        if (plan.sends && c_.more && c_.more->has_tail) return keep_note();
+        tell(plan.sends ? plan.length : 0, error());
     }
 
     /// Never inside an answer that has begun, nor where nobody waits for one.
@@ -4637,6 +4633,7 @@ private:
         const bool is_good = is_plain || check(res, size);
         plan = plan_response(res, size, c_.head_only, version());
         if (plan.how == framing::until_close) c_.persistent = false;
+        if (s_.is_observed()) note_now().status = res.status();
         c_.expects = false; // no 1xx behind it: RFC 9110 15.2
         head_writer{d_.date, c_.persistent, version()}.write(d_.out, res, plan);
         return is_good;
@@ -4705,8 +4702,7 @@ private:
         }
         if (!open_answer(res, true, c_.more->plan) && std::exchange(c_.more->plan.sends, false))
             send_body(body, c_.more->plan), f.bytes_out = c_.more->plan.length;
-        f.status = res.status();
-        return (c_.more->plan.sends && !is_bodiless(f.status)) || (finish(f), false);
+        return (c_.more->plan.sends && !is_bodiless(res.status())) || (finish(f), false);
     }
 
     /// A body that another stream brings.
@@ -4731,7 +4727,7 @@ private:
     /// The exchange is over, but for bytes that may still wait for room.
     void finish(flow& f) {
         if (c_.calls) return; // the answer ends a call
-        if (f.how == flow::mode::streamed) tell(f.status, f.bytes_out, error());
+        if (f.how == flow::mode::streamed) tell(f.bytes_out, error());
         hold lock(f.guard);
         f.open = false, f.fd = -1, f.finished = true;
         callback<void()> drop_drained, drop_closed, drop_left;
@@ -4758,9 +4754,10 @@ private:
             res.headers().remove(ours);
         res.header("Connection", "Upgrade");
         c_.persistent = true;
+        if (s_.is_observed()) note_now().status = 101;
         head_writer{{}, true, 11}.write(d_.out, res, {});
         ref<flow> raw(new flow(home_, id_, s_.options.max_write_buffer_bytes));
-        raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd;
+        raw->how = flow::mode::raw, raw->fd = c_.fd;
         raw->arrived.swap(c_.more->in); // what came behind the request is the other protocol's
         hold(f.guard), std::swap(raw->take_over, f.take_over);
         finish(f);
@@ -4804,22 +4801,24 @@ private:
         if (!d_.note) d_.note = new about;
         const request_state& r = state_of(d_.req);
         d_.note->method = r.method, d_.note->target = r.target;
-        d_.note->bytes_in = body_bytes, d_.note->started = d_.micros();
+        d_.note->bytes_in = body_bytes, d_.note->started = d_.micros(), d_.note->status = 0;
     }
     /// The desk serves others before this exchange is told of.
     void keep_note() {
-        if (!d_.note) return;
+        if (!d_.note || has_kept_note()) return;
         who().tag = state_of(d_.req).tag;
         c_.kept().note = std::move(d_.note);
     }
+    bool has_kept_note() const noexcept { return c_.more && c_.more->note; }
+    about& note_now() const noexcept { return has_kept_note() ? *c_.more->note : *d_.note; }
     /// The exchange that is being answered. Views and references: for the one who is told.
-    uds_http::exchange exchange_now(int status, std::uint64_t bytes_out, const error& why) {
-        const bool is_kept = c_.more && c_.more->note;
-        const about& a = is_kept ? *c_.more->note : *d_.note;
-        const std::uint64_t tag = is_kept ? who().tag : state_of(d_.req).tag;
-        const microseconds time(d_.micros() - a.started);
+    uds_http::exchange exchange_now(std::uint64_t bytes_out, const error& why) {
+        const about& a = note_now();
+        const peer& by = who().who;
         const string_view door = s_.name_of(c_.door);
-        return {a.method, a.target, door, who().who, status, a.bytes_in, bytes_out, tag, time, why};
+        const std::uint64_t tag = has_kept_note() ? who().tag : state_of(d_.req).tag;
+        const microseconds time(d_.micros() - a.started);
+        return {a.method, a.target, door, by, a.status, a.bytes_in, bytes_out, tag, time, why};
     }
     /// A stream was promised its length, and a reader its own way out, before any hook was asked.
     void run_after(response& res, bool is_streamed) {
@@ -4827,7 +4826,8 @@ private:
         const std::uint64_t stated = stated_length(r.fields, UINT64_MAX);
         for (hook& h : s_.hooks) {
             UDS_HTTP_TRY {
-                if (h.after) h.after(exchange_now(res.status(), 0, error()), res);
+                note_now().status = res.status();
+                if (h.after) h.after(exchange_now(0, error()), res);
             }
             UDS_HTTP_CATCH { s_.log_thrown("hook"); }
         }
@@ -4835,9 +4835,9 @@ private:
                         : access::of(r.body).kind == access::kind::reader)
             extra_of(res).failed = failed(errc::bad_field, "a hook's Content-Length or reader");
     }
-    void tell(int status, std::uint64_t bytes_out, const error& why) {
+    void tell(std::uint64_t bytes_out, const error& why) {
         UDS_HTTP_TRY {
-            if (s_.on_exchange) s_.on_exchange(exchange_now(status, bytes_out, why));
+            if (s_.on_exchange) s_.on_exchange(exchange_now(bytes_out, why));
         }
         UDS_HTTP_CATCH { s_.log_thrown("hook"); }
         if (c_.more) c_.more->note = {}; // told once
