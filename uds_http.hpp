@@ -3903,7 +3903,7 @@ public:
 
     /// What dripped in and was not worth parsing: its faults are those of what comes at once.
     void take_last() {
-        if (!c_.more || c_.more->parsed_bytes == 0) return;
+        if (!c_.more) return;
         const std::string last = std::move(c_.more->in);
         c_.more->parsed_bytes = 0;
         take(last);
@@ -4022,8 +4022,6 @@ public:
 
     /// A whole answer: a small body goes into the batch, a large one is the tail that follows it.
     void answer(response&& res) {
-        if (access::of(access::of(res).body).kind == access::kind::reader)
-            return answer_passed(std::move(res));
         body_plan plan;
         if (s_.keeps_none() && d_.in.empty() && !c_.work()) c_.persistent = false; // RFC 9112 9.6
         open_answer(res, false, plan);
@@ -4215,7 +4213,8 @@ private:
     void answer_plain() {
         const auto& from = state_of(d_.req).from;
         if (from && !(c_.who == from)) c_.who = from; // the kernel is asked once
-        answer(std::move(*d_.res));
+        if (access::of(access::of(*d_.res).body).kind == access::kind::reader) answer_passed();
+        else answer(std::move(*d_.res));
         d_.res.reset();
     }
 
@@ -4716,12 +4715,12 @@ private:
                   if (why && !to->in_done) to->note_end(why); // a call fails as its body does
               });
     }
-    void answer_passed(response res) {
-        ref<flow> f = c_.more ? c_.more->at_work : ref<flow>();
-        if (!f) state_of(d_.req).drop_body(), f = make_flow(); // nobody reads it any more
+    void answer_passed() {
+        state_of(d_.req).drop_body(); // nobody reads it any more
+        const ref<flow> f = make_flow();
         if (c_.at == phase::discard) c_.persistent = false, c_.lingers = true; // as in begin()
         c_.at = phase::waiting;
-        f->send(std::move(res), flow::mode::whole);
+        f->send(std::move(*d_.res), flow::mode::whole);
     }
 
     /// The exchange is over, but for bytes that may still wait for room.
@@ -4791,7 +4790,7 @@ private:
 
     // -- telling others
 
-    card& who() {
+    [[gnu::noinline]] card& who() {
         if (!c_.who) c_.who = new card(c_.fd);
         return *c_.who;
     }
