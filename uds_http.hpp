@@ -3334,13 +3334,6 @@ struct flow_callbacks {
     callback<void(result<response>)> on_head; // a client's: the head, or the failure, once
 };
 
-/// A body that only a blocking client's read() brings: a loop would have to wait in it.
-inline bool is_for_read(const content& body) noexcept {
-    if (access::of(body).kind != access::kind::reader) return false;
-    const ref<stream_base>& from = access::of(access::of(body).from->reader);
-    return from && !from->is_on_loop();
-}
-
 /// An exchange that isn't over when its handler returns. User code of any thread writes into it and
 /// posts it; its loop takes from it. What isn't marked as the loop's is guarded; callbacks leave
 /// the flow while they run, and are destroyed without the guard: captures may own the flow's ends.
@@ -3414,14 +3407,16 @@ struct flow final : stream_base, flow_callbacks {
     bool send(response res, mode kind, bool dropped = false) {
         content& body = access::of(res).body;
         own(body); // first: without memory there is no answer yet
-        if (is_for_read(body)) {
-            body = content();
-            extra_of(res).failed = failed(errc::bad_field, "a blocking client's reader");
+        if (access::of(body).kind == access::kind::reader) {
+            const ref<stream_base>& from = access::of(access::of(body).from->reader);
+            if (from && !from->is_on_loop()) { // it would have to wait in read()
+                body = content();
+                extra_of(res).failed = failed(errc::bad_field, "a blocking client's reader");
+            } else kind = mode::streamed;
         }
-        const bool is_passed_on = access::of(body).kind == access::kind::reader;
         hold lock(guard);
         if (!open || how != mode::none) return false;
-        how = is_passed_on ? mode::streamed : kind, is_nobodys = dropped;
+        how = kind, is_nobodys = dropped;
         const headers& fields = access::of(res).fields; // Body-Fd: received, and dropped
         if (how == mode::streamed && !fields.contains("Body-Fd"))
             may_write = stated_length(fields, UINT64_MAX);
@@ -4464,8 +4459,7 @@ private:
     /// Those of a head that is not whole yet wait for it, or behind the request at work; no more of
     /// them than it may announce, with a body's and the proof.
     bool keep_fds() {
-        row<unique_fd> came;
-        came.swap(d_.fds);
+        row<unique_fd> came = std::exchange(d_.fds, {});
         const bool waits = c_.at == phase::head || c_.at == phase::waiting ||
                            (c_.at == phase::stream && !c_.calls); // perhaps behind its body
         bool fits = waits && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from &&
