@@ -1675,11 +1675,12 @@ inline int duplicate(int fd) noexcept { return ::fcntl(fd, F_DUPFD_CLOEXEC, 0); 
 struct mutex : move_only { // <mutex> would take longer to compile
     pthread_mutex_t raw = PTHREAD_MUTEX_INITIALIZER;
 };
-struct hold { // a mutex for as long as a block runs
-    mutex& of;
-    explicit hold(mutex& m) noexcept : of(m) { ::pthread_mutex_lock(&of.raw); }
+struct hold { // a mutex for as long as a block runs, or until release()
+    mutex* of;
+    explicit hold(mutex& m) noexcept : of(&m) { ::pthread_mutex_lock(&of->raw); }
     hold(const hold&) = delete;
-    ~hold() { ::pthread_mutex_unlock(&of.raw); }
+    ~hold() { of ? release() : void(); }
+    void release() noexcept { ::pthread_mutex_unlock(&std::exchange(of, nullptr)->raw); }
 };
 
 struct condition { // on the monotonic clock
@@ -3204,18 +3205,27 @@ inline mailbox*& this_loop() noexcept {
     return current; // none: this thread may block
 }
 
-/// What on_exchange will want to know of a request that is answered later, or at length.
+/// What hooks and on_exchange want to know of a request that may be gone by then.
 struct about : counted {
     std::string method, target;
     std::uint64_t bytes_in = 0;
     std::int64_t started = 0; // us
-    int status = 0;           // of the answer whose body is a tail
+    int status = 0;           // once there is an answer
+};
+
+/// What the users of an exchange want to hear of it. Set by any thread, run by the loop.
+struct flow_callbacks {
+    callback<void()> drained, closed, left; // left: the responder's
+    callback<void(upgraded)> take_over;
+    callback<void(string_view)> on_piece;
+    callback<void(const error&)> on_done;
+    callback<void(result<response>)> on_head; // a client's: the head, or the failure, once
 };
 
 /// An exchange that isn't over when its handler returns. User code of any thread writes into it and
 /// posts it; its loop takes from it. What isn't marked as the loop's is guarded; callbacks leave
 /// the flow while they run, and are destroyed without the guard: captures may own the flow's ends.
-struct flow final : stream_base {
+struct flow final : stream_base, flow_callbacks {
     enum class mode : unsigned char { none, whole, streamed, raw }; // none: not answered yet
     static constexpr std::size_t max_arrived = 256 << 10;           // then the sender is stopped
 
@@ -3225,9 +3235,7 @@ struct flow final : stream_base {
     mutex guard;                          // never held while user code runs
     condition changed;                    // for wait() and read(), on threads that are no loop
     request req = access::make_request(); // the loop's and the handler's
-    ref<about> log;                       // the loop's, where somebody listens
     std::uint64_t bytes_out = 0;          // the loop's
-    int status = 0;
     bool finished = false; // the loop's: answered whole, so nobody can leave before that
     bool handled = false, in_queue = false; // no handler reads req any more; nor a worker, yet
     route* to = nullptr;                    // a worker's, while it is in the queue
@@ -3236,12 +3244,10 @@ struct flow final : stream_base {
 
     // out
     std::optional<response> answer;
-    std::string interims_out;               // whole heads
-    std::string queued;                     // not framed yet
-    std::optional<std::uint64_t> may_write; // with a Content-Length: what is left of it
+    std::string interims_out;             // whole heads
+    std::string queued;                   // not framed yet
+    std::uint64_t may_write = UINT64_MAX; // else what is left of a Content-Length
     headers trailers_out;
-    callback<void()> drained, closed, left; // set by any thread, run by the loop; left: responder's
-    callback<void(upgraded)> take_over;
     milliseconds heartbeat{0};
     std::int64_t beats_at = 0; // ms; the loop's
     mode how = mode::none;     // set once: a second answer is refused
@@ -3257,12 +3263,9 @@ struct flow final : stream_base {
     std::size_t read_at = 0; // and given up to here
     error why_in;            // once in_done: none, if it came whole
     std::string place; // of a body handed on by a client: which socket and request its errors name
-    callback<void(string_view)> on_piece;
-    callback<void(const error&)> on_done;
     bool in_done = false, paused = false, wanted = false, reader_dropped = false, released = false;
 
-    // the client's role: the head, or the failure, is told once
-    callback<void(result<response>)> on_head; // empty once it was told
+    // the client's role
     std::size_t max_head_bytes = 0;
     std::int64_t progress = 0; // ms, of the last bytes
     unsigned interims = 0;     // more than 16 end the call
@@ -3288,26 +3291,31 @@ struct flow final : stream_base {
     }
 
     bool send(response res, mode kind, bool dropped = false) {
-        own(access::of(res).body); // first: without memory there is no answer yet
+        content& body = access::of(res).body;
+        own(body); // first: without memory there is no answer yet
+        if (access::of(body).kind == access::kind::reader) {
+            const ref<stream_base>& from = access::of(access::of(body).from->reader);
+            if (from && !from->is_on_loop()) { // it would have to wait in read()
+                body = content();
+                extra_of(res).failed = failed(errc::bad_field, "a blocking client's reader");
+            } else kind = mode::streamed;
+        }
         hold lock(guard);
         if (!open || how != mode::none) return false;
         how = kind, is_nobodys = dropped;
-        if (kind == mode::streamed) limit_to_length_of(access::of(res).fields);
+        const headers& fields = access::of(res).fields; // Body-Fd: received, and dropped
+        if (how == mode::streamed && !fields.contains("Body-Fd"))
+            may_write = stated_length(fields, UINT64_MAX);
         answer.emplace(std::move(res));
         post();
         return open; // false: the loop has ended
-    }
-    void limit_to_length_of(const headers& fields) noexcept {
-        if (fields.contains("Body-Fd")) return; // received: not its length, and dropped
-        const std::uint64_t stated = stated_length(fields, UINT64_MAX);
-        if (stated != UINT64_MAX) may_write = stated;
     }
 
     written write(string_view bytes) override {
         hold lock(guard);
         if (!open || ended) return written::closed;
-        if (full || (may_write && bytes.size() > *may_write)) return cut_off(), written::closed;
-        if (may_write) *may_write -= bytes.size();
+        if (full || bytes.size() > may_write) return cut_off(), written::closed;
+        if (may_write != UINT64_MAX) may_write -= bytes.size();
         queued.append(bytes);
         full = queued.size() > max_queued, owes_drain = false;
         if (!bytes.empty()) post();
@@ -3330,9 +3338,9 @@ struct flow final : stream_base {
     bool end(headers trailers) override {
         hold lock(guard);
         if (!open || ended) return false;
-        if (may_write && *may_write) return cut_off(), false; // short of its Content-Length
-        for (const field& f : trailers)
-            if (!may_trail(f.name)) return cut_off(), false;
+        bool is_good = may_write == 0 || may_write == UINT64_MAX; // else short of its length
+        for (const field& f : trailers) is_good = is_good && may_trail(f.name);
+        if (!is_good) return cut_off(), false;
         trailers_out = std::move(trailers);
         ended = true;
         post();
@@ -3399,17 +3407,21 @@ struct flow final : stream_base {
             arrived = memory.view().substr(memory_at, max_arrived), memory_at += arrived.size();
     }
     void drop_reader() override {
-        callback<void(string_view)> piece; // outlives `lock`: what it captures may call us
-        callback<void(const error&)> done;
         hold lock(guard);
         reader_dropped = true;
-        std::swap(piece, on_piece), std::swap(done, on_done);
         if (!in_done || !open) post();
+        const auto piece = std::exchange(on_piece, {}); // what they capture may call us
+        const auto done = std::exchange(on_done, {});
+        lock.release();
     }
     raw_stream release() override {
         hold lock(guard);
         while (leaving && fd >= 0 && this_loop() != home.get()) changed.wait(guard, deadline());
-        if (!open || fd < 0 || !send_queued()) return {unique_fd(), {}};
+        if (!open || fd < 0 || waits) return {unique_fd(), {}};
+        iovec part{&queued[0], queued.size()};
+        const ssize_t sent = queued.empty() ? 0 : transmit(fd, &part, 1);
+        queued.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+        if (!queued.empty()) return {unique_fd(), {}}; // it waits for room in the socket
         unread();
         raw_stream out{unique_fd(duplicate(fd)), std::move(arrived)}; // the loop closes its own
         if (ended) ::shutdown(fd, SHUT_WR);
@@ -3417,15 +3429,6 @@ struct flow final : stream_base {
         post();
         return out;
     }
-    /// With the guard held. False: it waits, here or at the loop, for room in the socket.
-    bool send_queued() noexcept {
-        iovec part{&queued[0], queued.size()};
-        if (waits) return false;
-        const ssize_t sent = queued.empty() ? 0 : transmit(fd, &part, 1);
-        queued.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
-        return queued.empty();
-    }
-
     /// The loop's: the peer's bytes have ended, whole or not. The first end counts.
     void end_in(error why) {
         hold lock(guard);
@@ -3482,10 +3485,9 @@ struct box : counted {
     std::string in;  // not parsed yet: half a head, or requests behind the one at work
     std::string out; // waits for room in the socket
     content tail;    // a large body that follows `out`, from tail_at
-    std::uint64_t tail_at = 0, tail_size = 0;
-    framing tail_how = framing::none;
-    bool has_tail = false, tail_ended = false;
-    ref<about> tail_log;    // where somebody listens
+    std::uint64_t tail_at = 0, tail_size = 0; // UINT64_MAX: until its source ends
+    bool has_tail = false;
+    ref<about> note;        // of the request that outlives its turn, where somebody listens
     row<unique_fd> fds;     // to pass on,
     std::size_t fds_at = 0; // with this byte of `out` or of the batch
     row<unique_fd> fds_in;  // came with the last byte of `in`
@@ -3494,16 +3496,15 @@ struct box : counted {
     route* to = nullptr;
     ref<flow> at_work;                    // the exchange that isn't over
     ref<call_pool> pool;                  // the client's role
-    body_plan plan;                       // of at_work's answer
+    body_plan plan;                       // of the tail, or of at_work's answer
     std::size_t parsed_bytes = 0;         // of `in`, when that was half a head
     std::uint64_t may_come = UINT64_MAX;  // of a streamed body
     std::size_t counted = 0;              // in site::buffered
     int unread = 0;                       // by the peer, when that was looked at last
     std::int64_t read_at = INT64_MIN / 2; // ms; when it was seen to be less
-    std::int64_t started = 0;             // us, of req
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
-    std::uint64_t tail_left() const noexcept { return tail_ended ? 0 : tail_size - tail_at; }
+    std::uint64_t tail_left() const noexcept { return tail_size - tail_at; }
     bool is_empty() const noexcept {
         return in.empty() && out.empty() && !has_output() && !at_work && !pool && !counted;
     }
@@ -3576,11 +3577,10 @@ struct conn {
         return at == phase::head && (!more || more->in.empty() || more->in == "\r\n");
     }
 
-    bool wants_body() const noexcept {
-        flow* f = work();
-        if (!f) return false;
-        hold lock(f->guard);
-        return f->wanted && !f->paused && !f->released && f->arrived.size() < flow::max_arrived;
+    bool wants_body() const noexcept { // of the exchange at work
+        flow& f = *work();
+        hold lock(f.guard);
+        return f.wanted && !f.paused && !f.released && f.arrived.size() < flow::max_arrived;
     }
     /// Whether the peer's bytes could be used now; else the socket's full buffer stops the sender.
     bool wants_bytes() const noexcept {
@@ -3619,8 +3619,7 @@ struct desk {
     row<unique_fd> fds;             // came with the last byte of `in`,
     const char* fds_from = nullptr; // in a read that began here
     std::int64_t now = 0, turn = 0; // ms, monotonic; when this turn began
-    std::int64_t started = 0;       // us, of req, where somebody wants to know
-    std::uint64_t bytes_in = 0;     // of its body
+    ref<about> note;                // of req, where somebody listens
     char date[40] = {};             // "Date: ...\r\n"
     std::int64_t (*micros)() = [] { return std::int64_t{0}; }; // a clock: read for who logs times
     std::size_t whole = 0;                   // bytes of `out` that are whole answers
@@ -3751,12 +3750,11 @@ public:
     /// The deadline has passed: answers where an answer is due. Closing is the loop's.
     [[gnu::cold]] void time_out(timer which) {
         if (which == timer::head && c_.at == phase::head) {
-            forget_request();
-            c_.head_only = c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0;
+            forget_request(c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0);
             refuse(408, "head too slow");
         } else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
         else if (which == timer::body && c_.at == phase::stream)
-            fail_stream(failed(ETIMEDOUT, "request body"), 408, "body too slow");
+            fail_stream(failed(ETIMEDOUT, "body too slow"), 408);
         c_.ends = true;
     }
 
@@ -3765,27 +3763,25 @@ public:
         c_.peer_done = true;
         switch (c_.at) {
         case phase::head: return take_last(), !c_.ends; // cut short without a fault: no answer
-        case phase::reply:
-            take_last();
-            fail_call(failed(errc::cut_off, "response"));
-            return false;
+        case phase::reply: take_last(), fail_call(failed(errc::cut_off, "response")); break;
         case phase::stream:
             if (c_.more->decoder.ends_at_eof()) finish_body({});
             else finish_body(failed(errc::cut_off, c_.calls ? "response body" : "request body"));
-            return false;
-        case phase::raw: c_.more->at_work->end_in({}); return false;
-        case phase::waiting: return false; // half-closed, and waits for its answer
+            break;
+        case phase::raw: c_.more->at_work->end_in({}); break;
+        case phase::waiting: break; // half-closed, and waits for its answer
         case phase::body: // nothing has been done; what is idempotent is sent again by itself
             if (c_.retired && (s_.stopping() || !is_idempotent(state_of(*c_.more->req).method)))
                 return refuse(503, "closing"), false;
             [[fallthrough]];
         default: return !(c_.ends = c_.has_output()); // nobody waits but for earlier answers
         }
+        return false;
     }
 
     /// What dripped in and was not worth parsing: its faults are those of what comes at once.
     void take_last() {
-        if (!c_.more || c_.more->parsed_bytes == 0) return;
+        if (!c_.more) return;
         const std::string last = std::move(c_.more->in);
         c_.more->parsed_bytes = 0;
         take(last);
@@ -3804,13 +3800,11 @@ public:
 
     /// The peer of an upgraded connection reads no more; what came of it still may be read.
     void close_out(flow& f) {
-        callback<void()> closed;
-        {
-            hold lock(f.guard);
-            f.open = false;
-            std::swap(closed, f.closed);
-            f.changed.notify_all();
-        }
+        hold lock(f.guard);
+        f.open = false;
+        callback<void()> closed = std::exchange(f.closed, {});
+        f.changed.notify_all();
+        lock.release();
         UDS_HTTP_TRY { closed(); }
         UDS_HTTP_CATCH { fail_user(f); }
     }
@@ -3825,19 +3819,17 @@ public:
         }
         UDS_HTTP_CATCH {}
         tell_tail(why);
-        if (c_.at == phase::body) tell(0, 0, ours ? ours : failed(errc::cut_off, "request body"));
+        if (c_.at == phase::body) tell(0, ours ? ours : failed(errc::cut_off, "request body"));
         if (!c_.work()) return;
         flow& f = *c_.work();
         const bool is_released = (hold(f.guard), f.released);
         const bool is_over = is_released || (f.end_sent && f.in_done && !f.why_in);
-        tell(f.status, f.bytes_out, is_over ? error() : why);
+        tell(f.bytes_out, is_over ? error() : why);
     }
 
     /// A body that is a tail has left, or never will: only now it's known how much of it did.
     void tell_tail(const error& why) {
-        if (!c_.more || !c_.more->tail_log) return;
-        tell(c_.more->tail_log->status, c_.more->tail_at, why);
-        c_.more->tail_log = {};
+        if (c_.more && c_.more->has_tail && c_.more->note) tell(c_.more->tail_at, why);
     }
     void end_tail() { // it has left
         tell_tail(error());
@@ -3847,39 +3839,29 @@ public:
 
     /// The connection is gone under its exchange, or the exchange was never at work.
     [[gnu::cold]] static void abandon(site& s, flow& f, error why) {
-        callback<void()> closed, left, drained;
-        callback<void(string_view)> piece;
-        callback<void(const error&)> done;
-        callback<void(upgraded)> take;
-        callback<void(result<response>)> head;
-        std::optional<response> answer; // its body may own what owns `f`
-        content body;
-        bool tells_done = false, tells_closed = false;
-        {
-            hold lock(f.guard);
-            f.fd = -1, f.open = false;
-            tells_closed = !f.finished || f.is_unended();
-            tells_done = !f.in_done || f.on_done;
-            if (!f.in_done || (f.on_piece && f.has_arrived())) f.lose_in(why);
-            why = f.why_in ? f.why_in : why;
-            std::swap(closed, f.closed), std::swap(done, f.on_done), std::swap(head, f.on_head);
-            std::swap(piece, f.on_piece), std::swap(drained, f.drained);
-            std::swap(take, f.take_over), std::swap(answer, f.answer), std::swap(left, f.left);
-            std::string().swap(f.queued);  // a writer that is kept keeps no bytes
-            if (f.handled || f.in_queue) { // no handler reads it; it is counted no more
-                state_of(f.req).fds.clear(), body = detail::take(state_of(f.req).body);
-                s.left_jobs += std::exchange(f.in_queue, false);
-            }
-            f.changed.notify_all();
+        hold lock(f.guard);
+        f.fd = -1, f.open = false;
+        const bool tells_closed = !f.finished || f.is_unended();
+        if (!f.in_done || (f.on_piece && f.has_arrived())) f.lose_in(why);
+        why = f.why_in ? f.why_in : why;
+        flow_callbacks all = std::exchange(static_cast<flow_callbacks&>(f), {});
+        const std::optional<response> answer = std::exchange(f.answer, {}); // may own what owns `f`
+        content body;                  // as well
+        std::string().swap(f.queued);  // a writer that is kept keeps no bytes
+        if (f.handled || f.in_queue) { // no handler reads it; it is counted no more
+            state_of(f.req).fds.clear(), body = detail::take(state_of(f.req).body);
+            s.left_jobs += std::exchange(f.in_queue, false);
         }
+        f.changed.notify_all();
+        lock.release();
         const auto tell = [&s](auto& act, const auto&... what) { // each, though another one throws
             UDS_HTTP_TRY { act(what...); }
             UDS_HTTP_CATCH { s.log_thrown("callback"); }
         };
-        if (head) tell(head, why);
-        if (done && tells_done) tell(done, f.why_in);
-        if (closed && tells_closed) tell(closed);
-        if (left && !f.finished) tell(left);
+        if (all.on_head) tell(all.on_head, why);
+        if (all.on_done) tell(all.on_done, f.why_in);
+        if (all.closed && tells_closed) tell(all.closed);
+        if (all.left && !f.finished) tell(all.left);
     }
 
     // -- the client's role
@@ -3918,22 +3900,14 @@ public:
 
     /// A whole answer: a small body goes into the batch, a large one is the tail that follows it.
     void answer(response&& res) {
-        if (access::of(access::of(res).body).kind == access::kind::reader)
-            return answer_passed(std::move(res));
         body_plan plan;
         if (s_.keeps_none() && d_.in.empty() && !c_.work()) c_.persistent = false; // RFC 9112 9.6
         open_answer(res, false, plan);
         if (!c_.persistent) c_.ends = true, c_.lingers |= c_.at == phase::discard;
         if (plan.sends) send_body(access::of(res).body, plan);
-        if (!s_.on_exchange) return;
-        if (plan.sends && c_.more && c_.more->has_tail) keep_log(res.status());
-        else tell(res.status(), plan.sends ? plan.length : 0, error());
-    }
-    void keep_log(int status) {
-        const answered now = what_is_answered();
-        who().tag = c_.work() ? who().tag : now.req.tag;
-        ref<about> log = c_.work() ? c_.work()->log : note_request(now);
-        log->status = status, c_.kept().tail_log = std::move(log);
+        if (!s_.is_observed()) return;
+        if (plan.sends && c_.more && c_.more->has_tail) return keep_note();
+        tell(plan.sends ? plan.length : 0, error());
     }
 
     /// Never inside an answer that has begun, nor where nobody waits for one.
@@ -3941,14 +3915,14 @@ public:
         const error bad = failed(errc::bad_descriptor, "descriptors that no message asked for");
         if (c_.calls && c_.work()) return fail_call(bad);
         if (c_.calls || c_.at == phase::raw) return void(c_.gone = c_.ends = true);
-        if (c_.at == phase::discard) return void(c_.ends = true); // it has its answer
+        if (c_.at == phase::discard || c_.at == phase::linger) // it has its answer
+            return void(c_.ends = true);
         if (!c_.work()) return refuse(400, place_of(bad));
-        fail_stream(bad, 400, place_of(bad));
+        fail_stream(bad, 400);
     }
 
     /// They came with no request that is known, and its bytes may be lost.
     [[gnu::cold]] void refuse_stray_fds() {
-        if (c_.at == phase::linger) return void(c_.ends = true); // it has its answer
         if (c_.at == phase::head) forget_request();
         refuse_fds();
     }
@@ -3958,15 +3932,12 @@ public:
         note(status, why);
         answer(plain_status(status, why));
         if (c_.at == phase::body) c_.at = phase::discard; // it has its answer
-        c_.ends = true;
     }
 
 private:
     bool step() {
         switch (c_.at) {
-        case phase::body:
-            d_.started = c_.more->started;
-            return collect(*c_.more->req, c_.more->decoder, c_.more->to);
+        case phase::body: return unpark(), collect(*c_.more->to);
         case phase::discard: return step_discard();
         case phase::linger: return d_.in = {}, false;
         case phase::stream: return step_stream();
@@ -4022,17 +3993,15 @@ private:
     void tell_head(flow& f, response res) {
         const head h = d_.parsed;
         c_.at = h.status == 101 ? phase::raw : phase::stream;
-        callback<void(result<response>)> act;
-        {
-            hold lock(f.guard);
-            std::swap(act, f.on_head);
-            if (h.status == 101) // writing begins anew, as the other protocol
-                f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = {};
-            if (h.status == 101)
-                f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
+        hold lock(f.guard);
+        if (h.status == 101) { // writing begins anew, as the other protocol
+            f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = UINT64_MAX;
+            f.arrived.append(std::exchange(d_.in, {})); // release() passes it on
         }
-        if (h.status == 101) c_.more->plan = {framing::until_close, 0, true};
-        else c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
+        callback<void(result<response>)> act = std::exchange(f.on_head, {});
+        lock.release();
+        if (h.status != 101)
+            c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
         if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
             c_.more->tail = std::move(state_of(f.req).body);
         UDS_HTTP_TRY { act(std::move(res)); }
@@ -4042,14 +4011,12 @@ private:
 
     /// The answer has been read and handed on: the connection goes back, if it is fit for it.
     void end_call(flow& f) {
-        bool sent = !c_.has_output();
-        {
-            hold lock(f.guard);
-            if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
-            if (!f.in_done || f.why_in) c_.persistent = false; // more of it may come
-            f.open = false, f.fd = -1;
-            sent = sent && (f.how != flow::mode::streamed || f.ended);
-        }
+        hold lock(f.guard);
+        if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
+        if (!f.in_done || f.why_in) c_.persistent = false; // more of it may come
+        f.open = false, f.fd = -1;
+        const bool sent = !c_.has_output() && (f.how != flow::mode::streamed || f.ended);
+        lock.release();
         if (!c_.persistent || !sent || c_.peer_done || !c_.more->in.empty())
             return void(c_.ends = c_.gone = true);
         c_.at = phase::kept;
@@ -4060,17 +4027,19 @@ private:
     // -- requests
 
     [[gnu::always_inline]] bool step_head() {
-        if (d_.in.empty() || c_.has_output() || is_dripping()) return false;
+        if (d_.in.empty() || c_.has_output()) return false;
+        if (c_.more) { // half of it has been looked at, perhaps
+            const std::size_t before = c_.more->parsed_bytes;
+            if (!is_worth_parsing(d_.in, before, s_.limits.max_head_bytes)) return false;
+            c_.more->parsed_bytes = 0;
+        }
         request_state& req = state_of(d_.req);
         field* fields = open_fields(req.fields, s_.limits.max_fields_count);
-        switch (parse_request_head(d_.in, s_.limits, fields, d_.parsed)) {
-        case parsed::more: c_.kept().parsed_bytes = d_.in.size(); return false;
-        case parsed::bad:
-            forget_request();
-            c_.head_only = d_.parsed.method == "HEAD";
-            refuse(d_.parsed.status, d_.parsed.why);
-            return false;
-        case parsed::done: break;
+        const parsed at = parse_request_head(d_.in, s_.limits, fields, d_.parsed);
+        if (at == parsed::more) return c_.kept().parsed_bytes = d_.in.size(), false;
+        if (at == parsed::bad) {
+            forget_request(d_.parsed.method == "HEAD");
+            return refuse(d_.parsed.status, d_.parsed.why), false;
         }
         const char* first = d_.in.data();
         d_.in.remove_prefix(d_.parsed.size);
@@ -4081,19 +4050,11 @@ private:
 
     /// For those who are told of a refusal: no request is certain. The last one on this desk may
     /// have been another connection's, and its bytes are gone.
-    [[gnu::cold]] void forget_request() {
+    [[gnu::cold]] void forget_request(bool is_head = false) {
         request_state& r = state_of(d_.req);
-        r.reset(), r.method = r.target = {}, d_.bytes_in = 0;
-        c_.head_only = c_.old_version = false;
-        if (s_.is_observed()) d_.started = d_.micros();
-    }
-
-    [[gnu::always_inline]] bool is_dripping() noexcept {
-        if (!c_.more) return false;
-        const std::size_t before = c_.more->parsed_bytes;
-        if (is_worth_parsing(d_.in, before, s_.limits.max_head_bytes))
-            return c_.more->parsed_bytes = 0, false;
-        return true;
+        r.reset(), r.method = r.target = {};
+        c_.head_only = is_head, c_.old_version = false;
+        if (s_.is_observed()) take_note(0);
     }
 
     [[gnu::always_inline]] void begin(request_state& req, const char* first) {
@@ -4109,31 +4070,30 @@ private:
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
         c_.persistent = h.persistent;
         c_.expects = h.expect_continue, c_.upgrades = h.upgrade;
-        d_.bytes_in = h.how == framing::length ? h.length : 0;
-        if (s_.is_observed()) d_.started = d_.micros();
+        if (s_.is_observed()) take_note(h.how == framing::length ? h.length : 0);
         // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
         if (h.method == "CONNECT" && !c_.forbidden) return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
         if (s_.takes_fds() && !claim_fds(req, first)) return;
         if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
         route* const to = s_.routes.match(req);
-        const bool is_early = screen(to);
-        const auto& from = state_of(d_.req).from; // not of `req`, which a hook may have replaced
-        if (from && !(c_.who == from)) c_.who = from; // it was asked for
-        if (is_early) {
+        if (screen(to)) {
             if (!skip_body()) c_.persistent = false, c_.lingers = true;
             return answer_plain();
         }
         const bool is_streamed = access::of(access::of(*to).run).shape == access::shape::streamed;
-        if (h.how == framing::none && !is_streamed) return dispatch(d_.req, *to);
+        if (h.how == framing::none && !is_streamed) return dispatch(*to);
         if (h.how != framing::none) state_of(d_.req).drop_body(); // a hook's
         d_.decoder.start(h.how, h.length, s_.limits);
         if (is_streamed) return start_stream(*to);
-        collect(d_.req, d_.decoder, to);
+        collect(*to);
     }
 
     void answer_plain() {
-        answer(std::move(*d_.res));
+        const auto& from = state_of(d_.req).from;
+        if (from && !(c_.who == from)) c_.who = from; // the kernel is asked once
+        if (access::of(access::of(*d_.res).body).kind == access::kind::reader) answer_passed();
+        else answer(std::move(*d_.res));
         d_.res.reset();
     }
 
@@ -4185,24 +4145,25 @@ private:
         const head& h = d_.parsed;
         if (h.how == framing::none) return true;
         d_.decoder.start(h.how, h.length, s_.limits);
-        parsed at = pass_over(d_.decoder);
+        parsed at = pass_over(d_.decoder, d_.in);
         if (at == parsed::done) return true;
         // Whoever waits for 100 may never send the body, or send it at once: RFC 9110 10.1.1.
-        if (at == parsed::bad || c_.expects || h.how != framing::length) return false;
-        if (h.length > max_discarded_bytes) return false; // a new connection costs less
+        if (at == parsed::bad || c_.expects || h.how != framing::length ||
+            h.length > max_discarded_bytes) // a new connection costs less
+            return false;
         c_.kept().decoder = d_.decoder;
         c_.at = phase::discard;
         return true;
     }
-    parsed pass_over(body_decoder& decoder) {
+    static parsed pass_over(body_decoder& decoder, string_view& in) {
         string_view piece;
         parsed at = parsed::more;
-        do at = decoder.next(d_.in, piece);
+        do at = decoder.next(in, piece);
         while (at == parsed::more && !piece.empty());
         return at;
     }
     bool step_discard() {
-        parsed at = pass_over(c_.more->decoder);
+        parsed at = pass_over(c_.more->decoder, d_.in);
         if (at == parsed::more) return false;
         c_.at = phase::head;
         if (at == parsed::bad || (!d_.fds.empty() && d_.in.empty())) c_.ends = true;
@@ -4210,25 +4171,24 @@ private:
     }
 
     /// Reads a body to its end and calls the handler. One that came whole is not copied.
-    bool collect(request& req, body_decoder& decoder, route* to) {
-        request_state& r = state_of(req);
-        const std::uint64_t limit = limit_of(*to);
+    bool collect(route& to) {
+        request_state& r = state_of(d_.req);
+        const std::uint64_t limit = limit_of(to);
         for (;;) {
             string_view piece;
-            parsed at = decoder.next(d_.in, piece);
-            if (at == parsed::bad) return refuse(400, decoder.why()), false;
+            parsed at = d_.decoder.next(d_.in, piece);
+            if (at == parsed::bad) return refuse(400, d_.decoder.why()), false;
             if (!add_piece(r, piece, at == parsed::done)) return refuse(503, "memory"), false;
             const std::size_t size = bytes_of(r.body).size();
-            if (size > limit || decoder.left() > limit - size) // also what is to come
+            if (d_.note) d_.note->bytes_in = size;
+            if (size > limit || d_.decoder.left() > limit - size) // also what is to come
                 return refuse(413, "body over the limit"), false;
             if (at == parsed::done) break;
-            if (piece.empty()) return count(size) ? park(req, to) : refuse(503, "memory"), false;
+            if (piece.empty()) return count(size) ? park(to) : refuse(503, "memory"), false;
         }
         c_.at = phase::head;
-        d_.bytes_in = bytes_of(r.body).size();
-        if (&req != &d_.req) // for the log, from here on
-            std::swap(access::of(d_.req), access::of(req)), c_.more->req.reset();
-        dispatch(d_.req, *to);
+        if (c_.more) c_.more->req.reset();
+        dispatch(to);
         return !c_.ends && c_.at == phase::head;
     }
 
@@ -4238,24 +4198,28 @@ private:
         auto& body = access::of(r.body);
         const bool is_first = body.text.empty() && r.borrowed;
         if (is_first && is_last) return body.view = piece, body.kind = access::kind::lent, true;
-        if (is_first && d_.parsed.how == framing::length) // believed for 1 MiB ahead
-            body.text.reserve(d_.parsed.length < (1u << 20)
-                                  ? static_cast<std::size_t>(d_.parsed.length)
-                                  : std::size_t{1} << 20);
+        const std::uint64_t stated = d_.decoder.left() + piece.size();
+        if (is_first) // believed for 1 MiB ahead
+            body.text.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(stated, 1 << 20)));
         body.text.append(piece);
         return body.text.size() <= (64 << 10) || count(body.text.size()); // less: when it waits
     }
 
     /// The body goes on in a later turn: the request moves to memory of its own.
-    void park(request& req, route* to) {
+    void park(route& to) {
         if (c_.expects) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
         c_.expects = false;
-        if (c_.at == phase::body) return; // parked before
         box& b = c_.kept();
-        b.req = std::move(req);
+        keep_note();
+        b.req = std::move(d_.req);
         state_of(*b.req).fd = c_.fd; // still this connection's, for who asks for its peer
-        b.decoder = d_.decoder, b.to = to, b.started = d_.started;
+        b.decoder = std::move(d_.decoder), b.to = &to;
         c_.at = phase::body;
+    }
+    void unpark() { // `req` has the desk's own meanwhile
+        box& b = *c_.more;
+        std::swap(access::of(d_.req), access::of(*b.req));
+        d_.decoder = std::move(b.decoder), d_.note = std::move(b.note);
     }
 
     /// Keeps the sum of all bodies in memory under its limit. False: over it.
@@ -4267,22 +4231,14 @@ private:
         return now < before || total <= s_.options.max_buffered_bytes;
     }
 
-    void dispatch(request& req, route& to) {
+    void dispatch(route& to) {
         if (!d_.fds.empty() && d_.in.empty()) return refuse_fds(); // came with its body
         const auto& r = access::of(to);
         const bool is_plain = access::of(r.run).shape == access::shape::plain;
-        if (!is_plain || (s_.to_worker && !r.stays_on_loop)) {
-            const request_state& q = state_of(req); // whose body is to be held meanwhile
-            if (!count(memory_of(q.body) ? 0 : bytes_of(q.body).size()))
-                return refuse(503, "memory");
-            return is_plain ? give_to_worker(req, to) : start_later(req, to);
-        }
-        run_plain(s_, to, req, d_.res);
-        if (!(c_.who == state_of(req).from)) c_.who = state_of(req).from; // asked for once
+        if (!is_plain || (s_.to_worker && !r.stays_on_loop)) return start_later(to, is_plain);
+        run_plain(s_, to, d_.req, d_.res);
         answer_plain();
-        if (c_.more) release_body();
-    }
-    void release_body() {
+        if (!c_.more) return;
         const content gone = detail::take(state_of(d_.req).body); // megabytes, perhaps
         hold_for_tail(bytes_of(gone).size());
     }
@@ -4293,46 +4249,35 @@ private:
         count(holds ? std::min(size, bytes_of(tail).size()) : 0);
     }
 
-    ref<flow> make_flow(request& req) {
+    ref<flow> make_flow() {
         ref<flow> f(new flow(home_, id_, s_.options.max_write_buffer_bytes));
-        (void)req.peer(); // the connection may be gone when it is asked for
-        c_.who = state_of(req).from;
-        f->req = std::move(req); // copies what is the loop's
+        (void)d_.req.peer(); // the connection may be gone when it is asked for
+        c_.who = state_of(d_.req).from;
+        keep_note();
+        f->req = std::move(d_.req); // copies what is the loop's
         request_state& r = state_of(f->req);
         c_.who->tag = r.tag, r.tag_slot = &c_.who->tag;
         for (const field& one : r.fields) // RFC 9110 5.3
             if (c_.upgrades && is_named(one, "Upgrade")) f->offered.append(one.value) += ',';
         f->fd = c_.fd;
-        if (s_.is_observed()) f->log = note_request({r, d_.bytes_in, d_.started});
         return c_.kept().at_work = f, f;
     }
-    struct answered {
-        const request_state& req;
-        std::uint64_t bytes_in;
-        std::int64_t started; // us
-    };
-    answered what_is_answered() const noexcept {
-        if (c_.at != phase::body) return {state_of(d_.req), d_.bytes_in, d_.started};
-        const request_state& parked = state_of(*c_.more->req); // the desk has served others since
-        return {parked, bytes_of(parked.body).size(), c_.more->started};
-    }
-    static ref<about> note_request(const answered& now) {
-        ref<about> log(new about);
-        log->method = now.req.method, log->target = now.req.target;
-        log->bytes_in = now.bytes_in, log->started = now.started;
-        return log;
-    }
 
-    void start_later(request& req, route& to) {
-        ref<flow> f = make_flow(req);
+    void start_later(route& to, bool is_plain) {
+        const request_state& r = state_of(d_.req); // whose body is to be held meanwhile
+        if (!count(memory_of(r.body) ? 0 : bytes_of(r.body).size())) return refuse(503, "memory");
+        ref<flow> f = make_flow();
         c_.at = phase::waiting;
-        run_with(f, to, nullptr);
+        if (!is_plain) return run_with(f, to, nullptr);
+        if (s_.to_worker(f, to)) return;
+        note(503, "too many requests wait for a worker");
+        f->send(plain_status(503).header("Retry-After", "1"), flow::mode::whole);
     }
     void start_stream(route& to) {
-        ref<flow> f = make_flow(d_.req);
+        ref<flow> f = make_flow();
         c_.more->decoder = d_.decoder, c_.more->may_come = limit_of(to);
         c_.at = phase::stream;
-        if (f->log) f->log->bytes_in = 0; // counted as it comes
+        if (c_.more->note) c_.more->note->bytes_in = 0; // counted as it comes
         const auto& passed = access::of(state_of(f->req).body).from;
         if (passed) f->memory = passed->memory; // Body-Fd, to who reads a stream
         if (d_.parsed.how == framing::none) finish_body({});
@@ -4351,13 +4296,6 @@ private:
         }
         f->handled = true;
     }
-    void give_to_worker(request& req, route& to) {
-        ref<flow> f = make_flow(req);
-        c_.at = phase::waiting;
-        if (s_.to_worker(f, to)) return;
-        note(503, "too many requests wait for a worker");
-        f->send(plain_status(503).header("Retry-After", "1"), flow::mode::whole);
-    }
 
     // -- descriptors
 
@@ -4370,7 +4308,10 @@ private:
         if (!d_.fds.empty() && is_last()) return refuse_fds(), false; // behind its first byte
         const std::size_t announced = fd_claim::announced(req.fields);
         if (came.empty() && announced == 0 && !c_.passed) return true;
-        read_wishes(req.fields);
+        string_view wished = req.fields.get("Accept-Fds");
+        const std::uint64_t number = take_number(wished).value_or(0);
+        c_.wants_fds = static_cast<unsigned char>(number > 253 ? 253 : number); // SCM_MAX_FD
+        c_.wants_body_fd = req.fields.get("Accept-Body-Fd") == "1";
         const bool is_proof =
             (c_.wants_fds || c_.wants_body_fd) && !c_.proved && came.size() == announced + 1;
         c_.proved = c_.proved || is_proof;
@@ -4386,27 +4327,19 @@ private:
         if (claim.has_body) req.body = content(std::move(claim.body));
         return true;
     }
-    void read_wishes(const headers& fields) noexcept {
-        string_view count = fields.get("Accept-Fds");
-        const std::uint64_t number = take_number(count).value_or(0);
-        c_.wants_fds = static_cast<unsigned char>(number > 253 ? 253 : number); // SCM_MAX_FD
-        c_.wants_body_fd = fields.get("Accept-Body-Fd") == "1";
-    }
     /// Whether the message just parsed holds the last byte of `in`.
     bool is_last() const {
         if (d_.parsed.how != framing::chunked) return d_.in.size() <= d_.parsed.length;
         body_decoder probe;
         probe.start(framing::chunked, 0);
-        string_view rest = d_.in, piece;
-        while (probe.next(rest, piece) == parsed::more && !rest.empty()) {
-        }
+        string_view rest = d_.in;
+        (void)pass_over(probe, rest);
         return rest.empty();
     }
     /// Those of a head that is not whole yet wait for it, or behind the request at work; no more of
     /// them than it may announce, with a body's and the proof.
     bool keep_fds() {
-        row<unique_fd> came;
-        came.swap(d_.fds);
+        row<unique_fd> came = std::exchange(d_.fds, {});
         const bool waits = c_.at == phase::head || c_.at == phase::waiting ||
                            (c_.at == phase::stream && !c_.calls); // perhaps behind its body
         bool fits = waits && !c_.ends && !d_.in.empty() && d_.in.data() >= d_.fds_from &&
@@ -4447,84 +4380,71 @@ private:
 
     // -- bodies in
 
-    static bool is_unanswered(flow& f) {
-        hold lock(f.guard);
-        return f.how == flow::mode::none || // RFC 9110 15.2: no 1xx inside or behind an answer
-               (f.how == flow::mode::streamed && f.answer); // its head hasn't left
-    }
     /// A body on its way to its reader.
     bool step_stream() {
         box& b = *c_.more;
         flow& f = *b.at_work;
-        if (c_.wants_body()) { // asked each time: a callback may pause it
-            if (c_.expects && d_.in.empty() && is_unanswered(f))
-                d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
-            c_.expects = false;
-            string_view piece;
-            parsed at = b.decoder.next(d_.in, piece);
-            if (at == parsed::done && !c_.calls && !d_.fds.empty() && d_.in.empty())
-                return refuse_fds(), false; // as in dispatch()
-            if (const char* why = b.decoder.why())
-                return fail_stream(failed(errc::bad_message, why), 400, why), false;
-            if (piece.size() > b.may_come)
-                return fail_stream(failed(errc::too_large, "request body"), 413, "body too long"),
-                       false;
-            b.may_come -= piece.size(), f.progress = d_.now;
-            if (f.log) f.log->bytes_in += piece.size();
-            if (!piece.empty()) hand_in(f, piece);
-            // The end with the last piece: passed on, they leave together, and what answers them
-            // (with 101) finds both sent.
-            if (at == parsed::done) return finish_body({}), hand_in(f), false;
-            if (!piece.empty()) return true;
-            if (!c_.calls && !d_.fds.empty()) d_.fds.clear(), refuse_fds(); // in the body's middle
-        }
-        return false;
+        if (!c_.wants_body()) return false; // asked each time: a callback may pause it
+        if (c_.expects && d_.in.empty()) d_.out.add("HTTP/1.1 100 Continue\r\n\r\n");
+        c_.expects = false;
+        string_view piece;
+        parsed at = b.decoder.next(d_.in, piece);
+        if (!c_.calls && !d_.fds.empty() && d_.in.empty()) // came with a piece of it
+            return d_.fds.clear(), refuse_fds(), false;
+        if (const char* why = b.decoder.why())
+            return fail_stream(failed(errc::bad_message, why), 400), false;
+        if (piece.size() > b.may_come)
+            return fail_stream(failed(errc::too_large, "body too long"), 413), false;
+        b.may_come -= piece.size(), f.progress = d_.now;
+        if (b.note) b.note->bytes_in += piece.size();
+        if (!piece.empty()) hand_in(f, piece);
+        // The end with the last piece: passed on, they leave together, and what answers them
+        // (with 101) finds both sent.
+        if (at == parsed::done) return finish_body({}), hand_in(f), false;
+        return !piece.empty();
     }
 
     /// What has arrived goes to its reader, then `piece`, then the end, once. Without a reader that
     /// takes them, bytes wait in the flow.
     void hand_in(flow& f, string_view piece = {}) {
         while (hand_on(f, piece)) {
-            hold lock(f.guard);
-            if (f.memory_at < f.memory.view().size() && d_.is_late()) return f.post();
         }
     }
-    /// One call of a callback. False: there was nothing to tell.
+    /// One call of a callback. False: there is nothing to tell, or others have their turn first. To
+    /// one that is finished all is told at once, whatever its callbacks say: nobody is there later.
     bool hand_on(flow& f, string_view& piece) {
-        callback<void(string_view)> act;
-        callback<void(const error&)> done;
-        std::string waited;
-        bool is_end = false;
-        {
-            hold lock(f.guard);
-            f.waits = c_.has_output();
-            if (std::exchange(f.leaving, false)) f.changed.notify_all(); // release(), elsewhere
-            if (f.reader_dropped && !f.in_done) c_.persistent = false;
-            if (f.reader_dropped || !f.on_piece || f.paused) {
-                if (!f.reader_dropped) f.arrived.append(piece);
-                return f.changed.notify_all(), false;
-            }
-            f.arrive();
-            waited.swap(f.arrived); // before `piece`, which release() finds here
-            if (!waited.empty()) f.arrived.append(std::exchange(piece, {}));
-            is_end = waited.empty() && piece.empty();
-            if (is_end && !f.in_done) return false;
-            std::swap(act, f.on_piece); // it may set another one while it runs
-            if (is_end) std::swap(done, f.on_done);
+        hold lock(f.guard);
+        f.waits = c_.has_output();
+        if (std::exchange(f.leaving, false)) f.changed.notify_all(); // release(), elsewhere
+        if (f.reader_dropped && !f.in_done) c_.persistent = false;
+        if (f.reader_dropped || !f.on_piece || (f.paused && !f.finished)) {
+            if (!f.reader_dropped) f.arrived.append(piece);
+            return f.changed.notify_all(), false;
         }
+        f.arrive();
+        std::string waited;
+        waited.swap(f.arrived); // before `piece`, which release() finds here
+        if (!waited.empty()) f.arrived.append(std::exchange(piece, {}));
+        const bool is_end = waited.empty() && piece.empty();
+        if (is_end && !f.in_done) return false;
+        callback<void(string_view)> act = std::exchange(f.on_piece, {}); // it may set another one
+        callback<void(const error&)> done;
+        if (is_end) std::swap(done, f.on_done);
+        lock.release();
         UDS_HTTP_TRY {
             if (done) done(f.why_in);
             else if (!is_end) act(waited.empty() ? std::exchange(piece, {}) : string_view(waited));
         }
         UDS_HTTP_CATCH {
             fail_user(f);
-            hold lock(f.guard); // nothing may follow a hole but `done`, which hears of it
+            hold again(f.guard); // nothing may follow a hole but `done`, which hears of it
             if (!is_end) f.lose_in(failed(errc::cut_off, "callback")), f.post(); // a call ends
         }
         if (is_end) return false;
-        hold lock(f.guard);
+        hold again(f.guard);
         if (!f.on_piece && !f.reader_dropped) f.on_piece = std::move(act);
-        return true;
+        if (f.finished || f.memory_at == f.memory.view().size() || !d_.is_late()) return true;
+        return f.post(), false;
     }
 
     void fail_user(flow& f) {
@@ -4537,30 +4457,19 @@ private:
         flow& f = *c_.more->at_work;
         c_.at = phase::waiting;
         if (why) c_.persistent = false;
-        else if (parse_trailers(c_.more->decoder.trailers(), f.trailers_in)) f.end_in({});
+        else (void)parse_trailers(c_.more->decoder.trailers(), f.trailers_in);
         f.end_in(std::move(why));
     }
 
-    [[gnu::cold]] void fail_stream(error bad, int status, string_view why) {
+    [[gnu::cold]] void fail_stream(const error& bad, int status) {
         const ref<flow> f = c_.more->at_work; // finish() lets it go
-        finish_body(std::move(bad));
-        {
-            hold lock(f->guard);
-            if (c_.calls || f->how != flow::mode::none) return;
-            f->open = false; // this is the answer
-        }
-        refuse(status, why);
+        finish_body(bad);
+        hold lock(f->guard);
+        if (c_.calls || f->how != flow::mode::none) return;
+        f->open = false; // this is the answer
+        lock.release();
+        refuse(status, place_of(bad));
         finish(*f);
-    }
-
-    /// Answered before the body was handed on: its reader gets what is here, and always an end.
-    void end_input(flow& f) {
-        f.end_in(failed(errc::cut_off, "answered"));
-        string_view none;
-        do {
-            hold lock(f.guard);
-            f.paused = false; // whatever its callbacks say: nobody is there later
-        } while (hand_on(f, none));
     }
 
     // -- bodies out
@@ -4570,9 +4479,8 @@ private:
         if (is_in_memory(body) && bytes_of(body).size() <= most) return d_.out.add(bytes_of(body));
         if (!is_within(d_.room, access::of(body).view)) own(body);
         box& b = c_.kept();
-        b.tail = std::move(body), b.tail_at = 0, b.tail_how = plan.how;
-        b.tail_size = plan.how == framing::length ? plan.length : UINT64_MAX;
-        b.has_tail = true, b.tail_ended = false;
+        b.tail = std::move(body), b.has_tail = true, b.plan = plan;
+        b.tail_at = 0, b.tail_size = plan.how == framing::length ? plan.length : UINT64_MAX;
     }
 
     /// A head onto the wire, and how its body will be delimited. What would break framing, or was
@@ -4596,14 +4504,15 @@ private:
         const bool is_plain =
             r.status == 200 && !access::of(r.fields) && !r.extra && size.value_or(0) <= max_length;
         const bool is_good = is_plain || check(res, size);
-        if (!is_good) size = known_size(r.body);
         plan = plan_response(res, size, c_.head_only, version());
         if (plan.how == framing::until_close) c_.persistent = false;
+        if (s_.is_observed()) note_now().status = res.status();
+        c_.expects = false; // no 1xx behind it: RFC 9110 15.2
         head_writer{d_.date, c_.persistent, version()}.write(d_.out, res, plan);
         return is_good;
     }
 
-    bool check(response& res, std::optional<std::uint64_t> size) {
+    bool check(response& res, std::optional<std::uint64_t>& size) {
         const auto& r = access::of(res);
         if (says_close(r.fields)) c_.persistent = false;
         const char* fault = res.status() < 200 || res.status() > 999
@@ -4614,23 +4523,23 @@ private:
         s_.log("response: " + (is_remembered ? r.extra->failed.message() : std::string(fault)),
                who().who);
         if (c_.more) c_.more->fds.clear(); // they belonged to what isn't sent
-        return res = plain_status(500), false;
+        res = plain_status(500), size = known_size(r.body);
+        return false;
     }
 
     /// What the user wrote, onto the wire.
     void push_out(flow& f) {
-        std::optional<response> res;
-        std::string bytes, interims;
-        bool is_ended = false, is_cut = false, is_answered = false;
-        {
-            hold lock(f.guard);
-            is_cut = f.is_cut, is_answered = f.how != flow::mode::none;
-            if (f.released || (is_cut && (c_.calls || c_.has_output())))
-                return void(c_.gone = c_.ends = true);
-            std::swap(res, f.answer), interims.swap(f.interims_out);
-            if (!c_.has_output()) bytes.swap(f.queued), is_ended = f.ended;
-            f.leaving = !bytes.empty();
-        }
+        hold lock(f.guard);
+        const bool is_cut = f.is_cut, is_answered = f.how != flow::mode::none;
+        if (f.released || (is_cut && (c_.calls || c_.has_output())))
+            return void(c_.gone = c_.ends = true);
+        std::optional<response> res = std::exchange(f.answer, {});
+        const std::string interims = std::exchange(f.interims_out, {});
+        std::string bytes;
+        bool is_ended = false;
+        if (!c_.has_output()) bytes.swap(f.queued), is_ended = f.ended;
+        f.leaving = !bytes.empty();
+        lock.release();
         if (!c_.old_version) d_.out.add(interims); // RFC 9110 15.2
         if (is_cut) c_.persistent = false; // what there is goes out: no answer at all is retried
         if (res && s_.keeps_none() && c_.more->in.empty()) c_.persistent = false;
@@ -4638,34 +4547,21 @@ private:
         if (is_cut) c_.ends = true;
         if (!is_answered || c_.is_mute) return;
         f.bytes_out += bytes.size();
-        const bool is_chunked = c_.more->plan.how == framing::chunked;
+        const bool is_raw = f.how == flow::mode::raw;
+        const bool is_chunked = !is_raw && c_.more->plan.how == framing::chunked;
         if (is_chunked) add_chunk(d_.out, bytes);
         else d_.out.add(bytes);
         if (!is_ended || std::exchange(f.end_sent, true)) return;
         if (is_chunked) add_last_chunk(d_.out, f.trailers_out);
-        if (f.how == flow::mode::raw) return void(c_.shuts = true);
+        if (is_raw) return void(c_.shuts = true);
         finish(f);
-    }
-
-    static bool is_for_read(const content& body) noexcept { // it would have to wait in read()
-        if (access::of(body).kind != access::kind::reader) return false;
-        const ref<stream_base>& from = access::of(access::of(body).from->reader);
-        return from && !from->is_on_loop();
     }
 
     /// False: that was all of it.
     bool start_answer(flow& f, response res) {
         if (f.is_nobodys) s_.log("500 a responder was dropped", who().who);
         content& body = access::of(res).body;
-        if (is_for_read(body)) {
-            body = content();
-            extra_of(res).failed = failed(errc::bad_field, "a blocking client's reader");
-        }
-        if (access::of(body).kind == access::kind::reader) {
-            hold(f.guard), f.how = flow::mode::streamed; // as a body that is written in pieces
-            f.limit_to_length_of(access::of(res).fields);
-            pass_on(f, body);
-        }
+        if (access::of(body).kind == access::kind::reader) pass_on(f, body);
         if (c_.expects && f.how == flow::mode::streamed && c_.wants_body())
             d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
         // The rest of a body would be taken for the other protocol's first bytes; descriptors that
@@ -4679,8 +4575,7 @@ private:
         }
         if (!open_answer(res, true, c_.more->plan) && std::exchange(c_.more->plan.sends, false))
             send_body(body, c_.more->plan), f.bytes_out = c_.more->plan.length;
-        f.status = res.status();
-        return (c_.more->plan.sends && !is_bodiless(f.status)) || (finish(f), false);
+        return (c_.more->plan.sends && !is_bodiless(res.status())) || (finish(f), false);
     }
 
     /// A body that another stream brings.
@@ -4694,30 +4589,31 @@ private:
                   if (why && !to->in_done) to->note_end(why); // a call fails as its body does
               });
     }
-    void answer_passed(response res) {
-        ref<flow> f = c_.more ? c_.more->at_work : ref<flow>();
-        if (!f) state_of(d_.req).drop_body(), f = make_flow(d_.req); // nobody reads it any more
+    void answer_passed() {
+        state_of(d_.req).drop_body(); // nobody reads it any more
+        const ref<flow> f = make_flow();
         if (c_.at == phase::discard) c_.persistent = false, c_.lingers = true; // as in begin()
         c_.at = phase::waiting;
-        f->send(std::move(res), flow::mode::whole);
+        f->send(std::move(*d_.res), flow::mode::whole);
     }
 
     /// The exchange is over, but for bytes that may still wait for room.
     void finish(flow& f) {
         if (c_.calls) return; // the answer ends a call
-        if (f.how == flow::mode::streamed) tell(f.status, f.bytes_out, error());
+        if (f.how == flow::mode::streamed) tell(f.bytes_out, error());
+        hold lock(f.guard);
+        f.open = false, f.fd = -1, f.finished = true;
         callback<void()> drop_drained, drop_closed, drop_left;
-        {
-            hold lock(f.guard);
-            f.open = false, f.fd = -1;
-            f.finished = true;
-            std::swap(drop_drained, f.drained), std::swap(drop_left, f.left);
-            if (f.is_unended()) f.post(); // abandon() tells it
-            else std::swap(drop_closed, f.closed);
-            f.changed.notify_all();
+        std::swap(drop_drained, f.drained), std::swap(drop_left, f.left);
+        if (f.is_unended()) f.post(); // abandon() tells it
+        else std::swap(drop_closed, f.closed);
+        f.changed.notify_all();
+        lock.release();
+        if (c_.at == phase::stream) {                 // answered before the body was there
+            c_.persistent = false, c_.lingers = true; // as in begin()
+            f.end_in(failed(errc::cut_off, "answered"));
         }
-        if (c_.at == phase::stream) c_.persistent = false, c_.lingers = true; // as in begin()
-        if (c_.at == phase::stream || f.in_done) end_input(f);
+        if (f.in_done) hand_in(f); // all that is here, and always an end
         if (!c_.persistent) c_.ends = true;
         c_.at = phase::head;
         c_.more->at_work = {};
@@ -4727,28 +4623,18 @@ private:
     /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, response& res) {
         if (s_.has_after) run_after(res, true);
-        for (const char* ours : {"", "Content-Length", "Transfer-Encoding", "Connection"})
-            res.headers().remove(ours); // a 101 has no body (RFC 9110 15.2.2)
+        for (const char* ours : {"", "Transfer-Encoding"}) // it has no body (RFC 9110 15.2.2)
+            res.headers().remove(ours);
+        res.header("Connection", "Upgrade");
         c_.persistent = true;
-        const headers& fields = access::of(res).fields;
-        d_.out.add("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n");
-        char* const first = d_.out.room(size_of(fields) + 2);
-        char* at = first;
-        for (const field& h : fields) at = put_field(at, h.name, h.value);
-        d_.out.commit(static_cast<std::size_t>(put(at, "\r\n") - first));
+        if (s_.is_observed()) note_now().status = 101;
+        head_writer{{}, true, 11}.write(d_.out, res, {});
         ref<flow> raw(new flow(home_, id_, s_.options.max_write_buffer_bytes));
-        raw->how = flow::mode::raw, raw->status = 101, raw->fd = c_.fd, raw->log = f.log;
+        raw->how = flow::mode::raw, raw->fd = c_.fd;
         raw->arrived.swap(c_.more->in); // what came behind the request is the other protocol's
-        callback<void()> drop_closed;
-        {
-            hold lock(f.guard);
-            std::swap(raw->take_over, f.take_over), std::swap(drop_closed, f.left);
-            f.open = false, f.finished = true, f.fd = -1;
-        }
-        if (f.in_done) end_input(f); // as in finish()
+        hold(f.guard), std::swap(raw->take_over, f.take_over);
+        finish(f);
         c_.at = phase::raw, c_.more->at_work = raw;
-        count(0); // as in finish()
-        c_.more->plan = {framing::until_close, 0, true};
     }
     /// Its 101 has left. A client's has told its head.
     void open_raw(flow& raw) {
@@ -4761,64 +4647,73 @@ private:
     }
 
     void tell_drained(flow& f) {
-        callback<void()> act;
-        {
-            hold lock(f.guard);
-            // on_drain() may come behind the write() and what it is to tell of.
-            const bool is_due = f.open && (f.full || (f.owes_drain && f.drained));
-            if (!is_due || !f.queued.empty() || c_.has_output()) return;
-            f.full = false, f.owes_drain = !f.drained; // for one that is set later
-            std::swap(act, f.drained);
-            f.changed.notify_all();
-        }
+        hold lock(f.guard);
+        // on_drain() may come behind the write() and what it is to tell of.
+        const bool is_due = f.open && (f.full || (f.owes_drain && f.drained));
+        if (!is_due || !f.queued.empty() || c_.has_output()) return;
+        f.full = false, f.owes_drain = !f.drained; // for one that is set later
+        callback<void()> act = std::exchange(f.drained, {});
+        f.changed.notify_all();
+        lock.release();
         if (!act) return;
         UDS_HTTP_TRY { act(); }
         UDS_HTTP_CATCH { fail_user(f); }
-        hold lock(f.guard);
+        hold again(f.guard);
         if (!f.drained && f.open) f.drained = std::move(act);
     }
 
     // -- telling others
 
-    card& who() {
+    [[gnu::noinline]] card& who() {
         if (!c_.who) c_.who = new card(c_.fd);
         return *c_.who;
     }
     int version() const noexcept { return c_.old_version ? 10 : 11; }
 
-    /// Calls `with` with the exchange that is being answered.
-    template <class F>
-    void describe(int status, std::uint64_t bytes_out, const error& why, F with) noexcept {
-        const about* a = c_.more && c_.more->tail_log ? c_.more->tail_log.get()
-                         : c_.work()                  ? c_.work()->log.get()
-                                                      : nullptr;
-        const auto [r, bytes_in, began] = what_is_answered();
-        const std::int64_t started = a ? a->started : began;
-        UDS_HTTP_TRY {
-            const card& from = who();
-            with(uds_http::exchange{
-                a ? string_view(a->method) : r.method, a ? string_view(a->target) : r.target,
-                s_.name_of(c_.door), from.who, status, a ? a->bytes_in : bytes_in, bytes_out,
-                a ? from.tag : r.tag, microseconds(d_.micros() - started), why});
-        }
-        UDS_HTTP_CATCH { s_.log_thrown("hook"); }
+    void take_note(std::uint64_t body_bytes) {
+        if (!d_.note) d_.note = new about;
+        const request_state& r = state_of(d_.req);
+        d_.note->method = r.method, d_.note->target = r.target;
+        d_.note->bytes_in = body_bytes, d_.note->started = d_.micros(), d_.note->status = 0;
+    }
+    /// The desk serves others before this exchange is told of.
+    void keep_note() {
+        if (!d_.note || has_kept_note()) return;
+        who().tag = state_of(d_.req).tag;
+        c_.kept().note = std::move(d_.note);
+    }
+    bool has_kept_note() const noexcept { return c_.more && c_.more->note; }
+    about& note_now() const noexcept { return has_kept_note() ? *c_.more->note : *d_.note; }
+    /// The exchange that is being answered. Views and references: for the one who is told.
+    uds_http::exchange exchange_now(std::uint64_t bytes_out, const error& why) {
+        const about& a = note_now();
+        const peer& by = who().who;
+        const string_view door = s_.name_of(c_.door);
+        const std::uint64_t tag = has_kept_note() ? who().tag : state_of(d_.req).tag;
+        const microseconds time(d_.micros() - a.started);
+        return {a.method, a.target, door, by, a.status, a.bytes_in, bytes_out, tag, time, why};
     }
     /// A stream was promised its length, and a reader its own way out, before any hook was asked.
     void run_after(response& res, bool is_streamed) {
         const auto& r = access::of(res);
         const std::uint64_t stated = stated_length(r.fields, UINT64_MAX);
-        for (hook& h : s_.hooks)
-            if (h.after)
-                describe(res.status(), 0, error(),
-                         [&](const uds_http::exchange& now) { h.after(now, res); });
+        for (hook& h : s_.hooks) {
+            UDS_HTTP_TRY {
+                note_now().status = res.status();
+                if (h.after) h.after(exchange_now(0, error()), res);
+            }
+            UDS_HTTP_CATCH { s_.log_thrown("hook"); }
+        }
         if (is_streamed ? stated_length(r.fields, stated) != stated
                         : access::of(r.body).kind == access::kind::reader)
             extra_of(res).failed = failed(errc::bad_field, "a hook's Content-Length or reader");
     }
-    void tell(int status, std::uint64_t bytes_out, const error& why) {
-        if (s_.on_exchange)
-            describe(status, bytes_out, why,
-                     [this](const uds_http::exchange& now) { s_.on_exchange(now); });
+    void tell(std::uint64_t bytes_out, const error& why) {
+        UDS_HTTP_TRY {
+            if (s_.on_exchange) s_.on_exchange(exchange_now(bytes_out, why));
+        }
+        UDS_HTTP_CATCH { s_.log_thrown("hook"); }
+        if (c_.more) c_.more->note = {}; // told once
     }
     [[gnu::cold]] void note(int status, string_view why) {
         ++d_.refused;
@@ -5571,24 +5466,21 @@ private:
         source* from = access::of(b.tail).from.get();
         fault_ = error();
         if (access::of(b.tail).kind == access::kind::file) return send_file(c, *from);
-        if (access::of(b.tail).kind != access::kind::pulled || b.tail_ended) return parsed::done;
+        const std::uint64_t left = b.tail_left();
+        if (access::of(b.tail).kind != access::kind::pulled || left == 0) return parsed::done;
         static constexpr std::size_t lead = 18, room = 128 << 10; // the chunk's size goes before it
         piece_.clear(); // the loop's: what one send leaves over is copied
         char* first = piece_.room(lead + room + 2) + lead;
-        const std::uint64_t left = b.tail_size - b.tail_at;
         const std::size_t wanted = left < room ? static_cast<std::size_t>(left) : room;
         std::size_t size = 0;
-        if (wanted && (fault_ = fill(*from, first, wanted, size))) return parsed::bad;
+        if ((fault_ = fill(*from, first, wanted, size))) return parsed::bad;
         b.tail_at += size;
         batch = {first, size};
-        if (b.tail_how == framing::chunked) {
-            batch = frame_piece(first, size);
-            b.tail_ended = size == 0;
-        } else if (size == 0) {
-            if (b.tail_how == framing::length && left) fault_ = too_short();
-            return fault_ ? parsed::bad : parsed::done;
-        }
-        return parsed::more;
+        if (b.plan.how == framing::chunked) batch = frame_piece(first, size);
+        else if (size == 0 && b.plan.how == framing::length)
+            return fault_ = too_short(), parsed::bad;
+        if (size == 0) b.tail_size = b.tail_at; // it has ended
+        return batch.empty() ? parsed::done : parsed::more;
     }
     /// Room for a chunk's size is before `first`.
     static string_view frame_piece(char* first, std::size_t size) noexcept {
