@@ -1541,8 +1541,15 @@ struct deadline {
 
 /// What a canceller's copies share. Without an eventfd (none left) waits look from time to time.
 struct cancel_state : counted {
-    std::atomic<bool> set{false};                              // the truth; the event only wakes
-    unique_fd event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)}; // never read, so it stays readable
+    std::atomic<bool> set{false};       // the truth; the event only wakes
+    mutable std::atomic<int> event{-1}; // never read, so it stays readable
+    int awaited() const noexcept {      // made for the first that waits: on a loop nobody does
+        unique_fd made(event < 0 ? ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1);
+        int none = -1;
+        if (made && event.compare_exchange_strong(none, made.get())) made.release();
+        return event;
+    }
+    ~cancel_state() override { unique_fd(event.load()); }
 };
 
 /// A signal handler installed without SA_RESTART may interrupt any call.
@@ -1633,11 +1640,11 @@ inline received receive_fds(int fd, iovec part, row<unique_fd>& fds, int flags =
 /// Waits until `fd` has one of `events`, an error or a hang-up: 0, ETIMEDOUT, ECANCELED or errno.
 /// With fd -1 it is a sleep that can be cancelled.
 inline int wait_ready(int fd, short events, deadline end, const cancel_state* cancel) noexcept {
-    pollfd watched[2] = {{fd, events, 0}, {cancel ? cancel->event.get() : -1, POLLIN, 0}};
+    pollfd watched[2] = {{fd, events, 0}, {cancel ? cancel->awaited() : -1, POLLIN, 0}};
     for (;;) {
         if (cancel && cancel->set) return ECANCELED;
         int timeout = end.poll_timeout();
-        if (cancel && !cancel->event && (timeout < 0 || timeout > 50)) timeout = 50;
+        if (cancel && watched[1].fd < 0 && (timeout < 0 || timeout > 50)) timeout = 50;
         const int count = ::poll(watched, 2, timeout);
         if (count < 0 && errno != EINTR) return errno; // EINTR: by a cancel, perhaps
         if (count > 0 && watched[0].revents) return watched[0].revents & POLLNVAL ? EBADF : 0;
@@ -7888,7 +7895,7 @@ inline error headers::set(string_view name, string_view value) {
     return add(made.begin()->name, made.begin()->value);
 }
 inline void headers::remove(string_view name) {
-    if (!s_) return;
+    if (!s_ || !(s_->hops || contains(name))) return;
     const std::string kept(name); // it may be a view of what goes
     // RFC 9110 7.6.1: what the peer's Connection names goes while that is known.
     if (s_->hops && detail::equal_nocase(kept, "Connection")) remove_hop_by_hop();
@@ -8582,8 +8589,8 @@ inline std::string address::url(string_view target) const {
 inline canceller::canceller() : handle(new detail::cancel_state) {}
 inline void canceller::cancel() const noexcept {
     if (!s_) return; // moved from
-    s_->set.store(true, std::memory_order_release);
-    detail::ring(s_->event.get());
+    s_->set = true;  // before it looks for who waits, who look for it the other way round
+    if (const int event = s_->event; event >= 0) detail::ring(event);
 }
 inline bool canceller::cancelled() const noexcept {
     return s_ && s_->set.load(std::memory_order_acquire);

@@ -381,4 +381,7 @@ TEST_CASE("allocation: header() makes room for nothing but the field") {
     before = allocations;
     set.header("X-A-Name-Of-Some-Length", "no-referrer");
     CHECK(allocations - before == least);
+    before = allocations;
+    set.headers().remove("A-Field-That-Is-Not-There");
+    CHECK(allocations - before == 0);
 }
