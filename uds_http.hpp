@@ -1507,8 +1507,15 @@ struct deadline {
 
 /// What a canceller's copies share. Without an eventfd (none left) waits look from time to time.
 struct cancel_state : counted {
-    std::atomic<bool> set{false};                              // the truth; the event only wakes
-    unique_fd event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)}; // never read, so it stays readable
+    std::atomic<bool> set{false};       // the truth; the event only wakes
+    mutable std::atomic<int> event{-1}; // never read, so it stays readable
+    int awaited() const noexcept {      // made for the first that waits: on a loop nobody does
+        unique_fd made(event < 0 ? ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1);
+        int none = -1;
+        if (made && event.compare_exchange_strong(none, made.get())) made.release();
+        return event;
+    }
+    ~cancel_state() override { unique_fd(event.load()); }
 };
 
 /// A signal handler installed without SA_RESTART may interrupt any call.
@@ -1597,11 +1604,11 @@ inline received receive_fds(int fd, iovec part, row<unique_fd>& fds, int flags =
 /// Waits until `fd` has one of `events`, an error or a hang-up: 0, ETIMEDOUT, ECANCELED or errno.
 /// With fd -1 it is a sleep that can be cancelled.
 inline int wait_ready(int fd, short events, deadline end, const cancel_state* cancel) noexcept {
-    pollfd watched[2] = {{fd, events, 0}, {cancel ? cancel->event.get() : -1, POLLIN, 0}};
+    pollfd watched[2] = {{fd, events, 0}, {cancel ? cancel->awaited() : -1, POLLIN, 0}};
     for (;;) {
         if (cancel && cancel->set) return ECANCELED;
         int timeout = end.poll_timeout();
-        if (cancel && !cancel->event && (timeout < 0 || timeout > 50)) timeout = 50;
+        if (cancel && watched[1].fd < 0 && (timeout < 0 || timeout > 50)) timeout = 50;
         const int count = ::poll(watched, 2, timeout);
         if (count < 0 && errno != EINTR) return errno; // EINTR: by a cancel, perhaps
         if (count > 0 && watched[0].revents) return watched[0].revents & POLLNVAL ? EBADF : 0;
@@ -5473,7 +5480,14 @@ private:
         char* first = piece_.room(lead + room + 2) + lead;
         const std::size_t wanted = left < room ? static_cast<std::size_t>(left) : room;
         std::size_t size = 0;
-        if ((fault_ = fill(*from, first, wanted, size))) return parsed::bad;
+        while (size < wanted && size < 4096 &&
+               (size == 0 || !d_.is_late())) { // small ones together
+            result<std::size_t> got = fill(*from, first + size, wanted - size);
+            if (!got && size == 0) return fault_ = got.error(), parsed::bad;
+            if (got && *got > 0) size += *got;
+            else if (size > 0) from->fill = [got](auto...) { return got; }; // once these have left
+            if (!got || *got == 0) break;
+        }
         b.tail_at += size;
         batch = {first, size};
         if (b.plan.how == framing::chunked) batch = frame_piece(first, size);
@@ -5491,11 +5505,11 @@ private:
         std::memcpy(first + size, "\r\n", 2);
         return {first - length, length + size + 2};
     }
-    error fill(source& from, char* into, std::size_t room, std::size_t& size) {
+    result<std::size_t> fill(source& from, char* into, std::size_t room) {
         UDS_HTTP_TRY {
             result<std::size_t> got = from.fill(into, room);
-            if (got) size = *got;
-            return size > room ? failed(errc::bad_field, "content over its room") : got.error();
+            if (got && *got > room) return failed(errc::bad_field, "content over its room");
+            return got;
         }
         UDS_HTTP_CATCH {
             s_.log_thrown("content");
@@ -7446,7 +7460,12 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     res.header("Accept-Ranges", "bytes").header("ETag", tag);
     res.header("Last-Modified", {date, sizeof date});
     if (part.status == 206) res.header("Content-Range", range);
-    if (part.length > 0)
+    std::string small; // leaves with the head, by one call instead of five
+    if (part.length <= 4096 && req.method() != "HEAD") small.resize(part.length);
+    const auto from = static_cast<off_t>(part.first), got = static_cast<off_t>(part.length);
+    if (!small.empty() && ::pread(file.get(), &small[0], small.size(), from) == got)
+        access::of(res).body = std::move(small);
+    else if (part.length > 0)
         access::of(res).body = content::file(std::move(file), part.first, part.length);
     access::of(res).type = media_type_of(name);
     return res;
@@ -7594,13 +7613,14 @@ inline error headers::add(string_view name, string_view value) {
     return {};
 }
 inline error headers::set(string_view name, string_view value) {
+    if (!contains(name)) return add(name, value);
     headers made; // name and value may be views of what goes
     if (error bad = made.add(name, value)) return bad;
     remove(made.begin()->name);
     return add(made.begin()->name, made.begin()->value);
 }
 inline void headers::remove(string_view name) {
-    if (!s_) return;
+    if (!s_ || !(s_->hops || contains(name))) return;
     const std::string kept(name); // it may be a view of what goes
     // RFC 9110 7.6.1: what the peer's Connection names goes while that is known.
     if (s_->hops && detail::equal_nocase(kept, "Connection")) remove_hop_by_hop();
@@ -8277,8 +8297,8 @@ inline std::string address::url(string_view target) const {
 inline canceller::canceller() : handle(new detail::cancel_state) {}
 inline void canceller::cancel() const noexcept {
     if (!s_) return; // moved from
-    s_->set.store(true, std::memory_order_release);
-    detail::ring(s_->event.get());
+    s_->set = true;  // before it looks for who waits, who look for it the other way round
+    if (const int event = s_->event; event >= 0) detail::ring(event);
 }
 inline bool canceller::cancelled() const noexcept {
     return s_ && s_->set.load(std::memory_order_acquire);

@@ -370,3 +370,18 @@ TEST_CASE("allocation: at a stop without memory idle connections end") {
 }
 
 #endif
+
+TEST_CASE("allocation: header() makes room for nothing but the field") {
+    response set, added;
+    REQUIRE_FALSE(set.headers().add("Cache-Control", "no-store"));
+    REQUIRE_FALSE(added.headers().add("Cache-Control", "no-store"));
+    std::size_t before = allocations;
+    REQUIRE_FALSE(added.headers().add("X-A-Name-Of-Some-Length", "no-referrer"));
+    const std::size_t least = allocations - before;
+    before = allocations;
+    set.header("X-A-Name-Of-Some-Length", "no-referrer");
+    CHECK(allocations - before == least);
+    before = allocations;
+    set.headers().remove("A-Field-That-Is-Not-There");
+    CHECK(allocations - before == 0);
+}

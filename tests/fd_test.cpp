@@ -190,6 +190,7 @@ TEST_CASE("fd: a canceller's copies share one sticky state; cancel() keeps errno
     CHECK(errno == ERANGE);
     CHECK(two.cancelled());
     CHECK(!other.cancelled());
+    CHECK(access::of(one)->event < 0); // nobody has waited: it costs no descriptor
     canceller moved = std::move(one);
     one.cancel(); // NOLINT: moved from, and harmless
     CHECK(!one.cancelled());
@@ -215,7 +216,7 @@ TEST_CASE("fd: a canceller works without a descriptor for its eventfd") {
               rlimit none{3, 3}; // standard input, output, error
               ::setrlimit(RLIMIT_NOFILE, &none);
               canceller c;
-              if (access::of(c).get()->event) return 1;
+              if (access::of(c)->awaited() >= 0) return 1;
               thread waker([&] { c.cancel(); });
               return wait_ready(-1, 0, deadline(), access::of(c).get()) == ECANCELED ? 0 : 2;
           }) == 0);
