@@ -3853,7 +3853,7 @@ public:
         why = f.why_in ? f.why_in : why;
         flow_callbacks all = std::exchange(static_cast<flow_callbacks&>(f), {});
         const std::optional<response> answer = std::exchange(f.answer, {}); // may own what owns `f`
-        content body;                  // as well
+        content body;                                                       // as well
         std::string().swap(f.queued);  // a writer that is kept keeps no bytes
         if (f.handled || f.in_queue) { // no handler reads it; it is counted no more
             state_of(f.req).fds.clear(), body = detail::take(state_of(f.req).body);
