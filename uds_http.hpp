@@ -4465,7 +4465,9 @@ private:
             pass_on_bad_alloc();
             s_.log(access::of(to).pattern + ": handler threw: " + thrown(), who().who);
             f->send(plain_status(500), flow::mode::whole); // its responder may live on elsewhere
-            hold(f->guard), f->is_nobodys = false;         // or was dropped by that
+            hold lock(f->guard);                           // or was dropped by that; or its writer
+            f->is_nobodys = false;
+            if (f->open && f->is_unended()) f->cut_off();
         }
         f->handled = true;
     }
@@ -4905,9 +4907,9 @@ private:
     }
     int version() const noexcept { return c_.old_version ? 10 : 11; }
 
-    /// Calls `with` with the exchange that is being answered.
+    /// Calls `with` with the exchange that is being answered. False: it threw.
     template <class F>
-    void describe(int status, std::uint64_t bytes_out, const error& why, F with) noexcept {
+    bool describe(int status, std::uint64_t bytes_out, const error& why, F with) noexcept {
         const about* a = c_.more && c_.more->tail_log ? c_.more->tail_log.get()
                          : c_.work()                  ? c_.work()->log.get()
                                                       : nullptr;
@@ -4919,17 +4921,19 @@ private:
                 a ? string_view(a->method) : r.method, a ? string_view(a->target) : r.target,
                 s_.name_of(c_.door), from.who, status, a ? a->bytes_in : bytes_in, bytes_out,
                 a ? from.tag : r.tag, microseconds(d_.micros() - started), why});
+            return true;
         }
         UDS_HTTP_CATCH { s_.log_thrown("hook"); }
+        return false;
     }
     /// A stream was promised its length, and a reader its own way out, before any hook was asked.
     void run_after(response& res, bool is_streamed) {
         const auto& r = access::of(res);
         const std::uint64_t stated = stated_length(r.fields, UINT64_MAX);
         for (hook& h : s_.hooks)
-            if (h.after)
-                describe(res.status(), 0, error(),
-                         [&](const uds_http::exchange& now) { h.after(now, res); });
+            if (h.after && !describe(res.status(), 0, error(),
+                                     [&](const uds_http::exchange& now) { h.after(now, res); }))
+                extra_of(res).failed = failed(errc::bad_field, "a hook threw");
         if (is_streamed ? stated_length(r.fields, stated) != stated
                         : access::of(r.body).kind == access::kind::reader)
             extra_of(res).failed = failed(errc::bad_field, "a hook's Content-Length or reader");
