@@ -4299,7 +4299,9 @@ private:
         UDS_HTTP_CATCH_OTHERS {
             s_.log(access::of(to).pattern + ": handler threw: " + thrown(), who().who);
             f->send(plain_status(500), flow::mode::whole); // its responder may live on elsewhere
-            hold(f->guard), f->is_nobodys = false;         // or was dropped by that
+            hold lock(f->guard);                           // or was dropped by that; or its writer
+            f->is_nobodys = false;
+            if (f->open && f->is_unended()) f->cut_off();
         }
         f->handled = true;
     }
@@ -4709,7 +4711,10 @@ private:
                 note_now().status = res.status();
                 if (h.after) h.after(exchange_now(0, error()), res);
             }
-            UDS_HTTP_CATCH { s_.log_thrown("hook"); }
+            UDS_HTTP_CATCH {
+                s_.log_thrown("hook");
+                extra_of(res).failed = failed(errc::bad_field, "a hook threw");
+            }
         }
         if (is_streamed ? stated_length(r.fields, stated) != stated
                         : access::of(r.body).kind == access::kind::reader)

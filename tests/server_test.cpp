@@ -2136,14 +2136,23 @@ TEST_CASE(
 
 TEST_CASE("server: a hook that throws is a 500, not the end") {
     running s;
-    s.app.use([](request& r) -> std::optional<response> {
-        if (r.path() == "/bad") throw std::runtime_error("hook");
-        return {};
-    });
+    s.app.use(
+        [](request& r) -> std::optional<response> {
+            if (r.path() == "/bad") throw std::runtime_error("hook");
+            return {};
+        },
+        [](const exchange& e, response& res) {
+            res.header("X-Half", "1");
+            if (e.target == "/worse") throw std::runtime_error("hook");
+        });
     s.app.get("/", hello);
+    s.app.get("/worse", hello);
     s.start();
     wire_client c = s.connect();
     CHECK(c.ask("/bad").status == 500);
+    answer worse = c.ask("/worse"); // what the hook was to add may matter: a policy for a browser
+    CHECK(worse.status == 500);
+    CHECK(worse.field("X-Half").empty());
     CHECK(c.ask("/").status == 200);
 }
 

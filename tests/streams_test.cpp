@@ -111,6 +111,7 @@ TEST_CASE("streams: what is written leaves at once, not at the end") {
 
 TEST_CASE("streams: a writer that is dropped, cut or wrong is a cut that the client sees") {
     running s;
+    handed<body_writer> kept;
     s.app.get("/{how}", [&](request& r, responder res) {
         string_view how = r.param("how");
         response head;
@@ -120,10 +121,11 @@ TEST_CASE("streams: a writer that is dropped, cut or wrong is a cut that the cli
         if (how == "cut") out.cut();
         if (how == "short") CHECK_FALSE(out.end());
         if (how == "long") CHECK(out.write("678901") == written::closed);
-        if (how == "throws") throw std::runtime_error("on purpose");
+        if (how == "kept") kept.put(std::move(out)); // nobody knows whether it will be ended
+        if (how == "throws" || how == "kept") throw std::runtime_error("on purpose");
     });
     s.start();
-    for (const char* how : {"dropped", "cut", "short", "long", "throws"}) {
+    for (const char* how : {"dropped", "cut", "short", "long", "throws", "kept"}) {
         CAPTURE(std::string(how));
         wire_client c = s.connect();
         CHECK(c.send(get_of("/" + std::string(how)) + get_of("/" + std::string(how))));
