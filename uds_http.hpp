@@ -3644,6 +3644,7 @@ struct conn {
     ref<box> more;
     ref<card> who;                    // made at first use
     std::int64_t due = 0;             // of `clock`, in ms
+    std::uint32_t index = 0;          // in the slab
     std::uint32_t prev = 0, next = 0; // in the list of that timer
     int fd = -1;                      // owned; -1: a free place
     std::uint32_t generation = 0;     // in its id: events meant for an earlier one find nobody
@@ -4978,45 +4979,46 @@ public:
     }
     /// nullptr for a connection that is gone, or whose place belongs to another one.
     conn* find(std::uint64_t id) const noexcept {
-        std::uint32_t index = static_cast<std::uint32_t>(id);
-        if (index >= end()) return nullptr;
-        conn* c = at(index);
+        if (static_cast<std::uint32_t>(id) >= end()) return nullptr;
+        conn* c = at(static_cast<std::uint32_t>(id));
         return c->fd >= 0 && c->generation == id >> 32 ? c : nullptr;
     }
-    static std::uint64_t id_of(const conn& c, std::uint32_t index) noexcept {
-        return static_cast<std::uint64_t>(c.generation) << 32 | index;
+    static std::uint64_t id_of(const conn& c) noexcept {
+        return static_cast<std::uint64_t>(c.generation) << 32 | c.index;
     }
-    std::uint64_t id_of(std::uint32_t index) const noexcept { return id_of(*at(index), index); }
-    std::uint32_t add() {
+    conn& add() {
         if (free_ == none) {
             blocks_.reserve(blocks_.size() + 1); // first: what follows can't fail halfway
             blocks_.push_back(new conn[per_block]());
-            for (std::uint32_t i = per_block; i-- > 0;)
-                blocks_.back()[i].next = std::exchange(free_, end() - per_block + i);
+            for (std::uint32_t i = per_block; i-- > 0;) {
+                conn& made = blocks_.back()[i];
+                made.index = end() - per_block + i, made.next = std::exchange(free_, made.index);
+            }
         }
-        std::uint32_t index = free_;
-        free_ = at(index)->next;
-        ++count_;
-        return index;
+        conn& c = *at(free_);
+        free_ = c.next;
+        return tell_count(1), c;
     }
-    void remove(std::uint32_t index) noexcept {
-        conn* c = at(index);
-        std::uint32_t generation = c->generation + 1;
-        *c = conn{};
-        c->generation = generation & 0x7fffffff; // no id becomes UINT64_MAX
-        c->next = std::exchange(free_, index);
-        --count_;
+    void remove(conn& c) noexcept {
+        const std::uint32_t index = c.index, generation = c.generation + 1;
+        c = conn{};
+        c.index = index, c.generation = generation & 0x7fffffff; // no id becomes UINT64_MAX
+        c.next = std::exchange(free_, index);
+        tell_count(-1);
     }
-    std::size_t count() const noexcept { return count_; }
+    std::size_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
     std::uint32_t end() const noexcept {
         return static_cast<std::uint32_t>(blocks_.size()) * per_block;
     }
 
 private:
+    void tell_count(int more) noexcept { // one writer
+        count_.store(count() + static_cast<std::size_t>(more), std::memory_order_relaxed);
+    }
     static constexpr std::uint32_t per_block = 256; // 14 KiB at a time
     row<conn*> blocks_;                             // only grows: places are used again
     std::uint32_t free_ = none;                     // the first of the free ones
-    std::size_t count_ = 0;
+    std::atomic<std::size_t> count_{0};             // other threads look at it
 };
 
 /// Deadlines of connections: a list per kind, in order of expiry, since each kind has one duration.
@@ -5030,38 +5032,32 @@ public:
         of(kind).length = length.count() < INT64_MAX / 2 ? length.count() : INT64_MAX / 2;
     }
 
-    void set(std::uint32_t index, timer kind, std::int64_t now, bool restarts) noexcept {
-        conn& c = *conns_.at(index);
+    void set(conn& c, timer kind, std::int64_t now, bool restarts) noexcept {
         if (c.clock == kind && (!restarts || kind == timer::none)) return;
         list& l = of(kind);
         const std::int64_t due = now + l.length;
         if (c.clock == kind && due - c.due <= l.length / 64) return;
-        clear(index);
+        clear(c);
         if (kind == timer::none) return;
         is_sooner |= l.first == slab::none; // first of its list, so perhaps of all
         c.clock = kind, c.due = due, c.prev = l.last, c.next = slab::none;
-        (l.last == slab::none ? l.first : conns_.at(l.last)->next) = index;
-        l.last = index;
+        (l.last == slab::none ? l.first : conns_.at(l.last)->next) = c.index;
+        l.last = c.index;
     }
-    void clear(std::uint32_t index) noexcept {
-        conn& c = *conns_.at(index);
+    void clear(conn& c) noexcept {
         if (c.clock == timer::none) return;
         list& l = of(c.clock);
         (c.prev == slab::none ? l.first : conns_.at(c.prev)->next) = c.next;
         (c.next == slab::none ? l.last : conns_.at(c.next)->prev) = c.prev;
         c.clock = timer::none;
     }
-    /// The first that is due, or none.
-    std::uint32_t due(std::int64_t now) const noexcept {
-        for (const list& l : lists_)
-            if (l.first != slab::none && conns_.at(l.first)->due <= now) return l.first;
-        return slab::none;
-    }
-    std::int64_t next() const noexcept {
-        std::int64_t soonest = INT64_MAX;
-        for (const list& l : lists_)
-            if (l.first != slab::none && conns_.at(l.first)->due < soonest)
-                soonest = conns_.at(l.first)->due;
+    /// Whose deadline is the next; none: nullptr.
+    conn* first() const noexcept {
+        conn* soonest = nullptr;
+        for (const list& l : lists_) {
+            conn* const c = l.first == slab::none ? nullptr : conns_.at(l.first);
+            if (c && (!soonest || c->due < soonest->due)) soonest = c;
+        }
         return soonest;
     }
     bool is_sooner = false; // than what next() said before, perhaps
@@ -5166,7 +5162,7 @@ public:
 
     int descriptor() const noexcept { return epoll_.get(); }
     const ref<mailbox>& mail() const noexcept { return mail_; }
-    std::size_t count() const noexcept { return shared_count_.load(std::memory_order_relaxed); }
+    std::size_t count() const noexcept { return conns_.count(); }
     std::int64_t now() const noexcept { return d_.now; } // ms, of this wake-up
 
     bool watch(int fd, std::uint32_t events, std::uint64_t id) noexcept {
@@ -5214,19 +5210,16 @@ public:
         deadlines_.is_sooner = true;
     }
 
-    /// Takes a connected socket in. False: no memory for it in the kernel; it is closed.
-    bool adopt(unique_fd fd, std::uint16_t door, bool forbidden) {
-        std::uint32_t index = last_added_ = conns_.add();
-        conn& c = *conns_.at(index);
+    /// Takes a connected socket in. nullptr: no memory for it in the kernel; it is closed.
+    conn* adopt(unique_fd fd, std::uint16_t door, bool forbidden) {
+        conn& c = conns_.add();
         c.fd = fd.get(), c.door = door, c.forbidden = forbidden;
-        if (!watch(c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET, conns_.id_of(index))) // ENOMEM, ENOSPC
-            return conns_.remove(index), false;
+        if (!watch(c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET, conns_.id_of(c))) // ENOMEM, ENOSPC
+            return conns_.remove(c), nullptr;
         (void)fd.release();
-        shared_count_.store(conns_.count(), std::memory_order_relaxed);
-        deadlines_.set(index, timer::idle, d_.now, true);
-        return true;
+        deadlines_.set(c, timer::idle, d_.now, true);
+        return &c;
     }
-    conn& last_added() noexcept { return *conns_.at(last_added_); }
     /// Before an adopt() outside of a turn: one is to come that sees the deadline.
     void expect_turn() noexcept {
         read_clock();
@@ -5237,10 +5230,10 @@ public:
     std::uint64_t adopt_call(unique_fd fd, ref<call_pool> pool) {
         ref<box> more(new box); // first: without memory there is no connection
         more->pool = std::move(pool);
-        if (!adopt(std::move(fd), no_door, false)) return UINT64_MAX;
-        conn& c = *conns_.at(last_added_);
-        c.calls = true, c.at = phase::kept, c.more = std::move(more);
-        return conns_.id_of(last_added_);
+        conn* const c = adopt(std::move(fd), no_door, false);
+        if (!c) return UINT64_MAX;
+        c->calls = true, c->at = phase::kept, c->more = std::move(more);
+        return conns_.id_of(*c);
     }
     /// False: the connection is gone.
     bool ask(std::uint64_t id, const ref<flow>& call) {
@@ -5249,13 +5242,12 @@ public:
         char byte; // what epoll has not told yet: the end, or an old 408
         if (call->reused && (receive(c->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
             return false;
-        std::uint32_t index = static_cast<std::uint32_t>(id);
         call->id = id, call->progress = d_.now;
         if (call->max_head_bytes > in_size_ / 2) call->max_head_bytes = in_size_ / 2; // has to fit
         UDS_HTTP_TRY {
-            talk(*c, index).ask(call);
-            flush(*c, index);
-            rest(*c, index, true);
+            talk(*c).ask(call);
+            flush(*c);
+            rest(*c, true);
         }
         UDS_HTTP_CATCH { lose_memory(id); }
         return true;
@@ -5263,9 +5255,8 @@ public:
     [[gnu::cold]] void fail_call(flow& call, error why) {
         conn* c = conns_.find(call.id);
         if (!c || c->work() != &call) return abandon(call, std::move(why));
-        std::uint32_t index = static_cast<std::uint32_t>(call.id);
-        talk(*c, index).fail_call(std::move(why));
-        close(index);
+        talk(*c).fail_call(std::move(why));
+        close(*c);
     }
     std::int64_t last_read(const flow& call) noexcept {
         conn* c = conns_.find(call.id);
@@ -5273,7 +5264,7 @@ public:
     }
     /// A kept connection that nobody will use.
     void drop(std::uint64_t id) {
-        if (conns_.find(id)) close(static_cast<std::uint32_t>(id));
+        if (conn* c = conns_.find(id)) close(*c);
     }
 
     /// A client's connection is at work.
@@ -5287,8 +5278,8 @@ public:
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
-            if (c.calls && c.work()) talk(c, i).fail_call(failed(errc::stopped, "server"));
-            close(i, why);
+            if (c.calls && c.work()) talk(c).fail_call(failed(errc::stopped, "server"));
+            close(c, why);
         }
         this_loop() = outer;
     }
@@ -5298,7 +5289,7 @@ public:
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
             if (c.work() && c.work()->has_events()) c.work()->end({}); // such clients come again
-            else rest(c, i, false);
+            else rest(c, false);
         }
     }
 
@@ -5349,9 +5340,7 @@ protected:
     slab conns_;
 
 private:
-    dialog talk(conn& c, std::uint32_t index) noexcept {
-        return dialog(s_, d_, c, slab::id_of(c, index), mail_);
-    }
+    dialog talk(conn& c) noexcept { return dialog(s_, d_, c, slab::id_of(c), mail_); }
     bool control(int what, int fd, std::uint32_t events, std::uint64_t id) noexcept {
         epoll_event e{};
         e.events = events, e.data.u64 = id;
@@ -5390,7 +5379,7 @@ private:
         const std::uint64_t before = bytes_in.load(std::memory_order_relaxed);
         read_clock(), d_.turn = d_.now;
         c->readable = true;
-        UDS_HTTP_TRY { read(static_cast<std::uint32_t>(last_event_)); }
+        UDS_HTTP_TRY { read(*c); }
         UDS_HTTP_CATCH { lose_memory(last_event_); }
         return bytes_in.load(std::memory_order_relaxed) != before;
     }
@@ -5420,8 +5409,8 @@ private:
         if (e.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->half = true;
         if (e.events & (EPOLLHUP | EPOLLERR)) c->hung_up = true; // nobody reads answers
         UDS_HTTP_TRY {
-            if ((e.events & EPOLLOUT) && c->blocked) on_writable(static_cast<std::uint32_t>(id));
-            else read(static_cast<std::uint32_t>(id));
+            if ((e.events & EPOLLOUT) && c->blocked) on_writable(*c);
+            else read(*c);
         }
         UDS_HTTP_CATCH { lose_memory(id); }
     }
@@ -5434,16 +5423,15 @@ private:
         if (!c) return;
         const bool is_due = c->at == phase::head || c->at == phase::body;
         if (is_due && !c->gone && !c->has_output() && !c->calls) say_busy(c->fd, answers);
-        close(static_cast<std::uint32_t>(id));
+        close(*c);
     }
 
     /// Reads and serves while there is something to read and somebody wants it.
-    void read(std::uint32_t index) {
-        conn& c = *conns_.at(index);
+    void read(conn& c) {
         bool progress = false;
         for (int rounds = 0; c.readable && !c.queued && !c.gone && c.wants_bytes(); ++rounds) {
             if (rounds == 4) { // others have their turn first
-                queue(c, index);
+                queue(c);
                 break;
             }
             const std::size_t kept = c.more ? c.more->in.size() : 0;
@@ -5452,7 +5440,7 @@ private:
             if (c.at == phase::stream && kept && s_.takes_fds() &&
                 (rounds == 0 || !c.more->fds_in.empty())) { // first: those to come aren't theirs
                 const std::string waited = std::move(c.more->in);
-                serve(c, index, waited, true);
+                serve(c, waited, true);
                 continue;
             }
             if (kept) std::memcpy(in_, c.more->in.data(), kept); // a head is parsed in one piece
@@ -5465,28 +5453,28 @@ private:
                 break;
             }
             if (got < 0 && errno == EBADMSG) { // what they were to, and its bytes, are lost
-                talk(c, index).refuse_stray_fds();
-                flush(c, index);
+                talk(c).refuse_stray_fds();
+                flush(c);
                 break;
             }
             if (got < 0 && errno == ECONNRESET && c.calls) got = 0; // it left bytes of ours unread
             if (got == 0 && kept && (c.at == phase::stream || c.at == phase::raw)) {
-                serve(c, index, {in_, kept}); // its reader goes on since it was kept
+                serve(c, {in_, kept}); // its reader goes on since it was kept
                 continue;
             }
             if (got <= 0) {
                 c.readable = false;
-                if (got < 0 || talk(c, index).at_eof()) return close(index);
-                flush(c, index);
+                if (got < 0 || talk(c).at_eof()) return close(c);
+                flush(c);
                 break;
             }
             if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half && !stopped)
                 c.readable = false; // a short read empties it: epoll(7)
             add(bytes_in, static_cast<std::uint64_t>(got));
             progress = true;
-            serve(c, index, {in_, kept + static_cast<std::size_t>(got)});
+            serve(c, {in_, kept + static_cast<std::size_t>(got)});
         }
-        rest(c, index, progress);
+        rest(c, progress);
     }
 
     /// recv(2) that drops descriptors, as it does, and tells of them.
@@ -5500,14 +5488,13 @@ private:
     }
 
     /// Answers what is in `bytes`, or a batch of it, and sends; the rest has to wait for its turn.
-    [[gnu::always_inline]] void serve(conn& c, std::uint32_t index, string_view bytes,
-                                      bool waited = false) {
+    [[gnu::always_inline]] void serve(conn& c, string_view bytes, bool waited = false) {
         const std::uint64_t before = d_.requests;
-        const bool again = talk(c, index).take(bytes, waited);
-        if (flush(c, index) && again && !c.gone) queue(c, index);
+        const bool again = talk(c).take(bytes, waited);
+        if (flush(c) && again && !c.gone) queue(c);
         if (d_.requests == before) return;
         add(requests, d_.requests - before);
-        if (c.clock == timer::head) deadlines_.clear(index); // the next head has its own time
+        if (c.clock == timer::head) deadlines_.clear(c); // the next head has its own time
     }
 
     static void add(std::atomic<std::uint64_t>& to, std::uint64_t count) noexcept { // one writer
@@ -5515,32 +5502,32 @@ private:
     }
 
     /// After anything happened to a connection: closes it, ends its sending, or sets its deadline.
-    [[gnu::always_inline]] void rest(conn& c, std::uint32_t index, bool progress) {
-        if (!c.is_calm() || s_.stopping()) end_or_rest(c, index, progress);
-        else deadlines_.set(index, timer::idle, d_.now, progress); // as most, most of the time
+    [[gnu::always_inline]] void rest(conn& c, bool progress) {
+        if (!c.is_calm() || s_.stopping()) end_or_rest(c, progress);
+        else deadlines_.set(c, timer::idle, d_.now, progress); // as most, most of the time
     }
-    [[gnu::noinline]] void end_or_rest(conn& c, std::uint32_t index, bool progress) {
+    [[gnu::noinline]] void end_or_rest(conn& c, bool progress) {
         const bool has_output = c.has_output();
-        if (c.gone || (c.ends && !has_output && !starts_to_linger(c))) return close(index);
+        if (c.gone || (c.ends && !has_output && !starts_to_linger(c))) return close(c);
         const bool is_with_user = !c.calls && (c.at == phase::waiting || c.at == phase::stream);
-        if (c.hung_up && is_with_user && !c.wants_bytes()) return close(index); // nobody listens
+        if (c.hung_up && is_with_user && !c.wants_bytes()) return close(c); // nobody listens
         if (c.shuts && !has_output) {
             ::shutdown(c.fd, SHUT_WR); // the peer reads its end, and may go on
             c.shuts = false;
         }
-        if (c.at == phase::raw && is_spent(c)) return close(index);
-        if (c.at == phase::raw && (c.hung_up || c.is_mute)) talk(c, index).close_out(*c.work());
-        if ((c.at == phase::kept || c.at == phase::linger) && s_.stopping()) return close(index);
+        if (c.at == phase::raw && is_spent(c)) return close(c);
+        if (c.at == phase::raw && (c.hung_up || c.is_mute)) talk(c).close_out(*c.work());
+        if ((c.at == phase::kept || c.at == phase::linger) && s_.stopping()) return close(c);
         if (!has_output && c.is_unused()) {
-            if (c.peer_done) return close(index);
-            if (s_.stopping() && (c.served || d_.now >= spares_until)) retire(index);
+            if (c.peer_done) return close(c);
+            if (s_.stopping() && (c.served || d_.now >= spares_until)) retire(c);
             if (c.more && c.more->is_empty()) c.more = {};
         }
         const timer which = c.due_timer();
         // A head has its time from its first byte on: one that drips is as slow as one that stops.
         // Nor is what comes a sign that what waits is read: on_writable() sees that.
         const bool restarts = progress && which != timer::head && which != timer::write;
-        deadlines_.set(index, which, d_.now, restarts);
+        deadlines_.set(c, which, d_.now, restarts);
     }
 
     /// A proxy that finds our end closed while it sends gives up without a look at the answer. Our
@@ -5565,8 +5552,7 @@ private:
 
     /// Closes an idle connection so that no request is lost: nothing can be sent to it any more,
     /// and what was sent before is answered.
-    void retire(std::uint32_t index) {
-        conn& c = *conns_.at(index);
+    void retire(conn& c) {
         if (c.half) return;        // read() gets to its end by itself
         c.half = c.retired = true; // shutdown(2) is an edge, too: it will be read to its end
         ::shutdown(c.fd, SHUT_RD); // the peer's next send is EPIPE; what is queued stays
@@ -5579,18 +5565,17 @@ private:
             conn* const c = conns_.find(id);
             if (!c) continue;
             c->queued = false;
-            UDS_HTTP_TRY { go_on(*c, static_cast<std::uint32_t>(id)); }
+            UDS_HTTP_TRY { go_on(*c); }
             UDS_HTTP_CATCH { lose_memory(id); }
         }
         now.clear();
         if (again_.empty()) again_.swap(now); // keeps its capacity
     }
 
-    void close(std::uint32_t index, const error& ours = {}) {
-        conn& c = *conns_.at(index);
-        const std::uint64_t id = conns_.id_of(index);
-        deadlines_.clear(index);
-        if ((s_.on_exchange || ours) && !c.calls) talk(c, index).tell_cut(ours);
+    void close(conn& c, const error& ours = {}) {
+        const std::uint64_t id = conns_.id_of(c);
+        deadlines_.clear(c);
+        if ((s_.on_exchange || ours) && !c.calls) talk(c).tell_cut(ours);
         ref<box> more = std::move(c.more);
         if (more && more->counted) s_.buffered.fetch_sub(more->counted);
         if (more && more->at_work) {
@@ -5605,9 +5590,8 @@ private:
         }
         unwatch(c.fd); // a duplicate may live on after release()
         ::close(c.fd);
-        conns_.remove(index); // first: callbacks find nobody there
+        conns_.remove(c); // first: callbacks find nobody there
         if (!gone.calls) s_.places.fetch_sub(1);
-        shared_count_.store(conns_.count(), std::memory_order_relaxed);
         if (more && more->pool) more->pool->lost(id);
         if (more && more->at_work && !(more->pool && more->pool->retries(more->at_work)))
             abandon(*more->at_work, failed(errc::cut_off, "connection"));
@@ -5617,33 +5601,33 @@ private:
     // -- sending
 
     /// Sends the batch, then the tail. False: it waits for room, or the connection is lost.
-    bool flush(conn& c, std::uint32_t index) {
+    bool flush(conn& c) {
         string_view batch = d_.out.view();
         bool all = false;
         if (c.gone) all = false;
         else if (c.blocked) c.more->out.append(batch); // behind what waits already
-        else all = (batch.empty() && !c.has_output()) || push(c, index, batch);
+        else all = (batch.empty() && !c.has_output()) || push(c, batch);
         d_.out.clear(), d_.whole = 0;
         refused.store(d_.refused, std::memory_order_relaxed);
         return all;
     }
 
-    bool push(conn& c, std::uint32_t index, string_view batch) {
+    bool push(conn& c, string_view batch) {
         for (;;) {
             string_view body = memory_tail(c);
             if (batch.empty() && body.empty()) {
                 if (!c.more || !c.more->has_tail) return true;
                 parsed at = next_piece(c, batch);
-                if (at == parsed::bad && !fault_) return lose(c, index), false;
-                if (at == parsed::bad && c.calls) talk(c, index).fail_call(std::move(fault_));
-                if (at == parsed::bad) talk(c, index).tell_tail(fault_); // not the peer's: why
+                if (at == parsed::bad && !fault_) return lose(c), false;
+                if (at == parsed::bad && c.calls) talk(c).fail_call(std::move(fault_));
+                if (at == parsed::bad) talk(c).tell_tail(fault_); // not the peer's: why
                 if (at == parsed::bad) return c.gone = true, false;
-                if (at == parsed::done) talk(c, index).end_tail();
-                else if (batch.empty()) return block(c, index, batch), false;
+                if (at == parsed::done) talk(c).end_tail();
+                else if (batch.empty()) return block(c, batch), false;
                 continue;
             }
             ssize_t sent = send_parts(c, batch, body);
-            if (sent < 0) return errno == EAGAIN ? block(c, index, batch) : lose(c, index), false;
+            if (sent < 0) return errno == EAGAIN ? block(c, batch) : lose(c), false;
             add(bytes_out, static_cast<std::uint64_t>(sent));
             if (c.calls) note_upload(c, sent);
             std::size_t count = static_cast<std::size_t>(sent);
@@ -5653,7 +5637,7 @@ private:
             // A slow source, or a reader as fast as this: EAGAIN may never come.
             if (c.more && c.more->has_tail && !(batch.empty() && c.more->tail_left() == 0) &&
                 d_.is_late())
-                return block(c, index, batch), false;
+                return block(c, batch), false;
         }
     }
 
@@ -5763,17 +5747,17 @@ private:
     }
 
     /// EAGAIN: what is left of the batch is kept, and EPOLLOUT asked for.
-    void block(conn& c, std::uint32_t index, string_view rest) {
+    void block(conn& c, string_view rest) {
         c.gone = true; // without memory for that: nothing may follow half an answer
         c.kept().out.assign(rest);
         own(c.more->tail);
         c.gone = false, c.blocked = true;
         (void)last_read(c); // notes where the peer is
-        ask_for(index, EPOLLOUT);
+        ask_for(c, EPOLLOUT);
     }
     /// Nobody hears an answer. What an upgraded peer says, or answered to a client's request, is
     /// read, but nothing is sent: what follows a hole would be taken for another request.
-    void lose(conn& c, std::uint32_t index) {
+    void lose(conn& c) {
         const bool may_speak = c.calls || c.at == phase::raw;
         if (!may_speak || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
         // What a kept one still says is not about a request of which it took nothing.
@@ -5781,46 +5765,43 @@ private:
         c.persistent = c.blocked = c.more->has_tail = false;
         c.more->out.clear(), c.more->tail = content();
         c.is_mute = c.readable = true; // no edge is to come for what came before
-        queue(c, index);
+        queue(c);
     }
-    void queue(conn& c, std::uint32_t index) {
-        if (!c.queued) again_.push_back(conns_.id_of(index));
+    void queue(conn& c) {
+        if (!c.queued) again_.push_back(conns_.id_of(c));
         c.queued = true;
     }
-    void ask_for(std::uint32_t index, std::uint32_t extra) noexcept {
-        (void)control(EPOLL_CTL_MOD, conns_.at(index)->fd, EPOLLIN | EPOLLRDHUP | EPOLLET | extra,
-                      conns_.id_of(index));
+    void ask_for(conn& c, std::uint32_t extra) noexcept {
+        (void)control(EPOLL_CTL_MOD, c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET | extra, conns_.id_of(c));
     }
 
-    void on_writable(std::uint32_t index) {
-        conn& c = *conns_.at(index);
+    void on_writable(conn& c) {
         const std::uint64_t before = bytes_out.load(std::memory_order_relaxed);
         std::string out = std::move(c.more->out);
         c.blocked = false;
-        bool all = push(c, index, out);
+        bool all = push(c, out);
         bool progress = bytes_out.load(std::memory_order_relaxed) != before;
-        if (progress && c.clock == timer::write) deadlines_.clear(index); // measured anew
-        if (!all) return rest(c, index, progress);
-        ask_for(index, 0);
-        resume(index);
+        if (progress && c.clock == timer::write) deadlines_.clear(c); // measured anew
+        if (!all) return rest(c, progress);
+        ask_for(c, 0);
+        resume(c);
     }
 
     /// There is room again, or an exchange has ended: its news first, then requests that waited.
-    void resume(std::uint32_t index) {
-        conn& c = *conns_.at(index);
+    void resume(conn& c) {
         if (c.work()) {
             ref<flow> f = c.more->at_work; // settle() may let it go
-            talk(c, index).settle(*f, [&] { flush(c, index); });
+            talk(c).settle(*f, [&] { flush(c); });
         }
-        go_on(c, index);
+        go_on(c);
     }
-    void go_on(conn& c, std::uint32_t index) {
+    void go_on(conn& c) {
         // Also where a reader has started, and its sender waits for 100 Continue.
         if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
             std::string kept = std::move(c.more->in); // take() keeps what remains
-            serve(c, index, kept, true);
+            serve(c, kept, true);
         }
-        read(index);
+        read(c);
     }
 
     void turn_pools() {
@@ -5860,7 +5841,7 @@ private:
         if (!c || c->work() != f.get()) return abandon(*f, failed(errc::cut_off, "connection"));
         if (heartbeat.count() > 0) beat(*f, heartbeat);
         if (s_.stopping() && f->has_events()) f->end({});
-        resume(static_cast<std::uint32_t>(f->id));
+        resume(*c);
     }
 
     /// A comment line now and then: proxies and clients see that the stream lives. The timer owns
@@ -5875,30 +5856,28 @@ private:
     }
 
     void expire() {
-        for (std::uint32_t index; (index = deadlines_.due(d_.now)) != slab::none;) {
-            conn& c = *conns_.at(index);
-            const timer which = c.clock;
-            deadlines_.clear(index);                 // else it stays the first that is due
-            if (which == timer::idle) retire(index); // a request may be on its way
+        for (conn* c; (c = deadlines_.first()) && c->due <= d_.now;) {
+            const timer which = c->clock;
+            deadlines_.clear(*c);                 // else it stays the first that is due
+            if (which == timer::idle) retire(*c); // a request may be on its way
             else if (which == timer::write &&
-                     later(last_read(c), s_.options.write_timeout) > d_.now)
-                deadlines_.set(index, timer::write, d_.now, true);
-            else time_out(index, which);
+                     later(last_read(*c), s_.options.write_timeout) > d_.now)
+                deadlines_.set(*c, timer::write, d_.now, true);
+            else time_out(*c, which);
         }
         while (tasks_.next() <= d_.now) {
             callback<void()> task = tasks_.take();
             run(task);
         }
     }
-    [[gnu::cold]] void time_out(std::uint32_t index, timer which) {
-        conn& c = *conns_.at(index);
+    [[gnu::cold]] void time_out(conn& c, timer which) {
         UDS_HTTP_TRY {
             const error slow = which == timer::write ? failed(ETIMEDOUT, "write_timeout") : error();
-            if (!slow) talk(c, index).time_out(which), flush(c, index);
-            else if (c.calls && c.work()) talk(c, index).fail_call(slow);
-            close(index, slow);
+            if (!slow) talk(c).time_out(which), flush(c);
+            else if (c.calls && c.work()) talk(c).fail_call(slow);
+            close(c, slow);
         }
-        UDS_HTTP_CATCH { lose_memory(conns_.id_of(index)); }
+        UDS_HTTP_CATCH { lose_memory(conns_.id_of(c)); }
     }
 
     /// EPOLLOUT comes only once most of the buffer is free: a slow reader shows in what is left.
@@ -5913,8 +5892,8 @@ private:
     /// A timerfd, so that pollable_fd() shows deadlines too; set when the next one gets earlier.
     void set_alarm() noexcept {
         if (!std::exchange(deadlines_.is_sooner, false)) return;
-        std::int64_t next = deadlines_.next();
-        if (tasks_.next() < next) next = tasks_.next();
+        std::int64_t next = tasks_.next();
+        if (const conn* c = deadlines_.first(); c && c->due < next) next = c->due;
         if (next >= alarm_at_) return;
         alarm_at_ = next;
         next += 4; // the coarse clock lags by up to a tick
@@ -5943,8 +5922,6 @@ private:
     std::time_t dated_ = 0;                 // s, of desk::date
     std::uint64_t last_event_ = UINT64_MAX; // whom spin() looks at
     spin_thrift thrift_;
-    std::uint32_t last_added_ = 0;
-    std::atomic<std::size_t> shared_count_{0}; // conns_.count(), for other threads
 };
 
 // [12] SERVER -------------------------------------------------------------------------------------
@@ -6104,10 +6081,10 @@ struct server_core final : site {
         }
         /// A connection that has a place.
         void take(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
-            bool is_in = false;
-            UDS_HTTP_TRY { is_in = adopt(std::move(fd), number, forbidden); }
+            conn* made = nullptr;
+            UDS_HTTP_TRY { made = adopt(std::move(fd), number, forbidden); }
             UDS_HTTP_CATCH {} // no memory: it is closed
-            if (is_in) last_added().uid = uid;
+            if (made) made->uid = uid;
             else core_.leave(uid);
         }
 
