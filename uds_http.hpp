@@ -3693,6 +3693,11 @@ struct conn {
         return at == phase::head && (!more || more->in.empty() || more->in == "\r\n");
     }
 
+    /// Bytes are kept, and not half a head; or the sender of a body waits for 100 Continue.
+    bool has_unread() const noexcept {
+        if (!more) return false;
+        return (!more->in.empty() && more->parsed_bytes == 0) || (expects && at == phase::stream);
+    }
     bool wants_body() const noexcept {
         flow* f = work();
         if (!f) return false;
@@ -5379,8 +5384,7 @@ private:
         const std::uint64_t before = bytes_in.load(std::memory_order_relaxed);
         read_clock(), d_.turn = d_.now;
         c->readable = true;
-        UDS_HTTP_TRY { read(*c); }
-        UDS_HTTP_CATCH { lose_memory(last_event_); }
+        visit(*c, &loop::read);
         return bytes_in.load(std::memory_order_relaxed) != before;
     }
 
@@ -5408,13 +5412,15 @@ private:
         if (e.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
         if (e.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->half = true;
         if (e.events & (EPOLLHUP | EPOLLERR)) c->hung_up = true; // nobody reads answers
-        UDS_HTTP_TRY {
-            if ((e.events & EPOLLOUT) && c->blocked) on_writable(*c);
-            else read(*c);
-        }
-        UDS_HTTP_CATCH { lose_memory(id); }
+        if ((e.events & EPOLLOUT) && c->blocked) visit(*c, &loop::on_writable);
+        else visit(*c, &loop::read);
     }
     /// std::bad_alloc, somewhere on the way: this connection ends, the others go on.
+    [[gnu::always_inline]] void visit(conn& c, void (loop::*act)(conn&)) noexcept {
+        const std::uint64_t id = conns_.id_of(c);
+        UDS_HTTP_TRY { (this->*act)(c); }
+        UDS_HTTP_CATCH { lose_memory(id); }
+    }
     [[gnu::cold]] void lose_memory(std::uint64_t id) noexcept {
         const string_view answers = d_.out.view().substr(0, d_.whole); // before this one
         d_.out.clear(), d_.fds.clear(), d_.res.reset();
@@ -5426,23 +5432,22 @@ private:
         close(*c);
     }
 
-    /// Reads and serves while there is something to read and somebody wants it.
+    /// Serves what was kept, and what there is to read, while somebody wants it.
     void read(conn& c) {
         bool progress = false;
-        for (int rounds = 0; c.readable && !c.queued && !c.gone && c.wants_bytes(); ++rounds) {
+        for (int rounds = 0; !c.queued && !c.gone && c.wants_bytes(); ++rounds) {
+            const bool has_kept = c.has_unread();
+            if (!has_kept && !c.readable) break;
             if (rounds == 4) { // others have their turn first
                 queue(c);
                 break;
             }
-            const std::size_t kept = c.more ? c.more->in.size() : 0;
-            if (kept == in_size_)
-                break; // its reader stops and starts, and has posted: see resume()
-            if (c.at == phase::stream && kept && s_.takes_fds() &&
-                (rounds == 0 || !c.more->fds_in.empty())) { // first: those to come aren't theirs
-                const std::string waited = std::move(c.more->in);
-                serve(c, waited, true);
+            if (has_kept) { // first: descriptors that are to come aren't theirs
+                const std::string kept = std::move(c.more->in); // take() keeps what remains
+                serve(c, kept, true);
                 continue;
             }
+            const std::size_t kept = c.more ? c.more->in.size() : 0;
             if (kept) std::memcpy(in_, c.more->in.data(), kept); // a head is parsed in one piece
             bool stopped = false;
             ssize_t got = s_.fds_blocked && c.door != no_door
@@ -5458,10 +5463,6 @@ private:
                 break;
             }
             if (got < 0 && errno == ECONNRESET && c.calls) got = 0; // it left bytes of ours unread
-            if (got == 0 && kept && (c.at == phase::stream || c.at == phase::raw)) {
-                serve(c, {in_, kept}); // its reader goes on since it was kept
-                continue;
-            }
             if (got <= 0) {
                 c.readable = false;
                 if (got < 0 || talk(c).at_eof()) return close(c);
@@ -5565,8 +5566,7 @@ private:
             conn* const c = conns_.find(id);
             if (!c) continue;
             c->queued = false;
-            UDS_HTTP_TRY { go_on(*c); }
-            UDS_HTTP_CATCH { lose_memory(id); }
+            visit(*c, &loop::read);
         }
         now.clear();
         if (again_.empty()) again_.swap(now); // keeps its capacity
@@ -5792,14 +5792,6 @@ private:
         if (c.work()) {
             ref<flow> f = c.more->at_work; // settle() may let it go
             talk(c).settle(*f, [&] { flush(c); });
-        }
-        go_on(c);
-    }
-    void go_on(conn& c) {
-        // Also where a reader has started, and its sender waits for 100 Continue.
-        if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
-            std::string kept = std::move(c.more->in); // take() keeps what remains
-            serve(c, kept, true);
         }
         read(c);
     }
