@@ -3586,8 +3586,10 @@ inline ref<flow> next_of(ref<flow>& list) noexcept {
 
 /// Where a client's connections of one loop come from and go back to.
 struct call_pool : counted {
-    virtual void freed(std::uint64_t id) = 0;        // kept for the next call
-    virtual void turn() = 0;                         // asked for by loop::wants_pools
+    const void* of = nullptr;                 // the client_core, for telling them apart
+    virtual void freed(std::uint64_t id) = 0; // kept for the next call
+    virtual bool turn() = 0;   // asked for by loop::wants_pools; false: it leaves the list
+    virtual void forget() = 0; // its client is gone
     virtual void lost(std::uint64_t id) = 0;         // closed
     virtual bool retries(const ref<flow>& call) = 0; // sends it again elsewhere
     virtual void shut() = 0;                         // the loop ends
@@ -3608,15 +3610,14 @@ struct box : counted {
     body_decoder decoder;
     std::optional<request> req; // whose body is being collected
     route* to = nullptr;
-    ref<flow> at_work;                    // the exchange that isn't over
-    ref<call_pool> pool;                  // the client's role
-    body_plan plan;                       // of at_work's answer
-    std::size_t parsed_bytes = 0;         // of `in`, when that was half a head
-    std::uint64_t may_come = UINT64_MAX;  // of a streamed body
-    std::size_t counted = 0;              // in site::buffered
-    int unread = 0;                       // by the peer, when that was looked at last
-    std::int64_t read_at = INT64_MIN / 2; // ms; when it was seen to be less
-    std::int64_t started = 0;             // us, of req
+    ref<flow> at_work;                   // the exchange that isn't over
+    ref<call_pool> pool;                 // the client's role
+    body_plan plan;                      // of at_work's answer
+    std::size_t parsed_bytes = 0;        // of `in`, when that was half a head
+    std::uint64_t may_come = UINT64_MAX; // of a streamed body
+    std::size_t counted = 0;             // in site::buffered
+    int unread = 0;                      // by the peer, when that was looked at last
+    std::int64_t started = 0;            // us, of req
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
     std::uint64_t tail_left() const noexcept { return tail_ended ? 0 : tail_size - tail_at; }
@@ -5263,9 +5264,9 @@ public:
         talk(*c).fail_call(std::move(why));
         close(*c);
     }
-    std::int64_t last_read(const flow& call) noexcept {
+    bool is_read_on(const flow& call) noexcept {
         conn* c = conns_.find(call.id);
-        return c && c->work() == &call ? last_read(*c) : INT64_MIN / 2;
+        return c && c->work() == &call && is_read_on(*c);
     }
     /// A kept connection that nobody will use.
     void drop(std::uint64_t id) {
@@ -5310,8 +5311,7 @@ public:
         }
         mail_->take(flows, work);
         while (ref<flow> f = next_of(flows)) abandon(*f, failed(errc::stopped, "server"));
-        for (named_pool& p : pools_)
-            if (p.pool) p.pool->shut();
+        for (auto& pool : pools_) pool->shut();
         for (auto& task : work)
             if (has_run || !task.is_users) run(task.run); // calls among them fail
         tasks_.clear();                                   // delayed ones never run
@@ -5320,17 +5320,13 @@ public:
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
     void log_thrown() noexcept { s_.log_thrown("callback"); }
 
-    /// The pool of a client, which `key` stands for; empty at first.
-    ref<call_pool>& pool_of(const void* key) {
-        for (named_pool& p : pools_)
-            if (p.key == key) return p.pool;
-        pools_.push_back({key, {}});
-        return pools_.back().pool;
+    /// The pool of a client; nullptr where it has none.
+    call_pool* pool_of(const void* client) const noexcept {
+        for (auto& pool : pools_)
+            if (pool->of == client) return pool.get();
+        return nullptr;
     }
-    void forget_pool(const void* key) {
-        for (std::size_t i = 0; i < pools_.size(); ++i)
-            if (pools_[i].key == key) pools_.erase(i--);
-    }
+    void add_pool(ref<call_pool> pool) { pools_.push_back(std::move(pool)); }
 
     std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0}, bytes_out{0}; // written here
     std::int64_t spares_until = INT64_MAX; // stopping: who has connected only just may still ask
@@ -5663,7 +5659,7 @@ private:
 
     void note_upload(conn& c, ssize_t sent) noexcept {
         if (!c.work()) return;
-        if (sent > (64 << 10)) (void)last_read(c); // notes where the peer is
+        if (sent > (64 << 10)) (void)is_read_on(c); // notes where the peer is
         c.work()->progress = d_.now;
         c.work()->bytes_out += static_cast<std::uint64_t>(sent);
     }
@@ -5752,7 +5748,7 @@ private:
         c.kept().out.assign(rest);
         own(c.more->tail);
         c.gone = false, c.blocked = true;
-        (void)last_read(c); // notes where the peer is
+        (void)is_read_on(c); // notes where the peer is
         ask_for(c, EPOLLOUT);
     }
     /// Nobody hears an answer. What an upgraded peer says, or answered to a client's request, is
@@ -5797,11 +5793,11 @@ private:
     }
 
     void turn_pools() {
-        for (std::size_t i = 0; i < pools_.size(); ++i) {
-            const ref<call_pool> pool = pools_[i].pool; // it may leave the list
-            UDS_HTTP_TRY { pool->turn(); }
+        for (std::size_t i = pools_.size(); i-- > 0;) {
+            bool stays = true;
+            UDS_HTTP_TRY { stays = pools_[i]->turn(); }
             UDS_HTTP_CATCH { s_.log_thrown("pool"); }
-            if (i < pools_.size() && !(pools_[i].pool == pool)) --i; // it has left the list
+            if (!stays) pools_.erase(i);
         }
     }
 
@@ -5852,8 +5848,7 @@ private:
             const timer which = c->clock;
             deadlines_.clear(*c);                 // else it stays the first that is due
             if (which == timer::idle) retire(*c); // a request may be on its way
-            else if (which == timer::write &&
-                     later(last_read(*c), s_.options.write_timeout) > d_.now)
+            else if (which == timer::write && is_read_on(*c))
                 deadlines_.set(*c, timer::write, d_.now, true);
             else time_out(*c, which);
         }
@@ -5872,13 +5867,12 @@ private:
         UDS_HTTP_CATCH { lose_memory(conns_.id_of(c)); }
     }
 
-    /// EPOLLOUT comes only once most of the buffer is free: a slow reader shows in what is left.
-    /// When that was last seen, in ms, by whoever asked; else long ago.
-    std::int64_t last_read(conn& c) noexcept {
+    /// EPOLLOUT comes only once most of the buffer is free: a slow reader shows in what is left,
+    /// which is less than when that was last looked at.
+    bool is_read_on(conn& c) noexcept {
         int unread = 0;
-        if (!c.more || ::ioctl(c.fd, SIOCOUTQ, &unread) != 0) return INT64_MIN / 2;
-        if (std::exchange(c.more->unread, unread) > unread) c.more->read_at = d_.now;
-        return c.more->read_at;
+        if (!c.more || ::ioctl(c.fd, SIOCOUTQ, &unread) != 0) return false;
+        return std::exchange(c.more->unread, unread) > unread;
     }
 
     /// A timerfd, so that pollable_fd() shows deadlines too; set when the next one gets earlier.
@@ -5895,10 +5889,6 @@ private:
         ::timerfd_settime(alarm_.get(), TFD_TIMER_ABSTIME, &at, nullptr);
     }
 
-    struct named_pool {
-        const void* key; // a client_core, for telling them apart
-        ref<call_pool> pool;
-    };
     deadlines deadlines_;
     ref<mailbox> mail_; // may outlive the loop
     unique_fd epoll_, alarm_;
@@ -5906,10 +5896,10 @@ private:
     char* in_ = nullptr; // all connections are read into this
     std::size_t in_size_ = 0;
     buffer piece_;
-    error fault_;              // of the content it comes from
-    row<std::uint64_t> again_; // connections to read on, after the others' turn
-    row<named_pool> pools_;    // one per client
-    task_heap tasks_;          // post()'s, heartbeats, what is tried again
+    error fault_;               // of the content it comes from
+    row<std::uint64_t> again_;  // connections to read on, after the others' turn
+    row<ref<call_pool>> pools_; // one per client
+    task_heap tasks_;           // post()'s, heartbeats, what is tried again
     std::int64_t alarm_at_ = INT64_MAX, dated_at_ = 0;
     std::time_t dated_ = 0;                 // s, of desk::date
     std::uint64_t last_event_ = UINT64_MAX; // whom spin() looks at
@@ -6501,21 +6491,18 @@ struct bounds {
 
 /// One connection: its descriptor, what was read ahead, and the body that is being read.
 struct wire : counted {
-    unique_fd fd;
-    const std::size_t usual_room;  // of `in`; pages that nothing was read into cost nothing
-    const std::size_t most_room;   // an answer that comes while its request is still being sent
-    std::size_t room = usual_room; // only refused() makes it larger
+    unique_fd fd; // none: it is still to be connected
+    const client_options& options;
+    std::size_t room = usual_room(); // of `in`; only refused() makes it larger
     row<char> in_bytes;
-    char* in = nullptr;
+    char* in = in_bytes.reserve(room);
     std::size_t begin = 0, end = 0; // of what is unread in it
     buffer out;                     // the head of a request, or a last chunk
     headers fields;                 // of the last head; views into `in`
     bounds within;
     body_decoder body;
     milliseconds armed{-1}; // SO_RCVTIMEO
-    const microseconds spin;
     spin_thrift thrift;
-    const bool takes_fds;
     row<int> fds;                          // to pass on with the next byte; borrowed
     row<unique_fd> came;                   // with the last byte read,
     std::size_t came_at = 0, came_end = 0; // in a read from here to there
@@ -6528,15 +6515,17 @@ struct wire : counted {
     bool proves = false;        // that one is all there is in `fds`
     bool takes_body_fd = false; // the server has said Accept-Body-Fd
 
-    wire(unique_fd connected, const client_options& options)
-        : fd(std::move(connected)),
-          usual_room(options.max_head_bytes < (128 << 10) ? 128 << 10 : options.max_head_bytes),
-          most_room(options.max_body_bytes < SIZE_MAX / 2 ? usual_room + options.max_body_bytes
-                                                          : SIZE_MAX / 2),
-          spin(options.busy_poll), takes_fds(options.max_body_fd_bytes || options.max_fds_count) {
-        in = in_bytes.reserve(usual_room);
-    }
+    wire(unique_fd connected, const client_options& how) : fd(std::move(connected)), options(how) {}
 
+    /// Pages that nothing was read into cost nothing.
+    std::size_t usual_room() const noexcept {
+        return std::max(options.max_head_bytes, std::size_t{128} << 10);
+    }
+    /// For an answer that comes while its request is still being sent.
+    std::size_t most_room() const noexcept {
+        return usual_room() + std::min(options.max_body_bytes, SIZE_MAX / 2);
+    }
+    bool takes_fds() const noexcept { return options.max_body_fd_bytes || options.max_fds_count; }
     string_view unread() const noexcept { return {in + begin, end - begin}; }
 
     /// A look costs a sixth of a call; one right behind the other does without, as bytes that come
@@ -6552,9 +6541,9 @@ struct wire : counted {
     void start(const bounds& limits) {
         within = limits, unread_there = 0, ended = watches = true;
         begin = end = interims = passed = searched = 0, came.clear();
-        if (room > usual_room) { // an early answer has needed more
+        if (room > usual_room()) { // an early answer has needed more
             in_bytes = {};
-            in = in_bytes.reserve(room = usual_room);
+            in = in_bytes.reserve(room = usual_room());
         }
     }
 
@@ -6572,7 +6561,7 @@ struct wire : counted {
     /// timer interrupts it more often than SO_RCVTIMEO ends it, that would be for ever.
     int receive_some(int flags) {
         ssize_t n =
-            takes_fds ? receive_with_fds(flags) : ::recv(fd.get(), in + end, room - end, flags);
+            takes_fds() ? receive_with_fds(flags) : ::recv(fd.get(), in + end, room - end, flags);
         if (n > 0) return end += static_cast<std::size_t>(n), 0;
         return n == 0 || errno == ECONNRESET ? cut_short : errno;
     }
@@ -6612,8 +6601,8 @@ struct wire : counted {
     int fill_until(deadline until) {
         int why = EAGAIN;
         const bool is_bulk = body.left() > 0 && !body.ends_at_eof(); // early looks: smaller reads
-        if (spin.count() > 0 && !is_bulk && thrift.is_worth_a_try()) {
-            for (const auto last = until.sooner({spins_until(spin)}).at;
+        if (options.busy_poll.count() > 0 && !is_bulk && thrift.is_worth_a_try()) {
+            for (const auto last = until.sooner({spins_until(options.busy_poll)}).at;
                  why == EAGAIN && now_ns() < last && !(within.cancel && within.cancel->set);)
                 why = receive_some(MSG_DONTWAIT), ++thrift.looks;
             thrift.tell(why != EAGAIN);
@@ -6632,14 +6621,14 @@ struct wire : counted {
     bool refused() {
         if (end == room && final_answer().empty())
             return true; // so much, and no answer: next_head()
-        if (end == room && room < most_room) {
-            room = room * 2 < most_room ? room * 2 : most_room;
+        if (end == room && room < most_room()) {
+            room = std::min(room * 2, most_room());
             in_bytes.assume(end);
             in = in_bytes.reserve(room);
             in_bytes.assume(0);
         }
         if (receive_some(MSG_DONTWAIT) == cut_short) watches = false;
-        if (end == most_room) return true;
+        if (end == most_room()) return true;
         const string_view at = final_answer();
         return !at.empty() && (at[9] >= '4' || at[9] == '1'); // "HTTP/1.1 413"
     }
@@ -6728,6 +6717,10 @@ struct client_core : counted {
         return how;
     }
 
+    std::string place_of(const request_state& req) const {
+        return name + ": " + printable(req.method) + " " + printable(req.target) + ": ";
+    }
+
     void carried_by(const ref<mailbox>& box) {
         hold lock(guard);
         for (auto& one : used)
@@ -6735,7 +6728,8 @@ struct client_core : counted {
         used.push_back(box);
     }
 
-    /// The connection that was used last, or none but the place for a new one.
+    /// The connection that was used last, or a new one that is still to be connected. Whoever has
+    /// it has a place in the pool, until give().
     error pick(ref<wire>& on, const bounds& within) {
         hold lock(guard);
         while (idle.empty() && count > 0 && (adopted || count >= options.max_connections_count)) {
@@ -6746,8 +6740,8 @@ struct client_core : counted {
             deadline slice = within.cancel ? deadline::after(milliseconds(20)) : deadline();
             freed.wait(guard, slice.sooner(within.end));
         }
-        idle.reserve(count + 1);                   // so that give() can't fail
-        if (idle.empty()) return ++count, error(); // connect() fills the place, or gives it back
+        idle.reserve(count + 1); // so that give() can't fail
+        if (idle.empty()) return on = new wire(unique_fd(), options), ++count, error();
         on = std::move(idle.back());
         idle.shrink(idle.size() - 1);
         return {};
@@ -6755,27 +6749,20 @@ struct client_core : counted {
     error take(ref<wire>& on, const bounds& within) {
         for (;;) {
             if (error e = pick(on, within)) return e;
-            if (!on) return connect(on, within);
+            if (!on->fd) return connect(*on, within);
             if ((!adopted && on->was_just_used()) || on->is_quiet()) return {};
             give(std::move(on), false); // stale: closed, and its place is free
         }
     }
 
-    /// For a place that is counted already, and given back if it fails. connect(2) has its own
-    /// limit: it waits for a place in the backlog (listen(2)).
-    error connect(ref<wire>& on, const bounds& within) {
-        struct place {
-            client_core* of;
-            ~place() {
-                if (of) of->give({}, false);
-            }
-        } unfilled{this}; // also without memory
-        result<unique_fd> fd = failed(ENOTCONN, name + ": the adopted connection has ended");
-        deadline end = deadline::after(options.connect_timeout).sooner(within.end);
-        if (!adopted) fd = connect_to(where, end, within.cancel.get());
-        error e = fd ? check_peer(fd->get()) : fd.error();
-        if (!e) on = new wire(*std::move(fd), options), unfilled.of = nullptr;
-        return e;
+    /// connect(2) has its own limit: it waits for a place in the backlog (listen(2)).
+    error connect(wire& on, const bounds& within) {
+        if (adopted) return failed(ENOTCONN, name + ": the adopted connection has ended");
+        const deadline end = deadline::after(options.connect_timeout).sooner(within.end);
+        result<unique_fd> fd = connect_to(where, end, within.cancel.get());
+        if (!fd) return fd.error();
+        on.fd = *std::move(fd);
+        return check_peer(on.fd.get());
     }
 
     /// A client sees who called listen(2), as of then: unix(7), SO_PEERCRED.
@@ -6861,11 +6848,8 @@ struct client_exchange {
         if (on) core.give(std::move(on), false); // not read to its end: closed
     }
 
-    std::string place() const {
-        return core.name + ": " + printable(req.method) + " " + printable(req.target) + ": ";
-    }
     error fail(const error& bad) const {
-        error e(bad.code(), place().append(place_of(bad)));
+        error e(bad.code(), core.place_of(req).append(detail::place_of(bad)));
         return mark_sent(e, seen || sent > 0);
     }
     error fail(errc code, const char* what) const { return fail(failed(code, what)); }
@@ -6894,8 +6878,8 @@ struct client_exchange {
         error e = attempt();
         if (!e || !may_retry()) return e;
         seen = sent > 0;
-        on = {}; // closed; its place is kept for the next
-        if (error none = core.connect(on, within)) return mark_sent(none, seen);
+        on = new wire(unique_fd(), core.options); // the old one is closed, and this has its place
+        if (error none = core.connect(*on, within)) return mark_sent(none, seen);
         return attempt();
     }
 
@@ -6915,7 +6899,7 @@ struct client_exchange {
             silent = true;
             return fail(errc::cut_off, "the kept connection had ended");
         }
-        if (stopped && on->end == on->most_room) return fail(errc::too_large, "the response");
+        if (stopped && on->end == on->most_room()) return fail(errc::too_large, "the response");
         while (!answered)
             if (error e = next_head()) return e;
         return {};
@@ -6941,7 +6925,7 @@ struct client_exchange {
         }
         for (const named_fd& f : req.fds) on->fds.push_back(f.fd.get());
         if (!req.fds.empty()) lines += "Fds: " + fd_names(req.fds) + "\r\n";
-        if (!on->takes_fds || (!on->asked && !has_room)) return lines; // or it asks next time
+        if (!on->takes_fds() || (!on->asked && !has_room)) return lines; // or it asks next time
         if (core.options.max_body_fd_bytes) lines += "Accept-Body-Fd: 1\r\n";
         if (core.options.max_fds_count)
             lines += "Accept-Fds: " + number_text(core.options.max_fds_count) + "\r\n";
@@ -6956,7 +6940,7 @@ struct client_exchange {
         unique_fd proof;
         plan = plan_request(req);
         on->out.clear(), on->fds.clear();
-        if (on->takes_fds || !req.fds.empty())
+        if (on->takes_fds() || !req.fds.empty())
             write_request_head(on->out, req, plan, announce_fds(proof));
         else write_request_head(on->out, req, plan);
         string_view body = bytes_of(req.sent);
@@ -7069,7 +7053,7 @@ struct client_exchange {
     }
     /// Body-Fd without its descriptor is an error, never an empty body.
     error claim_fds() {
-        if (on->takes_fds && on->fields.get("Accept-Body-Fd") == "1") on->takes_body_fd = true;
+        if (on->takes_fds() && on->fields.get("Accept-Body-Fd") == "1") on->takes_body_fd = true;
         if (on->came.empty() && fd_claim::announced(on->fields) == 0) return {};
         error bad = claim.take(on->fields, std::exchange(on->came, {}));
         const bool has_none = req.method == "HEAD" || is_bodiless(got.status); // RFC 9112 6.3, 1
@@ -7125,7 +7109,7 @@ struct client_stream final : stream_base {
     error why;
 
     client_stream(ref<client_core> of, client_exchange& from)
-        : core(std::move(of)), place(from.place()), on(std::move(from.on)),
+        : core(std::move(of)), place(core->place_of(from.req)), on(std::move(from.on)),
           memory(std::move(from.claim.body)), raw(from.got.status == 101), keep(from.may_keep()),
           open(raw) {
         on->within = {from.request_end, milliseconds::max(), from.req.cancel};
@@ -7206,34 +7190,145 @@ struct client_stream final : stream_base {
 // the blocking client does by waiting is done here by a pool for each client and loop, which that
 // loop alone touches. No call ends inside of the function that started it.
 
-/// Something with deadlines: fails what is late; when to look again, or -1 once it is over.
-struct watched : counted {
-    virtual std::int64_t look(loop& on) = 0;
+/// A call on a loop: its deadlines, and the body of its answer for who wants that whole.
+struct async_call final : counted {
+    enum class wants : unsigned char { stream, whole, upgrade };
+
+    const ref<client_core> core;
+    const wants what;
+    ref<flow> f;       // its on_head owns this call until it is told
+    std::string place; // which socket and request an error is about
+    callback<void(result<reply>)> told;
+    reply got{response(0), body_reader()}; // the body is collected in its head
+    std::int64_t request_end = 0, end = 0; // ms; `request_end` bounds a stream as well
+
+    async_call(ref<client_core> by, wants wanted) : core(std::move(by)), what(wanted) {}
+
+    /// `told` runs once, with the head (the body in it, if that was wanted) or what kept it away.
+    static void start(const ref<client_core>& core, request&& req, wants what,
+                      callback<void(result<reply>)> told) {
+        const auto tell_here = [](auto& act, error why) { // there is no loop to say it on,
+            UDS_HTTP_TRY { std::exchange(act, {})(std::move(why)); }
+            UDS_HTTP_CATCH {} // nor a log for what it throws
+        };
+        if (!core->home)
+            return tell_here(told, failed(EINVAL, core->name + ": a client without a loop"));
+        mailbox* here = this_loop();
+        ref<mailbox> to = here && here->of == core->home->of ? ref<mailbox>(here) : core->home;
+        ref<async_call> call(new async_call(core, what));
+        ref<flow> f = call->f = new flow(to, UINT64_MAX, std::size_t{1} << 20); // no connection yet
+        f->req = std::move(req);
+        f->may_upgrade = what == wants::upgrade, f->timed = what != wants::stream;
+        f->max_head_bytes = core->options.max_head_bytes;
+        call->place = core->place_of(state_of(f->req));
+        call->told = std::move(told);
+        f->on_head = [call](result<response> res) { call->on_head(std::move(res)); };
+        core->carried_by(to);
+        auto task = [call, at = to.get()] {
+            loop& l = *static_cast<loop*>(at->at);
+            UDS_HTTP_TRY { call->begin(l); }
+            UDS_HTTP_CATCH { l.fail_call(*call->f, failed(ENOMEM, "async call")); }
+        };
+        if (!to->post(task)) tell_here(f->on_head, failed(errc::stopped, "server"));
+    }
+
+    void begin(loop& l);
+
+    /// Fails what is late; when to look again, or -1 once it is over. A silent answer is slow, a
+    /// silent stream isn't. No canceller wakes this loop: it is asked; and so is the kernel, as in
+    /// wire::wait_while_read().
+    std::int64_t look(loop& l) {
+        if (f->in_done) return -1;
+        bool awaits = f->on_head || (f->timed && f->how != flow::mode::raw);
+        const bool rests = !awaits || f->fd < 0 || is_silent_upload(); // it waits for a connection
+        if (rests || l.is_read_on(*f)) f->progress = l.now();
+        std::int64_t due = request_end;
+        if (awaits)
+            due = std::min(due, std::min(end, later(f->progress, core->options.read_timeout)));
+        const ref<cancel_state>& cancel = state_of(f->req).cancel;
+        const int why = cancel && cancel->set ? ECANCELED : l.now() >= due ? ETIMEDOUT : 0;
+        if (why) {
+            const ref<flow> kept = f; // fail_call() may end its holder
+            l.fail_call(*kept, failed(why, awaits ? "waiting for the response" : "the body"));
+            return -1;
+        }
+        milliseconds pause = core->options.read_timeout / 4 + milliseconds(1);
+        if (cancel && pause.count() > 50) pause = milliseconds(50);
+        return awaits || cancel ? std::min(due, later(l.now(), pause)) : due;
+    }
+
+private:
+    void tell(const error& why) {
+        error e = why;
+        UDS_HTTP_TRY {
+            const std::string at(place_of(why)); // of a connect, it names the socket already
+            e = error(why.code(), at.find(core->name) ? place + at : at);
+        }
+        UDS_HTTP_CATCH {} // no memory: it is told all the same
+        mark_sent(e, f->id != UINT64_MAX);
+        std::exchange(told, {})(std::move(e));
+    }
+    void on_head(result<response> res) {
+        const content sent = std::move(state_of(f->req).sent); // this object stays for a while
+        const callback<void(response&)> on_interim = std::move(state_of(f->req).on_interim);
+        if (!res) return tell(res.error());
+        got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
+        if (what == wants::stream || got.head.status() == 101)
+            return f->place = std::move(place), std::exchange(told, {})(std::move(got));
+        string_view size = f->req.method() == "HEAD" ? "" : got.head.header("Content-Length");
+        if (!is_bodiless(got.head.status()) &&
+            take_number(size).value_or(0) > core->options.max_body_bytes)
+            return finish(failed(errc::too_large, "the response"));
+        got.body.on_data([self = ref<async_call>(this)](string_view piece) { self->add(piece); },
+                         [self = ref<async_call>(this)](const error& why) { self->finish(why); });
+    }
+    void add(string_view piece) {
+        if (!told) return; // it was too much already
+        std::string& body = access::of(access::of(got.head).body).text;
+        if (piece.size() <= core->options.max_body_bytes - body.size()) body.append(piece);
+        else finish(failed(errc::too_large, "the response"));
+    }
+    void finish(const error& why) {
+        if (!told) return;
+        const ref<async_call> kept(this);       // what is told may drop all others
+        body_reader gone = std::move(got.body); // this object lives in its callbacks
+        if (why) tell(why);
+        else std::exchange(told, {})(std::move(got));
+    }
+
+    /// A body that is passed on, and whose sender has sent nothing for now.
+    bool is_silent_upload() {
+        hold lock(f->guard);
+        return f->open && f->how == flow::mode::streamed && !f->ended && f->queued.empty();
+    }
 };
 
 /// Calls wait here while no connection is free; a new one serves whoever is the first then.
 class loop_pool final : public call_pool {
 public:
-    loop_pool(loop& on, ref<client_core> core) : loop_(on), core_(std::move(core)) {}
+    loop_pool(loop& on, const ref<client_core>& core) : loop_(on), core_(core) { of = core.get(); }
 
-    void start(ref<flow> call, const ref<watched>& with) {
+    void start(const ref<async_call>& call) {
         if (watched_.size() >= most_watched_) { // those that are over, before there are too many
             look();
             most_watched_ = watched_.size() * 2 + 16;
         }
-        watched_.push_back(with);
-        look_at(with->look(loop_));
-        waiting_.push_back(std::move(call));
+        watched_.push_back(call);
+        look_at(call->look(loop_));
+        waiting_.push_back(call->f);
         serve();
     }
-    /// Its client is gone: what is at work goes on, and nothing is kept behind it.
-    void forget() {
-        is_forgotten_ = true;
-        serve();
-    }
-
     // Cold: a server without a client holds nothing of this room.
-    [[gnu::cold]] void turn() override { serve(); }
+    /// What is at work goes on, and nothing is kept behind it.
+    [[gnu::cold]] void forget() override { is_forgotten_ = loop_.wants_pools = true; }
+    [[gnu::cold]] bool turn() override {
+        serve();
+        if (!is_forgotten_) return true;
+        row<std::uint64_t> all;
+        all.swap(idle_);
+        for (std::uint64_t id : all) loop_.drop(id);
+        return open_ > 0;
+    }
     // Called while the connection is at work: what follows from them waits for turn().
     [[gnu::cold]] void freed(std::uint64_t id) override {
         idle_.push_back(id);
@@ -7273,7 +7368,7 @@ private:
     void look() {
         std::int64_t next = INT64_MAX;
         std::size_t left = 0;
-        for (ref<watched>& one : watched_) {
+        for (ref<async_call>& one : watched_) {
             const std::int64_t due = one->look(loop_);
             if (due >= 0) std::swap(watched_[left++], one);
             if (due >= 0 && due < next) next = due;
@@ -7309,11 +7404,6 @@ private:
                 return;
             }
         }
-        if (!is_forgotten_) return;
-        row<std::uint64_t> all;
-        all.swap(idle_);
-        for (std::uint64_t id : all) loop_.drop(id);
-        if (open_ == 0) loop_.forget_pool(core_.get()); // our caller still holds us
     }
     /// False: a full backlog says EAGAIN and nothing is in progress (unix(7)). It is tried again.
     bool connects(std::uint64_t& id, error& why, std::int64_t until, std::int64_t pause) {
@@ -7356,137 +7446,26 @@ private:
     row<std::uint64_t> idle_;            // ids; the one used last is the last
     row<ref<flow>> waiting_;             // without a connection, in order,
     std::size_t first_ = 0;              // from here on; never empty but for those before
-    row<ref<watched>> watched_;          // all that is not over, and perhaps some that is
+    row<ref<async_call>> watched_;       // all that is not over, and perhaps some that is
     std::size_t most_watched_ = 16;      // beyond that look() drops what is over
     std::int64_t next_look_ = INT64_MAX; // ms, of the timer that is set
     std::size_t open_ = 0, dialing_ = 0; // open_: of them, and those that calls are on or may be
     bool is_shut_ = false, is_forgotten_ = false;
 };
 
-/// A call on a loop: its deadlines, and the body of its answer for who wants that whole.
-struct async_call final : watched {
-    enum class wants : unsigned char { stream, whole, upgrade };
-
-    const ref<client_core> core;
-    const wants what;
-    ref<flow> f;       // its on_head owns this call until it is told
-    std::string place; // which socket and request an error is about
-    callback<void(result<reply>)> told;
-    reply got{response(0), body_reader()}; // the body is collected in its head
-    std::int64_t request_end = 0, end = 0; // ms; `request_end` bounds a stream as well
-
-    async_call(ref<client_core> by, wants wanted) : core(std::move(by)), what(wanted) {}
-
-    /// `told` runs once, with the head (the body in it, if that was wanted) or what kept it away.
-    static void start(const ref<client_core>& core, request&& req, wants what,
-                      callback<void(result<reply>)> told) {
-        const auto tell_here = [](auto& act, error why) { // there is no loop to say it on,
-            UDS_HTTP_TRY { std::exchange(act, {})(std::move(why)); }
-            UDS_HTTP_CATCH {} // nor a log for what it throws
-        };
-        if (!core->home)
-            return tell_here(told, failed(EINVAL, core->name + ": a client without a loop"));
-        mailbox* here = this_loop();
-        ref<mailbox> to = here && here->of == core->home->of ? ref<mailbox>(here) : core->home;
-        ref<async_call> call(new async_call(core, what));
-        ref<flow> f = call->f = new flow(to, UINT64_MAX, std::size_t{1} << 20); // no connection yet
-        f->req = std::move(req);
-        f->may_upgrade = what == wants::upgrade, f->timed = what != wants::stream;
-        f->max_head_bytes = core->options.max_head_bytes;
-        call->place = core->name + ": " + printable(f->req.method()) + " " +
-                      printable(f->req.target()) + ": ";
-        call->told = std::move(told);
-        f->on_head = [call](result<response> res) { call->on_head(std::move(res)); };
-        core->carried_by(to);
-        auto task = [call, at = to.get()] {
-            loop& l = *static_cast<loop*>(at->at);
-            UDS_HTTP_TRY { call->begin(l); }
-            UDS_HTTP_CATCH { l.fail_call(*call->f, failed(ENOMEM, "async call")); }
-        };
-        if (!to->post(task)) tell_here(f->on_head, failed(errc::stopped, "server"));
-    }
-
-private:
-    void tell(const error& why) {
-        error e = why;
-        UDS_HTTP_TRY {
-            const std::string at(place_of(why)); // of a connect, it names the socket already
-            e = error(why.code(), at.find(core->name) ? place + at : at);
-        }
-        UDS_HTTP_CATCH {} // no memory: it is told all the same
-        mark_sent(e, f->id != UINT64_MAX);
-        std::exchange(told, {})(std::move(e));
-    }
-    void on_head(result<response> res) {
-        const content sent = std::move(state_of(f->req).sent); // this object stays for a while
-        const callback<void(response&)> on_interim = std::move(state_of(f->req).on_interim);
-        if (!res) return tell(res.error());
-        got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
-        if (what == wants::stream || got.head.status() == 101)
-            return f->place = std::move(place), std::exchange(told, {})(std::move(got));
-        string_view size = f->req.method() == "HEAD" ? "" : got.head.header("Content-Length");
-        if (!is_bodiless(got.head.status()) &&
-            take_number(size).value_or(0) > core->options.max_body_bytes)
-            return finish(failed(errc::too_large, "the response"));
-        got.body.on_data([self = ref<async_call>(this)](string_view piece) { self->add(piece); },
-                         [self = ref<async_call>(this)](const error& why) { self->finish(why); });
-    }
-    void add(string_view piece) {
-        if (!told) return; // it was too much already
-        std::string& body = access::of(access::of(got.head).body).text;
-        if (piece.size() <= core->options.max_body_bytes - body.size()) body.append(piece);
-        else finish(failed(errc::too_large, "the response"));
-    }
-    void finish(const error& why) {
-        if (!told) return;
-        const ref<async_call> kept(this);       // what is told may drop all others
-        body_reader gone = std::move(got.body); // this object lives in its callbacks
-        if (why) tell(why);
-        else std::exchange(told, {})(std::move(got));
-    }
-
-    void begin(loop& l) {
-        request_state& r = state_of(f->req);
-        error bad = check_sendable(r, f->may_upgrade);
-        if (!bad && !r.fds.empty())
-            bad = failed(errc::bad_descriptor, "a client on a loop passes none");
-        if (core->adopted) bad = failed(EOPNOTSUPP, core->name + ": adopted: blocking calls");
-        if (!l.takes_mail()) bad = failed(errc::stopped, "server"); // posted just before the end
-        if (bad) return l.abandon(*f, std::move(bad));
-        f->progress = l.now();
-        request_end = later(l.now(), r.timeout), end = later(l.now(), core->options.total_timeout);
-        if (!l.pool_of(core.get())) l.pool_of(core.get()) = new loop_pool(l, core);
-        const ref<call_pool> pool = l.pool_of(core.get());
-        static_cast<loop_pool*>(pool.get())->start(f, this);
-    }
-
-    /// A silent answer is slow, a silent stream isn't. No canceller wakes this loop: it is asked;
-    /// and so is the kernel, as in wire::wait_while_read().
-    std::int64_t look(loop& l) override {
-        if (f->in_done) return -1;
-        bool awaits = f->on_head || (f->timed && f->how != flow::mode::raw);
-        const bool rests = !awaits || f->fd < 0 || is_silent_upload(); // it waits for a connection
-        f->progress = rests ? l.now() : std::max(f->progress, l.last_read(*f));
-        std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : request_end;
-        if (awaits && request_end < due) due = request_end;
-        if (awaits && end < due) due = end;
-        const ref<cancel_state>& cancel = state_of(f->req).cancel;
-        const int why = cancel && cancel->set ? ECANCELED : l.now() >= due ? ETIMEDOUT : 0;
-        if (why) {
-            const ref<flow> kept = f; // fail_call() may end its holder
-            l.fail_call(*kept, failed(why, awaits ? "waiting for the response" : "the body"));
-            return -1;
-        }
-        milliseconds pause = core->options.read_timeout / 4 + milliseconds(1);
-        if (cancel && pause.count() > 50) pause = milliseconds(50);
-        return awaits || cancel ? std::min(due, later(l.now(), pause)) : due;
-    }
-    /// A body that is passed on, and whose sender has sent nothing for now.
-    bool is_silent_upload() {
-        hold lock(f->guard);
-        return f->open && f->how == flow::mode::streamed && !f->ended && f->queued.empty();
-    }
-};
+inline void async_call::begin(loop& l) {
+    request_state& r = state_of(f->req);
+    error bad = check_sendable(r, f->may_upgrade);
+    if (!bad && !r.fds.empty())
+        bad = failed(errc::bad_descriptor, "a client on a loop passes none");
+    if (core->adopted) bad = failed(EOPNOTSUPP, core->name + ": adopted: blocking calls");
+    if (!l.takes_mail()) bad = failed(errc::stopped, "server"); // posted just before the end
+    if (bad) return l.abandon(*f, std::move(bad));
+    f->progress = l.now();
+    request_end = later(l.now(), r.timeout), end = later(l.now(), core->options.total_timeout);
+    if (!l.pool_of(core.get())) l.add_pool(new loop_pool(l, core));
+    static_cast<loop_pool*>(l.pool_of(core.get()))->start(this);
+}
 
 // [14] FILES --------------------------------------------------------------------------------------
 // A regular file as a response: what the conditions make of it, which part was asked for, and how
@@ -8274,6 +8253,10 @@ inline void responder::on_close(callback<void()> act) {
 
 template <class F, class> handler::handler(F function) {
     using detail::call;
+    // One that takes `request` by value is given what it moves out.
+    constexpr bool borrows = std::is_invocable_v<F&, request&, responder> ||
+                             std::is_invocable_v<F&, request&, body_reader, responder>;
+    using given = std::conditional_t<borrows, request&, request>;
     if constexpr (std::is_invocable_r_v<response, F&, const request&>) {
         // emplace() makes the response from this: the handler's is moved nowhere.
         struct made {
@@ -8283,25 +8266,17 @@ template <class F, class> handler::handler(F function) {
         };
         s_.run = [f = std::move(function)](call& c) mutable { c.answer->emplace(made{f, c.req}); };
         s_.shape = shape::plain;
-    } else if constexpr (std::is_invocable_v<F&, request&, responder>) {
-        s_.run = [f = std::move(function)](call& c) mutable { f(c.req, std::move(*c.later)); };
-        s_.shape = shape::later;
-    } else if constexpr (std::is_invocable_v<F&, request&&, responder>) {
+    } else if constexpr (std::is_invocable_v<F&, given, responder>) {
         s_.run = [f = std::move(function)](call& c) mutable {
-            f(std::move(c.req), std::move(*c.later));
+            f(static_cast<given&&>(c.req), std::move(*c.later));
         };
         s_.shape = shape::later;
-    } else if constexpr (std::is_invocable_v<F&, request&, body_reader, responder>) {
-        s_.run = [f = std::move(function)](call& c) mutable {
-            f(c.req, std::move(*c.body), std::move(*c.later));
-        };
-        s_.shape = shape::streamed;
     } else {
-        static_assert(std::is_invocable_v<F&, request&&, body_reader, responder>,
+        static_assert(std::is_invocable_v<F&, given, body_reader, responder>,
                       "a handler is response(const request&), void(request&, responder) or "
                       "void(request&, body_reader, responder)");
         s_.run = [f = std::move(function)](call& c) mutable {
-            f(std::move(c.req), std::move(*c.body), std::move(*c.later));
+            f(static_cast<given&&>(c.req), std::move(*c.body), std::move(*c.later));
         };
         s_.shape = shape::streamed;
     }
@@ -8410,10 +8385,8 @@ inline client::client(const address& where, client_options options, server& loop
 inline client::~client() {
     for (auto& box : s_->used) // without a lock: nobody calls a client that is destroyed
         box->post([key = s_.get(), at = box.get()] {
-            detail::loop& l = *static_cast<detail::loop*>(at->at);
-            const detail::ref<detail::call_pool> pool = l.pool_of(key);
-            if (pool) static_cast<detail::loop_pool*>(pool.get())->forget();
-            else l.forget_pool(key);
+            auto* const pool = static_cast<detail::loop*>(at->at)->pool_of(key);
+            if (pool) pool->forget();
         });
 }
 
