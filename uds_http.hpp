@@ -3378,8 +3378,9 @@ struct flow final : stream_base {
     // the client's role: the head, or the failure, is told once
     callback<void(result<response>)> on_head; // empty once it was told
     std::size_t max_head_bytes = 0;
-    std::int64_t progress = 0; // ms, of the last bytes
-    unsigned interims = 0;     // more than 16 end the call
+    std::int64_t progress = 0;   // ms, of the last bytes
+    std::int64_t full_until = 0; // ms: waits so long for a place in a full backlog
+    unsigned interims = 0;       // more than 16 end the call
     bool may_upgrade = false, heard = false, reused = false, retried = false;
     bool timed = false, used_up = false; // by its async_call, to the end; no body for a retry
 
@@ -3588,7 +3589,7 @@ inline ref<flow> next_of(ref<flow>& list) noexcept {
 struct call_pool : counted {
     const void* of = nullptr;                 // the client_core, for telling them apart
     virtual void freed(std::uint64_t id) = 0; // kept for the next call
-    virtual bool turn() = 0;   // asked for by loop::wants_pools; false: it leaves the list
+    virtual bool turn() = 0;   // at the end of each of the loop's; false: it leaves the list
     virtual void forget() = 0; // its client is gone
     virtual void lost(std::uint64_t id) = 0;         // closed
     virtual bool retries(const ref<flow>& call) = 0; // sends it again elsewhere
@@ -5125,6 +5126,25 @@ inline void say_busy(int fd, string_view before = {}) noexcept {
     (void)transmit(fd, parts, 2, MSG_DONTWAIT); // whoever has no room for it only sees the end
 }
 
+/// The next bytes of a content that a callback fills; what it throws is an error like others.
+inline result<std::size_t> pull(source& from, char* into, std::size_t room) {
+    UDS_HTTP_TRY {
+        result<std::size_t> got = from.fill(into, room);
+        return got && *got > room ? failed(errc::bad_field, "content over its room") : got;
+    }
+    UDS_HTTP_CATCH { return failed(ECANCELED, "threw " + thrown()); }
+}
+/// Makes a chunk of them, or the last one. Room for its size is before `first`, for CRLF behind.
+constexpr std::size_t chunk_lead = 18, piece_room = 128 << 10;
+inline string_view frame_piece(char* first, std::size_t size) noexcept {
+    if (size == 0) return "0\r\n\r\n";
+    char line[chunk_lead];
+    const std::size_t length = put_chunk_size(line, size);
+    std::memcpy(first - length, line, length);
+    std::memcpy(first + size, "\r\n", 2);
+    return {first - length, length + size + 2};
+}
+
 class loop : public counted {
 public:
     enum : std::uint64_t {         // no connection has an index that high
@@ -5188,11 +5208,11 @@ public:
         if (!again_.empty()) revisit();
         if (deadlines_.is_sooner || d_.now >= alarm_at_) expire(); // what has come was read by now
         if (mail_->full.load(std::memory_order_acquire)) read_mail(); // and here the clock goes on
-        if (std::exchange(wants_pools, false)) turn_pools();
+        turn_pools();
         return {};
     }
     bool has_rest() const noexcept {
-        return mail_->full.load(std::memory_order_acquire) || !again_.empty() || wants_pools;
+        return mail_->full.load(std::memory_order_acquire) || !again_.empty();
     }
     /// Before a foreign loop sleeps: descriptor() is readable once there is something to do.
     void show_rest() noexcept {
@@ -5330,7 +5350,6 @@ public:
 
     std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0}, bytes_out{0}; // written here
     std::int64_t spares_until = INT64_MAX; // stopping: who has connected only just may still ask
-    bool wants_pools = false; // at the end of the turn: never from inside of a connection's work
 
 protected:
     virtual void on_special(std::uint64_t id) = 0;
@@ -5678,13 +5697,15 @@ private:
         fault_ = error();
         if (access::of(b.tail).kind == access::kind::file) return send_file(c, *from);
         if (access::of(b.tail).kind != access::kind::pulled || b.tail_ended) return parsed::done;
-        static constexpr std::size_t lead = 18, room = 128 << 10; // the chunk's size goes before it
         piece_.clear(); // the loop's: what one send leaves over is copied
-        char* first = piece_.room(lead + room + 2) + lead;
+        char* first = piece_.room(chunk_lead + piece_room + 2) + chunk_lead;
         const std::uint64_t left = b.tail_size - b.tail_at;
-        const std::size_t wanted = left < room ? static_cast<std::size_t>(left) : room;
-        std::size_t size = 0;
-        if (wanted && (fault_ = fill(*from, first, wanted, size))) return parsed::bad;
+        const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(left, piece_room));
+        const result<std::size_t> got = wanted ? pull(*from, first, wanted) : std::size_t{0};
+        fault_ = got.error();
+        if (fault_ == std::errc::operation_canceled) s_.log("content: " + fault_.message());
+        if (fault_) return parsed::bad;
+        const std::size_t size = *got;
         b.tail_at += size;
         batch = {first, size};
         if (b.tail_how == framing::chunked) {
@@ -5696,27 +5717,6 @@ private:
         }
         return parsed::more;
     }
-    /// Room for a chunk's size is before `first`.
-    static string_view frame_piece(char* first, std::size_t size) noexcept {
-        if (size == 0) return "0\r\n\r\n";
-        char line[18];
-        const std::size_t length = put_chunk_size(line, size);
-        std::memcpy(first - length, line, length);
-        std::memcpy(first + size, "\r\n", 2);
-        return {first - length, length + size + 2};
-    }
-    error fill(source& from, char* into, std::size_t room, std::size_t& size) {
-        UDS_HTTP_TRY {
-            result<std::size_t> got = from.fill(into, room);
-            if (got) size = *got;
-            return size > room ? failed(errc::bad_field, "content over its room") : got.error();
-        }
-        UDS_HTTP_CATCH {
-            s_.log_thrown("content");
-            return failed(ECANCELED, "threw " + thrown());
-        }
-    }
-
     parsed send_file(conn& c, source& from) {
         box& b = *c.more;
         enlarge(c);
@@ -5792,6 +5792,7 @@ private:
         read(c);
     }
 
+    /// At the end of the turn: never from inside of a connection's work.
     void turn_pools() {
         for (std::size_t i = pools_.size(); i-- > 0;) {
             bool stays = true;
@@ -6906,8 +6907,10 @@ struct client_exchange {
     }
 
     /// All of it, unless the peer stops reading: then a refusal may be waiting, and that counts.
-    error push(iovec* parts, int count) {
-        int why = on->send(parts, count, sent);
+    error push(string_view head, string_view body = {}) {
+        iovec parts[2] = {{const_cast<char*>(head.data()), head.size()},
+                          {const_cast<char*>(body.data()), body.size()}};
+        int why = on->send(parts, body.empty() ? 1 : 2, sent);
         stopped = why == EPIPE;
         return why && !stopped ? fail(why, "sending the request") : error();
     }
@@ -6943,18 +6946,16 @@ struct client_exchange {
         if (on->takes_fds() || !req.fds.empty())
             write_request_head(on->out, req, plan, announce_fds(proof));
         else write_request_head(on->out, req, plan);
-        string_view body = bytes_of(req.sent);
-        iovec parts[2] = {{const_cast<char*>(on->out.data()), on->out.size()},
-                          {const_cast<char*>(body.data()), body.size()}};
-        if (!plan.sends) return push(parts, 1);
+        const string_view head = on->out.view(), body = bytes_of(req.sent);
+        if (!plan.sends) return push(head);
         if (plan.length > (64 << 10) && !std::exchange(on->large, true))
             ::setsockopt(on->fd.get(), SOL_SOCKET, SO_SNDBUF, &loop::sndbuf_bytes, sizeof(int));
         bool expects = equal_nocase(req.fields.get("Expect"), "100-continue");
-        if (is_in_memory(req.sent) && !expects) return push(parts, 2); // one sendmsg(2)
-        if (error e = push(parts, 1); e || stopped) return e;
+        if (is_in_memory(req.sent) && !expects) return push(head, body); // one sendmsg(2)
+        if (error e = push(head); e || stopped) return e;
         if (expects)
             if (error e = await_continue(); e || answered) return e;
-        return is_in_memory(req.sent) ? push(parts + 1, 1) : send_pieces();
+        return is_in_memory(req.sent) ? push(body) : send_pieces();
     }
 
     /// RFC 9110 10.1.1: not indefinitely; curl waits for one second too.
@@ -6975,23 +6976,19 @@ struct client_exchange {
 
     /// What isn't in memory. No sendfile(2): it raises SIGPIPE, and waits as sendmsg(2) does.
     error send_pieces() {
-        constexpr std::size_t room = 128 << 10;
         row<char> bytes;
-        char* const piece = bytes.reserve(room);
-        const bool chunked = plan.how == framing::chunked;
-        const std::uint64_t size = chunked ? UINT64_MAX : plan.length;
-        for (std::uint64_t done = 0; done < size;) {
-            std::uint64_t wanted = size - done < room ? size - done : room;
-            result<std::size_t> n = next_piece(piece, static_cast<std::size_t>(wanted), done);
-            if (n && *n > wanted) n = failed(errc::bad_field, "content over its room");
+        char* const piece = bytes.reserve(chunk_lead + piece_room + 2) + chunk_lead;
+        const bool is_chunked = plan.how == framing::chunked;
+        std::uint64_t left = is_chunked ? UINT64_MAX : plan.length;
+        for (std::size_t size = 0; left > 0; left -= size) {
+            size = static_cast<std::size_t>(std::min<std::uint64_t>(left, piece_room));
+            result<std::size_t> n = next_piece(piece, size, plan.length - left);
             if (!n) return fail(n.error());
             if (int why = given_up()) return fail(why, "sending the request");
-            if (*n == 0 && chunked) return send_last_chunk();
-            if (*n == 0) return fail(too_short());
-            char line[18], crlf[] = "\r\n";
-            iovec parts[3] = {{line, put_chunk_size(line, *n)}, {piece, *n}, {crlf, 2}};
-            if (error e = chunked ? push(parts, 3) : push(parts + 1, 1); e || stopped) return e;
-            done += *n;
+            if (*n == 0) return is_chunked ? send_last_chunk() : fail(too_short());
+            size = *n;
+            error e = push(is_chunked ? frame_piece(piece, size) : string_view(piece, size));
+            if (e || stopped) return e;
         }
         return {};
     }
@@ -7000,17 +6997,13 @@ struct client_exchange {
         on->out.clear();
         add_last_chunk(on->out,
                        s.kind == access::kind::reader ? s.from->reader.trailers() : headers());
-        iovec last{const_cast<char*>(on->out.data()), on->out.size()};
-        return push(&last, 1);
+        return push(on->out.view());
     }
     result<std::size_t> next_piece(char* into, std::size_t size, std::uint64_t done) {
         const auto kind = access::of(req.sent).kind;
         source& from = *access::of(req.sent).from;
         if (kind == access::kind::reader) return from.reader.read(into, size);
-        if (kind == access::kind::pulled) {
-            UDS_HTTP_TRY { return from.fill(into, size); }
-            UDS_HTTP_CATCH { return failed(ECANCELED, "threw " + thrown()); }
-        }
+        if (kind == access::kind::pulled) return pull(from, into, size);
         off_t at = static_cast<off_t>(from.offset + done); // no seek: it may be sent again
         ssize_t n = uninterrupted([&] { return ::pread(from.file.get(), into, size, at); });
         if (n < 0) return failed(errno, "file");
@@ -7315,12 +7308,10 @@ public:
         }
         watched_.push_back(call);
         look_at(call->look(loop_));
-        waiting_.push_back(call->f);
-        serve();
+        waiting_.push_back(call->f); // for turn()
     }
+
     // Cold: a server without a client holds nothing of this room.
-    /// What is at work goes on, and nothing is kept behind it.
-    [[gnu::cold]] void forget() override { is_forgotten_ = loop_.wants_pools = true; }
     [[gnu::cold]] bool turn() override {
         serve();
         if (!is_forgotten_) return true;
@@ -7329,16 +7320,14 @@ public:
         for (std::uint64_t id : all) loop_.drop(id);
         return open_ > 0;
     }
+    /// What is at work goes on, and nothing is kept behind it.
+    [[gnu::cold]] void forget() override { is_forgotten_ = true; }
     // Called while the connection is at work: what follows from them waits for turn().
-    [[gnu::cold]] void freed(std::uint64_t id) override {
-        idle_.push_back(id);
-        loop_.wants_pools = true;
-    }
+    [[gnu::cold]] void freed(std::uint64_t id) override { idle_.push_back(id); }
     [[gnu::cold]] void lost(std::uint64_t id) override {
         --open_;
         for (std::size_t i = idle_.size(); i-- > 0;)
             if (idle_[i] == id) idle_.erase(i);
-        loop_.wants_pools = true;
     }
     /// As client_exchange::may_retry(), for a kept connection that was closed meanwhile.
     [[gnu::cold]] bool retries(const ref<flow>& call) override {
@@ -7348,10 +7337,10 @@ public:
         bool may = !call->heard && !call->used_up && is_cut && !is_shut_;
         may = may && (is_unseen || (call->reused && is_idempotent(call->req.method())));
         if (!may) return false;
-        call->reused = call->in_done = false, call->why_in = error();
+        call->reused = call->in_done = false, call->why_in = error(), call->full_until = 0;
         UDS_HTTP_TRY { waiting_.push_back(call); }
         UDS_HTTP_CATCH { return false; }
-        return loop_.wants_pools = true;
+        return true;
     }
     [[gnu::cold]] void shut() override {
         is_shut_ = true; // serve() begins nothing any more
@@ -7366,6 +7355,7 @@ private:
     }
 
     void look() {
+        next_look_ = INT64_MAX;
         std::int64_t next = INT64_MAX;
         std::size_t left = 0;
         for (ref<async_call>& one : watched_) {
@@ -7378,78 +7368,71 @@ private:
     }
     void look_at(std::int64_t due) {
         if (due < 0 || due >= next_look_) return;
-        loop_.at(due, [self = ref<loop_pool>(this), due] {
-            if (self->next_look_ != due) return; // there was an earlier one
-            self->next_look_ = INT64_MAX;
-            self->look();
+        loop_.at(due, [self = ref<loop_pool>(this)] { // what has come was read by then
+            if (self->loop_.now() >= self->next_look_) self->look();
         });
         next_look_ = due;
     }
 
     void serve() {
         while (!is_shut_ && !waiting_.empty()) {
-            if (!waiting_[first_]->is_open()) { // it has timed out meanwhile
+            const ref<flow> call = waiting_[first_];
+            call->reused = !idle_.empty();
+            if (!call->is_open()) { // it has timed out meanwhile
                 next();
-            } else if (!idle_.empty()) { // the one used last is the least likely to be stale
-                std::uint64_t id = idle_.back();
+            } else if (call->reused) { // the one used last is the least likely to be stale
+                const std::uint64_t id = idle_.back();
                 idle_.shrink(idle_.size() - 1);
-                waiting_[first_]->reused = true;
                 // False: its end, which epoll has not told yet; lost() will count it.
-                if (loop_.ask(id, waiting_[first_])) next();
-            } else if (open_ < core_->options.max_connections_count &&
-                       dialing_ < waiting_.size() - first_) {
-                ++open_, ++dialing_;
-                dial(later(loop_.now(), core_->options.connect_timeout), 1);
-            } else {
+                if (loop_.ask(id, call)) next();
+            } else if (open_ >= core_->options.max_connections_count || loop_.now() < next_dial_ ||
+                       !dial(call)) {
                 return;
             }
         }
     }
-    /// False: a full backlog says EAGAIN and nothing is in progress (unix(7)). It is tried again.
-    bool connects(std::uint64_t& id, error& why, std::int64_t until, std::int64_t pause) {
-        result<unique_fd> fd = try_connect(core_->where);
-        const bool is_full = !fd && fd.error() == std::errc::resource_unavailable_try_again;
-        if (is_full && loop_.now() < until) {
-            auto again = [self = ref<loop_pool>(this), until, pause] {
-                self->dial(until, pause < 64 ? pause * 2 : pause);
-            };
-            return loop_.at(loop_.now() + pause, std::move(again)), false;
-        }
-        error bad = fd ? core_->check_peer(fd->get()) : fd.error();
-        if (is_full) bad = failed(ETIMEDOUT, core_->name + ": connect: the backlog stays full");
-        if (!bad) id = loop_.adopt_call(*std::move(fd), this);
-        if (!bad && id == UINT64_MAX) bad = failed(ENOMEM, core_->name + ": epoll_ctl");
-        return why = std::move(bad), true;
-    }
-    void dial(std::int64_t until, std::int64_t pause) {
+    /// False: the backlog is full, and the call waits for its time to be up.
+    bool dial(const ref<flow>& call) {
         error why;
         std::uint64_t id = UINT64_MAX;
         UDS_HTTP_TRY {
-            idle_.reserve(open_); // freed() must not fail
-            if (!connects(id, why, until, pause)) return;
+            idle_.reserve(open_ + 1); // freed() must not fail
+            result<unique_fd> fd = try_connect(core_->where);
+            why = fd ? core_->check_peer(fd->get()) : fd.error();
+            if (why == std::errc::resource_unavailable_try_again) {
+                wait_for_backlog();
+                if (loop_.now() < call->full_until) return false;
+                why = failed(ETIMEDOUT, core_->name + ": connect: the backlog stays full");
+            }
+            if (!why) id = loop_.adopt_call(*std::move(fd), this);
+            if (!why && id == UINT64_MAX) why = failed(ENOMEM, core_->name + ": epoll_ctl");
         }
         UDS_HTTP_CATCH { why = failed(ENOMEM, "connect"); } // no memory is an end like others
-        --dialing_;
-        if (id == UINT64_MAX) --open_;
-        while (!waiting_.empty() && !waiting_[first_]->is_open()) next(); // too late for them
-        if (waiting_.empty() && !why) return freed(id);
-        if (waiting_.empty()) return;
-        ref<flow> call = next();
-        call->reused = false; // it may have met a stale one before
-        if (!why) return void(loop_.ask(id, call));
-        loop_.abandon(*call, std::move(why));
-        loop_.wants_pools = true;
+        next();
+        if (why) return loop_.abandon(*call, std::move(why)), true;
+        ++open_, pause_ = 1;
+        return loop_.ask(id, call), true;
+    }
+    /// A full backlog says EAGAIN and nothing is in progress (unix(7)). All who wait for a new
+    /// connection do so together.
+    void wait_for_backlog() {
+        for (std::size_t i = first_; i < waiting_.size(); ++i)
+            if (std::int64_t& until = waiting_[i]->full_until; until == 0)
+                until = later(loop_.now(), core_->options.connect_timeout);
+        loop_.at(next_dial_ = loop_.now() + pause_, [] {}); // a turn is enough
+        pause_ = std::min<std::int64_t>(pause_ * 2, 64);
     }
 
     loop& loop_; // the only thread here
     const ref<client_core> core_;
-    row<std::uint64_t> idle_;            // ids; the one used last is the last
-    row<ref<flow>> waiting_;             // without a connection, in order,
-    std::size_t first_ = 0;              // from here on; never empty but for those before
-    row<ref<async_call>> watched_;       // all that is not over, and perhaps some that is
-    std::size_t most_watched_ = 16;      // beyond that look() drops what is over
-    std::int64_t next_look_ = INT64_MAX; // ms, of the timer that is set
-    std::size_t open_ = 0, dialing_ = 0; // open_: of them, and those that calls are on or may be
+    row<std::uint64_t> idle_;                // ids; the one used last is the last
+    row<ref<flow>> waiting_;                 // without a connection, in order,
+    std::size_t first_ = 0;                  // from here on; never empty but for those before
+    row<ref<async_call>> watched_;           // all that is not over, and perhaps some that is
+    std::size_t most_watched_ = 16;          // beyond that look() drops what is over
+    std::int64_t next_look_ = INT64_MAX;     // ms, of the timer that is set
+    std::int64_t next_dial_ = 0, pause_ = 1; // ms, while the backlog is full
+    std::size_t open_ = 0;                   // of the connections; calls are on the others
     bool is_shut_ = false, is_forgotten_ = false;
 };
 
