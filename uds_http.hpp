@@ -5415,7 +5415,7 @@ private:
         put(put_date(put(d_.date, "Date: "), dated_), "\r\n");
     }
 
-    void on_event(const epoll_event& e) {
+    [[gnu::always_inline]] void on_event(const epoll_event& e) {
         const std::uint64_t id = e.data.u64;
         if ((id & door_id) && id <= UINT32_MAX) { // no connection's: indices are smaller
             if (id == alarm_id) alarm_at_ = INT64_MAX, deadlines_.is_sooner = true;
@@ -5629,24 +5629,23 @@ private:
 
     bool push(conn& c, string_view batch) {
         for (;;) {
-            string_view body = memory_tail(c);
-            if (batch.empty() && body.empty()) {
+            const string_view body = memory_tail(c);
+            const bool is_file = batch.empty() && has_file(c);
+            if (batch.empty() && body.empty() && !is_file) {
                 if (!c.more || !c.more->has_tail) return true;
-                parsed at = next_piece(c, batch);
-                if (at == parsed::bad && !fault_) return lose(c), false;
-                if (at == parsed::bad && c.calls) talk(c).fail_call(std::move(fault_));
-                if (at == parsed::bad) talk(c).tell_tail(fault_); // not the peer's: why
-                if (at == parsed::bad) return c.gone = true, false;
-                if (at == parsed::done) talk(c).end_tail();
-                else if (batch.empty()) return block(c, batch), false;
+                if (!pull_piece(c, batch)) return false;
                 continue;
             }
-            ssize_t sent = send_parts(c, batch, body);
-            if (sent < 0) return errno == EAGAIN ? block(c, batch) : lose(c), false;
+            const ssize_t sent = is_file ? send_file(c) : send_parts(c, batch, body);
+            if (sent < 0 && errno == EAGAIN) return block(c, batch), false;
+            if (is_file && sent == 0) return fail_tail(c, too_short()), false; // it got shorter
+            if (is_file && sent < 0 && errno != EPIPE && errno != ECONNRESET)
+                return fail_tail(c, failed(errno, "file")), false;
+            if (sent < 0) return lose(c), false;
             add(bytes_out, static_cast<std::uint64_t>(sent));
             if (c.calls) note_upload(c, sent);
-            std::size_t count = static_cast<std::size_t>(sent);
-            std::size_t of_batch = count < batch.size() ? count : batch.size();
+            const std::size_t count = static_cast<std::size_t>(sent);
+            const std::size_t of_batch = std::min(count, batch.size());
             batch.remove_prefix(of_batch);
             if (count > of_batch) c.more->tail_at += count - of_batch;
             // A slow source, or a reader as fast as this: EAGAIN may never come.
@@ -5689,51 +5688,45 @@ private:
             .substr(static_cast<std::size_t>(c.more->tail_at), most_at_once);
     }
 
-    /// The tail isn't in memory: a file goes out here; what a callback fills becomes the next
-    /// batch. more with an empty batch: no room in the socket. bad: fault_, or else the socket's.
-    parsed next_piece(conn& c, string_view& batch) {
+    static bool has_file(const conn& c) noexcept {
+        return c.more && c.more->has_tail && access::of(c.more->tail).kind == access::kind::file &&
+               c.more->tail_left() > 0;
+    }
+    ssize_t send_file(conn& c) noexcept {
+        const source& from = *access::of(c.more->tail).from;
+        const std::uint64_t size = std::min<std::uint64_t>(c.more->tail_left(), most_at_once);
+        enlarge(c);
+        return transmit_file(c.fd, from.file.get(), from.offset + c.more->tail_at,
+                             static_cast<std::size_t>(size));
+    }
+
+    /// What a callback fills becomes the next batch; without one the tail has ended. False: it
+    /// failed.
+    bool pull_piece(conn& c, string_view& batch) {
         box& b = *c.more;
-        source* from = access::of(b.tail).from.get();
-        fault_ = error();
-        if (access::of(b.tail).kind == access::kind::file) return send_file(c, *from);
-        if (access::of(b.tail).kind != access::kind::pulled || b.tail_ended) return parsed::done;
+        if (access::of(b.tail).kind != access::kind::pulled || b.tail_ended)
+            return talk(c).end_tail(), true;
         piece_.clear(); // the loop's: what one send leaves over is copied
-        char* first = piece_.room(chunk_lead + piece_room + 2) + chunk_lead;
+        char* const first = piece_.room(chunk_lead + piece_room + 2) + chunk_lead;
         const std::uint64_t left = b.tail_size - b.tail_at;
         const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(left, piece_room));
-        const result<std::size_t> got = wanted ? pull(*from, first, wanted) : std::size_t{0};
-        fault_ = got.error();
-        if (fault_ == std::errc::operation_canceled) s_.log("content: " + fault_.message());
-        if (fault_) return parsed::bad;
-        const std::size_t size = *got;
-        b.tail_at += size;
-        batch = {first, size};
-        if (b.tail_how == framing::chunked) {
-            batch = frame_piece(first, size);
-            b.tail_ended = size == 0;
-        } else if (size == 0) {
-            if (b.tail_how == framing::length && left) fault_ = too_short();
-            return fault_ ? parsed::bad : parsed::done;
-        }
-        return parsed::more;
+        result<std::size_t> got = wanted ? pull(*access::of(b.tail).from, first, wanted) : wanted;
+        if (got.error() == std::errc::operation_canceled)
+            s_.log("content: " + got.error().message());
+        if (got && *got == 0 && left > 0 && b.tail_how == framing::length) got = too_short();
+        if (!got) return fail_tail(c, got.error()), false;
+        b.tail_at += *got;
+        b.tail_ended = *got == 0;
+        batch =
+            b.tail_how == framing::chunked ? frame_piece(first, *got) : string_view(first, *got);
+        if (batch.empty()) talk(c).end_tail();
+        return true;
     }
-    parsed send_file(conn& c, source& from) {
-        box& b = *c.more;
-        enlarge(c);
-        while (b.tail_at < b.tail_size) {
-            std::uint64_t left = b.tail_size - b.tail_at;
-            std::size_t size = left < most_at_once ? static_cast<std::size_t>(left) : most_at_once;
-            ssize_t sent = transmit_file(c.fd, from.file.get(), from.offset + b.tail_at, size);
-            if (sent < 0 && errno == EAGAIN) return parsed::more;
-            if (sent == 0) fault_ = too_short(); // the file got shorter: a cut, never a short body
-            if (sent < 0 && errno != EPIPE && errno != ECONNRESET) fault_ = failed(errno, "file");
-            if (sent <= 0) return parsed::bad;
-            b.tail_at += static_cast<std::uint64_t>(sent);
-            add(bytes_out, static_cast<std::uint64_t>(sent));
-            if (c.calls) note_upload(c, sent);
-            if (b.tail_at < b.tail_size && d_.is_late()) return parsed::more; // as in push()
-        }
-        return parsed::done;
+    /// Not the peer's fault: they hear why. A cut, never a short body.
+    [[gnu::cold]] void fail_tail(conn& c, const error& why) {
+        if (c.calls) talk(c).fail_call(why);
+        talk(c).tell_tail(why);
+        c.gone = true;
     }
 
     void enlarge(conn& c) noexcept {
@@ -5845,27 +5838,22 @@ private:
     }
 
     void expire() {
-        for (conn* c; (c = deadlines_.first()) && c->due <= d_.now;) {
-            const timer which = c->clock;
-            deadlines_.clear(*c);                 // else it stays the first that is due
-            if (which == timer::idle) retire(*c); // a request may be on its way
-            else if (which == timer::write && is_read_on(*c))
-                deadlines_.set(*c, timer::write, d_.now, true);
-            else time_out(*c, which);
-        }
+        for (conn* c; (c = deadlines_.first()) && c->due <= d_.now;) visit(*c, &loop::time_out);
         while (tasks_.next() <= d_.now) {
             callback<void()> task = tasks_.take();
             run(task);
         }
     }
-    [[gnu::cold]] void time_out(conn& c, timer which) {
-        UDS_HTTP_TRY {
-            const error slow = which == timer::write ? failed(ETIMEDOUT, "write_timeout") : error();
-            if (!slow) talk(c).time_out(which), flush(c);
-            else if (c.calls && c.work()) talk(c).fail_call(slow);
-            close(c, slow);
-        }
-        UDS_HTTP_CATCH { lose_memory(conns_.id_of(c)); }
+    [[gnu::cold]] void time_out(conn& c) {
+        const timer which = c.clock;
+        deadlines_.clear(c);                        // else it stays the first that is due
+        if (which == timer::idle) return retire(c); // a request may be on its way
+        if (which == timer::write && is_read_on(c))
+            return deadlines_.set(c, timer::write, d_.now, true);
+        const error slow = which == timer::write ? failed(ETIMEDOUT, "write_timeout") : error();
+        if (!slow) talk(c).time_out(which), flush(c);
+        else if (c.calls && c.work()) talk(c).fail_call(slow);
+        close(c, slow);
     }
 
     /// EPOLLOUT comes only once most of the buffer is free: a slow reader shows in what is left,
@@ -5897,7 +5885,6 @@ private:
     char* in_ = nullptr; // all connections are read into this
     std::size_t in_size_ = 0;
     buffer piece_;
-    error fault_;               // of the content it comes from
     row<std::uint64_t> again_;  // connections to read on, after the others' turn
     row<ref<call_pool>> pools_; // one per client
     task_heap tasks_;           // post()'s, heartbeats, what is tried again
@@ -7061,7 +7048,7 @@ struct client_exchange {
         r.status = got.status, r.type = {}, r.extra = {};
         copy_fields(on->fields, r.fields, true);
         if (!claim.named.empty()) extra_of(res).fds = std::move(claim.named);
-        if (claim.has_body) r.body = content(std::move(claim.body));
+        if (claim.has_body) r.body = content(claim.body); // a stream reads it, too
     }
 
     /// The whole answer. A Content-Length is not believed for more than 1 MiB ahead.
@@ -7188,27 +7175,21 @@ struct async_call final : counted {
     enum class wants : unsigned char { stream, whole, upgrade };
 
     const ref<client_core> core;
-    const wants what;
     ref<flow> f;       // its on_head owns this call until it is told
     std::string place; // which socket and request an error is about
     callback<void(result<reply>)> told;
     reply got{response(0), body_reader()}; // the body is collected in its head
     std::int64_t request_end = 0, end = 0; // ms; `request_end` bounds a stream as well
 
-    async_call(ref<client_core> by, wants wanted) : core(std::move(by)), what(wanted) {}
+    explicit async_call(ref<client_core> by) : core(std::move(by)) {}
 
     /// `told` runs once, with the head (the body in it, if that was wanted) or what kept it away.
     static void start(const ref<client_core>& core, request&& req, wants what,
                       callback<void(result<reply>)> told) {
-        const auto tell_here = [](auto& act, error why) { // there is no loop to say it on,
-            UDS_HTTP_TRY { std::exchange(act, {})(std::move(why)); }
-            UDS_HTTP_CATCH {} // nor a log for what it throws
-        };
-        if (!core->home)
-            return tell_here(told, failed(EINVAL, core->name + ": a client without a loop"));
         mailbox* here = this_loop();
-        ref<mailbox> to = here && here->of == core->home->of ? ref<mailbox>(here) : core->home;
-        ref<async_call> call(new async_call(core, what));
+        const bool is_ours = here && core->home && here->of == core->home->of;
+        ref<mailbox> to = is_ours ? ref<mailbox>(here) : core->home;
+        ref<async_call> call(new async_call(core));
         ref<flow> f = call->f = new flow(to, UINT64_MAX, std::size_t{1} << 20); // no connection yet
         f->req = std::move(req);
         f->may_upgrade = what == wants::upgrade, f->timed = what != wants::stream;
@@ -7216,13 +7197,17 @@ struct async_call final : counted {
         call->place = core->place_of(state_of(f->req));
         call->told = std::move(told);
         f->on_head = [call](result<response> res) { call->on_head(std::move(res)); };
-        core->carried_by(to);
         auto task = [call, at = to.get()] {
             loop& l = *static_cast<loop*>(at->at);
             UDS_HTTP_TRY { call->begin(l); }
             UDS_HTTP_CATCH { l.fail_call(*call->f, failed(ENOMEM, "async call")); }
         };
-        if (!to->post(task)) tell_here(f->on_head, failed(errc::stopped, "server"));
+        if (to) core->carried_by(to);
+        if (to && to->post(task)) return;
+        error why = failed(errc::stopped, "server");
+        if (!to) why = failed(EINVAL, core->name + ": a client without a loop");
+        UDS_HTTP_TRY { std::exchange(f->on_head, {})(std::move(why)); }
+        UDS_HTTP_CATCH {} // there is no loop to say it on, nor a log for what it throws
     }
 
     void begin(loop& l);
@@ -7266,7 +7251,7 @@ private:
         const callback<void(response&)> on_interim = std::move(state_of(f->req).on_interim);
         if (!res) return tell(res.error());
         got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
-        if (what == wants::stream || got.head.status() == 101)
+        if (!f->timed || got.head.status() == 101)
             return f->place = std::move(place), std::exchange(told, {})(std::move(got));
         string_view size = f->req.method() == "HEAD" ? "" : got.head.header("Content-Length");
         if (!is_bodiless(got.head.status()) &&
@@ -8398,9 +8383,7 @@ inline result<reply> client::stream(request&& req) {
     detail::client_exchange one(*s_, req);
     if (error e = one.start()) return e;
     reply made{response(0), body_reader()};
-    sealed_memory body = one.claim.body; // shared: keep_head() moves the other
     one.keep_head(made.head);
-    one.claim.body = std::move(body); // for the stream to read, too
     detail::access::of(made.body) = new detail::client_stream(s_, one);
     return made;
 }
@@ -8421,29 +8404,29 @@ inline result<upgraded> client::upgrade(request&& req) {
 inline error client::adopt(unique_fd connected) { return s_->adopt(std::move(connected)); }
 
 inline void client::async_stream(request&& req, callback<void(result<reply>)> done) {
-    detail::async_call::start(s_, std::move(req), detail::async_call::wants::stream,
-                              std::move(done));
+    using call = detail::async_call;
+    call::start(s_, std::move(req), call::wants::stream, std::move(done));
 }
 inline void client::async_send(request&& req, callback<void(result<response>)> done) {
+    using call = detail::async_call;
     auto told = [done = std::move(done)](result<reply> got) mutable {
         if (!got) return done(got.error());
         done(std::move(got->head));
     };
-    detail::async_call::start(s_, std::move(req), detail::async_call::wants::whole,
-                              std::move(told));
+    call::start(s_, std::move(req), call::wants::whole, std::move(told));
 }
 inline void client::async_get(string_view target, callback<void(result<response>)> done) {
     async_send(request("GET", target), std::move(done));
 }
 inline void client::async_upgrade(request&& req, callback<void(result<upgraded>)> done) {
+    using call = detail::async_call;
     auto told = [done = std::move(done)](result<reply> got) mutable {
         if (!got) return done(got.error());
         upgraded made{std::move(got->head), std::move(got->body), {}};
         if (made) detail::access::of(made.out) = detail::access::of(made.in);
         done(std::move(made));
     };
-    detail::async_call::start(s_, std::move(req), detail::async_call::wants::upgrade,
-                              std::move(told));
+    call::start(s_, std::move(req), call::wants::upgrade, std::move(told));
 }
 
 inline result<response> get(string_view url) { return send(url, request("GET", "/")); }
