@@ -3589,8 +3589,7 @@ inline ref<flow> next_of(ref<flow>& list) noexcept {
 struct call_pool : counted {
     const void* of = nullptr;                 // the client_core, for telling them apart
     virtual void freed(std::uint64_t id) = 0; // kept for the next call
-    virtual bool turn() = 0;   // at the end of each of the loop's; false: it leaves the list
-    virtual void forget() = 0; // its client is gone
+    virtual bool turn() = 0; // at the end of each of the loop's; false: it leaves the list
     virtual void lost(std::uint64_t id) = 0;         // closed
     virtual bool retries(const ref<flow>& call) = 0; // sends it again elsewhere
     virtual void shut() = 0;                         // the loop ends
@@ -5036,7 +5035,7 @@ public:
         for (list& l : lists_) l.first = l.last = slab::none;
     }
     void set_duration(timer kind, milliseconds length) { // half of what there is: never
-        of(kind).length = length.count() < INT64_MAX / 2 ? length.count() : INT64_MAX / 2;
+        of(kind).length = std::min<std::int64_t>(length.count(), INT64_MAX / 2);
     }
 
     void set(conn& c, timer kind, std::int64_t now, bool restarts) noexcept {
@@ -5126,6 +5125,18 @@ inline void say_busy(int fd, string_view before = {}) noexcept {
     (void)transmit(fd, parts, 2, MSG_DONTWAIT); // whoever has no room for it only sees the end
 }
 
+/// For large bodies; the kernel caps it.
+inline void enlarge_sndbuf(int fd) noexcept {
+    constexpr int bytes = 1 << 20;
+    ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
+/// Between two exchanges a server has nothing to say: bytes are an old 408, the end a farewell.
+inline bool is_quiet(int fd) noexcept {
+    char byte;
+    return receive(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 /// The next bytes of a content that a callback fills; what it throws is an error like others.
 inline result<std::size_t> pull(source& from, char* into, std::size_t room) {
     UDS_HTTP_TRY {
@@ -5155,7 +5166,6 @@ public:
     };
     static constexpr std::uint16_t no_door = UINT16_MAX; // adopted
     static constexpr std::size_t in_room = 256 << 10;    // more than SO_SNDBUF lets in: 208 KiB
-    static constexpr int sndbuf_bytes = 1 << 20;         // for large bodies; the kernel caps it
     static constexpr std::size_t most_at_once = 8 << 20; // of one call: the others wait for 2 ms
 
     explicit loop(site& s) : s_(s), deadlines_(conns_), mail_(new mailbox) {
@@ -5170,8 +5180,7 @@ public:
             !watch(mail_->wake.get(), EPOLLIN | EPOLLET, wake_id) ||
             !watch(alarm_.get(), EPOLLIN | EPOLLET, alarm_id))
             return failed(errno, "loop");
-        in_size_ = in_room;
-        while (in_size_ < s_.limits.max_head_bytes * 2) in_size_ *= 2; // a kept head leaves room
+        in_size_ = std::max(in_room, s_.limits.max_head_bytes * 2); // a kept head leaves room
         in_ = in_bytes_.reserve(in_size_);
         d_.room = {in_, in_size_};
         d_.micros = []() -> std::int64_t { return now_ns() / 1'000; };
@@ -5265,9 +5274,7 @@ public:
     bool ask(std::uint64_t id, const ref<flow>& call) {
         conn* c = conns_.find(id);
         if (!c || c->ends || c->gone || c->readable) return false; // nothing may have come unasked
-        char byte; // what epoll has not told yet: the end, or an old 408
-        if (call->reused && (receive(c->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
-            return false;
+        if (call->reused && !is_quiet(c->fd)) return false;        // which epoll has not told yet
         call->id = id, call->progress = d_.now;
         if (call->max_head_bytes > in_size_ / 2) call->max_head_bytes = in_size_ / 2; // has to fit
         UDS_HTTP_TRY {
@@ -5575,16 +5582,14 @@ private:
     }
 
     void revisit() {
-        row<std::uint64_t> now;
-        now.swap(again_); // what is added meanwhile has its turn later
-        for (std::uint64_t id : now) {
-            conn* const c = conns_.find(id);
+        const std::size_t count = again_.size(); // what is added meanwhile has its turn later
+        for (std::size_t i = 0; i < count; ++i) {
+            conn* const c = conns_.find(again_[i]);
             if (!c) continue;
             c->queued = false;
             visit(*c, &loop::read);
         }
-        now.clear();
-        if (again_.empty()) again_.swap(now); // keeps its capacity
+        again_.erase(0, count);
     }
 
     void close(conn& c, const error& ours = {}) {
@@ -5729,10 +5734,9 @@ private:
         c.gone = true;
     }
 
-    void enlarge(conn& c) noexcept {
-        if (c.large) return;
+    static void enlarge(conn& c) noexcept {
+        if (!c.large) enlarge_sndbuf(c.fd);
         c.large = true;
-        ::setsockopt(c.fd, SOL_SOCKET, SO_SNDBUF, &sndbuf_bytes, sizeof sndbuf_bytes);
     }
 
     /// EAGAIN: what is left of the batch is kept, and EPOLLOUT asked for.
@@ -6456,14 +6460,13 @@ struct server_core final : site {
 // A connection is used again only if both messages ended where they said they would, and nothing
 // came behind. It refuses to follow redirects, to take 101 unasked, to send a program's mistakes.
 
-// Inside this room failures travel as errno values; these mean what errc names.
-constexpr int cut_short = ENODATA, malformed = EBADMSG, foreign_fds = EBADFD;
+// Inside this room failures travel as errno values; what is negative means an errc.
+constexpr int cut_short = -static_cast<int>(errc::cut_off);
+constexpr int malformed = -static_cast<int>(errc::bad_message);
+constexpr int foreign_fds = -static_cast<int>(errc::bad_descriptor);
 
 inline error told(int why, string_view place) {
-    if (why == cut_short) return failed(errc::cut_off, place);
-    if (why == malformed) return failed(errc::bad_message, place);
-    if (why == foreign_fds) return failed(errc::bad_descriptor, place);
-    return failed(why, place);
+    return why < 0 ? failed(static_cast<errc>(-why), place) : failed(why, place);
 }
 
 /// What bounds the waits of an exchange.
@@ -6472,9 +6475,7 @@ struct bounds {
     milliseconds step = milliseconds::max(); // without progress
     ref<cancel_state> cancel{};
 
-    deadline next() const noexcept {
-        return step == milliseconds::max() ? end : deadline::after(step).sooner(end);
-    }
+    deadline next() const noexcept { return deadline::after(step).sooner(end); }
 };
 
 /// One connection: its descriptor, what was read ahead, and the body that is being read.
@@ -6519,12 +6520,6 @@ struct wire : counted {
     /// A look costs a sixth of a call; one right behind the other does without, as bytes that come
     /// then are in time for the look or too late for any. A closed one makes the send fail.
     bool was_just_used() const noexcept { return now_ns() - last_used < 20'000; }
-
-    /// Between two exchanges a server has nothing to say: bytes are an old 408, the end a farewell.
-    bool is_quiet() const noexcept {
-        char byte;
-        return receive(fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
-    }
 
     void start(const bounds& limits) {
         within = limits, unread_there = 0, ended = watches = true;
@@ -6689,13 +6684,14 @@ struct client_core : counted {
     const address where;
     const client_options options;
     const std::string name = display(where); // for messages
-    mutex guard;                             // of idle, count and used
+    mutex guard;                             // of idle, count and loops
     condition freed;
     row<ref<wire>> idle;              // the one used last is the first to be used again
     std::size_t count = 0;            // idle, in use, or being connected
     std::atomic<bool> adopted{false}; // then there is no other than that one
     ref<mailbox> home;                // async_ calls: the server's first loop,
-    row<ref<mailbox>> used;           // and all those that have carried any
+    row<ref<mailbox>> loops;          // and all those that have a pool
+    std::atomic<bool> is_gone{false}; // the client: nothing is kept any more
 
     client_core(const address& to, client_options how) : where(to), options(bounded(how)) {}
     /// Connections have memory for a whole head.
@@ -6707,13 +6703,6 @@ struct client_core : counted {
 
     std::string place_of(const request_state& req) const {
         return name + ": " + printable(req.method) + " " + printable(req.target) + ": ";
-    }
-
-    void carried_by(const ref<mailbox>& box) {
-        hold lock(guard);
-        for (auto& one : used)
-            if (one == box) return;
-        used.push_back(box);
     }
 
     /// The connection that was used last, or a new one that is still to be connected. Whoever has
@@ -6738,7 +6727,7 @@ struct client_core : counted {
         for (;;) {
             if (error e = pick(on, within)) return e;
             if (!on->fd) return connect(*on, within);
-            if ((!adopted && on->was_just_used()) || on->is_quiet()) return {};
+            if ((!adopted && on->was_just_used()) || is_quiet(on->fd.get())) return {};
             give(std::move(on), false); // stale: closed, and its place is free
         }
     }
@@ -6843,10 +6832,8 @@ struct client_exchange {
     error fail(errc code, const char* what) const { return fail(failed(code, what)); }
     /// Of a wait: says how long it was to be.
     error fail(int why, std::string what) const {
-        milliseconds limit = within.step;
-        if (within.end.passed())
-            limit =
-                req.timeout < core.options.total_timeout ? req.timeout : core.options.total_timeout;
+        const milliseconds limit =
+            within.end.passed() ? std::min(req.timeout, core.options.total_timeout) : within.step;
         if (why == ETIMEDOUT) what += " (limit " + std::to_string(limit.count()) + " ms)";
         return fail(told(why, what));
     }
@@ -6936,7 +6923,7 @@ struct client_exchange {
         const string_view head = on->out.view(), body = bytes_of(req.sent);
         if (!plan.sends) return push(head);
         if (plan.length > (64 << 10) && !std::exchange(on->large, true))
-            ::setsockopt(on->fd.get(), SOL_SOCKET, SO_SNDBUF, &loop::sndbuf_bytes, sizeof(int));
+            enlarge_sndbuf(on->fd.get());
         bool expects = equal_nocase(req.fields.get("Expect"), "100-continue");
         if (is_in_memory(req.sent) && !expects) return push(head, body); // one sendmsg(2)
         if (error e = push(head); e || stopped) return e;
@@ -7202,7 +7189,6 @@ struct async_call final : counted {
             UDS_HTTP_TRY { call->begin(l); }
             UDS_HTTP_CATCH { l.fail_call(*call->f, failed(ENOMEM, "async call")); }
         };
-        if (to) core->carried_by(to);
         if (to && to->post(task)) return;
         error why = failed(errc::stopped, "server");
         if (!to) why = failed(EINVAL, core->name + ": a client without a loop");
@@ -7284,7 +7270,11 @@ private:
 /// Calls wait here while no connection is free; a new one serves whoever is the first then.
 class loop_pool final : public call_pool {
 public:
-    loop_pool(loop& on, const ref<client_core>& core) : loop_(on), core_(core) { of = core.get(); }
+    loop_pool(loop& on, const ref<client_core>& core) : loop_(on), core_(core) {
+        of = core.get();
+        hold lock(core_->guard);
+        core_->loops.push_back(on.mail());
+    }
 
     void start(const ref<async_call>& call) {
         if (watched_.size() >= most_watched_) { // those that are over, before there are too many
@@ -7299,14 +7289,12 @@ public:
     // Cold: a server without a client holds nothing of this room.
     [[gnu::cold]] bool turn() override {
         serve();
-        if (!is_forgotten_) return true;
+        if (!core_->is_gone) return true; // else what is at work goes on
         row<std::uint64_t> all;
         all.swap(idle_);
         for (std::uint64_t id : all) loop_.drop(id);
-        return open_ > 0;
+        return open_ > 0 || !waiting_.empty();
     }
-    /// What is at work goes on, and nothing is kept behind it.
-    [[gnu::cold]] void forget() override { is_forgotten_ = true; }
     // Called while the connection is at work: what follows from them waits for turn().
     [[gnu::cold]] void freed(std::uint64_t id) override { idle_.push_back(id); }
     [[gnu::cold]] void lost(std::uint64_t id) override {
@@ -7418,7 +7406,7 @@ private:
     std::int64_t next_look_ = INT64_MAX;     // ms, of the timer that is set
     std::int64_t next_dial_ = 0, pause_ = 1; // ms, while the backlog is full
     std::size_t open_ = 0;                   // of the connections; calls are on the others
-    bool is_shut_ = false, is_forgotten_ = false;
+    bool is_shut_ = false;
 };
 
 inline void async_call::begin(loop& l) {
@@ -8351,11 +8339,9 @@ inline client::client(const address& where, client_options options, server& loop
     s_->home = detail::access::of(loop)->loops[0]->mail();
 }
 inline client::~client() {
-    for (auto& box : s_->used) // without a lock: nobody calls a client that is destroyed
-        box->post([key = s_.get(), at = box.get()] {
-            auto* const pool = static_cast<detail::loop*>(at->at)->pool_of(key);
-            if (pool) pool->forget();
-        });
+    detail::hold lock(s_->guard);
+    s_->is_gone = true;
+    for (auto& one : s_->loops) detail::ring(one->wake.get()); // a turn is enough
 }
 
 inline result<response> client::post(string_view target, content body, string_view type) {

@@ -11,7 +11,6 @@ struct no_pool final : call_pool {
     void freed(std::uint64_t) override { ++kept; }
     void lost(std::uint64_t) override {}
     bool turn() override { return true; }
-    void forget() override {}
     bool retries(const ref<flow>&) override { return false; }
     void shut() override {}
 };
