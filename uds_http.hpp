@@ -5125,6 +5125,12 @@ inline void say_busy(int fd, string_view before = {}) noexcept {
     (void)transmit(fd, parts, 2, MSG_DONTWAIT); // whoever has no room for it only sees the end
 }
 
+/// Whether the peer has read since `unread` was noted (SIOCOUTQ, unix(7)), which is noted anew. A
+/// slow one is told from a dead one by that: POLLOUT comes only once most of the buffer is free.
+inline bool is_read_on(int fd, int& unread) noexcept {
+    const int before = unread;
+    return ::ioctl(fd, SIOCOUTQ, &unread) == 0 && unread < before;
+}
 /// For large bodies; the kernel caps it.
 inline void enlarge_sndbuf(int fd) noexcept {
     constexpr int bytes = 1 << 20;
@@ -5860,12 +5866,8 @@ private:
         close(c, slow);
     }
 
-    /// EPOLLOUT comes only once most of the buffer is free: a slow reader shows in what is left,
-    /// which is less than when that was last looked at.
-    bool is_read_on(conn& c) noexcept {
-        int unread = 0;
-        if (!c.more || ::ioctl(c.fd, SIOCOUTQ, &unread) != 0) return false;
-        return std::exchange(c.more->unread, unread) > unread;
+    static bool is_read_on(conn& c) noexcept {
+        return c.more && detail::is_read_on(c.fd, c.more->unread);
     }
 
     /// A timerfd, so that pollable_fd() shows deadlines too; set when the next one gets earlier.
@@ -6556,20 +6558,16 @@ struct wire : counted {
         return got.truncated ? (errno = foreign_fds, -1) : got.size;
     }
 
-    /// A peer that has read some more since then is slow, not dead: a wait that timed out goes on.
-    bool is_read_on() noexcept {
-        const int before = unread_there;
-        const bool known = ::ioctl(fd.get(), SIOCOUTQ, &unread_there) == 0; // unix(7)
-        return known && unread_there < before && !within.end.passed();
-    }
-    /// Nobody says when it has read: the sooner that is seen, the less too long is the wait.
+    /// Where the peer reads on, a wait that timed out does, too. Nobody says when it has read: the
+    /// sooner that is seen, the less too long is the wait.
     template <class F> int wait_while_read(F wait) {
         for (deadline until = within.next();;) {
             // A stream has no step; its reader leaves alone what its writer, another thread, notes.
             const bool looks = within.step != milliseconds::max() && unread_there > 0;
             const int why = wait(looks ? deadline::after(within.step / 4).sooner(until) : until);
             if (why != ETIMEDOUT || !looks) return why;
-            if (is_read_on()) until = within.next();
+            const bool goes_on = is_read_on(fd.get(), unread_there) && !within.end.passed();
+            if (goes_on) until = within.next();
             else if (until.passed()) return why;
         }
     }
@@ -6630,7 +6628,7 @@ struct wire : counted {
     /// EPIPE: more is of no use, or was not read in time, and an answer is there.
     int wait_for_room() {
         const short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
-        (void)is_read_on(); // notes where the peer is
+        (void)is_read_on(fd.get(), unread_there); // notes where the peer is
         const int why = wait_while_read([&](deadline until) {
             return wait_ready(fd.get(), events, until, within.cancel.get());
         });
