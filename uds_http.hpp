@@ -3274,8 +3274,9 @@ struct flow final : stream_base, flow_callbacks {
 
     // the client's role
     std::size_t max_head_bytes = 0;
-    std::int64_t progress = 0; // ms, of the last bytes
-    unsigned interims = 0;     // more than 16 end the call
+    std::int64_t progress = 0;   // ms, of the last bytes
+    std::int64_t full_until = 0; // ms: waits so long for a place in a full backlog
+    unsigned interims = 0;       // more than 16 end the call
     bool may_upgrade = false, heard = false, reused = false, retried = false;
     bool timed = false, used_up = false; // by its async_call, to the end; no body for a retry
 
@@ -3480,8 +3481,9 @@ inline ref<flow> next_of(ref<flow>& list) noexcept {
 
 /// Where a client's connections of one loop come from and go back to.
 struct call_pool : counted {
-    virtual void freed(std::uint64_t id) = 0;        // kept for the next call
-    virtual void turn() = 0;                         // asked for by loop::wants_pools
+    const void* of = nullptr;                 // the client_core, for telling them apart
+    virtual void freed(std::uint64_t id) = 0; // kept for the next call
+    virtual bool turn() = 0; // at the end of each of the loop's; false: it leaves the list
     virtual void lost(std::uint64_t id) = 0;         // closed
     virtual bool retries(const ref<flow>& call) = 0; // sends it again elsewhere
     virtual void shut() = 0;                         // the loop ends
@@ -3501,14 +3503,13 @@ struct box : counted {
     body_decoder decoder;
     std::optional<request> req; // whose body is being collected
     route* to = nullptr;
-    ref<flow> at_work;                    // the exchange that isn't over
-    ref<call_pool> pool;                  // the client's role
-    body_plan plan;                       // of the tail, or of at_work's answer
-    std::size_t parsed_bytes = 0;         // of `in`, when that was half a head
-    std::uint64_t may_come = UINT64_MAX;  // of a streamed body
-    std::size_t counted = 0;              // in site::buffered
-    int unread = 0;                       // by the peer, when that was looked at last
-    std::int64_t read_at = INT64_MIN / 2; // ms; when it was seen to be less
+    ref<flow> at_work;                   // the exchange that isn't over
+    ref<call_pool> pool;                 // the client's role
+    body_plan plan;                      // of the tail, or of at_work's answer
+    std::size_t parsed_bytes = 0;        // of `in`, when that was half a head
+    std::uint64_t may_come = UINT64_MAX; // of a streamed body
+    std::size_t counted = 0;             // in site::buffered
+    int unread = 0;                      // by the peer, when that was looked at last
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
     std::uint64_t tail_left() const noexcept { return tail_size - tail_at; }
@@ -3536,6 +3537,7 @@ struct conn {
     ref<box> more;
     ref<card> who;                    // made at first use
     std::int64_t due = 0;             // of `clock`, in ms
+    std::uint32_t index = 0;          // in the slab
     std::uint32_t prev = 0, next = 0; // in the list of that timer
     int fd = -1;                      // owned; -1: a free place
     std::uint32_t generation = 0;     // in its id: events meant for an earlier one find nobody
@@ -3584,6 +3586,11 @@ struct conn {
         return at == phase::head && (!more || more->in.empty() || more->in == "\r\n");
     }
 
+    /// Bytes are kept, and not half a head; or the sender of a body waits for 100 Continue.
+    bool has_unread() const noexcept {
+        if (!more) return false;
+        return (!more->in.empty() && more->parsed_bytes == 0) || (expects && at == phase::stream);
+    }
     bool wants_body() const noexcept { // of the exchange at work
         flow& f = *work();
         hold lock(f.guard);
@@ -4766,45 +4773,46 @@ public:
     }
     /// nullptr for a connection that is gone, or whose place belongs to another one.
     conn* find(std::uint64_t id) const noexcept {
-        std::uint32_t index = static_cast<std::uint32_t>(id);
-        if (index >= end()) return nullptr;
-        conn* c = at(index);
+        if (static_cast<std::uint32_t>(id) >= end()) return nullptr;
+        conn* c = at(static_cast<std::uint32_t>(id));
         return c->fd >= 0 && c->generation == id >> 32 ? c : nullptr;
     }
-    static std::uint64_t id_of(const conn& c, std::uint32_t index) noexcept {
-        return static_cast<std::uint64_t>(c.generation) << 32 | index;
+    static std::uint64_t id_of(const conn& c) noexcept {
+        return static_cast<std::uint64_t>(c.generation) << 32 | c.index;
     }
-    std::uint64_t id_of(std::uint32_t index) const noexcept { return id_of(*at(index), index); }
-    std::uint32_t add() {
+    conn& add() {
         if (free_ == none) {
             blocks_.reserve(blocks_.size() + 1); // first: what follows can't fail halfway
             blocks_.push_back(new conn[per_block]());
-            for (std::uint32_t i = per_block; i-- > 0;)
-                blocks_.back()[i].next = std::exchange(free_, end() - per_block + i);
+            for (std::uint32_t i = per_block; i-- > 0;) {
+                conn& made = blocks_.back()[i];
+                made.index = end() - per_block + i, made.next = std::exchange(free_, made.index);
+            }
         }
-        std::uint32_t index = free_;
-        free_ = at(index)->next;
-        ++count_;
-        return index;
+        conn& c = *at(free_);
+        free_ = c.next;
+        return tell_count(1), c;
     }
-    void remove(std::uint32_t index) noexcept {
-        conn* c = at(index);
-        std::uint32_t generation = c->generation + 1;
-        *c = conn{};
-        c->generation = generation & 0x7fffffff; // no id becomes UINT64_MAX
-        c->next = std::exchange(free_, index);
-        --count_;
+    void remove(conn& c) noexcept {
+        const std::uint32_t index = c.index, generation = c.generation + 1;
+        c = conn{};
+        c.index = index, c.generation = generation & 0x7fffffff; // no id becomes UINT64_MAX
+        c.next = std::exchange(free_, index);
+        tell_count(-1);
     }
-    std::size_t count() const noexcept { return count_; }
+    std::size_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
     std::uint32_t end() const noexcept {
         return static_cast<std::uint32_t>(blocks_.size()) * per_block;
     }
 
 private:
+    void tell_count(int more) noexcept { // one writer
+        count_.store(count() + static_cast<std::size_t>(more), std::memory_order_relaxed);
+    }
     static constexpr std::uint32_t per_block = 256; // 14 KiB at a time
     row<conn*> blocks_;                             // only grows: places are used again
     std::uint32_t free_ = none;                     // the first of the free ones
-    std::size_t count_ = 0;
+    std::atomic<std::size_t> count_{0};             // other threads look at it
 };
 
 /// Deadlines of connections: a list per kind, in order of expiry, since each kind has one duration.
@@ -4815,41 +4823,35 @@ public:
         for (list& l : lists_) l.first = l.last = slab::none;
     }
     void set_duration(timer kind, milliseconds length) { // half of what there is: never
-        of(kind).length = length.count() < INT64_MAX / 2 ? length.count() : INT64_MAX / 2;
+        of(kind).length = std::min<std::int64_t>(length.count(), INT64_MAX / 2);
     }
 
-    void set(std::uint32_t index, timer kind, std::int64_t now, bool restarts) noexcept {
-        conn& c = *conns_.at(index);
+    void set(conn& c, timer kind, std::int64_t now, bool restarts) noexcept {
         if (c.clock == kind && (!restarts || kind == timer::none)) return;
         list& l = of(kind);
         const std::int64_t due = now + l.length;
         if (c.clock == kind && due - c.due <= l.length / 64) return;
-        clear(index);
+        clear(c);
         if (kind == timer::none) return;
         is_sooner |= l.first == slab::none; // first of its list, so perhaps of all
         c.clock = kind, c.due = due, c.prev = l.last, c.next = slab::none;
-        (l.last == slab::none ? l.first : conns_.at(l.last)->next) = index;
-        l.last = index;
+        (l.last == slab::none ? l.first : conns_.at(l.last)->next) = c.index;
+        l.last = c.index;
     }
-    void clear(std::uint32_t index) noexcept {
-        conn& c = *conns_.at(index);
+    void clear(conn& c) noexcept {
         if (c.clock == timer::none) return;
         list& l = of(c.clock);
         (c.prev == slab::none ? l.first : conns_.at(c.prev)->next) = c.next;
         (c.next == slab::none ? l.last : conns_.at(c.next)->prev) = c.prev;
         c.clock = timer::none;
     }
-    /// The first that is due, or none.
-    std::uint32_t due(std::int64_t now) const noexcept {
-        for (const list& l : lists_)
-            if (l.first != slab::none && conns_.at(l.first)->due <= now) return l.first;
-        return slab::none;
-    }
-    std::int64_t next() const noexcept {
-        std::int64_t soonest = INT64_MAX;
-        for (const list& l : lists_)
-            if (l.first != slab::none && conns_.at(l.first)->due < soonest)
-                soonest = conns_.at(l.first)->due;
+    /// Whose deadline is the next; none: nullptr.
+    conn* first() const noexcept {
+        conn* soonest = nullptr;
+        for (const list& l : lists_) {
+            conn* const c = l.first == slab::none ? nullptr : conns_.at(l.first);
+            if (c && (!soonest || c->due < soonest->due)) soonest = c;
+        }
         return soonest;
     }
     bool is_sooner = false; // than what next() said before, perhaps
@@ -4911,6 +4913,43 @@ inline void say_busy(int fd, string_view before = {}) noexcept {
     (void)transmit(fd, parts, 2, MSG_DONTWAIT); // whoever has no room for it only sees the end
 }
 
+/// Whether the peer has read since `unread` was noted (SIOCOUTQ, unix(7)), which is noted anew. A
+/// slow one is told from a dead one by that: POLLOUT comes only once most of the buffer is free.
+inline bool is_read_on(int fd, int& unread) noexcept {
+    const int before = unread;
+    return ::ioctl(fd, SIOCOUTQ, &unread) == 0 && unread < before;
+}
+/// For large bodies; the kernel caps it.
+inline void enlarge_sndbuf(int fd) noexcept {
+    constexpr int bytes = 1 << 20;
+    ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
+/// Between two exchanges a server has nothing to say: bytes are an old 408, the end a farewell.
+inline bool is_quiet(int fd) noexcept {
+    char byte;
+    return receive(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+/// The next bytes of a content that a callback fills; what it throws is an error like others.
+inline result<std::size_t> pull(source& from, char* into, std::size_t room) {
+    UDS_HTTP_TRY {
+        result<std::size_t> got = from.fill(into, room);
+        return got && *got > room ? failed(errc::bad_field, "content over its room") : got;
+    }
+    UDS_HTTP_CATCH { return failed(ECANCELED, "threw " + thrown()); }
+}
+/// Makes a chunk of them, or the last one. Room for its size is before `first`, for CRLF behind.
+constexpr std::size_t chunk_lead = 18, piece_room = 128 << 10;
+inline string_view frame_piece(char* first, std::size_t size) noexcept {
+    if (size == 0) return "0\r\n\r\n";
+    char line[chunk_lead];
+    const std::size_t length = put_chunk_size(line, size);
+    std::memcpy(first - length, line, length);
+    std::memcpy(first + size, "\r\n", 2);
+    return {first - length, length + size + 2};
+}
+
 class loop : public counted {
 public:
     enum : std::uint64_t {         // no connection has an index that high
@@ -4921,7 +4960,6 @@ public:
     };
     static constexpr std::uint16_t no_door = UINT16_MAX; // adopted
     static constexpr std::size_t in_room = 256 << 10;    // more than SO_SNDBUF lets in: 208 KiB
-    static constexpr int sndbuf_bytes = 1 << 20;         // for large bodies; the kernel caps it
     static constexpr std::size_t most_at_once = 8 << 20; // of one call: the others wait for 2 ms
 
     explicit loop(site& s) : s_(s), deadlines_(conns_), mail_(new mailbox) {
@@ -4936,8 +4974,7 @@ public:
             !watch(mail_->wake.get(), EPOLLIN | EPOLLET, wake_id) ||
             !watch(alarm_.get(), EPOLLIN | EPOLLET, alarm_id))
             return failed(errno, "loop");
-        in_size_ = in_room;
-        while (in_size_ < s_.limits.max_head_bytes * 2) in_size_ *= 2; // a kept head leaves room
+        in_size_ = std::max(in_room, s_.limits.max_head_bytes * 2); // a kept head leaves room
         in_ = in_bytes_.reserve(in_size_);
         d_.room = {in_, in_size_};
         d_.micros = []() -> std::int64_t { return now_ns() / 1'000; };
@@ -4954,7 +4991,7 @@ public:
 
     int descriptor() const noexcept { return epoll_.get(); }
     const ref<mailbox>& mail() const noexcept { return mail_; }
-    std::size_t count() const noexcept { return shared_count_.load(std::memory_order_relaxed); }
+    std::size_t count() const noexcept { return conns_.count(); }
     std::int64_t now() const noexcept { return d_.now; } // ms, of this wake-up
 
     bool watch(int fd, std::uint32_t events, std::uint64_t id) noexcept {
@@ -4974,11 +5011,11 @@ public:
         if (!again_.empty()) revisit();
         if (deadlines_.is_sooner || d_.now >= alarm_at_) expire(); // what has come was read by now
         if (mail_->full.load(std::memory_order_acquire)) read_mail(); // and here the clock goes on
-        if (std::exchange(wants_pools, false)) turn_pools();
+        turn_pools();
         return {};
     }
     bool has_rest() const noexcept {
-        return mail_->full.load(std::memory_order_acquire) || !again_.empty() || wants_pools;
+        return mail_->full.load(std::memory_order_acquire) || !again_.empty();
     }
     /// Before a foreign loop sleeps: descriptor() is readable once there is something to do.
     void show_rest() noexcept {
@@ -5002,42 +5039,36 @@ public:
         deadlines_.is_sooner = true;
     }
 
-    /// Takes a connected socket in. False: no memory for it in the kernel; it is closed.
-    bool adopt(unique_fd fd, std::uint16_t door, bool forbidden) {
-        std::uint32_t index = last_added_ = conns_.add();
-        conn& c = *conns_.at(index);
+    /// Takes a connected socket in. nullptr: no memory for it in the kernel; it is closed.
+    conn* adopt(unique_fd fd, std::uint16_t door, bool forbidden) {
+        conn& c = conns_.add();
         c.fd = fd.get(), c.door = door, c.forbidden = forbidden;
-        if (!watch(c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET, conns_.id_of(index))) // ENOMEM, ENOSPC
-            return conns_.remove(index), false;
+        if (!watch(c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET, conns_.id_of(c))) // ENOMEM, ENOSPC
+            return conns_.remove(c), nullptr;
         (void)fd.release();
-        shared_count_.store(conns_.count(), std::memory_order_relaxed);
-        deadlines_.set(index, timer::idle, d_.now, true);
-        return true;
+        deadlines_.set(c, timer::idle, d_.now, true);
+        return &c;
     }
-    conn& last_added() noexcept { return *conns_.at(last_added_); }
     /// The client's role: a connection that has just been made. UINT64_MAX: no memory for it.
     std::uint64_t adopt_call(unique_fd fd, ref<call_pool> pool) {
         ref<box> more(new box); // first: without memory there is no connection
         more->pool = std::move(pool);
-        if (!adopt(std::move(fd), no_door, false)) return UINT64_MAX;
-        conn& c = *conns_.at(last_added_);
-        c.calls = true, c.at = phase::kept, c.more = std::move(more);
-        return conns_.id_of(last_added_);
+        conn* const c = adopt(std::move(fd), no_door, false);
+        if (!c) return UINT64_MAX;
+        c->calls = true, c->at = phase::kept, c->more = std::move(more);
+        return conns_.id_of(*c);
     }
     /// False: the connection is gone.
     bool ask(std::uint64_t id, const ref<flow>& call) {
         conn* c = conns_.find(id);
         if (!c || c->ends || c->gone || c->readable) return false; // nothing may have come unasked
-        char byte; // what epoll has not told yet: the end, or an old 408
-        if (call->reused && (receive(c->fd, &byte, 1, MSG_PEEK) >= 0 || errno != EAGAIN))
-            return false;
-        std::uint32_t index = static_cast<std::uint32_t>(id);
+        if (call->reused && !is_quiet(c->fd)) return false;        // which epoll has not told yet
         call->id = id, call->progress = d_.now;
         if (call->max_head_bytes > in_size_ / 2) call->max_head_bytes = in_size_ / 2; // has to fit
         UDS_HTTP_TRY {
-            talk(*c, index).ask(call);
-            flush(*c, index);
-            rest(*c, index, true);
+            talk(*c).ask(call);
+            flush(*c);
+            rest(*c, true);
         }
         UDS_HTTP_CATCH { lose_memory(id); }
         return true;
@@ -5045,17 +5076,16 @@ public:
     [[gnu::cold]] void fail_call(flow& call, error why) {
         conn* c = conns_.find(call.id);
         if (!c || c->work() != &call) return abandon(call, std::move(why));
-        std::uint32_t index = static_cast<std::uint32_t>(call.id);
-        talk(*c, index).fail_call(std::move(why));
-        close(index);
+        talk(*c).fail_call(std::move(why));
+        close(*c);
     }
-    std::int64_t last_read(const flow& call) noexcept {
+    bool is_read_on(const flow& call) noexcept {
         conn* c = conns_.find(call.id);
-        return c && c->work() == &call ? last_read(*c) : INT64_MIN / 2;
+        return c && c->work() == &call && is_read_on(*c);
     }
     /// A kept connection that nobody will use.
     void drop(std::uint64_t id) {
-        if (conns_.find(id)) close(static_cast<std::uint32_t>(id));
+        if (conn* c = conns_.find(id)) close(*c);
     }
 
     /// A client's connection is at work.
@@ -5069,8 +5099,8 @@ public:
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
-            if (c.calls && c.work()) talk(c, i).fail_call(failed(errc::stopped, "server"));
-            close(i, why);
+            if (c.calls && c.work()) talk(c).fail_call(failed(errc::stopped, "server"));
+            close(c, why);
         }
         this_loop() = outer;
     }
@@ -5080,7 +5110,7 @@ public:
             conn& c = *conns_.at(i);
             if (c.fd < 0) continue;
             if (c.work() && c.work()->has_events()) c.work()->end({}); // such clients come again
-            else rest(c, i, false);
+            else rest(c, false);
         }
     }
 
@@ -5096,8 +5126,7 @@ public:
         }
         mail_->take(flows, work);
         while (ref<flow> f = next_of(flows)) abandon(*f, failed(errc::stopped, "server"));
-        for (named_pool& p : pools_)
-            if (p.pool) p.pool->shut();
+        for (auto& pool : pools_) pool->shut();
         for (auto& task : work)
             if (has_run || !task.is_users) run(task.run); // calls among them fail
         tasks_.clear();                                   // delayed ones never run
@@ -5106,21 +5135,16 @@ public:
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
     void log_thrown() noexcept { s_.log_thrown("callback"); }
 
-    /// The pool of a client, which `key` stands for; empty at first.
-    ref<call_pool>& pool_of(const void* key) {
-        for (named_pool& p : pools_)
-            if (p.key == key) return p.pool;
-        pools_.push_back({key, {}});
-        return pools_.back().pool;
+    /// The pool of a client; nullptr where it has none.
+    call_pool* pool_of(const void* client) const noexcept {
+        for (auto& pool : pools_)
+            if (pool->of == client) return pool.get();
+        return nullptr;
     }
-    void forget_pool(const void* key) {
-        for (std::size_t i = 0; i < pools_.size(); ++i)
-            if (pools_[i].key == key) pools_.erase(i--);
-    }
+    void add_pool(ref<call_pool> pool) { pools_.push_back(std::move(pool)); }
 
     std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0}, bytes_out{0}; // written here
     std::int64_t spares_until = INT64_MAX; // stopping: who has connected only just may still ask
-    bool wants_pools = false; // at the end of the turn: never from inside of a connection's work
 
 protected:
     virtual void on_special(std::uint64_t id) = 0;
@@ -5131,9 +5155,7 @@ protected:
     slab conns_;
 
 private:
-    dialog talk(conn& c, std::uint32_t index) noexcept {
-        return dialog(s_, d_, c, slab::id_of(c, index), mail_);
-    }
+    dialog talk(conn& c) noexcept { return dialog(s_, d_, c, slab::id_of(c), mail_); }
     bool control(int what, int fd, std::uint32_t events, std::uint64_t id) noexcept {
         epoll_event e{};
         e.events = events, e.data.u64 = id;
@@ -5172,8 +5194,7 @@ private:
         const std::uint64_t before = bytes_in.load(std::memory_order_relaxed);
         read_clock(), d_.turn = d_.now;
         c->readable = true;
-        UDS_HTTP_TRY { read(static_cast<std::uint32_t>(last_event_)); }
-        UDS_HTTP_CATCH { lose_memory(last_event_); }
+        visit(*c, &loop::read);
         return bytes_in.load(std::memory_order_relaxed) != before;
     }
 
@@ -5189,7 +5210,7 @@ private:
         put(put_date(put(d_.date, "Date: "), dated_), "\r\n");
     }
 
-    void on_event(const epoll_event& e) {
+    [[gnu::always_inline]] void on_event(const epoll_event& e) {
         const std::uint64_t id = e.data.u64;
         if ((id & door_id) && id <= UINT32_MAX) { // no connection's: indices are smaller
             if (id == alarm_id) alarm_at_ = INT64_MAX, deadlines_.is_sooner = true;
@@ -5201,13 +5222,15 @@ private:
         if (e.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
         if (e.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->half = true;
         if (e.events & (EPOLLHUP | EPOLLERR)) c->hung_up = true; // nobody reads answers
-        UDS_HTTP_TRY {
-            if ((e.events & EPOLLOUT) && c->blocked) on_writable(static_cast<std::uint32_t>(id));
-            else read(static_cast<std::uint32_t>(id));
-        }
-        UDS_HTTP_CATCH { lose_memory(id); }
+        if ((e.events & EPOLLOUT) && c->blocked) visit(*c, &loop::on_writable);
+        else visit(*c, &loop::read);
     }
     /// std::bad_alloc, somewhere on the way: this connection ends, the others go on.
+    [[gnu::always_inline]] void visit(conn& c, void (loop::*act)(conn&)) noexcept {
+        const std::uint64_t id = conns_.id_of(c);
+        UDS_HTTP_TRY { (this->*act)(c); }
+        UDS_HTTP_CATCH { lose_memory(id); }
+    }
     [[gnu::cold]] void lose_memory(std::uint64_t id) noexcept {
         const string_view answers = d_.out.view().substr(0, d_.whole); // before this one
         d_.out.clear(), d_.fds.clear(), d_.res.reset();
@@ -5216,27 +5239,25 @@ private:
         if (!c) return;
         const bool is_due = c->at == phase::head || c->at == phase::body;
         if (is_due && !c->gone && !c->has_output() && !c->calls) say_busy(c->fd, answers);
-        close(static_cast<std::uint32_t>(id));
+        close(*c);
     }
 
-    /// Reads and serves while there is something to read and somebody wants it.
-    void read(std::uint32_t index) {
-        conn& c = *conns_.at(index);
+    /// Serves what was kept, and what there is to read, while somebody wants it.
+    void read(conn& c) {
         bool progress = false;
-        for (int rounds = 0; c.readable && !c.queued && !c.gone && c.wants_bytes(); ++rounds) {
+        for (int rounds = 0; !c.queued && !c.gone && c.wants_bytes(); ++rounds) {
+            const bool has_kept = c.has_unread();
+            if (!has_kept && !c.readable) break;
             if (rounds == 4) { // others have their turn first
-                queue(c, index);
+                queue(c);
                 break;
             }
-            const std::size_t kept = c.more ? c.more->in.size() : 0;
-            if (kept == in_size_)
-                break; // its reader stops and starts, and has posted: see resume()
-            if (c.at == phase::stream && kept && s_.takes_fds() &&
-                (rounds == 0 || !c.more->fds_in.empty())) { // first: those to come aren't theirs
-                const std::string waited = std::move(c.more->in);
-                serve(c, index, waited, true);
+            if (has_kept) { // first: descriptors that are to come aren't theirs
+                const std::string kept = std::move(c.more->in); // take() keeps what remains
+                serve(c, kept, true);
                 continue;
             }
+            const std::size_t kept = c.more ? c.more->in.size() : 0;
             if (kept) std::memcpy(in_, c.more->in.data(), kept); // a head is parsed in one piece
             bool stopped = false;
             ssize_t got = s_.fds_blocked && c.door != no_door
@@ -5247,28 +5268,24 @@ private:
                 break;
             }
             if (got < 0 && errno == EBADFD) { // what they were to, and its bytes, are lost
-                talk(c, index).refuse_stray_fds();
-                flush(c, index);
+                talk(c).refuse_stray_fds();
+                flush(c);
                 break;
             }
             if (got < 0 && errno == ECONNRESET && c.calls) got = 0; // it left bytes of ours unread
-            if (got == 0 && kept && (c.at == phase::stream || c.at == phase::raw)) {
-                serve(c, index, {in_, kept}); // its reader goes on since it was kept
-                continue;
-            }
             if (got <= 0) {
                 c.readable = false;
-                if (got < 0 || talk(c, index).at_eof()) return close(index);
-                flush(c, index);
+                if (got < 0 || talk(c).at_eof()) return close(c);
+                flush(c);
                 break;
             }
             if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half && !stopped)
                 c.readable = false; // a short read empties it: epoll(7)
             add(bytes_in, static_cast<std::uint64_t>(got));
             progress = true;
-            serve(c, index, {in_, kept + static_cast<std::size_t>(got)});
+            serve(c, {in_, kept + static_cast<std::size_t>(got)});
         }
-        rest(c, index, progress);
+        rest(c, progress);
     }
 
     /// recv(2) that drops descriptors, as it does, and tells of them.
@@ -5281,14 +5298,13 @@ private:
     }
 
     /// Answers what is in `bytes`, or a batch of it, and sends; the rest has to wait for its turn.
-    [[gnu::always_inline]] void serve(conn& c, std::uint32_t index, string_view bytes,
-                                      bool waited = false) {
+    [[gnu::always_inline]] void serve(conn& c, string_view bytes, bool waited = false) {
         const std::uint64_t before = d_.requests;
-        const bool again = talk(c, index).take(bytes, waited);
-        if (flush(c, index) && again && !c.gone) queue(c, index);
+        const bool again = talk(c).take(bytes, waited);
+        if (flush(c) && again && !c.gone) queue(c);
         if (d_.requests == before) return;
         add(requests, d_.requests - before);
-        if (c.clock == timer::head) deadlines_.clear(index); // the next head has its own time
+        if (c.clock == timer::head) deadlines_.clear(c); // the next head has its own time
     }
 
     static void add(std::atomic<std::uint64_t>& to, std::uint64_t count) noexcept { // one writer
@@ -5296,32 +5312,32 @@ private:
     }
 
     /// After anything happened to a connection: closes it, ends its sending, or sets its deadline.
-    [[gnu::always_inline]] void rest(conn& c, std::uint32_t index, bool progress) {
-        if (!c.is_calm() || s_.stopping()) end_or_rest(c, index, progress);
-        else deadlines_.set(index, timer::idle, d_.now, progress); // as most, most of the time
+    [[gnu::always_inline]] void rest(conn& c, bool progress) {
+        if (!c.is_calm() || s_.stopping()) end_or_rest(c, progress);
+        else deadlines_.set(c, timer::idle, d_.now, progress); // as most, most of the time
     }
-    [[gnu::noinline]] void end_or_rest(conn& c, std::uint32_t index, bool progress) {
+    [[gnu::noinline]] void end_or_rest(conn& c, bool progress) {
         const bool has_output = c.has_output();
-        if (c.gone || (c.ends && !has_output && !starts_to_linger(c))) return close(index);
+        if (c.gone || (c.ends && !has_output && !starts_to_linger(c))) return close(c);
         const bool is_with_user = !c.calls && (c.at == phase::waiting || c.at == phase::stream);
-        if (c.hung_up && is_with_user && !c.wants_bytes()) return close(index); // nobody listens
+        if (c.hung_up && is_with_user && !c.wants_bytes()) return close(c); // nobody listens
         if (c.shuts && !has_output) {
             ::shutdown(c.fd, SHUT_WR); // the peer reads its end, and may go on
             c.shuts = false;
         }
-        if (c.at == phase::raw && is_spent(c)) return close(index);
-        if (c.at == phase::raw && (c.hung_up || c.is_mute)) talk(c, index).close_out(*c.work());
-        if ((c.at == phase::kept || c.at == phase::linger) && s_.stopping()) return close(index);
+        if (c.at == phase::raw && is_spent(c)) return close(c);
+        if (c.at == phase::raw && (c.hung_up || c.is_mute)) talk(c).close_out(*c.work());
+        if ((c.at == phase::kept || c.at == phase::linger) && s_.stopping()) return close(c);
         if (!has_output && c.is_unused()) {
-            if (c.peer_done) return close(index);
-            if (s_.stopping() && (c.served || d_.now >= spares_until)) retire(index);
+            if (c.peer_done) return close(c);
+            if (s_.stopping() && (c.served || d_.now >= spares_until)) retire(c);
             if (c.more && c.more->is_empty()) c.more = {};
         }
         const timer which = c.due_timer();
         // A head has its time from its first byte on: one that drips is as slow as one that stops.
         // Nor is what comes a sign that what waits is read: on_writable() sees that.
         const bool restarts = progress && which != timer::head && which != timer::write;
-        deadlines_.set(index, which, d_.now, restarts);
+        deadlines_.set(c, which, d_.now, restarts);
     }
 
     /// A proxy that finds our end closed while it sends gives up without a look at the answer. Our
@@ -5346,32 +5362,27 @@ private:
 
     /// Closes an idle connection so that no request is lost: nothing can be sent to it any more,
     /// and what was sent before is answered.
-    void retire(std::uint32_t index) {
-        conn& c = *conns_.at(index);
+    void retire(conn& c) {
         if (c.half) return;        // read() gets to its end by itself
         c.half = c.retired = true; // shutdown(2) is an edge, too: it will be read to its end
         ::shutdown(c.fd, SHUT_RD); // the peer's next send is EPIPE; what is queued stays
     }
 
     void revisit() {
-        row<std::uint64_t> now;
-        now.swap(again_); // what is added meanwhile has its turn later
-        for (std::uint64_t id : now) {
-            conn* const c = conns_.find(id);
+        const std::size_t count = again_.size(); // what is added meanwhile has its turn later
+        for (std::size_t i = 0; i < count; ++i) {
+            conn* const c = conns_.find(again_[i]);
             if (!c) continue;
             c->queued = false;
-            UDS_HTTP_TRY { go_on(*c, static_cast<std::uint32_t>(id)); }
-            UDS_HTTP_CATCH { lose_memory(id); }
+            visit(*c, &loop::read);
         }
-        now.clear();
-        if (again_.empty()) again_.swap(now); // keeps its capacity
+        again_.erase(0, count);
     }
 
-    void close(std::uint32_t index, const error& ours = {}) {
-        conn& c = *conns_.at(index);
-        const std::uint64_t id = conns_.id_of(index);
-        deadlines_.clear(index);
-        if ((s_.on_exchange || ours) && !c.calls) talk(c, index).tell_cut(ours);
+    void close(conn& c, const error& ours = {}) {
+        const std::uint64_t id = conns_.id_of(c);
+        deadlines_.clear(c);
+        if ((s_.on_exchange || ours) && !c.calls) talk(c).tell_cut(ours);
         ref<box> more = std::move(c.more);
         if (more && more->counted) s_.buffered.fetch_sub(more->counted);
         if (more && more->at_work) {
@@ -5386,9 +5397,8 @@ private:
         }
         unwatch(c.fd); // a duplicate may live on after release()
         ::close(c.fd);
-        conns_.remove(index); // first: callbacks find nobody there
+        conns_.remove(c); // first: callbacks find nobody there
         if (!gone.calls) s_.places.fetch_sub(1);
-        shared_count_.store(conns_.count(), std::memory_order_relaxed);
         if (more && more->pool) more->pool->lost(id);
         if (more && more->at_work && !(more->pool && more->pool->retries(more->at_work)))
             abandon(*more->at_work, failed(errc::cut_off, "connection"));
@@ -5398,43 +5408,42 @@ private:
     // -- sending
 
     /// Sends the batch, then the tail. False: it waits for room, or the connection is lost.
-    bool flush(conn& c, std::uint32_t index) {
+    bool flush(conn& c) {
         string_view batch = d_.out.view();
         bool all = false;
         if (c.gone) all = false;
         else if (c.blocked) c.more->out.append(batch); // behind what waits already
-        else all = (batch.empty() && !c.has_output()) || push(c, index, batch);
+        else all = (batch.empty() && !c.has_output()) || push(c, batch);
         d_.out.clear(), d_.whole = 0;
         refused.store(d_.refused, std::memory_order_relaxed);
         return all;
     }
 
-    bool push(conn& c, std::uint32_t index, string_view batch) {
+    bool push(conn& c, string_view batch) {
         for (;;) {
-            string_view body = memory_tail(c);
-            if (batch.empty() && body.empty()) {
+            const string_view body = memory_tail(c);
+            const bool is_file = batch.empty() && has_file(c);
+            if (batch.empty() && body.empty() && !is_file) {
                 if (!c.more || !c.more->has_tail) return true;
-                parsed at = next_piece(c, batch);
-                if (at == parsed::bad && !fault_) return lose(c, index), false;
-                if (at == parsed::bad && c.calls) talk(c, index).fail_call(std::move(fault_));
-                if (at == parsed::bad) talk(c, index).tell_tail(fault_); // not the peer's: why
-                if (at == parsed::bad) return c.gone = true, false;
-                if (at == parsed::done) talk(c, index).end_tail();
-                else if (batch.empty()) return block(c, index, batch), false;
+                if (!pull_piece(c, batch)) return false;
                 continue;
             }
-            ssize_t sent = send_parts(c, batch, body);
-            if (sent < 0) return errno == EAGAIN ? block(c, index, batch) : lose(c, index), false;
+            const ssize_t sent = is_file ? send_file(c) : send_parts(c, batch, body);
+            if (sent < 0 && errno == EAGAIN) return block(c, batch), false;
+            if (is_file && sent == 0) return fail_tail(c, too_short()), false; // it got shorter
+            if (is_file && sent < 0 && errno != EPIPE && errno != ECONNRESET)
+                return fail_tail(c, failed(errno, "file")), false;
+            if (sent < 0) return lose(c), false;
             add(bytes_out, static_cast<std::uint64_t>(sent));
             if (c.calls) note_upload(c, sent);
-            std::size_t count = static_cast<std::size_t>(sent);
-            std::size_t of_batch = count < batch.size() ? count : batch.size();
+            const std::size_t count = static_cast<std::size_t>(sent);
+            const std::size_t of_batch = std::min(count, batch.size());
             batch.remove_prefix(of_batch);
             if (count > of_batch) c.more->tail_at += count - of_batch;
             // A slow source, or a reader as fast as this: EAGAIN may never come.
             if (c.more && c.more->has_tail && !(batch.empty() && c.more->tail_left() == 0) &&
                 d_.is_late())
-                return block(c, index, batch), false;
+                return block(c, batch), false;
         }
     }
 
@@ -5460,7 +5469,7 @@ private:
 
     void note_upload(conn& c, ssize_t sent) noexcept {
         if (!c.work()) return;
-        if (sent > (64 << 10)) (void)last_read(c); // notes where the peer is
+        if (sent > (64 << 10)) (void)is_read_on(c); // notes where the peer is
         c.work()->progress = d_.now;
         c.work()->bytes_out += static_cast<std::uint64_t>(sent);
     }
@@ -5471,94 +5480,78 @@ private:
             .substr(static_cast<std::size_t>(c.more->tail_at), most_at_once);
     }
 
-    /// The tail isn't in memory: a file goes out here; what a callback fills becomes the next
-    /// batch. more with an empty batch: no room in the socket. bad: fault_, or else the socket's.
-    parsed next_piece(conn& c, string_view& batch) {
-        box& b = *c.more;
-        source* from = access::of(b.tail).from.get();
-        fault_ = error();
-        if (access::of(b.tail).kind == access::kind::file) return send_file(c, *from);
-        const std::uint64_t left = b.tail_left();
-        if (access::of(b.tail).kind != access::kind::pulled || left == 0) return parsed::done;
-        static constexpr std::size_t lead = 18, room = 128 << 10; // the chunk's size goes before it
-        piece_.clear(); // the loop's: what one send leaves over is copied
-        char* first = piece_.room(lead + room + 2) + lead;
-        const std::size_t wanted = left < room ? static_cast<std::size_t>(left) : room;
-        std::size_t size = 0;
-        while (size < wanted && size < 4096 &&
-               (size == 0 || !d_.is_late())) { // small ones together
-            result<std::size_t> got = fill(*from, first + size, wanted - size);
-            if (!got && size == 0) return fault_ = got.error(), parsed::bad;
-            if (got && *got > 0) size += *got;
-            else if (size > 0) from->fill = [got](auto...) { return got; }; // once these have left
-            if (!got || *got == 0) break;
-        }
-        b.tail_at += size;
-        batch = {first, size};
-        if (b.plan.how == framing::chunked) batch = frame_piece(first, size);
-        else if (size == 0 && b.plan.how == framing::length)
-            return fault_ = too_short(), parsed::bad;
-        if (size == 0) b.tail_size = b.tail_at; // it has ended
-        return batch.empty() ? parsed::done : parsed::more;
+    static bool has_file(const conn& c) noexcept {
+        return c.more && c.more->has_tail && access::of(c.more->tail).kind == access::kind::file &&
+               c.more->tail_left() > 0;
     }
-    /// Room for a chunk's size is before `first`.
-    static string_view frame_piece(char* first, std::size_t size) noexcept {
-        if (size == 0) return "0\r\n\r\n";
-        char line[18];
-        const std::size_t length = put_chunk_size(line, size);
-        std::memcpy(first - length, line, length);
-        std::memcpy(first + size, "\r\n", 2);
-        return {first - length, length + size + 2};
-    }
-    result<std::size_t> fill(source& from, char* into, std::size_t room) {
-        UDS_HTTP_TRY {
-            result<std::size_t> got = from.fill(into, room);
-            if (got && *got > room) return failed(errc::bad_field, "content over its room");
-            return got;
-        }
-        UDS_HTTP_CATCH {
-            s_.log_thrown("content");
-            return failed(ECANCELED, "threw " + thrown());
-        }
-    }
-
-    parsed send_file(conn& c, source& from) {
-        box& b = *c.more;
+    ssize_t send_file(conn& c) noexcept {
+        const source& from = *access::of(c.more->tail).from;
+        const std::uint64_t size = std::min<std::uint64_t>(c.more->tail_left(), most_at_once);
         enlarge(c);
-        while (b.tail_at < b.tail_size) {
-            std::uint64_t left = b.tail_size - b.tail_at;
-            std::size_t size = left < most_at_once ? static_cast<std::size_t>(left) : most_at_once;
-            ssize_t sent = transmit_file(c.fd, from.file.get(), from.offset + b.tail_at, size);
-            if (sent < 0 && errno == EAGAIN) return parsed::more;
-            if (sent == 0) fault_ = too_short(); // the file got shorter: a cut, never a short body
-            if (sent < 0 && errno != EPIPE && errno != ECONNRESET) fault_ = failed(errno, "file");
-            if (sent <= 0) return parsed::bad;
-            b.tail_at += static_cast<std::uint64_t>(sent);
-            add(bytes_out, static_cast<std::uint64_t>(sent));
-            if (c.calls) note_upload(c, sent);
-            if (b.tail_at < b.tail_size && d_.is_late()) return parsed::more; // as in push()
-        }
-        return parsed::done;
+        return transmit_file(c.fd, from.file.get(), from.offset + c.more->tail_at,
+                             static_cast<std::size_t>(size));
     }
 
-    void enlarge(conn& c) noexcept {
-        if (c.large) return;
+    /// What a callback fills becomes the next batch; without one the tail has ended. False: it
+    /// failed.
+    bool pull_piece(conn& c, string_view& batch) {
+        box& b = *c.more;
+        if (access::of(b.tail).kind != access::kind::pulled || b.tail_left() == 0)
+            return talk(c).end_tail(), true;
+        piece_.clear(); // the loop's: what one send leaves over is copied
+        char* const first = piece_.room(chunk_lead + piece_room + 2) + chunk_lead;
+        const auto room =
+            static_cast<std::size_t>(std::min<std::uint64_t>(b.tail_left(), piece_room));
+        std::size_t size = 0;
+        error why = pull_small(*access::of(b.tail).from, first, room, size);
+        if (why == std::errc::operation_canceled) s_.log("content: " + why.message());
+        if (!why && size == 0 && b.plan.how == framing::length) why = too_short();
+        if (why) return fail_tail(c, why), false;
+        b.tail_at += size;
+        if (size == 0) b.tail_size = b.tail_at; // it has ended
+        batch =
+            b.plan.how == framing::chunked ? frame_piece(first, size) : string_view(first, size);
+        if (batch.empty()) talk(c).end_tail();
+        return true;
+    }
+    /// Small ones leave together.
+    error pull_small(source& from, char* first, std::size_t room, std::size_t& size) {
+        while (size < room && size < 4096 && (size == 0 || !d_.is_late())) {
+            result<std::size_t> got = pull(from, first + size, room - size);
+            if (got && *got > 0) {
+                size += *got;
+                continue;
+            }
+            if (size == 0) return got.error();
+            from.fill = [got](auto...) { return got; }; // once these have left
+            break;
+        }
+        return {};
+    }
+    /// Not the peer's fault: they hear why. A cut, never a short body.
+    [[gnu::cold]] void fail_tail(conn& c, const error& why) {
+        if (c.calls) talk(c).fail_call(why);
+        talk(c).tell_tail(why);
+        c.gone = true;
+    }
+
+    static void enlarge(conn& c) noexcept {
+        if (!c.large) enlarge_sndbuf(c.fd);
         c.large = true;
-        ::setsockopt(c.fd, SOL_SOCKET, SO_SNDBUF, &sndbuf_bytes, sizeof sndbuf_bytes);
     }
 
     /// EAGAIN: what is left of the batch is kept, and EPOLLOUT asked for.
-    void block(conn& c, std::uint32_t index, string_view rest) {
+    void block(conn& c, string_view rest) {
         c.gone = true; // without memory for that: nothing may follow half an answer
         c.kept().out.assign(rest);
         own(c.more->tail);
         c.gone = false, c.blocked = true;
-        (void)last_read(c); // notes where the peer is
-        ask_for(index, EPOLLOUT);
+        (void)is_read_on(c); // notes where the peer is
+        ask_for(c, EPOLLOUT);
     }
     /// Nobody hears an answer. What an upgraded peer says, or answered to a client's request, is
     /// read, but nothing is sent: what follows a hole would be taken for another request.
-    void lose(conn& c, std::uint32_t index) {
+    void lose(conn& c) {
         const bool may_speak = c.calls || c.at == phase::raw;
         if (!may_speak || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
         // What a kept one still says is not about a request of which it took nothing.
@@ -5566,54 +5559,44 @@ private:
         c.persistent = c.blocked = c.more->has_tail = false;
         c.more->out.clear(), c.more->tail = content();
         c.is_mute = c.readable = true; // no edge is to come for what came before
-        queue(c, index);
+        queue(c);
     }
-    void queue(conn& c, std::uint32_t index) {
-        if (!c.queued) again_.push_back(conns_.id_of(index));
+    void queue(conn& c) {
+        if (!c.queued) again_.push_back(conns_.id_of(c));
         c.queued = true;
     }
-    void ask_for(std::uint32_t index, std::uint32_t extra) noexcept {
-        (void)control(EPOLL_CTL_MOD, conns_.at(index)->fd, EPOLLIN | EPOLLRDHUP | EPOLLET | extra,
-                      conns_.id_of(index));
+    void ask_for(conn& c, std::uint32_t extra) noexcept {
+        (void)control(EPOLL_CTL_MOD, c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET | extra, conns_.id_of(c));
     }
 
-    void on_writable(std::uint32_t index) {
-        conn& c = *conns_.at(index);
+    void on_writable(conn& c) {
         const std::uint64_t before = bytes_out.load(std::memory_order_relaxed);
         std::string out = std::move(c.more->out);
         c.blocked = false;
-        bool all = push(c, index, out);
+        bool all = push(c, out);
         bool progress = bytes_out.load(std::memory_order_relaxed) != before;
-        if (progress && c.clock == timer::write) deadlines_.clear(index); // measured anew
-        if (!all) return rest(c, index, progress);
-        ask_for(index, 0);
-        resume(index);
+        if (progress && c.clock == timer::write) deadlines_.clear(c); // measured anew
+        if (!all) return rest(c, progress);
+        ask_for(c, 0);
+        resume(c);
     }
 
     /// There is room again, or an exchange has ended: its news first, then requests that waited.
-    void resume(std::uint32_t index) {
-        conn& c = *conns_.at(index);
+    void resume(conn& c) {
         if (c.work()) {
             ref<flow> f = c.more->at_work; // settle() may let it go
-            talk(c, index).settle(*f, [&] { flush(c, index); });
+            talk(c).settle(*f, [&] { flush(c); });
         }
-        go_on(c, index);
-    }
-    void go_on(conn& c, std::uint32_t index) {
-        // Also where a reader has started, and its sender waits for 100 Continue.
-        if (c.more && (!c.more->in.empty() || c.expects) && !c.gone && c.wants_bytes()) {
-            std::string kept = std::move(c.more->in); // take() keeps what remains
-            serve(c, index, kept, true);
-        }
-        read(index);
+        read(c);
     }
 
+    /// At the end of the turn: never from inside of a connection's work.
     void turn_pools() {
-        for (std::size_t i = 0; i < pools_.size(); ++i) {
-            const ref<call_pool> pool = pools_[i].pool; // it may leave the list
-            UDS_HTTP_TRY { pool->turn(); }
+        for (std::size_t i = pools_.size(); i-- > 0;) {
+            bool stays = true;
+            UDS_HTTP_TRY { stays = pools_[i]->turn(); }
             UDS_HTTP_CATCH { s_.log_thrown("pool"); }
-            if (i < pools_.size() && !(pools_[i].pool == pool)) --i; // it has left the list
+            if (!stays) pools_.erase(i);
         }
     }
 
@@ -5645,7 +5628,7 @@ private:
         if (!c || c->work() != f.get()) return abandon(*f, failed(errc::cut_off, "connection"));
         if (heartbeat.count() > 0) beat(*f, heartbeat);
         if (s_.stopping() && f->has_events()) f->end({});
-        resume(static_cast<std::uint32_t>(f->id));
+        resume(*c);
     }
 
     /// A comment line now and then: proxies and clients see that the stream lives. The timer owns
@@ -5660,46 +5643,33 @@ private:
     }
 
     void expire() {
-        for (std::uint32_t index; (index = deadlines_.due(d_.now)) != slab::none;) {
-            conn& c = *conns_.at(index);
-            const timer which = c.clock;
-            deadlines_.clear(index);                 // else it stays the first that is due
-            if (which == timer::idle) retire(index); // a request may be on its way
-            else if (which == timer::write &&
-                     later(last_read(c), s_.options.write_timeout) > d_.now)
-                deadlines_.set(index, timer::write, d_.now, true);
-            else time_out(index, which);
-        }
+        for (conn* c; (c = deadlines_.first()) && c->due <= d_.now;) visit(*c, &loop::time_out);
         while (tasks_.next() <= d_.now) {
             callback<void()> task = tasks_.take();
             run(task);
         }
     }
-    [[gnu::cold]] void time_out(std::uint32_t index, timer which) {
-        conn& c = *conns_.at(index);
-        UDS_HTTP_TRY {
-            const error slow = which == timer::write ? failed(ETIMEDOUT, "write_timeout") : error();
-            if (!slow) talk(c, index).time_out(which), flush(c, index);
-            else if (c.calls && c.work()) talk(c, index).fail_call(slow);
-            close(index, slow);
-        }
-        UDS_HTTP_CATCH { lose_memory(conns_.id_of(index)); }
+    [[gnu::cold]] void time_out(conn& c) {
+        const timer which = c.clock;
+        deadlines_.clear(c);                        // else it stays the first that is due
+        if (which == timer::idle) return retire(c); // a request may be on its way
+        if (which == timer::write && is_read_on(c))
+            return deadlines_.set(c, timer::write, d_.now, true);
+        const error slow = which == timer::write ? failed(ETIMEDOUT, "write_timeout") : error();
+        if (!slow) talk(c).time_out(which), flush(c);
+        else if (c.calls && c.work()) talk(c).fail_call(slow);
+        close(c, slow);
     }
 
-    /// EPOLLOUT comes only once most of the buffer is free: a slow reader shows in what is left.
-    /// When that was last seen, in ms, by whoever asked; else long ago.
-    std::int64_t last_read(conn& c) noexcept {
-        int unread = 0;
-        if (!c.more || ::ioctl(c.fd, SIOCOUTQ, &unread) != 0) return INT64_MIN / 2;
-        if (std::exchange(c.more->unread, unread) > unread) c.more->read_at = d_.now;
-        return c.more->read_at;
+    static bool is_read_on(conn& c) noexcept {
+        return c.more && detail::is_read_on(c.fd, c.more->unread);
     }
 
     /// A timerfd, so that pollable_fd() shows deadlines too; set when the next one gets earlier.
     void set_alarm() noexcept {
         if (!std::exchange(deadlines_.is_sooner, false)) return;
-        std::int64_t next = deadlines_.next();
-        if (tasks_.next() < next) next = tasks_.next();
+        std::int64_t next = tasks_.next();
+        if (const conn* c = deadlines_.first(); c && c->due < next) next = c->due;
         if (next >= alarm_at_) return;
         alarm_at_ = next;
         next += 4; // the coarse clock lags by up to a tick
@@ -5709,10 +5679,6 @@ private:
         ::timerfd_settime(alarm_.get(), TFD_TIMER_ABSTIME, &at, nullptr);
     }
 
-    struct named_pool {
-        const void* key; // a client_core, for telling them apart
-        ref<call_pool> pool;
-    };
     deadlines deadlines_;
     ref<mailbox> mail_; // may outlive the loop
     unique_fd epoll_, alarm_;
@@ -5720,16 +5686,13 @@ private:
     char* in_ = nullptr; // all connections are read into this
     std::size_t in_size_ = 0;
     buffer piece_;
-    error fault_;              // of the content it comes from
-    row<std::uint64_t> again_; // connections to read on, after the others' turn
-    row<named_pool> pools_;    // one per client
-    task_heap tasks_;          // post()'s, heartbeats, what is tried again
+    row<std::uint64_t> again_;  // connections to read on, after the others' turn
+    row<ref<call_pool>> pools_; // one per client
+    task_heap tasks_;           // post()'s, heartbeats, what is tried again
     std::int64_t alarm_at_ = INT64_MAX, dated_at_ = 0;
     std::time_t dated_ = 0;                 // s, of desk::date
     std::uint64_t last_event_ = UINT64_MAX; // whom spin() looks at
     spin_thrift thrift_;
-    std::uint32_t last_added_ = 0;
-    std::atomic<std::size_t> shared_count_{0}; // conns_.count(), for other threads
 };
 
 // [12] SERVER -------------------------------------------------------------------------------------
@@ -5875,10 +5838,10 @@ struct server_core final : site {
         }
         /// A connection that has a place.
         void take(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
-            bool is_in = false;
-            UDS_HTTP_TRY { is_in = adopt(std::move(fd), number, forbidden); }
+            conn* made = nullptr;
+            UDS_HTTP_TRY { made = adopt(std::move(fd), number, forbidden); }
             UDS_HTTP_CATCH {} // no memory: it is closed
-            if (is_in) last_added().uid = uid;
+            if (made) made->uid = uid;
             else core_.leave(uid);
         }
         /// The same, by any thread. False: no memory, or it has ended; `fd` is still the caller's.
@@ -6261,14 +6224,13 @@ struct server_core final : site {
 // A connection is used again only if both messages ended where they said they would, and nothing
 // came behind. It refuses to follow redirects, to take 101 unasked, to send a program's mistakes.
 
-// Inside this room failures travel as errno values; these mean what errc names.
-constexpr int cut_short = ENODATA, malformed = EBADMSG, foreign_fds = EBADFD;
+// Inside this room failures travel as errno values; what is negative means an errc.
+constexpr int cut_short = -static_cast<int>(errc::cut_off);
+constexpr int malformed = -static_cast<int>(errc::bad_message);
+constexpr int foreign_fds = -static_cast<int>(errc::bad_descriptor);
 
 inline error told(int why, string_view place) {
-    if (why == cut_short) return failed(errc::cut_off, place);
-    if (why == malformed) return failed(errc::bad_message, place);
-    if (why == foreign_fds) return failed(errc::bad_descriptor, place);
-    return failed(why, place);
+    return why < 0 ? failed(static_cast<errc>(-why), place) : failed(why, place);
 }
 
 /// What bounds the waits of an exchange.
@@ -6277,28 +6239,23 @@ struct bounds {
     milliseconds step = milliseconds::max(); // without progress
     ref<cancel_state> cancel{};
 
-    deadline next() const noexcept {
-        return step == milliseconds::max() ? end : deadline::after(step).sooner(end);
-    }
+    deadline next() const noexcept { return deadline::after(step).sooner(end); }
 };
 
 /// One connection: its descriptor, what was read ahead, and the body that is being read.
 struct wire : counted {
-    unique_fd fd;
-    const std::size_t usual_room;  // of `in`; pages that nothing was read into cost nothing
-    const std::size_t most_room;   // an answer that comes while its request is still being sent
-    std::size_t room = usual_room; // only refused() makes it larger
+    unique_fd fd; // none: it is still to be connected
+    const client_options& options;
+    std::size_t room = usual_room(); // of `in`; only refused() makes it larger
     row<char> in_bytes;
-    char* in = nullptr;
+    char* in = in_bytes.reserve(room);
     std::size_t begin = 0, end = 0; // of what is unread in it
     buffer out;                     // the head of a request, or a last chunk
     headers fields;                 // of the last head; views into `in`
     bounds within;
     body_decoder body;
     milliseconds armed{-1}; // SO_RCVTIMEO
-    const microseconds spin;
     spin_thrift thrift;
-    const bool takes_fds;
     row<int> fds;                          // to pass on with the next byte; borrowed
     row<unique_fd> came;                   // with the last byte read,
     std::size_t came_at = 0, came_end = 0; // in a read from here to there
@@ -6311,33 +6268,29 @@ struct wire : counted {
     bool proves = false;        // that one is all there is in `fds`
     bool takes_body_fd = false; // the server has said Accept-Body-Fd
 
-    wire(unique_fd connected, const client_options& options)
-        : fd(std::move(connected)),
-          usual_room(options.max_head_bytes < (128 << 10) ? 128 << 10 : options.max_head_bytes),
-          most_room(options.max_body_bytes < SIZE_MAX / 2 ? usual_room + options.max_body_bytes
-                                                          : SIZE_MAX / 2),
-          spin(options.busy_poll), takes_fds(options.max_body_fd_bytes || options.max_fds_count) {
-        in = in_bytes.reserve(usual_room);
-    }
+    wire(unique_fd connected, const client_options& how) : fd(std::move(connected)), options(how) {}
 
+    /// Pages that nothing was read into cost nothing.
+    std::size_t usual_room() const noexcept {
+        return std::max(options.max_head_bytes, std::size_t{128} << 10);
+    }
+    /// For an answer that comes while its request is still being sent.
+    std::size_t most_room() const noexcept {
+        return usual_room() + std::min(options.max_body_bytes, SIZE_MAX / 2);
+    }
+    bool takes_fds() const noexcept { return options.max_body_fd_bytes || options.max_fds_count; }
     string_view unread() const noexcept { return {in + begin, end - begin}; }
 
     /// A look costs a sixth of a call; one right behind the other does without, as bytes that come
     /// then are in time for the look or too late for any. A closed one makes the send fail.
     bool was_just_used() const noexcept { return now_ns() - last_used < 20'000; }
 
-    /// Between two exchanges a server has nothing to say: bytes are an old 408, the end a farewell.
-    bool is_quiet() const noexcept {
-        char byte;
-        return receive(fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
-    }
-
     void start(const bounds& limits) {
         within = limits, unread_there = 0, ended = watches = true;
         begin = end = interims = passed = searched = 0, came.clear();
-        if (room > usual_room) { // an early answer has needed more
+        if (room > usual_room()) { // an early answer has needed more
             in_bytes = {};
-            in = in_bytes.reserve(room = usual_room);
+            in = in_bytes.reserve(room = usual_room());
         }
     }
 
@@ -6355,7 +6308,7 @@ struct wire : counted {
     /// timer interrupts it more often than SO_RCVTIMEO ends it, that would be for ever.
     int receive_some(int flags) {
         ssize_t n =
-            takes_fds ? receive_with_fds(flags) : ::recv(fd.get(), in + end, room - end, flags);
+            takes_fds() ? receive_with_fds(flags) : ::recv(fd.get(), in + end, room - end, flags);
         if (n > 0) return end += static_cast<std::size_t>(n), 0;
         return n == 0 || errno == ECONNRESET ? cut_short : errno;
     }
@@ -6367,20 +6320,16 @@ struct wire : counted {
         return got.size;
     }
 
-    /// A peer that has read some more since then is slow, not dead: a wait that timed out goes on.
-    bool is_read_on() noexcept {
-        const int before = unread_there;
-        const bool known = ::ioctl(fd.get(), SIOCOUTQ, &unread_there) == 0; // unix(7)
-        return known && unread_there < before && !within.end.passed();
-    }
-    /// Nobody says when it has read: the sooner that is seen, the less too long is the wait.
+    /// Where the peer reads on, a wait that timed out does, too. Nobody says when it has read: the
+    /// sooner that is seen, the less too long is the wait.
     template <class F> int wait_while_read(F wait) {
         for (deadline until = within.next();;) {
             // A stream has no step; its reader leaves alone what its writer, another thread, notes.
             const bool looks = within.step != milliseconds::max() && unread_there > 0;
             const int why = wait(looks ? deadline::after(within.step / 4).sooner(until) : until);
             if (why != ETIMEDOUT || !looks) return why;
-            if (is_read_on()) until = within.next();
+            const bool goes_on = is_read_on(fd.get(), unread_there) && !within.end.passed();
+            if (goes_on) until = within.next();
             else if (until.passed()) return why;
         }
     }
@@ -6395,8 +6344,8 @@ struct wire : counted {
     int fill_until(deadline until) {
         int why = EAGAIN;
         const bool is_bulk = body.left() > 0 && !body.ends_at_eof(); // early looks: smaller reads
-        if (spin.count() > 0 && !is_bulk && thrift.is_worth_a_try()) {
-            for (const auto last = until.sooner({spins_until(spin)}).at;
+        if (options.busy_poll.count() > 0 && !is_bulk && thrift.is_worth_a_try()) {
+            for (const auto last = until.sooner({spins_until(options.busy_poll)}).at;
                  why == EAGAIN && now_ns() < last && !(within.cancel && within.cancel->set);)
                 why = receive_some(MSG_DONTWAIT), ++thrift.looks;
             thrift.tell(why != EAGAIN);
@@ -6415,14 +6364,14 @@ struct wire : counted {
     bool refused() {
         if (end == room && final_answer().empty())
             return true; // so much, and no answer: next_head()
-        if (end == room && room < most_room) {
-            room = room * 2 < most_room ? room * 2 : most_room;
+        if (end == room && room < most_room()) {
+            room = std::min(room * 2, most_room());
             in_bytes.assume(end);
             in = in_bytes.reserve(room);
             in_bytes.assume(0);
         }
         if (receive_some(MSG_DONTWAIT) == cut_short) watches = false;
-        if (end == most_room) return true;
+        if (end == most_room()) return true;
         const string_view at = final_answer();
         return !at.empty() && (at[9] >= '4' || at[9] == '1'); // "HTTP/1.1 413"
     }
@@ -6441,7 +6390,7 @@ struct wire : counted {
     /// EPIPE: more is of no use, or was not read in time, and an answer is there.
     int wait_for_room() {
         const short events = static_cast<short>(watches ? POLLOUT | POLLIN : POLLOUT);
-        (void)is_read_on(); // notes where the peer is
+        (void)is_read_on(fd.get(), unread_there); // notes where the peer is
         const int why = wait_while_read([&](deadline until) {
             return wait_ready(fd.get(), events, until, within.cancel.get());
         });
@@ -6494,13 +6443,14 @@ struct client_core : counted {
     const address where;
     const client_options options;
     const std::string name = display(where); // for messages
-    mutex guard;                             // of idle, count and used
+    mutex guard;                             // of idle, count and loops
     condition freed;
     row<ref<wire>> idle;              // the one used last is the first to be used again
     std::size_t count = 0;            // idle, in use, or being connected
     std::atomic<bool> adopted{false}; // then there is no other than that one
     ref<mailbox> home;                // async_ calls: the server's first loop,
-    row<ref<mailbox>> used;           // and all those that have carried any
+    row<ref<mailbox>> loops;          // and all those that have a pool
+    std::atomic<bool> is_gone{false}; // the client: nothing is kept any more
 
     client_core(const address& to, client_options how) : where(to), options(bounded(how)) {}
     /// Connections have memory for a whole head.
@@ -6510,14 +6460,12 @@ struct client_core : counted {
         return how;
     }
 
-    void carried_by(const ref<mailbox>& box) {
-        hold lock(guard);
-        for (auto& one : used)
-            if (one == box) return;
-        used.push_back(box);
+    std::string place_of(const request_state& req) const {
+        return name + ": " + printable(req.method) + " " + printable(req.target) + ": ";
     }
 
-    /// The connection that was used last, or none but the place for a new one.
+    /// The connection that was used last, or a new one that is still to be connected. Whoever has
+    /// it has a place in the pool, until give().
     error pick(ref<wire>& on, const bounds& within) {
         hold lock(guard);
         while (idle.empty() && count > 0 && (adopted || count >= options.max_connections_count)) {
@@ -6528,8 +6476,8 @@ struct client_core : counted {
             deadline slice = within.cancel ? deadline::after(milliseconds(20)) : deadline();
             freed.wait(guard, slice.sooner(within.end));
         }
-        idle.reserve(count + 1);                   // so that give() can't fail
-        if (idle.empty()) return ++count, error(); // connect() fills the place, or gives it back
+        idle.reserve(count + 1); // so that give() can't fail
+        if (idle.empty()) return on = new wire(unique_fd(), options), ++count, error();
         on = std::move(idle.back());
         idle.shrink(idle.size() - 1);
         return {};
@@ -6537,27 +6485,20 @@ struct client_core : counted {
     error take(ref<wire>& on, const bounds& within) {
         for (;;) {
             if (error e = pick(on, within)) return e;
-            if (!on) return connect(on, within);
-            if ((!adopted && on->was_just_used()) || on->is_quiet()) return {};
+            if (!on->fd) return connect(*on, within);
+            if ((!adopted && on->was_just_used()) || is_quiet(on->fd.get())) return {};
             give(std::move(on), false); // stale: closed, and its place is free
         }
     }
 
-    /// For a place that is counted already, and given back if it fails. connect(2) has its own
-    /// limit: it waits for a place in the backlog (listen(2)).
-    error connect(ref<wire>& on, const bounds& within) {
-        struct place {
-            client_core* of;
-            ~place() {
-                if (of) of->give({}, false);
-            }
-        } unfilled{this}; // also without memory
-        result<unique_fd> fd = failed(ENOTCONN, name + ": the adopted connection has ended");
-        deadline end = deadline::after(options.connect_timeout).sooner(within.end);
-        if (!adopted) fd = connect_to(where, end, within.cancel.get());
-        error e = fd ? check_peer(fd->get()) : fd.error();
-        if (!e) on = new wire(*std::move(fd), options), unfilled.of = nullptr;
-        return e;
+    /// connect(2) has its own limit: it waits for a place in the backlog (listen(2)).
+    error connect(wire& on, const bounds& within) {
+        if (adopted) return failed(ENOTCONN, name + ": the adopted connection has ended");
+        const deadline end = deadline::after(options.connect_timeout).sooner(within.end);
+        result<unique_fd> fd = connect_to(where, end, within.cancel.get());
+        if (!fd) return fd.error();
+        on.fd = *std::move(fd);
+        return check_peer(on.fd.get());
     }
 
     /// A client sees who called listen(2), as of then: unix(7), SO_PEERCRED.
@@ -6642,20 +6583,15 @@ struct client_exchange {
         if (on) core.give(std::move(on), false); // not read to its end: closed
     }
 
-    std::string place() const {
-        return core.name + ": " + printable(req.method) + " " + printable(req.target) + ": ";
-    }
     error fail(const error& bad) const {
-        error e(bad.code(), place().append(place_of(bad)));
+        error e(bad.code(), core.place_of(req).append(detail::place_of(bad)));
         return mark_sent(e, seen || sent > 0);
     }
     error fail(errc code, const char* what) const { return fail(failed(code, what)); }
     /// Of a wait: says how long it was to be.
     error fail(int why, std::string what) const {
-        milliseconds limit = within.step;
-        if (within.end.passed())
-            limit =
-                req.timeout < core.options.total_timeout ? req.timeout : core.options.total_timeout;
+        const milliseconds limit =
+            within.end.passed() ? std::min(req.timeout, core.options.total_timeout) : within.step;
         if (why == ETIMEDOUT) what += " (limit " + std::to_string(limit.count()) + " ms)";
         return fail(told(why, what));
     }
@@ -6675,8 +6611,8 @@ struct client_exchange {
         error e = attempt();
         if (!e || !may_retry()) return e;
         seen = sent > 0;
-        on = {}; // closed; its place is kept for the next
-        if (error none = core.connect(on, within)) return mark_sent(none, seen);
+        on = new wire(unique_fd(), core.options); // the old one is closed, and this has its place
+        if (error none = core.connect(*on, within)) return mark_sent(none, seen);
         return attempt();
     }
 
@@ -6696,15 +6632,17 @@ struct client_exchange {
             silent = true;
             return fail(errc::cut_off, "the kept connection had ended");
         }
-        if (stopped && on->end == on->most_room) return fail(errc::too_large, "the response");
+        if (stopped && on->end == on->most_room()) return fail(errc::too_large, "the response");
         while (!answered)
             if (error e = next_head()) return e;
         return {};
     }
 
     /// All of it, unless the peer stops reading: then a refusal may be waiting, and that counts.
-    error push(iovec* parts, int count) {
-        int why = on->send(parts, count, sent);
+    error push(string_view head, string_view body = {}) {
+        iovec parts[2] = {{const_cast<char*>(head.data()), head.size()},
+                          {const_cast<char*>(body.data()), body.size()}};
+        int why = on->send(parts, body.empty() ? 1 : 2, sent);
         stopped = why == EPIPE;
         return why && !stopped ? fail(why, "sending the request") : error();
     }
@@ -6722,7 +6660,7 @@ struct client_exchange {
         }
         for (const named_fd& f : req.fds) on->fds.push_back(f.fd.get());
         if (!req.fds.empty()) lines += "Fds: " + fd_names(req.fds) + "\r\n";
-        if (!on->takes_fds || (!on->asked && !has_room)) return lines; // or it asks next time
+        if (!on->takes_fds() || (!on->asked && !has_room)) return lines; // or it asks next time
         if (core.options.max_body_fd_bytes) lines += "Accept-Body-Fd: 1\r\n";
         if (core.options.max_fds_count)
             lines += "Accept-Fds: " + std::to_string(core.options.max_fds_count) + "\r\n";
@@ -6737,21 +6675,19 @@ struct client_exchange {
         unique_fd proof;
         plan = plan_request(req);
         on->out.clear(), on->fds.clear();
-        if (on->takes_fds || !req.fds.empty())
+        if (on->takes_fds() || !req.fds.empty())
             write_request_head(on->out, req, plan, announce_fds(proof));
         else write_request_head(on->out, req, plan);
-        string_view body = bytes_of(req.body);
-        iovec parts[2] = {{const_cast<char*>(on->out.data()), on->out.size()},
-                          {const_cast<char*>(body.data()), body.size()}};
-        if (!plan.sends) return push(parts, 1);
+        const string_view head = on->out.view(), body = bytes_of(req.body);
+        if (!plan.sends) return push(head);
         if (plan.length > (64 << 10) && !std::exchange(on->large, true))
-            ::setsockopt(on->fd.get(), SOL_SOCKET, SO_SNDBUF, &loop::sndbuf_bytes, sizeof(int));
+            enlarge_sndbuf(on->fd.get());
         bool expects = equal_nocase(req.fields.get("Expect"), "100-continue");
-        if (is_in_memory(req.body) && !expects) return push(parts, 2); // one sendmsg(2)
-        if (error e = push(parts, 1); e || stopped) return e;
+        if (is_in_memory(req.body) && !expects) return push(head, body); // one sendmsg(2)
+        if (error e = push(head); e || stopped) return e;
         if (expects)
             if (error e = await_continue(); e || answered) return e;
-        return is_in_memory(req.body) ? push(parts + 1, 1) : send_pieces();
+        return is_in_memory(req.body) ? push(body) : send_pieces();
     }
 
     /// RFC 9110 10.1.1: not indefinitely; curl waits for one second too.
@@ -6772,23 +6708,19 @@ struct client_exchange {
 
     /// What isn't in memory. No sendfile(2): it raises SIGPIPE, and waits as sendmsg(2) does.
     error send_pieces() {
-        constexpr std::size_t room = 128 << 10;
         row<char> bytes;
-        char* const piece = bytes.reserve(room);
-        const bool chunked = plan.how == framing::chunked;
-        const std::uint64_t size = chunked ? UINT64_MAX : plan.length;
-        for (std::uint64_t done = 0; done < size;) {
-            std::uint64_t wanted = size - done < room ? size - done : room;
-            result<std::size_t> n = next_piece(piece, static_cast<std::size_t>(wanted), done);
-            if (n && *n > wanted) n = failed(errc::bad_field, "content over its room");
+        char* const piece = bytes.reserve(chunk_lead + piece_room + 2) + chunk_lead;
+        const bool is_chunked = plan.how == framing::chunked;
+        std::uint64_t left = is_chunked ? UINT64_MAX : plan.length;
+        for (std::size_t size = 0; left > 0; left -= size) {
+            size = static_cast<std::size_t>(std::min<std::uint64_t>(left, piece_room));
+            result<std::size_t> n = next_piece(piece, size, plan.length - left);
             if (!n) return fail(n.error());
             if (int why = given_up()) return fail(why, "sending the request");
-            if (*n == 0 && chunked) return send_last_chunk();
-            if (*n == 0) return fail(too_short());
-            char line[18], crlf[] = "\r\n";
-            iovec parts[3] = {{line, put_chunk_size(line, *n)}, {piece, *n}, {crlf, 2}};
-            if (error e = chunked ? push(parts, 3) : push(parts + 1, 1); e || stopped) return e;
-            done += *n;
+            if (*n == 0) return is_chunked ? send_last_chunk() : fail(too_short());
+            size = *n;
+            error e = push(is_chunked ? frame_piece(piece, size) : string_view(piece, size));
+            if (e || stopped) return e;
         }
         return {};
     }
@@ -6797,17 +6729,13 @@ struct client_exchange {
         on->out.clear();
         add_last_chunk(on->out,
                        s.kind == access::kind::reader ? s.from->reader.trailers() : headers());
-        iovec last{const_cast<char*>(on->out.data()), on->out.size()};
-        return push(&last, 1);
+        return push(on->out.view());
     }
     result<std::size_t> next_piece(char* into, std::size_t size, std::uint64_t done) {
         const auto kind = access::of(req.body).kind;
         source& from = *access::of(req.body).from;
         if (kind == access::kind::reader) return from.reader.read(into, size);
-        if (kind == access::kind::pulled) {
-            UDS_HTTP_TRY { return from.fill(into, size); }
-            UDS_HTTP_CATCH { return failed(ECANCELED, "threw " + thrown()); }
-        }
+        if (kind == access::kind::pulled) return pull(from, into, size);
         off_t at = static_cast<off_t>(from.offset + done); // no seek: it may be sent again
         ssize_t n = uninterrupted([&] { return ::pread(from.file.get(), into, size, at); });
         if (n < 0) return failed(errno, "file");
@@ -6850,7 +6778,7 @@ struct client_exchange {
     }
     /// Body-Fd without its descriptor is an error, never an empty body.
     error claim_fds() {
-        if (on->takes_fds && on->fields.get("Accept-Body-Fd") == "1") on->takes_body_fd = true;
+        if (on->takes_fds() && on->fields.get("Accept-Body-Fd") == "1") on->takes_body_fd = true;
         if (on->came.empty() && fd_claim::announced(on->fields) == 0) return {};
         error bad = claim.take(on->fields, std::exchange(on->came, {}));
         const bool has_none = req.method == "HEAD" || is_bodiless(got.status); // RFC 9112 6.3, 1
@@ -6865,7 +6793,7 @@ struct client_exchange {
         r.status = got.status, r.type = {}, r.extra = {};
         copy_fields(on->fields, r.fields, true);
         if (!claim.named.empty()) extra_of(res).fds = std::move(claim.named);
-        if (claim.has_body) r.body = content(std::move(claim.body));
+        if (claim.has_body) r.body = content(claim.body); // a stream reads it, too
     }
 
     /// The whole answer. A Content-Length is not believed for more than 1 MiB ahead.
@@ -6903,7 +6831,7 @@ struct client_stream final : stream_base {
     error why;
 
     client_stream(ref<client_core> of, client_exchange& from)
-        : core(std::move(of)), place(from.place()), on(std::move(from.on)),
+        : core(std::move(of)), place(core->place_of(from.req)), on(std::move(from.on)),
           raw(from.got.status == 101), keep(from.may_keep()), open(raw) {
         memory = std::move(from.claim.body);
         on->within = {from.request_end, milliseconds::max(), from.req.cancel};
@@ -6980,204 +6908,68 @@ struct client_stream final : stream_base {
 // the blocking client does by waiting is done here by a pool for each client and loop, which that
 // loop alone touches. No call ends inside of the function that started it.
 
-/// Something with deadlines: fails what is late; when to look again, or -1 once it is over.
-struct watched : counted {
-    virtual std::int64_t look(loop& on) = 0;
-};
-
-/// Calls wait here while no connection is free; a new one serves whoever is the first then.
-class loop_pool final : public call_pool {
-public:
-    loop_pool(loop& on, ref<client_core> core) : loop_(on), core_(std::move(core)) {}
-
-    void start(ref<flow> call, const ref<watched>& with) {
-        if (watched_.size() >= most_watched_) { // those that are over, before there are too many
-            look();
-            most_watched_ = watched_.size() * 2 + 16;
-        }
-        watched_.push_back(with);
-        look_at(with->look(loop_));
-        waiting_.push_back(std::move(call));
-        serve();
-    }
-    /// Its client is gone: what is at work goes on, and nothing is kept behind it.
-    void forget() {
-        is_forgotten_ = true;
-        serve();
-    }
-
-    // Cold: a server without a client holds nothing of this room.
-    [[gnu::cold]] void turn() override { serve(); }
-    // Called while the connection is at work: what follows from them waits for turn().
-    [[gnu::cold]] void freed(std::uint64_t id) override {
-        idle_.push_back(id);
-        loop_.wants_pools = true;
-    }
-    [[gnu::cold]] void lost(std::uint64_t id) override {
-        --open_;
-        for (std::size_t i = idle_.size(); i-- > 0;)
-            if (idle_[i] == id) idle_.erase(i);
-        loop_.wants_pools = true;
-    }
-    /// As client_exchange::may_retry(), for a kept connection that was closed meanwhile.
-    [[gnu::cold]] bool retries(const ref<flow>& call) override {
-        bool is_cut = !call->why_in || call->why_in == errc::cut_off;
-        const bool is_unseen =
-            call->bytes_out == 0 && (call->reused || !std::exchange(call->retried, true));
-        bool may = !call->heard && !call->used_up && is_cut && !is_shut_;
-        may = may && (is_unseen || (call->reused && is_idempotent(call->req.method())));
-        if (!may) return false;
-        call->reused = call->in_done = false, call->why_in = error();
-        UDS_HTTP_TRY { waiting_.push_back(call); }
-        UDS_HTTP_CATCH { return false; }
-        return loop_.wants_pools = true;
-    }
-    [[gnu::cold]] void shut() override {
-        is_shut_ = true; // serve() begins nothing any more
-        while (!waiting_.empty()) loop_.abandon(*next(), failed(errc::stopped, "server"));
-    }
-
-private:
-    ref<flow> next() {
-        ref<flow> call = std::move(waiting_[first_++]);
-        if (first_ > waiting_.size() / 2) waiting_.erase(0, std::exchange(first_, 0)); // seldom
-        return call;
-    }
-
-    void look() {
-        std::int64_t next = INT64_MAX;
-        std::size_t left = 0;
-        for (ref<watched>& one : watched_) {
-            const std::int64_t due = one->look(loop_);
-            if (due >= 0) std::swap(watched_[left++], one);
-            if (due >= 0 && due < next) next = due;
-        }
-        watched_.shrink(left);
-        look_at(next);
-    }
-    void look_at(std::int64_t due) {
-        if (due < 0 || due >= next_look_) return;
-        loop_.at(due, [self = ref<loop_pool>(this), due] {
-            if (self->next_look_ != due) return; // there was an earlier one
-            self->next_look_ = INT64_MAX;
-            self->look();
-        });
-        next_look_ = due;
-    }
-
-    void serve() {
-        while (!is_shut_ && !waiting_.empty()) {
-            if (!waiting_[first_]->is_open()) { // it has timed out meanwhile
-                next();
-            } else if (!idle_.empty()) { // the one used last is the least likely to be stale
-                std::uint64_t id = idle_.back();
-                idle_.shrink(idle_.size() - 1);
-                waiting_[first_]->reused = true;
-                // False: its end, which epoll has not told yet; lost() will count it.
-                if (loop_.ask(id, waiting_[first_])) next();
-            } else if (open_ < core_->options.max_connections_count &&
-                       dialing_ < waiting_.size() - first_) {
-                ++open_, ++dialing_;
-                dial(later(loop_.now(), core_->options.connect_timeout), 1);
-            } else {
-                return;
-            }
-        }
-        if (!is_forgotten_) return;
-        row<std::uint64_t> all;
-        all.swap(idle_);
-        for (std::uint64_t id : all) loop_.drop(id);
-        if (open_ == 0) loop_.forget_pool(core_.get()); // our caller still holds us
-    }
-    /// False: a full backlog says EAGAIN and nothing is in progress (unix(7)). It is tried again.
-    bool connects(std::uint64_t& id, error& why, std::int64_t until, std::int64_t pause) {
-        result<unique_fd> fd = try_connect(core_->where);
-        const bool is_full = !fd && fd.error() == std::errc::resource_unavailable_try_again;
-        if (is_full && loop_.now() < until) {
-            auto again = [self = ref<loop_pool>(this), until, pause] {
-                self->dial(until, pause < 64 ? pause * 2 : pause);
-            };
-            return loop_.at(loop_.now() + pause, std::move(again)), false;
-        }
-        error bad = fd ? core_->check_peer(fd->get()) : fd.error();
-        if (is_full) bad = failed(ETIMEDOUT, core_->name + ": connect: the backlog stays full");
-        if (!bad) id = loop_.adopt_call(*std::move(fd), this);
-        if (!bad && id == UINT64_MAX) bad = failed(ENOMEM, core_->name + ": epoll_ctl");
-        return why = std::move(bad), true;
-    }
-    void dial(std::int64_t until, std::int64_t pause) {
-        error why;
-        std::uint64_t id = UINT64_MAX;
-        UDS_HTTP_TRY {
-            idle_.reserve(open_); // freed() must not fail
-            if (!connects(id, why, until, pause)) return;
-        }
-        UDS_HTTP_CATCH { why = failed(ENOMEM, "connect"); } // no memory is an end like others
-        --dialing_;
-        if (id == UINT64_MAX) --open_;
-        while (!waiting_.empty() && !waiting_[first_]->is_open()) next(); // too late for them
-        if (waiting_.empty() && !why) return freed(id);
-        if (waiting_.empty()) return;
-        ref<flow> call = next();
-        call->reused = false; // it may have met a stale one before
-        if (!why) return void(loop_.ask(id, call));
-        loop_.abandon(*call, std::move(why));
-        loop_.wants_pools = true;
-    }
-
-    loop& loop_; // the only thread here
-    const ref<client_core> core_;
-    row<std::uint64_t> idle_;            // ids; the one used last is the last
-    row<ref<flow>> waiting_;             // without a connection, in order,
-    std::size_t first_ = 0;              // from here on; never empty but for those before
-    row<ref<watched>> watched_;          // all that is not over, and perhaps some that is
-    std::size_t most_watched_ = 16;      // beyond that look() drops what is over
-    std::int64_t next_look_ = INT64_MAX; // ms, of the timer that is set
-    std::size_t open_ = 0, dialing_ = 0; // open_: of them, and those that calls are on or may be
-    bool is_shut_ = false, is_forgotten_ = false;
-};
-
 /// A call on a loop: its deadlines, and the body of its answer for who wants that whole.
-struct async_call final : watched {
+struct async_call final : counted {
     enum class wants : unsigned char { stream, whole, upgrade };
 
     const ref<client_core> core;
-    const wants what;
     ref<flow> f;       // its on_head owns this call until it is told
     std::string place; // which socket and request an error is about
     callback<void(result<reply>)> told;
     reply got{response(0), body_reader()}; // the body is collected in its head
     std::int64_t request_end = 0, end = 0; // ms; `request_end` bounds a stream as well
 
-    async_call(ref<client_core> by, wants wanted) : core(std::move(by)), what(wanted) {}
+    explicit async_call(ref<client_core> by) : core(std::move(by)) {}
 
     /// `told` runs once, with the head (the body in it, if that was wanted) or what kept it away.
     static void start(const ref<client_core>& core, request&& req, wants what,
                       callback<void(result<reply>)> told) {
-        const auto tell_here = [](auto& act, error why) { // there is no loop to say it on,
-            UDS_HTTP_TRY { std::exchange(act, {})(std::move(why)); }
-            UDS_HTTP_CATCH {} // nor a log for what it throws
-        };
-        if (!core->home)
-            return tell_here(told, failed(EINVAL, core->name + ": a client without a loop"));
         mailbox* here = this_loop();
-        ref<mailbox> to = here && here->of == core->home->of ? ref<mailbox>(here) : core->home;
-        ref<async_call> call(new async_call(core, what));
+        const bool is_ours = here && core->home && here->of == core->home->of;
+        ref<mailbox> to = is_ours ? ref<mailbox>(here) : core->home;
+        ref<async_call> call(new async_call(core));
         ref<flow> f = call->f = new flow(to, UINT64_MAX, std::size_t{1} << 20); // no connection yet
         f->req = std::move(req);
         f->may_upgrade = what == wants::upgrade, f->timed = what != wants::stream;
         f->max_head_bytes = core->options.max_head_bytes;
-        call->place = core->name + ": " + printable(f->req.method()) + " " +
-                      printable(f->req.target()) + ": ";
+        call->place = core->place_of(state_of(f->req));
         call->told = std::move(told);
         f->on_head = [call](result<response> res) { call->on_head(std::move(res)); };
-        core->carried_by(to);
         auto task = [call, at = to.get()] {
             loop& l = *static_cast<loop*>(at->at);
             UDS_HTTP_TRY { call->begin(l); }
             UDS_HTTP_CATCH { l.fail_call(*call->f, failed(ENOMEM, "async call")); }
         };
-        if (!to->post(task)) tell_here(f->on_head, failed(errc::stopped, "server"));
+        if (to && to->post(task)) return;
+        error why = failed(errc::stopped, "server");
+        if (!to) why = failed(EINVAL, core->name + ": a client without a loop");
+        UDS_HTTP_TRY { std::exchange(f->on_head, {})(std::move(why)); }
+        UDS_HTTP_CATCH {} // there is no loop to say it on, nor a log for what it throws
+    }
+
+    void begin(loop& l);
+
+    /// Fails what is late; when to look again, or -1 once it is over. A silent answer is slow, a
+    /// silent stream isn't. No canceller wakes this loop: it is asked; and so is the kernel, as in
+    /// wire::wait_while_read().
+    std::int64_t look(loop& l) {
+        if (f->in_done) return -1;
+        bool awaits = f->on_head || (f->timed && f->how != flow::mode::raw);
+        const bool rests = !awaits || f->fd < 0 || is_silent_upload(); // it waits for a connection
+        if (rests || l.is_read_on(*f)) f->progress = l.now();
+        std::int64_t due = request_end;
+        if (awaits)
+            due = std::min(due, std::min(end, later(f->progress, core->options.read_timeout)));
+        const ref<cancel_state>& cancel = state_of(f->req).cancel;
+        const int why = cancel && cancel->set ? ECANCELED : l.now() >= due ? ETIMEDOUT : 0;
+        if (why) {
+            const ref<flow> kept = f; // fail_call() may end its holder
+            l.fail_call(*kept, failed(why, awaits ? "waiting for the response" : "the body"));
+            return -1;
+        }
+        milliseconds pause = core->options.read_timeout / 4 + milliseconds(1);
+        if (cancel && pause.count() > 50) pause = milliseconds(50);
+        return awaits || cancel ? std::min(due, later(l.now(), pause)) : due;
     }
 
 private:
@@ -7196,7 +6988,7 @@ private:
         const callback<void(response&)> on_interim = std::move(state_of(f->req).on_interim);
         if (!res) return tell(res.error());
         got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
-        if (what == wants::stream || got.head.status() == 101)
+        if (!f->timed || got.head.status() == 101)
             return f->place = std::move(place), std::exchange(told, {})(std::move(got));
         string_view size = f->req.method() == "HEAD" ? "" : got.head.header("Content-Length");
         if (!is_bodiless(got.head.status()) &&
@@ -7219,48 +7011,168 @@ private:
         else std::exchange(told, {})(std::move(got));
     }
 
-    void begin(loop& l) {
-        request_state& r = state_of(f->req);
-        error bad = check_sendable(r, f->may_upgrade);
-        if (!bad && !r.fds.empty())
-            bad = failed(errc::bad_descriptor, "a client on a loop passes none");
-        if (core->adopted) bad = failed(EOPNOTSUPP, core->name + ": adopted: blocking calls");
-        if (!l.takes_mail()) bad = failed(errc::stopped, "server"); // posted just before the end
-        if (bad) return l.abandon(*f, std::move(bad));
-        f->progress = l.now();
-        request_end = later(l.now(), r.timeout), end = later(l.now(), core->options.total_timeout);
-        if (!l.pool_of(core.get())) l.pool_of(core.get()) = new loop_pool(l, core);
-        const ref<call_pool> pool = l.pool_of(core.get());
-        static_cast<loop_pool*>(pool.get())->start(f, this);
-    }
-
-    /// A silent answer is slow, a silent stream isn't. No canceller wakes this loop: it is asked;
-    /// and so is the kernel, as in wire::wait_while_read().
-    std::int64_t look(loop& l) override {
-        if (f->in_done) return -1;
-        bool awaits = f->on_head || (f->timed && f->how != flow::mode::raw);
-        const bool rests = !awaits || f->fd < 0 || is_silent_upload(); // it waits for a connection
-        f->progress = rests ? l.now() : std::max(f->progress, l.last_read(*f));
-        std::int64_t due = awaits ? later(f->progress, core->options.read_timeout) : request_end;
-        if (awaits && request_end < due) due = request_end;
-        if (awaits && end < due) due = end;
-        const ref<cancel_state>& cancel = state_of(f->req).cancel;
-        const int why = cancel && cancel->set ? ECANCELED : l.now() >= due ? ETIMEDOUT : 0;
-        if (why) {
-            const ref<flow> kept = f; // fail_call() may end its holder
-            l.fail_call(*kept, failed(why, awaits ? "waiting for the response" : "the body"));
-            return -1;
-        }
-        milliseconds pause = core->options.read_timeout / 4 + milliseconds(1);
-        if (cancel && pause.count() > 50) pause = milliseconds(50);
-        return awaits || cancel ? std::min(due, later(l.now(), pause)) : due;
-    }
     /// A body that is passed on, and whose sender has sent nothing for now.
     bool is_silent_upload() {
         hold lock(f->guard);
         return f->open && f->how == flow::mode::streamed && !f->ended && f->queued.empty();
     }
 };
+
+/// Calls wait here while no connection is free; a new one serves whoever is the first then.
+class loop_pool final : public call_pool {
+public:
+    loop_pool(loop& on, const ref<client_core>& core) : loop_(on), core_(core) {
+        of = core.get();
+        hold lock(core_->guard);
+        core_->loops.push_back(on.mail());
+    }
+
+    void start(const ref<async_call>& call) {
+        if (watched_.size() >= most_watched_) { // those that are over, before there are too many
+            look();
+            most_watched_ = watched_.size() * 2 + 16;
+        }
+        watched_.push_back(call);
+        look_at(call->look(loop_));
+        waiting_.push_back(call->f); // for turn()
+    }
+
+    // Cold: a server without a client holds nothing of this room.
+    [[gnu::cold]] bool turn() override {
+        serve();
+        if (!core_->is_gone) return true; // else what is at work goes on
+        row<std::uint64_t> all;
+        all.swap(idle_);
+        for (std::uint64_t id : all) loop_.drop(id);
+        return open_ > 0 || !waiting_.empty();
+    }
+    // Called while the connection is at work: what follows from them waits for turn().
+    [[gnu::cold]] void freed(std::uint64_t id) override { idle_.push_back(id); }
+    [[gnu::cold]] void lost(std::uint64_t id) override {
+        --open_;
+        for (std::size_t i = idle_.size(); i-- > 0;)
+            if (idle_[i] == id) idle_.erase(i);
+    }
+    /// As client_exchange::may_retry(), for a kept connection that was closed meanwhile.
+    [[gnu::cold]] bool retries(const ref<flow>& call) override {
+        bool is_cut = !call->why_in || call->why_in == errc::cut_off;
+        const bool is_unseen =
+            call->bytes_out == 0 && (call->reused || !std::exchange(call->retried, true));
+        bool may = !call->heard && !call->used_up && is_cut && !is_shut_;
+        may = may && (is_unseen || (call->reused && is_idempotent(call->req.method())));
+        if (!may) return false;
+        call->reused = call->in_done = false, call->why_in = error(), call->full_until = 0;
+        UDS_HTTP_TRY { waiting_.push_back(call); }
+        UDS_HTTP_CATCH { return false; }
+        return true;
+    }
+    [[gnu::cold]] void shut() override {
+        is_shut_ = true; // serve() begins nothing any more
+        while (!waiting_.empty()) loop_.abandon(*next(), failed(errc::stopped, "server"));
+    }
+
+private:
+    ref<flow> next() {
+        ref<flow> call = std::move(waiting_[first_++]);
+        if (first_ > waiting_.size() / 2) waiting_.erase(0, std::exchange(first_, 0)); // seldom
+        return call;
+    }
+
+    void look() {
+        next_look_ = INT64_MAX;
+        std::int64_t next = INT64_MAX;
+        std::size_t left = 0;
+        for (ref<async_call>& one : watched_) {
+            const std::int64_t due = one->look(loop_);
+            if (due >= 0) std::swap(watched_[left++], one);
+            if (due >= 0 && due < next) next = due;
+        }
+        watched_.shrink(left);
+        look_at(next);
+    }
+    void look_at(std::int64_t due) {
+        if (due < 0 || due >= next_look_) return;
+        loop_.at(due, [self = ref<loop_pool>(this)] { // what has come was read by then
+            if (self->loop_.now() >= self->next_look_) self->look();
+        });
+        next_look_ = due;
+    }
+
+    void serve() {
+        while (!is_shut_ && !waiting_.empty()) {
+            const ref<flow> call = waiting_[first_];
+            call->reused = !idle_.empty();
+            if (!call->is_open()) { // it has timed out meanwhile
+                next();
+            } else if (call->reused) { // the one used last is the least likely to be stale
+                const std::uint64_t id = idle_.back();
+                idle_.shrink(idle_.size() - 1);
+                // False: its end, which epoll has not told yet; lost() will count it.
+                if (loop_.ask(id, call)) next();
+            } else if (open_ >= core_->options.max_connections_count || loop_.now() < next_dial_ ||
+                       !dial(call)) {
+                return;
+            }
+        }
+    }
+    /// False: the backlog is full, and the call waits for its time to be up.
+    bool dial(const ref<flow>& call) {
+        error why;
+        std::uint64_t id = UINT64_MAX;
+        UDS_HTTP_TRY {
+            idle_.reserve(open_ + 1); // freed() must not fail
+            result<unique_fd> fd = try_connect(core_->where);
+            why = fd ? core_->check_peer(fd->get()) : fd.error();
+            if (why == std::errc::resource_unavailable_try_again) {
+                wait_for_backlog();
+                if (loop_.now() < call->full_until) return false;
+                why = failed(ETIMEDOUT, core_->name + ": connect: the backlog stays full");
+            }
+            if (!why) id = loop_.adopt_call(*std::move(fd), this);
+            if (!why && id == UINT64_MAX) why = failed(ENOMEM, core_->name + ": epoll_ctl");
+        }
+        UDS_HTTP_CATCH { why = failed(ENOMEM, "connect"); } // no memory is an end like others
+        next();
+        if (why) return loop_.abandon(*call, std::move(why)), true;
+        ++open_, pause_ = 1;
+        return loop_.ask(id, call), true;
+    }
+    /// A full backlog says EAGAIN and nothing is in progress (unix(7)). All who wait for a new
+    /// connection do so together.
+    void wait_for_backlog() {
+        for (std::size_t i = first_; i < waiting_.size(); ++i)
+            if (std::int64_t& until = waiting_[i]->full_until; until == 0)
+                until = later(loop_.now(), core_->options.connect_timeout);
+        loop_.at(next_dial_ = loop_.now() + pause_, [] {}); // a turn is enough
+        pause_ = std::min<std::int64_t>(pause_ * 2, 64);
+    }
+
+    loop& loop_; // the only thread here
+    const ref<client_core> core_;
+    row<std::uint64_t> idle_;                // ids; the one used last is the last
+    row<ref<flow>> waiting_;                 // without a connection, in order,
+    std::size_t first_ = 0;                  // from here on; never empty but for those before
+    row<ref<async_call>> watched_;           // all that is not over, and perhaps some that is
+    std::size_t most_watched_ = 16;          // beyond that look() drops what is over
+    std::int64_t next_look_ = INT64_MAX;     // ms, of the timer that is set
+    std::int64_t next_dial_ = 0, pause_ = 1; // ms, while the backlog is full
+    std::size_t open_ = 0;                   // of the connections; calls are on the others
+    bool is_shut_ = false;
+};
+
+inline void async_call::begin(loop& l) {
+    request_state& r = state_of(f->req);
+    error bad = check_sendable(r, f->may_upgrade);
+    if (!bad && !r.fds.empty())
+        bad = failed(errc::bad_descriptor, "a client on a loop passes none");
+    if (core->adopted) bad = failed(EOPNOTSUPP, core->name + ": adopted: blocking calls");
+    if (!l.takes_mail()) bad = failed(errc::stopped, "server"); // posted just before the end
+    if (bad) return l.abandon(*f, std::move(bad));
+    f->progress = l.now();
+    request_end = later(l.now(), r.timeout), end = later(l.now(), core->options.total_timeout);
+    if (!l.pool_of(core.get())) l.add_pool(new loop_pool(l, core));
+    static_cast<loop_pool*>(l.pool_of(core.get()))->start(this);
+}
 
 // [14] FILES --------------------------------------------------------------------------------------
 // A regular file as a response: what the conditions make of it, which part was asked for, and how
@@ -8039,6 +7951,10 @@ inline void responder::on_close(callback<void()> act) {
 
 template <class F, class> handler::handler(F function) {
     using detail::call;
+    // One that takes `request` by value is given what it moves out.
+    constexpr bool borrows = std::is_invocable_v<F&, request&, responder> ||
+                             std::is_invocable_v<F&, request&, body_reader, responder>;
+    using given = std::conditional_t<borrows, request&, request>;
     if constexpr (std::is_invocable_r_v<response, F&, const request&>) {
         // emplace() makes the response from this: the handler's is moved nowhere.
         struct made {
@@ -8048,25 +7964,17 @@ template <class F, class> handler::handler(F function) {
         };
         s_.run = [f = std::move(function)](call& c) mutable { c.answer->emplace(made{f, c.req}); };
         s_.shape = shape::plain;
-    } else if constexpr (std::is_invocable_v<F&, request&, responder>) {
-        s_.run = [f = std::move(function)](call& c) mutable { f(c.req, std::move(*c.later)); };
-        s_.shape = shape::later;
-    } else if constexpr (std::is_invocable_v<F&, request&&, responder>) {
+    } else if constexpr (std::is_invocable_v<F&, given, responder>) {
         s_.run = [f = std::move(function)](call& c) mutable {
-            f(std::move(c.req), std::move(*c.later));
+            f(static_cast<given&&>(c.req), std::move(*c.later));
         };
         s_.shape = shape::later;
-    } else if constexpr (std::is_invocable_v<F&, request&, body_reader, responder>) {
-        s_.run = [f = std::move(function)](call& c) mutable {
-            f(c.req, std::move(*c.body), std::move(*c.later));
-        };
-        s_.shape = shape::streamed;
     } else {
-        static_assert(std::is_invocable_v<F&, request&&, body_reader, responder>,
+        static_assert(std::is_invocable_v<F&, given, body_reader, responder>,
                       "a handler is response(const request&), void(request&, responder) or "
                       "void(request&, body_reader, responder)");
         s_.run = [f = std::move(function)](call& c) mutable {
-            f(std::move(c.req), std::move(*c.body), std::move(*c.later));
+            f(static_cast<given&&>(c.req), std::move(*c.body), std::move(*c.later));
         };
         s_.shape = shape::streamed;
     }
@@ -8173,13 +8081,9 @@ inline client::client(const address& where, client_options options, server& loop
     s_->home = detail::access::of(loop)->loops[0]->mail();
 }
 inline client::~client() {
-    for (auto& box : s_->used) // without a lock: nobody calls a client that is destroyed
-        box->post([key = s_.get(), at = box.get()] {
-            detail::loop& l = *static_cast<detail::loop*>(at->at);
-            const detail::ref<detail::call_pool> pool = l.pool_of(key);
-            if (pool) static_cast<detail::loop_pool*>(pool.get())->forget();
-            else l.forget_pool(key);
-        });
+    detail::hold lock(s_->guard);
+    s_->is_gone = true;
+    for (auto& one : s_->loops) detail::ring(one->wake.get()); // a turn is enough
 }
 
 inline result<response> client::post(string_view target, content body, string_view type) {
@@ -8207,9 +8111,7 @@ inline result<reply> client::stream(request&& req) {
     detail::client_exchange one(*s_, req);
     if (error e = one.start()) return e;
     reply made{response(0), body_reader()};
-    sealed_memory body = one.claim.body; // shared: keep_head() moves the other
     one.keep_head(made.head);
-    one.claim.body = std::move(body); // for the stream to read, too
     detail::access::of(made.body) = new detail::client_stream(s_, one);
     return made;
 }
@@ -8230,29 +8132,29 @@ inline result<upgraded> client::upgrade(request&& req) {
 inline error client::adopt(unique_fd connected) { return s_->adopt(std::move(connected)); }
 
 inline void client::async_stream(request&& req, callback<void(result<reply>)> done) {
-    detail::async_call::start(s_, std::move(req), detail::async_call::wants::stream,
-                              std::move(done));
+    using call = detail::async_call;
+    call::start(s_, std::move(req), call::wants::stream, std::move(done));
 }
 inline void client::async_send(request&& req, callback<void(result<response>)> done) {
+    using call = detail::async_call;
     auto told = [done = std::move(done)](result<reply> got) mutable {
         if (!got) return done(got.error());
         done(std::move(got->head));
     };
-    detail::async_call::start(s_, std::move(req), detail::async_call::wants::whole,
-                              std::move(told));
+    call::start(s_, std::move(req), call::wants::whole, std::move(told));
 }
 inline void client::async_get(string_view target, callback<void(result<response>)> done) {
     async_send(request("GET", target), std::move(done));
 }
 inline void client::async_upgrade(request&& req, callback<void(result<upgraded>)> done) {
+    using call = detail::async_call;
     auto told = [done = std::move(done)](result<reply> got) mutable {
         if (!got) return done(got.error());
         upgraded made{std::move(got->head), std::move(got->body), {}};
         if (made) detail::access::of(made.out) = detail::access::of(made.in);
         done(std::move(made));
     };
-    detail::async_call::start(s_, std::move(req), detail::async_call::wants::upgrade,
-                              std::move(told));
+    call::start(s_, std::move(req), call::wants::upgrade, std::move(told));
 }
 
 inline result<response> get(string_view url) { return send(url, request("GET", "/")); }

@@ -1177,7 +1177,8 @@ TEST_CASE("client: interim answers that come byte by byte are looked through onc
     const std::string rows[] = {early + early + last,
                                 early + "HTTP/1.1 100 " + std::string(60'000, '\r')};
     for (const std::string& said : rows) {
-        detail::wire on{unique_fd(), client_options()};
+        const client_options usual;
+        detail::wire on{unique_fd(), usual};
         on.start({});
         std::size_t found = 0;
         timespec before{}, after{};

@@ -10,7 +10,7 @@ struct no_pool final : call_pool {
     int kept = 0;
     void freed(std::uint64_t) override { ++kept; }
     void lost(std::uint64_t) override {}
-    void turn() override {}
+    bool turn() override { return true; }
     bool retries(const ref<flow>&) override { return false; }
     void shut() override {}
 };
