@@ -6317,6 +6317,7 @@ struct wire : counted {
         received got = receive_fds(fd.get(), {in + end, room - end}, with, flags);
         if (!with.empty())
             came.swap(with), came_at = end, came_end = end + static_cast<std::size_t>(got.size);
+        if (got.size < 0 && errno == EBADFD) errno = foreign_fds;
         return got.size;
     }
 
