@@ -7378,11 +7378,11 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     res.header("Accept-Ranges", "bytes").header("ETag", tag);
     res.header("Last-Modified", {date, sizeof date});
     if (part.status == 206) res.header("Content-Range", range);
-    std::string small; // leaves with the head, by one call instead of five
-    if (part.length <= 4096 && req.method() != "HEAD") small.resize(part.length);
+    std::string whole; // leaves with the head, by one call instead of five
+    if (part.length <= 4096 && req.method() != "HEAD") whole.resize(part.length);
     const auto from = static_cast<off_t>(part.first), got = static_cast<off_t>(part.length);
-    if (!small.empty() && ::pread(file.get(), &small[0], small.size(), from) == got)
-        access::of(res).body = std::move(small);
+    if (!whole.empty() && ::pread(file.get(), &whole[0], whole.size(), from) == got)
+        access::of(res).body = std::move(whole);
     else if (part.length > 0)
         access::of(res).body = content::file(std::move(file), part.first, part.length);
     access::of(res).type = media_type_of(name);
