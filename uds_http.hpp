@@ -7380,8 +7380,8 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     if (part.status == 206) res.header("Content-Range", range);
     std::string whole; // leaves with the head, by one call instead of five
     if (part.length <= 4096 && req.method() != "HEAD") whole.resize(part.length);
-    const auto from = static_cast<off_t>(part.first), size = static_cast<off_t>(part.length);
-    if (!whole.empty() && ::pread(file.get(), &whole[0], whole.size(), from) == size)
+    const auto from = static_cast<off_t>(part.first), all = static_cast<off_t>(part.length);
+    if (!whole.empty() && ::pread(file.get(), &whole[0], whole.size(), from) == all)
         access::of(res).body = std::move(whole);
     else if (part.length > 0)
         access::of(res).body = content::file(std::move(file), part.first, part.length);
