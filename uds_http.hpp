@@ -898,7 +898,7 @@ public:
 
 protected: // for buffer, which writes first and counts then
     [[gnu::cold, gnu::noinline]] void grow(std::size_t room) {
-        T* const to = static_cast<T*>(::operator new(room * sizeof(T))); // throws: nothing moved
+        T* const to = static_cast<T*>(::operator new(room * sizeof(T))); // NOLINT: a pointer, too
         for (std::size_t i = 0; i < size_; ++i) {
             new (static_cast<void*>(to + i)) T(static_cast<T&&>(at_[i]));
             at_[i].~T();
