@@ -3946,6 +3946,7 @@ public:
         note(status, why);
         answer(plain_status(status, why));
         if (c_.at == phase::body) c_.at = phase::discard; // it has its answer
+        (void)detail::take(state_of(d_.req).body);        // megabytes, perhaps
     }
 
 private:
@@ -4225,8 +4226,8 @@ private:
         c_.expects = false;
         box& b = c_.kept();
         keep_note();
-        b.req = std::move(d_.req);
-        state_of(*b.req).fd = c_.fd; // still this connection's, for who asks for its peer
+        if (b.req) std::swap(access::of(d_.req), access::of(*b.req)); // parked before
+        else b.req = std::move(d_.req), state_of(*b.req).fd = c_.fd;  // for who asks for its peer
         b.decoder = std::move(d_.decoder), b.to = &to;
         c_.at = phase::body;
     }
@@ -5234,7 +5235,7 @@ private:
     [[gnu::cold]] void lose_memory(std::uint64_t id) noexcept {
         const string_view answers = d_.out.view().substr(0, d_.whole); // before this one
         d_.out.clear(), d_.fds.clear(), d_.res.reset();
-        state_of(d_.req).drop_passed(); // as in take()
+        state_of(d_.req).fds.clear(), detail::take(state_of(d_.req).body);
         conn* c = conns_.find(id);
         if (!c) return;
         const bool is_due = c->at == phase::head || c->at == phase::body;

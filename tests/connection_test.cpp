@@ -1710,3 +1710,14 @@ TEST_CASE("connection: an upgraded connection carries bytes, the early ones too"
     CHECK(bool(d.c.shuts));
     CHECK_FALSE(d.is_over());
 }
+
+TEST_CASE("connection: of a refused body nothing stays with those who come after it") {
+    driver d;
+    d.add("POST", "/", [](const request&) { return text(""); });
+    const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    d.feed(head + "100000\r\n");
+    d.feed(std::string(1 << 20, 'x') + "\r\n");
+    d.feed("no size\r\n");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{400});
+    CHECK(access::of(state_of(d.lent.req).body).text.capacity() < 1024);
+}
