@@ -3274,9 +3274,9 @@ struct flow final : stream_base, flow_callbacks {
 
     // the client's role
     std::size_t max_head_bytes = 0;
-    std::int64_t progress = 0;   // ms, of the last bytes
-    std::int64_t full_until = 0; // ms: waits so long for a place in a full backlog
-    unsigned interims = 0;       // more than 16 end the call
+    std::int64_t progress = 0;           // ms, of the last bytes
+    std::int64_t full_until = INT64_MAX; // ms: waits so long for a place in a full backlog
+    unsigned interims = 0;               // more than 16 end the call
     bool may_upgrade = false, heard = false, reused = false, retried = false;
     bool timed = false, used_up = false; // by its async_call, to the end; no body for a retry
 
@@ -7063,7 +7063,8 @@ public:
         bool may = !call->heard && !call->used_up && is_cut && !is_shut_;
         may = may && (is_unseen || (call->reused && is_idempotent(call->req.method())));
         if (!may) return false;
-        call->reused = call->in_done = false, call->why_in = error(), call->full_until = 0;
+        call->reused = call->in_done = false, call->why_in = error();
+        call->full_until = INT64_MAX;
         UDS_HTTP_TRY { waiting_.push_back(call); }
         UDS_HTTP_CATCH { return false; }
         return true;
@@ -7111,8 +7112,8 @@ private:
                 idle_.shrink(idle_.size() - 1);
                 // False: its end, which epoll has not told yet; lost() will count it.
                 if (loop_.ask(id, call)) next();
-            } else if (open_ >= core_->options.max_connections_count || loop_.now() < next_dial_ ||
-                       !dial(call)) {
+            } else if (open_ >= core_->options.max_connections_count ||
+                       loop_.now() < std::min(next_dial_, call->full_until) || !dial(call)) {
                 return;
             }
         }
@@ -7126,8 +7127,7 @@ private:
             result<unique_fd> fd = try_connect(core_->where);
             why = fd ? core_->check_peer(fd->get()) : fd.error();
             if (why == std::errc::resource_unavailable_try_again) {
-                wait_for_backlog();
-                if (loop_.now() < call->full_until) return false;
+                if (pause_ == 1 || loop_.now() < call->full_until) return wait_for_backlog(), false;
                 why = failed(ETIMEDOUT, core_->name + ": connect: the backlog stays full");
             }
             if (!why) id = loop_.adopt_call(*std::move(fd), this);
@@ -7140,10 +7140,10 @@ private:
         return loop_.ask(id, call), true;
     }
     /// A full backlog says EAGAIN and nothing is in progress (unix(7)). All who wait for a new
-    /// connection do so together.
+    /// connection do so together, since one was made last.
     void wait_for_backlog() {
         for (std::size_t i = first_; i < waiting_.size(); ++i)
-            if (std::int64_t& until = waiting_[i]->full_until; until == 0)
+            if (std::int64_t& until = waiting_[i]->full_until; pause_ == 1 || until == INT64_MAX)
                 until = later(loop_.now(), core_->options.connect_timeout);
         loop_.at(next_dial_ = loop_.now() + pause_, [] {}); // a turn is enough
         pause_ = std::min<std::int64_t>(pause_ * 2, 64);

@@ -1093,6 +1093,45 @@ TEST_CASE("async: a full backlog is tried again until connect_timeout") {
     }
 }
 
+TEST_CASE("async: all who wait for a full backlog meet connect_timeout, not one after the other") {
+    scripted up(0);
+    const std::vector<unique_fd> queue = up.filled();
+    client_options o;
+    o.connect_timeout = 100ms;
+    fixture f(up.path, o);
+    f.start();
+    const auto begin = std::chrono::steady_clock::now();
+    constexpr int count = 100;
+    for (int i = 0; i < count; ++i) f.call();
+    for (int i = 0; i < count; ++i) CHECK(f.ended.take().why == std::errc::timed_out);
+    CHECK(std::chrono::steady_clock::now() - begin < 3s); // 64 ms for each were more than 6 s
+}
+
+TEST_CASE("async: a backlog that is full once more has the whole connect_timeout again") {
+    scripted up(0);
+    std::vector<unique_fd> queue = up.filled();
+    client_options o;
+    o.connect_timeout = 500ms, o.max_connections_count = 1;
+    fixture f(up.path, o);
+    f.start();
+    f.call(), f.call();
+    ::usleep(50'000); // both have met the full backlog, or this shows nothing
+    for (std::size_t i = 0; i < queue.size(); ++i) up.accept();
+    wire_client first = up.accept(); // the second call waits for its place
+    head_of(first);
+    ::usleep(600'000); // until its time from then would be up
+    queue = up.filled();
+    first.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    CHECK(f.ended.take().status == 200);
+    CHECK(first.at_end());
+    for (std::size_t i = 0; i < queue.size(); ++i) up.accept();
+    REQUIRE(up.waits(5'000));
+    wire_client second = up.accept();
+    head_of(second);
+    second.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+}
+
 TEST_CASE("async: read_timeout begins with the connection, not in a queue for one") {
     for (bool is_pool : {true, false}) {
         CAPTURE(is_pool);
