@@ -4092,7 +4092,9 @@ private:
         if (s_.takes_fds() && !claim_fds(req, first)) return;
         if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
         route* const to = s_.routes.match(req);
-        if (screen(to)) {
+        const bool is_early = screen(to);
+        keep_card(); // a hook may keep the request, and ask later
+        if (is_early) {
             if (!skip_body()) c_.persistent = false, c_.lingers = true;
             return answer_plain();
         }
@@ -4104,9 +4106,13 @@ private:
         collect(*to);
     }
 
+    /// The kernel is asked once who it is; the card is told when the connection ends.
+    void keep_card() noexcept {
+        const auto& from = state_of(d_.req).from; // not of a request that a hook has replaced
+        if (from && !(c_.who == from)) c_.who = from;
+    }
     void answer_plain() {
-        const auto& from = state_of(d_.req).from;
-        if (from && !(c_.who == from)) c_.who = from; // the kernel is asked once
+        keep_card();
         if (access::of(access::of(*d_.res).body).kind == access::kind::reader) answer_passed();
         else answer(std::move(*d_.res));
         d_.res.reset();

@@ -654,6 +654,26 @@ TEST_CASE("server: a handle on the peer's process, or the reason why there is no
     CHECK((got.status == 200 ? got.body.find(pid) != got.body.npos : got.body == why));
 }
 
+TEST_CASE(
+    "server: a request that a hook has taken forgets the descriptor of a connection that ends") {
+    running s;
+    handed<request> kept;
+    s.app.post("/", [](const request&) { return text(""); });
+    s.app.use([&kept](request& r) -> std::optional<response> {
+        CHECK(r.peer().pid == ::getpid());
+        kept.put(std::move(r));
+        return {};
+    });
+    s.start();
+    {
+        wire_client c = s.connect();
+        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"));
+        CHECK(comes_true([&] { return kept.count() == 1; }));
+    }
+    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    CHECK(detail::state_of(kept.take()).from->fd == -1); // else it would be asked about another's
+}
+
 TEST_CASE("server: one that spins before it sleeps answers, hears, and stops as any other") {
     server_options o;
     o.busy_poll = microseconds(200);
