@@ -4225,15 +4225,15 @@ private:
         c_.expects = false;
         box& b = c_.kept();
         keep_note();
-        b.req = std::move(d_.req);
+        if (c_.at == phase::body) std::swap(access::of(d_.req), access::of(*b.req)); // back again
+        else b.req = std::move(d_.req);
         state_of(*b.req).fd = c_.fd; // still this connection's, for who asks for its peer
         b.decoder = std::move(d_.decoder), b.to = &to;
         c_.at = phase::body;
     }
     void unpark() { // `req` has the desk's own meanwhile
-        box& b = *c_.more;
-        std::swap(access::of(d_.req), access::of(*b.req));
-        d_.decoder = std::move(b.decoder), d_.note = std::move(b.note);
+        std::swap(access::of(d_.req), access::of(*c_.more->req));
+        d_.decoder = std::move(c_.more->decoder), d_.note = std::move(c_.more->note);
     }
 
     /// Keeps the sum of all bodies in memory under its limit. False: over it.
