@@ -3937,6 +3937,7 @@ public:
 
     /// They came with no request that is known, and its bytes may be lost.
     [[gnu::cold]] void refuse_stray_fds() {
+        if (c_.at == phase::head && c_.has_output()) return void(c_.ends = true); // behind it
         if (c_.at == phase::head) forget_request();
         refuse_fds();
     }
@@ -4638,7 +4639,9 @@ private:
 
     /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, response& res) {
-        if (s_.has_after) run_after(res, true);
+        if (s_.has_after) run_after(res, false);
+        if (const auto& by_hook = access::of(res).extra; by_hook && by_hook->failed)
+            return answer(std::move(res)), finish(f);      // a 500
         for (const char* ours : {"", "Transfer-Encoding"}) // it has no body (RFC 9110 15.2.2)
             res.headers().remove(ours);
         res.header("Connection", "Upgrade");

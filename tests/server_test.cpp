@@ -2181,13 +2181,16 @@ TEST_CASE("server: a hook that throws is a 500, not the end") {
         },
         [](const exchange& e, response& res) {
             res.header("X-Half", "1");
-            if (e.target == "/worse") throw std::runtime_error("hook");
+            if (e.target == "/worse" || e.status == 101) throw std::runtime_error("hook");
         });
     s.app.get("/", hello);
     s.app.get("/worse", hello);
+    s.app.get("/worst",
+              [](request&, responder r) { r.upgrade("x", [](upgraded) { FAIL("up"); }); });
     s.start();
     wire_client c = s.connect();
     CHECK(c.ask("/bad").status == 500);
+    CHECK(c.ask("/worst", "GET", "Connection: upgrade\r\nUpgrade: x\r\n").status == 500);
     answer worse = c.ask("/worse"); // what the hook was to add may matter: a policy for a browser
     CHECK(worse.status == 500);
     CHECK(worse.field("X-Half").empty());
