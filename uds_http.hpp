@@ -3937,6 +3937,7 @@ public:
 
     /// They came with no request that is known, and its bytes may be lost.
     [[gnu::cold]] void refuse_stray_fds() {
+        if (c_.at == phase::head && c_.has_output()) return void(c_.ends = true); // behind it
         if (c_.at == phase::head) forget_request();
         refuse_fds();
     }
@@ -4232,15 +4233,15 @@ private:
         c_.expects = false;
         box& b = c_.kept();
         keep_note();
-        if (b.req) std::swap(access::of(d_.req), access::of(*b.req)); // parked before
-        else b.req = std::move(d_.req), state_of(*b.req).fd = c_.fd;  // for who asks for its peer
+        if (c_.at == phase::body) std::swap(access::of(d_.req), access::of(*b.req)); // back again
+        else b.req = std::move(d_.req);
+        state_of(*b.req).fd = c_.fd; // still this connection's, for who asks for its peer
         b.decoder = std::move(d_.decoder), b.to = &to;
         c_.at = phase::body;
     }
     void unpark() { // `req` has the desk's own meanwhile
-        box& b = *c_.more;
-        std::swap(access::of(d_.req), access::of(*b.req));
-        d_.decoder = std::move(b.decoder), d_.note = std::move(b.note);
+        std::swap(access::of(d_.req), access::of(*c_.more->req));
+        d_.decoder = std::move(c_.more->decoder), d_.note = std::move(c_.more->note);
     }
 
     /// Keeps the sum of all bodies in memory under its limit. False: over it.
@@ -4645,7 +4646,9 @@ private:
 
     /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, response& res) {
-        if (s_.has_after) run_after(res, true);
+        if (s_.has_after) run_after(res, false);
+        if (const auto& by_hook = access::of(res).extra; by_hook && by_hook->failed)
+            return answer(std::move(res)), finish(f);      // a 500
         for (const char* ours : {"", "Transfer-Encoding"}) // it has no body (RFC 9110 15.2.2)
             res.headers().remove(ours);
         res.header("Connection", "Upgrade");

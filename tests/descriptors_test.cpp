@@ -607,6 +607,18 @@ TEST_CASE("descriptors: memory that was not filled is zeroes for who receives it
     CHECK(res->body() == std::string(100'000, '\0'));
 }
 
+TEST_CASE("descriptors: too many of them behind a large answer are refused, not inside of it") {
+    raw::running s(willing(1 << 20, 1));
+    s.app.get("/", [](const request&) { return bytes(std::string(100'000, 'a')); });
+    s.start();
+    raw::wire_client c = s.connect();
+    std::string two = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    two += two;
+    CHECK(send_with(c.fd.get(), two, {0, 0, 0, 0}));
+    CHECK(c.read().body == std::string(100'000, 'a'));
+    CHECK(c.at_end());
+}
+
 TEST_CASE("descriptors: half a head has no more of them than it may announce") {
     for (const std::size_t count : {4u, 5u}) { // two with names, a body, the proof; and one more
         CAPTURE(count);

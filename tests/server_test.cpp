@@ -2174,6 +2174,44 @@ TEST_CASE(
     }
 }
 
+TEST_CASE(
+    "server: a body that comes in several turns keeps its peer and listener, and later ones") {
+    running s;
+    const auto who = [](const request& r) {
+        return text(std::to_string(r.peer().pid) + std::string(r.listener()) +
+                    std::string(r.body()));
+    };
+    s.app.post("/", who);
+    s.app.get("/", who);
+    listen_options second;
+    second.name = "control";
+    REQUIRE_FALSE(s.app.listen(s.at("c"), second));
+    s.start();
+    wire_client other(s.at("c")), slow(unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)));
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    s.path.copy(to.sun_path, sizeof to.sun_path - 1);
+    const pid_t child = ::fork(); // the peer is whoever has called connect()
+    if (child == 0)
+        ::_exit(::connect(slow.fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) != 0);
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(status == 0);
+    const std::string mine = std::to_string(::getpid()) + "control";
+    std::uint64_t sent = 0;
+    for (const char* piece :
+         {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", "a", "b"}) {
+        REQUIRE(slow.send(piece));
+        sent += std::strlen(piece);
+        CHECK(comes_true([&] { return s.app.stats().bytes_in >= sent; }));
+        CHECK(other.ask("/").body == mine); // served meanwhile
+        sent = s.app.stats().bytes_in;
+    }
+    REQUIRE(slow.send("c"));
+    CHECK(slow.read().body == std::to_string(child) + "abc");
+    CHECK(slow.ask("/").body == std::to_string(child));
+}
+
 TEST_CASE("server: a hook that throws is a 500, not the end") {
     running s;
     s.app.use(
@@ -2183,13 +2221,16 @@ TEST_CASE("server: a hook that throws is a 500, not the end") {
         },
         [](const exchange& e, response& res) {
             res.header("X-Half", "1");
-            if (e.target == "/worse") throw std::runtime_error("hook");
+            if (e.target == "/worse" || e.status == 101) throw std::runtime_error("hook");
         });
     s.app.get("/", hello);
     s.app.get("/worse", hello);
+    s.app.get("/worst",
+              [](request&, responder r) { r.upgrade("x", [](upgraded) { FAIL("up"); }); });
     s.start();
     wire_client c = s.connect();
     CHECK(c.ask("/bad").status == 500);
+    CHECK(c.ask("/worst", "GET", "Connection: upgrade\r\nUpgrade: x\r\n").status == 500);
     answer worse = c.ask("/worse"); // what the hook was to add may matter: a policy for a browser
     CHECK(worse.status == 500);
     CHECK(worse.field("X-Half").empty());
