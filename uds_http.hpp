@@ -7091,7 +7091,6 @@ private:
     }
 
     void look() {
-        next_look_ = INT64_MAX;
         std::int64_t next = INT64_MAX;
         std::size_t left = 0;
         for (ref<async_call>& one : watched_) {
@@ -7105,7 +7104,8 @@ private:
     void look_at(std::int64_t due) {
         if (due < 0 || due >= next_look_) return;
         loop_.at(due, [self = ref<loop_pool>(this)] { // what has come was read by then
-            if (self->loop_.now() >= self->next_look_) self->look();
+            if (self->loop_.now() < self->next_look_) return;
+            self->next_look_ = INT64_MAX, self->look();
         });
         next_look_ = due;
     }

@@ -2247,6 +2247,28 @@ TEST_CASE("async: however many wait, each is told once, in order, and a stop tel
     CHECK(told.size() > 900);
 }
 
+TEST_CASE("async: calls that are over leave no timer behind each") {
+    running up;
+    up.app.get("/", [](const request&) { return text("ok"); });
+    up.start();
+    fixture f(up.path, quick(1h));
+    f.start();
+    handed<unsigned> held;
+    int left = 1'000;
+    callback<void(result<response>)> done;
+    const auto next = [&] {
+        f.api->async_get("/", [&](result<response> r) { done(std::move(r)); });
+    };
+    done = [&](result<response>) {
+        if (--left > 0) return next();
+        const auto* key = detail::access::of(*f.api).get();
+        auto& l = *static_cast<detail::loop*>(detail::this_loop()->at);
+        held.put(l.pool_of(key)->owners); // each timer owns the pool
+    };
+    f.on_loop([&] { next(); });
+    CHECK(held.take() < 10);
+}
+
 TEST_CASE("async: callbacks that throw cost their own call only") {
     scripted up;
     fixture f(up.path);
