@@ -572,26 +572,6 @@ TEST_CASE("server: several listeners, each with its name") {
     CHECK(wire_client(s.at("c")).ask("/").body == "control");
 }
 
-TEST_CASE("server: who sent a request, and where, holds while its body drips in between others") {
-    running s;
-    s.app.any("/", [](const request& r) {
-        return text(std::string(r.listener()) + " " + std::to_string(r.peer().pid) + " " +
-                    std::string(r.body()));
-    });
-    listen_options second;
-    second.name = "control";
-    REQUIRE_FALSE(s.app.listen(s.at("c"), second));
-    s.start();
-    wire_client slow = s.connect();
-    CHECK(slow.ask("/").status == 200); // it has been accepted: what it sends is read first
-    CHECK(slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nab"));
-    for (const char* piece : {"cd", "ef"}) { // another process asks between any two
-        CHECK(in_child([&] { return wire_client(s.at("c")).ask("/").status == 200; }) == 1);
-        CHECK(slow.send(piece));
-    }
-    CHECK(slow.read().body == " " + std::to_string(::getpid()) + " abcdef");
-}
-
 // -- handlers
 
 TEST_CASE("server: each method has its own route, HEAD and OPTIONS too") {

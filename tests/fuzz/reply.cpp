@@ -26,7 +26,6 @@ struct canned final : stream_base {
         piece = std::move(p), done = std::move(d);
     }
     void pause(bool stop) override { paused = stop; }
-    const headers& trailers() override { return none; }
     result<std::size_t> read(char*, std::size_t) override { return failed(EINVAL, "fuzz"); }
     void drop_reader() override { dropped = true; }
     raw_stream release() override { return raw_stream(); }
