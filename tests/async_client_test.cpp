@@ -1098,13 +1098,19 @@ TEST_CASE("async: all who wait for a full backlog meet connect_timeout, not one 
     const std::vector<unique_fd> queue = up.filled();
     client_options o;
     o.connect_timeout = 100ms;
+    constexpr unsigned count = 100;
+    unsigned late = 0;
+    handed<unsigned> together;
     fixture f(up.path, o);
     f.start();
-    const auto begin = std::chrono::steady_clock::now();
-    constexpr int count = 100;
-    for (int i = 0; i < count; ++i) f.call();
-    for (int i = 0; i < count; ++i) CHECK(f.ended.take().why == std::errc::timed_out);
-    CHECK(std::chrono::steady_clock::now() - begin < 3s); // 64 ms for each were more than 6 s
+    f.on_loop([&] {
+        for (unsigned i = 0; i < count; ++i)
+            f.api->async_get("/", [&](result<response> res) {
+                CHECK(res.error() == std::errc::timed_out);
+                if (late++ == 0) f.app.post([&] { together.put(late); }, 30ms);
+            });
+    });
+    CHECK(together.take() == count); // with a pause of 64 ms behind each, one
 }
 
 TEST_CASE("async: a backlog that is full once more has the whole connect_timeout again") {
@@ -1115,11 +1121,14 @@ TEST_CASE("async: a backlog that is full once more has the whole connect_timeout
     fixture f(up.path, o);
     f.start();
     f.call(), f.call();
-    ::usleep(50'000); // both have met the full backlog, or this shows nothing
+    handed<bool> turned;
+    for (int turn = 0; turn < 2; ++turn) // at the end of the first both have met the full backlog
+        f.on_loop([&] { turned.put(true); }), turned.take();
     for (std::size_t i = 0; i < queue.size(); ++i) up.accept();
     wire_client first = up.accept(); // the second call waits for its place
     head_of(first);
-    ::usleep(600'000); // until its time from then would be up
+    f.app.post([&] { turned.put(true); }, o.connect_timeout + 1ms);
+    turned.take(); // its time from then would be up
     queue = up.filled();
     first.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     CHECK(f.ended.take().status == 200);

@@ -118,7 +118,7 @@ declare -A needs=(
     [options]='fd: peer_of: as of*'
     ['m32 options']='fd: peer_of: as of*,fd: set_timeout bounds*'
     # In qemu-i386 pthread_join(3) says EDEADLK once a signal has met a thread, and std::thread then throws.
-    [signals]='client: signals*,fact: sendfile to*,fd: another thread*,fd: signals*,fd: connect_until: bounded*'
+    [signals]='client: signals*,fact: sendfile to*,fd: another thread*,fd: signals*,fd: connect_to: bounded*'
 )
 needs[openat2]+=',files: nothing leads*,files: magic links*,files: neither type*,files: a folder that*,files: a rename in*'
 needs[openat2]+=',files: exhausted*,files: what may not*,files: no descriptor*,files: a storm*,files: routes*'

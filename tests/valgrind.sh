@@ -44,7 +44,7 @@ skip 'client: a reused response costs no allocation'
 # Signals by a timer, faster than valgrind delivers them.
 skip 'client: signals don?t stretch a deadline'
 skip 'fd: signals interrupt neither*'
-skip 'fd: connect_until: bounded in spite of signals*'
+skip 'fd: connect_to: bounded in spite of signals*'
 # A deadline of some hundred milliseconds that a program thirty times as slow can't keep.
 skip 'async: an upload that takes longer than read_timeout is no silence'
 # They count the processor's time, which is thirty times as much here.

@@ -19,7 +19,6 @@ struct no_pool final : call_pool {
 struct canned final : stream_base {
     callback<void(string_view)> piece;
     callback<void(const error&)> done;
-    headers none;
     bool paused = false, dropped = false;
 
     void on_data(callback<void(string_view)> p, callback<void(const error&)> d) override {
