@@ -3187,6 +3187,7 @@ struct mailbox : counted {
     unique_fd wake;                // eventfd, in the loop's epoll
     std::atomic<bool> full{false}; // so that a loop at work needs no lock to see that nothing came
     bool open = true;              // false: the loop has ended, nothing is taken
+    bool is_ours = false;          // the loop's: something came from its own thread
 
     bool post(flow& from) noexcept;
     bool post(callback<void()> run, bool is_users = false) {
@@ -3462,7 +3463,8 @@ struct flow final : stream_base, flow_callbacks {
 
 /// Written once however much is posted, and not by the loop itself, which looks before it sleeps.
 inline void mailbox::wake_up() noexcept {
-    if (!full.exchange(true) && this_loop() != this) ring(wake.get());
+    if (this_loop() == this) is_ours = full = true;
+    else if (!full.exchange(true)) ring(wake.get());
 }
 /// False: the loop has ended.
 inline bool mailbox::post(flow& from) noexcept {
@@ -5240,6 +5242,7 @@ private:
         const std::uint64_t id = conns_.id_of(c);
         UDS_HTTP_TRY { (this->*act)(c); }
         UDS_HTTP_CATCH { lose_memory(id); }
+        if (mail_->is_ours) read_mail(); // what this one has for others, while the cache has it
     }
     [[gnu::cold]] void lose_memory(std::uint64_t id) noexcept {
         const string_view answers = d_.out.view().substr(0, d_.whole); // before this one
@@ -5258,7 +5261,8 @@ private:
         for (int rounds = 0; !c.queued && !c.gone && c.wants_bytes(); ++rounds) {
             const bool has_kept = c.has_unread();
             if (!has_kept && !c.readable) break;
-            if (rounds == 4) { // others have their turn first
+            // Others have their turn first; and what a stream brings leaves before more is read.
+            if (rounds == 4 || (rounds == 1 && c.work())) {
                 queue(c);
                 break;
             }
@@ -5619,6 +5623,7 @@ private:
     void read_mail() {
         ref<flow> flows;
         row<mailbox::task> work;
+        mail_->is_ours = false;
         mail_->take(flows, work);
         while (ref<flow> f = next_of(flows)) {
             UDS_HTTP_TRY { settle(f); }

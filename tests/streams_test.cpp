@@ -1967,6 +1967,32 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("streams: what a piece becomes leaves before the next one is read") {
+    turned s;
+    body_reader up;
+    body_writer down;
+    std::vector<std::uint64_t> sent; // in all, as each piece came
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        up = std::move(in), down = res.stream(response());
+        up.on_data(
+            [&](string_view piece) {
+                sent.push_back(s.app.stats().bytes_out);
+                CHECK(down.write(piece) == written::ok);
+            },
+            [&](const error& why) { CHECK(down.end() == !why); });
+    });
+    const std::string body = pattern(300'000); // of which one read takes 256 KiB at most
+    const int room = 1 << 20;
+    s.c = wire_client(s.path);
+    REQUIRE(::setsockopt(s.c.fd.get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room) == 0);
+    REQUIRE(s.c.send(post_of("/", body.size()) + body));
+    s.turn();
+    REQUIRE(sent.size() >= 2);
+    for (std::size_t i = 1; i < sent.size(); ++i) CHECK(sent[i] > sent[i - 1]);
+    while (s.c.got.find("\r\n0\r\n\r\n") == std::string::npos && s.c.more()) s.turn(1);
+    CHECK(s.c.read().body == body);
+}
+
 TEST_CASE("streams: a handle that is moved onto itself stays what it was") {
     turned s;
     streamed kept;
