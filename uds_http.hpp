@@ -5463,7 +5463,7 @@ private:
 
     /// Both in one call, but what descriptors belong to begins a call of its own (unix(7)).
     ssize_t send_parts(conn& c, string_view batch, string_view body) {
-        if (body.size() > (64 << 10)) enlarge(c);
+        if (batch.size() + body.size() > (64 << 10)) enlarge(c);
         iovec parts[2] = {{const_cast<char*>(batch.data()), batch.size()},
                           {const_cast<char*>(body.data()), body.size()}};
         if (!c.more || c.more->fds.empty()) return transmit(c.fd, parts, body.empty() ? 1 : 2);
