@@ -4260,11 +4260,12 @@ private:
         const auto& r = access::of(to);
         const bool is_plain = access::of(r.run).shape == access::shape::plain;
         if (!is_plain || (s_.to_worker && !r.stays_on_loop)) return start_later(to, is_plain);
+        const std::size_t size = d_.req.body().size(); // the answer may take it
         run_plain(s_, to, d_.req, d_.res);
         answer_plain();
         if (!c_.more) return;
-        const content gone = detail::take(state_of(d_.req).body); // megabytes, perhaps
-        hold_for_tail(bytes_of(gone).size());
+        (void)detail::take(state_of(d_.req).body); // megabytes, perhaps
+        hold_for_tail(size);
     }
     /// The body is held no more, but for what an answer may have of it that waits for its reader.
     void hold_for_tail(std::size_t size) {
@@ -4503,7 +4504,12 @@ private:
     void send_body(content& body, const body_plan& plan) {
         const std::size_t most = c_.calls || !d_.in.empty() ? max_inline_body : max_last_body;
         if (is_in_memory(body) && bytes_of(body).size() <= most) return d_.out.add(bytes_of(body));
-        if (!is_within(d_.room, access::of(body).view)) own(body);
+        auto& s = access::of(body);
+        std::string& held = access::of(state_of(d_.req).body).text;
+        const bool is_echo = s.kind == access::kind::lent && s.view.data() == held.data() &&
+                             s.view.size() == held.size();
+        if (is_echo) s.text.swap(held), s.kind = access::kind::text;
+        else if (!is_within(d_.room, s.view)) own(body);
         box& b = c_.kept();
         b.tail = std::move(body), b.has_tail = true, b.plan = plan;
         b.tail_at = 0, b.tail_size = plan.how == framing::length ? plan.length : UINT64_MAX;

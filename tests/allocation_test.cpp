@@ -10,10 +10,11 @@ namespace {
 
 thread_local void (*at_next)() = nullptr; // what another thread might do at this very moment
 
-thread_local std::size_t fails_in = 0; // 0: never
+thread_local std::size_t fails_in = 0;  // 0: never
+thread_local std::size_t allocated = 0; // bytes, in all
 
 void* counted_new(std::size_t size) {
-    ++allocations;
+    ++allocations, allocated += size;
     if (auto act = std::exchange(at_next, nullptr)) act();
     if (fails_in == 1) throw std::bad_alloc(); // and all that follow
     if (fails_in > 1) --fails_in;
@@ -97,6 +98,26 @@ TEST_CASE("allocation: 10,000 kept-alive requests cost none after warm-up") {
         CHECK(good);
         CHECK(allocations - before == 0);
     }
+}
+
+TEST_CASE("allocation: a large body that is its own answer is in memory once") {
+    folder at;
+    server app;
+    app.post("/echo", [](const request& r) { return bytes(content::lent(r.body())); });
+    REQUIRE_FALSE(app.listen(at("s")));
+    const std::string body(1'000'000, 'x'); // comes in several pieces
+    std::string got;
+    std::thread peer([&] {
+        wire_client c(at("s"));
+        c.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + body);
+        got = c.read().body;
+    });
+    const std::size_t before = allocated;
+    while (app.stats().bytes_out < body.size() && app.run_once(milliseconds(1'000))) {
+    }
+    CHECK(allocated - before < body.size() * 3 / 2); // of this thread: the loop's
+    peer.join();
+    CHECK((got == body));
 }
 
 TEST_CASE("allocation: a connection that comes and goes leaves nothing allocated behind it") {
