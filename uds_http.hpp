@@ -7864,9 +7864,11 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
     }
     UDS_HTTP_CATCH_OTHERS { // what `done` throws: elsewhere there is no log
         if (auto* here = detail::this_loop()) static_cast<detail::loop*>(here->at)->log_thrown();
+        return;
     }
     if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
-    if (out) out->on_close([p] { p->leave(); });
+    if (out && (out->on_close([p] { p->leave(); }), out->is_open())) return;
+    static_cast<detail::flow&>(*in).home->post([p] { p->leave(); }); // a source may stay silent
 }
 
 inline raw_stream upgraded::release() && {
