@@ -6945,16 +6945,16 @@ struct async_call final : counted {
         f->max_head_bytes = core->options.max_head_bytes;
         call->place = core->place_of(state_of(f->req));
         call->told = std::move(told);
-        f->on_head = [call](result<response> res) { call->on_head(std::move(res)); };
         auto task = [call, at = to.get()] {
-            loop& l = *static_cast<loop*>(at->at);
+            loop& l = *static_cast<loop*>(at->at); // owned by itself from here on, not before
+            call->f->on_head = [call](result<response> res) { call->on_head(std::move(res)); };
             UDS_HTTP_TRY { call->begin(l); }
             UDS_HTTP_CATCH { l.fail_call(*call->f, failed(ENOMEM, "async call")); }
         };
         if (to && to->post(task)) return;
         error why = failed(errc::stopped, "server");
         if (!to) why = failed(EINVAL, core->name + ": a client without a loop");
-        UDS_HTTP_TRY { std::exchange(f->on_head, {})(std::move(why)); }
+        UDS_HTTP_TRY { call->on_head(std::move(why)); }
         UDS_HTTP_CATCH {} // there is no loop to say it on, nor a log for what it throws
     }
 
