@@ -6956,16 +6956,16 @@ struct async_call final : counted {
         f->max_head_bytes = core->options.max_head_bytes;
         call->place = core->place_of(state_of(f->req));
         call->told = std::move(told);
-        f->on_head = [call](result<response> res) { call->on_head(std::move(res)); };
         auto task = [call, at = to.get()] {
-            loop& l = *static_cast<loop*>(at->at);
+            loop& l = *static_cast<loop*>(at->at); // owned by itself from here on, not before
+            call->f->on_head = [call](result<response> res) { call->on_head(std::move(res)); };
             UDS_HTTP_TRY { call->begin(l); }
             UDS_HTTP_CATCH { l.fail_call(*call->f, failed(ENOMEM, "async call")); }
         };
         if (to && to->post(task)) return;
         error why = failed(errc::stopped, "server");
         if (!to) why = failed(EINVAL, core->name + ": a client without a loop");
-        UDS_HTTP_TRY { std::exchange(f->on_head, {})(std::move(why)); }
+        UDS_HTTP_TRY { call->on_head(std::move(why)); }
         UDS_HTTP_CATCH {} // there is no loop to say it on, nor a log for what it throws
     }
 
@@ -7875,9 +7875,11 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
     }
     UDS_HTTP_CATCH_OTHERS { // what `done` throws: elsewhere there is no log
         if (auto* here = detail::this_loop()) static_cast<detail::loop*>(here->at)->log_thrown();
+        return;
     }
     if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
-    if (out) out->on_close([p] { p->leave(); });
+    if (out && (out->on_close([p] { p->leave(); }), out->is_open())) return;
+    static_cast<detail::flow&>(*in).home->post([p] { p->leave(); }); // a source may stay silent
 }
 
 inline raw_stream upgraded::release() && {

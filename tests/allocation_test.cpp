@@ -381,6 +381,26 @@ TEST_CASE("allocation: without memory what is adopted is closed, and takes no pl
     CHECK(taken == 1);
 }
 
+TEST_CASE("allocation: an async call that finds no memory keeps nothing of its callback") {
+    server app;
+    client api("@nobody", {}, app);
+    bool begun = false;
+    for (std::size_t k = 1; k < 40 && !begun; ++k) {
+        CAPTURE(k);
+        const auto owned = std::make_shared<int>(0);
+        auto told = [owned](result<response>) { ++*owned; };
+        fails_in = k;
+        try {
+            api.async_get("/", told);
+            begun = true;
+        } catch (const std::bad_alloc&) {
+        }
+        fails_in = 0;
+        if (!begun) CHECK(owned.use_count() == 2); // ours, and `told`'s
+    }
+    CHECK(begun);
+}
+
 TEST_CASE("allocation: at a stop without memory idle connections end") {
     visited s(one_at_a_time());
     wire_client c(s.at("s"));

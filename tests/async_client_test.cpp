@@ -790,23 +790,34 @@ TEST_CASE("async: content that fails or is too short has the error of the blocki
 
 TEST_CASE("async: relay() into a writer that nobody listens to gives its source up") {
     running up;
-    up.app.get("/", [](const request&) {
+    std::vector<event_writer> silent;
+    up.app.get("/endless", [](const request&) {
         return response().body(content::pulled([](char* into, std::size_t room) {
                                    std::memset(into, 'x', room);
                                    return result<std::size_t>(room); // for ever
                                }),
                                "");
     });
+    up.app.get("/silent", [&](request&, responder out) { silent.push_back(out.events(0ms)); });
     up.start();
     fixture f(up.path);
     f.start();
-    handed<error> ended;
-    f.api->async_stream(request("GET", "/"), [&](result<reply> got) {
-        REQUIRE(got);
-        relay(std::move(got->body), body_writer(), [&](const error& why) { ended.put(why); });
-    });
-    CHECK(ended.take() == std::errc::broken_pipe);
-    CHECK(comes_true([&] { return up.app.stats().connections == 0; }));
+    for (const char* target : {"/endless", "/silent"}) {
+        CAPTURE(target);
+        handed<error> ended;
+        std::atomic<bool> inside{false};
+        f.api->async_stream(request("GET", target), [&](result<reply> got) {
+            REQUIRE(got);
+            inside = true;
+            relay(std::move(got->body), body_writer(), [&](const error& why) {
+                CHECK(!inside);
+                ended.put(why);
+            });
+            inside = false;
+        });
+        CHECK(ended.take() == std::errc::broken_pipe);
+        CHECK(comes_true([&] { return up.app.stats().connections == 0; }));
+    }
 }
 
 TEST_CASE("async: interim responses are told and may be passed on, but for 100") {
