@@ -332,7 +332,7 @@ public:
     error add(string_view name, string_view value);
     void remove(string_view name);
     /// What a proxy must not pass on: Connection, what it names, and the others (RFC 9110 7.6.1);
-    /// also what is about descriptors, which stay behind.
+    /// also what is about descriptors, which go along with their own message object alone.
     void remove_hop_by_hop();
 };
 
@@ -1677,6 +1677,12 @@ inline void ring(int event) noexcept {
     if (::write(event, &one, sizeof one) < 0) errno = kept; // full: then it is readable already
 }
 
+/// Whether the peer has read since `unread` was noted (SIOCOUTQ, unix(7)), which is noted anew. A
+/// slow one is told from a dead one by that: POLLOUT comes only once most of the buffer is free.
+inline bool is_read_on(int fd, int& unread) noexcept {
+    const int before = unread;
+    return ::ioctl(fd, SIOCOUTQ, &unread) == 0 && unread < before;
+}
 inline int duplicate(int fd) noexcept { return ::fcntl(fd, F_DUPFD_CLOEXEC, 0); }
 
 struct mutex : move_only { // <mutex> would take longer to compile
@@ -4384,8 +4390,10 @@ private:
         const bool has_room = // beside those with names
             !access::of(res).extra || access::of(res).extra->fds.size() < max_fds_per_message;
         mapping* memory = c_.wants_body_fd && has_body && has_room ? memory_of(body) : nullptr;
-        unique_fd copy(memory ? duplicate(memory->fd.get()) : -1); // its owner may go first
-        if (!copy) memory = nullptr;                               // there is none left: as bytes
+        int unread = 1; // nothing: a user has so many on the way to all (ETOOMANYREFS, sendmsg(2))
+        const bool goes = memory && is_read_on(c_.fd, unread); // else, or with none left, as bytes
+        unique_fd copy(goes ? duplicate(memory->fd.get()) : -1); // its owner may go first
+        if (!copy) memory = nullptr;
         if (!access::of(res).extra && !memory) return;
         response_extra& extra = extra_of(res);
         if (extra.failed || (extra.fds.empty() && !memory)) return;
@@ -4931,12 +4939,6 @@ inline void say_busy(int fd, string_view before = {}) noexcept {
     (void)transmit(fd, parts, 2, MSG_DONTWAIT); // whoever has no room for it only sees the end
 }
 
-/// Whether the peer has read since `unread` was noted (SIOCOUTQ, unix(7)), which is noted anew. A
-/// slow one is told from a dead one by that: POLLOUT comes only once most of the buffer is free.
-inline bool is_read_on(int fd, int& unread) noexcept {
-    const int before = unread;
-    return ::ioctl(fd, SIOCOUTQ, &unread) == 0 && unread < before;
-}
 /// For large bodies; the kernel caps it.
 inline void enlarge_sndbuf(int fd) noexcept {
     constexpr int bytes = 1 << 20;
@@ -5572,6 +5574,8 @@ private:
     /// Nobody hears an answer. What an upgraded peer says, or answered to a client's request, is
     /// read, but nothing is sent: what follows a hole would be taken for another request.
     void lose(conn& c) {
+        if (errno == ETOOMANYREFS) // all that this user's peers leave unread counts
+            s_.log("cut: " + failed(errno, "descriptors").message(), peer_of(c.fd));
         const bool may_speak = c.calls || c.at == phase::raw;
         if (!may_speak || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
         // What a kept one still says is not about a request of which it took nothing.
@@ -6424,8 +6428,9 @@ struct wire : counted {
     int send(iovec* parts, int count, std::uint64_t& sent) {
         while (count > 0) {
             ssize_t n = transmit_fds(fd.get(), parts, count, fds);
-            // SO_PASSRIGHTS: it takes none. Asking in vain is no failure.
-            if (n < 0 && errno == EPERM && std::exchange(proves, false)) n = 0;
+            // SO_PASSRIGHTS, or too many unread ones of this user. Asking in vain is no failure.
+            const bool in_vain = n < 0 && (errno == EPERM || errno == ETOOMANYREFS);
+            if (in_vain && std::exchange(proves, false)) n = 0;
             if (n < 0) {
                 if (errno != EAGAIN) return errno == ECONNRESET ? EPIPE : errno;
                 if (int why = wait_for_room()) return why;

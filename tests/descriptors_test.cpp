@@ -480,6 +480,61 @@ TEST_CASE("descriptors: a server that has none to spare answers with bytes") {
           }) == 0);
 }
 
+/// A user without privileges, who may have 40 descriptors on the way (ETOOMANYREFS, unix(7)).
+bool few_on_the_way() {
+    const rlimit few{40, 40};
+    return (::geteuid() != 0 || ::setuid(61'234) == 0) && ::setrlimit(RLIMIT_NOFILE, &few) == 0;
+}
+
+TEST_CASE("descriptors: who leaves them unread keeps nobody else from his") {
+    CHECK(raw::in_child([] {
+              int ends[2], others[2];
+              if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return 1;
+              if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, others) != 0) return 2;
+              raw::wire_client greedy{unique_fd(ends[1])}, c{unique_fd(others[1])};
+              server app(willing());
+              const sealed_memory page = *sealed_memory::copy_of("sealed page");
+              std::string told;
+              app.on_log([&](string_view line) { told = line; });
+              app.get("/", [page](const request&) { return text(page); });
+              app.get("/log",
+                      [page](const request&) { return text(page).fd("log", unique_fd(::dup(0))); });
+              if (app.adopt(unique_fd(ends[0])) || app.adopt(unique_fd(others[0]))) return 3;
+              if (!few_on_the_way()) return 4;
+              auto serve = [&](std::uint64_t requests) {
+                  for (int i = 0; i < 100 && app.stats().requests < requests; ++i)
+                      (void)app.run_once(milliseconds(100));
+              };
+              const std::string asks =
+                  " HTTP/1.1\r\nHost: a\r\nAccept-Body-Fd: 1\r\nAccept-Fds: 1\r\n\r\n";
+              if (!send_with(greedy.fd.get(), "GET /" + asks, {0})) return 5;
+              for (int i = 1; i < 60; ++i) greedy.send("GET /" + asks);
+              serve(60);
+              if (!send_with(c.fd.get(), "GET /" + asks, {0})) return 6;
+              serve(61);
+              if (c.read().field("Body-Fd") != "length=11") return 7; // what follows is 0
+              if (greedy.read().field("Body-Fd") != "length=11") return 8;
+              if (greedy.read().body != "sealed page") return 9;           // the others unread
+              for (int i = 0; i < 60; ++i) greedy.send("GET /log" + asks); // bytes are none
+              for (int i = 0; i < 100 && told.empty(); ++i) (void)app.run_once(milliseconds(100));
+              return told.find("cut: descriptors: Too many references") == 0 ? 0 : 10;
+          }) == 0);
+}
+
+TEST_CASE("descriptors: a client that may have no more on the way asks in vain, and goes on") {
+    CHECK(raw::in_child([] {
+              int ends[2];
+              if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return 1;
+              const unique_fd from(ends[0]), to(ends[1]);
+              if (!few_on_the_way()) return 2;
+              exchanging s;
+              client api(s.at("s"), asking());
+              while (send_with(from.get(), "x", {0})) continue;
+              if (errno != ETOOMANYREFS) return 3;
+              return ask(api, "/page").body() == "sealed page" ? 0 : 4;
+          }) == 0);
+}
+
 TEST_CASE("descriptors: what is the library's to say a program can't say, nor a proxy pass on") {
     for (const char* ours : {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"}) {
         CAPTURE(ours);
