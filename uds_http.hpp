@@ -509,7 +509,7 @@ public:
     written write(string_view bytes, callback<void()> released); // once they are needed no more
     written wait(milliseconds timeout); // for room; on a loop it is `closed` at once
     void on_drain(callback<void()>);
-    void on_close(callback<void()>); // the peer went before end(); a blocking client's: never
+    void on_close(callback<void()>); // the peer left before the end did; a blocking client's: never
     /// False and a cut: fewer bytes than stated, or a trailer that may not be one (RFC 9110 6.5.1).
     bool end(headers trailers = {});
     void cut();
