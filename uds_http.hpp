@@ -5165,6 +5165,7 @@ public:
 
     std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0}, bytes_out{0}; // written here
     std::int64_t spares_until = INT64_MAX; // stopping: who has connected only just may still ask
+    std::int64_t keeps_until = 0;          // and who was served, where a successor is there
 
 protected:
     virtual void on_special(std::uint64_t id) = 0;
@@ -5352,7 +5353,7 @@ private:
         if ((c.at == phase::kept || c.at == phase::linger) && s_.stopping()) return close(c);
         if (!has_output && c.is_unused()) {
             if (c.peer_done) return close(c);
-            if (s_.stopping() && (c.served || d_.now >= spares_until)) retire(c);
+            if (s_.stopping() && d_.now >= (c.served ? keeps_until : spares_until)) retire(c);
             if (c.more && c.more->is_empty()) c.more = {};
         }
         const timer which = c.due_timer();
@@ -5986,20 +5987,25 @@ struct server_core final : site {
             spares_until = now() + patience;
             at_surely(drained_by_, [] {}); // a turn, then
             at_surely(spares_until, [this] { drain_connections(); });
+            if (is_superseded()) // a proxy sends no POST again, but heeds Connection: close
+                at_surely(keeps_until = now() + grace, [this] { drain_connections(); });
             if (first_) leave_paths();
             else unwatch_doors();
             drain_connections();
         }
+        bool is_superseded() const { // reads only what remove_path(), on the first loop, leaves
+            for (auto& d : core_.doors)
+                if (const listener& l = d->at;
+                    l.fd && !is_at(l.folder, l.path, l.file) && look_at(l.folder, l.path))
+                    return true;
+            return false;
+        }
         /// Our paths go. Where a successor has taken one over, some have looked our socket up
         /// already: they are served for a moment more.
         [[gnu::cold]] void leave_paths() {
-            bool superseded = false;
-            for (auto& d : core_.doors) {
-                if (!d->at.fd || !d->at.owner) continue;
-                superseded |= !is_at(d->at.folder, d->at.path, d->at.file);
-                remove_path(d->at);
-            }
-            if (superseded && core_.stops.load() < 2)
+            for (auto& d : core_.doors)
+                if (d->at.fd && d->at.owner) remove_path(d->at);
+            if (keeps_until != 0 && core_.stops.load() < 2)
                 at_surely(now() + grace, [this] { close_doors(); });
             else close_doors();
         }

@@ -517,6 +517,37 @@ TEST_CASE("server: the next one on the same path starts where the last one stopp
     }
 }
 
+// nginx, Caddy and Varnish keep connections, and don't send a POST again whose send failed.
+TEST_CASE("server: where a successor is there, who was served may ask once more after stop()") {
+    for (unsigned threads : {1u, 2u}) {
+        CAPTURE(threads);
+        server_options options;
+        options.threads = threads;
+        running s(options);
+        s.app.get("/", hello);
+        REQUIRE_FALSE(s.app.listen(s.path));
+        s.thread = std::thread([&] { s.outcome = s.app.run(), s.ended = true; });
+        std::vector<std::unique_ptr<wire_client>> kept; // of either loop
+        for (int i = 0; i < 8; ++i) {
+            kept.push_back(std::make_unique<wire_client>(s.path));
+            CHECK(kept.back()->ask("/").status == 200);
+        }
+        wire_client silent(s.path);
+        CHECK(silent.ask("/").status == 200);
+        server next;
+        listen_options door;
+        door.take_over = true;
+        REQUIRE_FALSE(next.listen(s.path, door));
+        s.app.stop();
+        int last = 0;
+        for (auto& c : kept) last += c->ask("/").field("Connection") == "close" && c->at_end();
+        CHECK(last == 8);
+        CHECK(silent.at_end()); // no longer than those on the way to the path
+        CHECK(comes_true([&] { return s.ended.load(); }));
+        s.thread.join();
+    }
+}
+
 TEST_CASE("server: destroyed without a run(), it closes and unlinks") {
     fd_watch watch;
     folder at;
