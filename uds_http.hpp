@@ -81,7 +81,6 @@ namespace detail {
 struct access; // the one friend: `access::of(object)` is what a class keeps private
 struct address_state;
 struct call;
-struct card;
 struct cancel_state;
 struct client_core;
 struct failure;
@@ -443,7 +442,6 @@ private:
 class response : detail::move_only {
 public:
     explicit response(int status = 200) noexcept { s_.status = status; }
-
     int status() const noexcept { return s_.status; }
     string_view reason() const noexcept; // the usual one of the status; the wire's is not kept
     string_view header(string_view name) const noexcept;
@@ -466,13 +464,15 @@ public:
 
 private:
     friend struct detail::access;
-    response(string_view literal_type, content&& body) noexcept;
+    response(string_view type, content&& body) noexcept : s_(type, std::move(body)) {}
     struct state {
         int status = 200;
         mutable string_view type{}; // Content-Type, a literal, until headers() is asked for
         mutable uds_http::headers fields{};
         content body{};
         detail::ref<detail::response_extra> extra{}; // descriptors, a remembered error
+        state() noexcept {}
+        state(string_view t, content&& b) noexcept : type(t), body(std::move(b)) {}
     } s_;
 };
 
@@ -1382,7 +1382,7 @@ struct request_state : counted {
     arena bytes;            // what the views point into once they are ours, and decoded ones
     row<named_fd> fds;      // received, or to pass on
     uds_http::error failed; // the first mistake in building it
-    ref<card> from;         // one for all requests of a connection, made when it is asked for
+    ref<struct card> from;  // one for all requests of a connection, made when it is asked for
     ref<cancel_state> cancel;
     callback<void(response&)> on_interim;
     std::uint64_t tag = 0;
@@ -7729,8 +7729,6 @@ inline request& request::cancel_with(canceller by) & {
 
 // Members: response.
 
-inline response::response(string_view literal_type, content&& body) noexcept
-    : s_{200, literal_type, {}, std::move(body), {}} {}
 inline uds_http::headers& response::headers() {
     if (!s_.type.empty()) {
         error bad = s_.fields.set("Content-Type", std::exchange(s_.type, {}));
