@@ -1485,11 +1485,10 @@ struct spin_thrift {
 /// A moment after which something is given up. By default: never.
 struct deadline {
     std::int64_t at = INT64_MAX; // ns, of now_ns()
-    /// Never for milliseconds::max() and whatever the clock can't count to; now for zero.
+    /// Never for milliseconds::max() and half of what the clock can count to; now for zero.
     static deadline after(milliseconds wait) noexcept {
-        const std::int64_t now = now_ns(), ms = wait.count();
-        if (ms >= (INT64_MAX - now) / 1'000'000) return {};
-        return {ms < 0 ? now : now + ms * 1'000'000};
+        if (wait.count() >= INT64_MAX / 2'000'000) return {}; // without a look at the clock
+        return {now_ns() + (wait.count() < 0 ? 0 : wait.count() * 1'000'000)};
     }
     bool is_never() const noexcept { return at == INT64_MAX; }
     bool passed() const noexcept { return !is_never() && now_ns() >= at; }
@@ -2484,8 +2483,8 @@ struct head_parser : line_reader {
 /// A head that comes byte by byte would be parsed as often. Again only where a line has ended since
 /// there were `before` bytes, or there is twice as much, or too much.
 inline bool is_worth_parsing(string_view in, std::size_t before, std::size_t most) noexcept {
-    return before == 0 || in.size() >= before * 2 || in.size() >= most ||
-           in.find('\n', before) != string_view::npos;
+    return !in.empty() && (before == 0 || in.size() >= before * 2 || in.size() >= most ||
+                           in.find('\n', before) != string_view::npos);
 }
 
 /// `fields` has room for limits.max_fields_count.
@@ -3153,8 +3152,10 @@ private:
 
 /// A field about descriptors, as a literal, where a program has set one: the library's to set.
 inline const char* fds_field(const headers& fields) noexcept {
-    for (const char* ours : {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"})
-        if (fields.contains(ours)) return ours;
+    static constexpr const char* names[] = {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"};
+    for (const field& f : fields) // most messages have none
+        for (const char* ours : names)
+            if (is_named(f, ours)) return ours;
     return nullptr;
 }
 /// The names of `fds` as a field value.
@@ -4518,7 +4519,7 @@ private:
         if (is_received(r.fields))
             drop_framing(res.headers(),
                          is_bodiless(r.status) ? r.status != 304 : !is_streamed && !is_head);
-        if (const char* ours = access::of(r.fields) ? fds_field(r.fields) : nullptr)
+        if (const char* ours = fds_field(r.fields))
             extra_of(res).failed = failed(errc::bad_field, ours);
         if (r.extra || c_.wants_body_fd) attach_fds(res, is_streamed);
         std::optional<std::uint64_t> size;
