@@ -2706,11 +2706,11 @@ inline string_view reason_of(int status) noexcept {
 }
 
 inline char* put_number(char* at, std::uint64_t value) noexcept {
-    char digits[20]; // UINT64_MAX has so many
-    char* first = digits + sizeof digits;
-    do *--first = static_cast<char>('0' + value % 10);
+    for (std::uint64_t rest = value; rest >= 10; rest /= 10) ++at;
+    char* to = at;
+    do *to-- = static_cast<char>('0' + value % 10);
     while (value /= 10);
-    return put(at, {first, static_cast<std::size_t>(digits + sizeof digits - first)});
+    return at + 1;
 }
 
 constexpr const char* day_names[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
@@ -2837,7 +2837,7 @@ inline std::size_t size_of(const headers& fields) noexcept {
 
 /// All of a response before its body. Date is a whole line, made once a second by the loop.
 struct head_writer {
-    string_view date;
+    const char* date; // 37 bytes, or none
     bool persistent;
     int version;
 
@@ -2845,9 +2845,9 @@ struct head_writer {
         const auto& r = access::of(res);
         char* const first = out.room(256 + r.type.size() + size_of(r.fields));
         char* at = put_status(first, r.status);
-        bool is_dated = false;
+        bool is_dated = !date;
         for (const field& f : r.fields) at = put_if_ours(at, f, r.status, is_dated);
-        if (!is_dated) at = put(at, date.size() == 37 ? date.substr(0, 37) : date);
+        if (!is_dated) at = put(at, {date, 37});
         if (!r.type.empty()) at = put_field(at, "Content-Type", r.type);
         if (!persistent) at = put(at, "Connection: close\r\n"); // RFC 9112 9.6
         else if (version == 10) at = put(at, "Connection: keep-alive\r\n");
