@@ -1232,7 +1232,7 @@ struct field_block : counted {
 };
 
 /// Empties `h` and gives room for the parser to write fields into.
-inline field* open_fields(headers& h, std::size_t room) {
+[[gnu::always_inline]] inline field* open_fields(headers& h, std::size_t room) {
     ref<field_block>& block = access::of(h);
     if (!block) block = new field_block;
     block->bytes.clear(), block->waste = 0, block->list.assume(0); // fields have no destructor
@@ -3583,7 +3583,7 @@ struct conn {
     /// Idles, and nothing is known against that.
     bool is_calm() const noexcept {
         return !more && at == phase::head &&
-               !(blocked | hung_up | peer_done | ends | shuts | gone | lingers);
+               !(blocked || hung_up || peer_done || ends || shuts || gone || lingers);
     }
     bool is_unused() const noexcept { // a CRLF behind a body, of old clients, begins no head
         return at == phase::head && (!more || more->in.empty() || more->in == "\r\n");
@@ -3852,6 +3852,7 @@ public:
         tell_tail(error());
         c_.more->has_tail = false, c_.more->tail = content();
         count(0);
+        if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
     }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
@@ -4064,7 +4065,7 @@ private:
         d_.in.remove_prefix(d_.parsed.size);
         close_fields(req.fields, d_.parsed.fields_count);
         begin(req, first);
-        return !c_.ends;
+        return c_.at != phase::head || !d_.in.empty();
     }
 
     /// For those who are told of a refusal: no request is certain. The last one on this desk may
@@ -4115,7 +4116,7 @@ private:
         const auto& from = state_of(d_.req).from; // not of a request that a hook has replaced
         if (from && !(c_.who == from)) c_.who = from;
     }
-    void answer_plain() {
+    [[gnu::always_inline]] void answer_plain() {
         keep_card();
         if (access::of(access::of(*d_.res).body).kind == access::kind::reader) answer_passed();
         else answer(std::move(*d_.res));
@@ -4256,7 +4257,7 @@ private:
         return now < before || total <= s_.options.max_buffered_bytes;
     }
 
-    void dispatch(route& to) {
+    [[gnu::always_inline]] void dispatch(route& to) {
         if (!d_.fds.empty() && d_.in.empty()) return refuse_fds(); // came with its body
         const auto& r = access::of(to);
         const bool is_plain = access::of(r.run).shape == access::shape::plain;
@@ -4264,8 +4265,10 @@ private:
         run_plain(s_, to, d_.req, d_.res);
         answer_plain();
         if (!c_.more) return;
-        const content gone = detail::take(state_of(d_.req).body); // megabytes, perhaps
-        hold_for_tail(bytes_of(gone).size());
+        const std::size_t size = d_.req.body().size();
+        if (access::of(state_of(d_.req).body).kind != access::kind::lent)
+            (void)detail::take(state_of(d_.req).body); // megabytes, perhaps
+        hold_for_tail(size);
     }
     /// The body is held no more, but for what an answer may have of it that waits for its reader.
     void hold_for_tail(std::size_t size) {
@@ -4501,7 +4504,7 @@ private:
 
     // -- bodies out
 
-    void send_body(content& body, const body_plan& plan) {
+    [[gnu::always_inline]] void send_body(content& body, const body_plan& plan) {
         const std::size_t most = c_.calls || !d_.in.empty() ? max_inline_body : max_last_body;
         if (is_in_memory(body) && bytes_of(body).size() <= most) return d_.out.add(bytes_of(body));
         if (!is_within(d_.room, access::of(body).view)) own(body);
@@ -4839,13 +4842,15 @@ public:
         of(kind).length = std::min<std::int64_t>(length.count(), INT64_MAX / 2);
     }
 
-    void set(conn& c, timer kind, std::int64_t now, bool restarts) noexcept {
+    [[gnu::always_inline]] void set(conn& c, timer kind, std::int64_t now, bool restarts) noexcept {
         if (c.clock == kind && (!restarts || kind == timer::none)) return;
-        list& l = of(kind);
-        const std::int64_t due = now + l.length;
-        if (c.clock == kind && due - c.due <= l.length / 64) return;
+        const std::int64_t due = now + of(kind).length;
+        if (c.clock != kind || due - c.due > of(kind).length / 64) move(c, kind, due);
+    }
+    [[gnu::noinline]] void move(conn& c, timer kind, std::int64_t due) noexcept {
         clear(c);
         if (kind == timer::none) return;
+        list& l = of(kind);
         is_sooner |= l.first == slab::none; // first of its list, so perhaps of all
         c.clock = kind, c.due = due, c.prev = l.last, c.next = slab::none;
         (l.last == slab::none ? l.first : conns_.at(l.last)->next) = c.index;
@@ -5258,9 +5263,9 @@ private:
     /// Serves what was kept, and what there is to read, while somebody wants it.
     void read(conn& c) {
         bool progress = false;
-        for (int rounds = 0; !c.queued && !c.gone && c.wants_bytes(); ++rounds) {
+        for (int rounds = 0; !c.queued && !c.gone; ++rounds) {
             const bool has_kept = c.has_unread();
-            if (!has_kept && !c.readable) break;
+            if ((!has_kept && !c.readable) || !c.wants_bytes()) break;
             if (rounds == 4) { // others have their turn first
                 queue(c);
                 break;
