@@ -81,7 +81,6 @@ namespace detail {
 struct access; // the one friend: `access::of(object)` is what a class keeps private
 struct address_state;
 struct call;
-struct card;
 struct cancel_state;
 struct client_core;
 struct failure;
@@ -443,7 +442,6 @@ private:
 class response : detail::move_only {
 public:
     explicit response(int status = 200) noexcept { s_.status = status; }
-
     int status() const noexcept { return s_.status; }
     string_view reason() const noexcept; // the usual one of the status; the wire's is not kept
     string_view header(string_view name) const noexcept;
@@ -466,13 +464,15 @@ public:
 
 private:
     friend struct detail::access;
-    response(string_view literal_type, content&& body) noexcept;
+    response(string_view type, content&& body) noexcept : s_(type, std::move(body)) {}
     struct state {
         int status = 200;
         mutable string_view type{}; // Content-Type, a literal, until headers() is asked for
         mutable uds_http::headers fields{};
         content body{};
         detail::ref<detail::response_extra> extra{}; // descriptors, a remembered error
+        state() noexcept {}
+        state(string_view t, content&& b) noexcept : type(t), body(std::move(b)) {}
     } s_;
 };
 
@@ -1060,7 +1060,7 @@ inline std::optional<std::uint64_t> take_number(string_view& text) noexcept {
     std::uint64_t value = 0;
     for (; !text.empty() && is_digit(text.front()); text.remove_prefix(1)) {
         std::uint64_t digit = static_cast<std::uint64_t>(text.front() - '0');
-        value = value > (UINT64_MAX - digit) / 10 ? UINT64_MAX : value * 10 + digit;
+        value = value >= UINT64_MAX / 10 ? UINT64_MAX : value * 10 + digit;
     }
     return value;
 }
@@ -1232,7 +1232,7 @@ struct field_block : counted {
 };
 
 /// Empties `h` and gives room for the parser to write fields into.
-inline field* open_fields(headers& h, std::size_t room) {
+[[gnu::always_inline]] inline field* open_fields(headers& h, std::size_t room) {
     ref<field_block>& block = access::of(h);
     if (!block) block = new field_block;
     block->bytes.clear(), block->waste = 0, block->list.assume(0); // fields have no destructor
@@ -1382,7 +1382,7 @@ struct request_state : counted {
     arena bytes;            // what the views point into once they are ours, and decoded ones
     row<named_fd> fds;      // received, or to pass on
     uds_http::error failed; // the first mistake in building it
-    ref<card> from;         // one for all requests of a connection, made when it is asked for
+    ref<struct card> from;  // one for all requests of a connection, made when it is asked for
     ref<cancel_state> cancel;
     callback<void(response&)> on_interim;
     std::uint64_t tag = 0;
@@ -1485,11 +1485,10 @@ struct spin_thrift {
 /// A moment after which something is given up. By default: never.
 struct deadline {
     std::int64_t at = INT64_MAX; // ns, of now_ns()
-    /// Never for milliseconds::max() and whatever the clock can't count to; now for zero.
+    /// Never for milliseconds::max() and half of what the clock can count to; now for zero.
     static deadline after(milliseconds wait) noexcept {
-        const std::int64_t now = now_ns(), ms = wait.count();
-        if (ms >= (INT64_MAX - now) / 1'000'000) return {};
-        return {ms < 0 ? now : now + ms * 1'000'000};
+        if (wait.count() >= INT64_MAX / 2'000'000) return {}; // without a look at the clock
+        return {now_ns() + (wait.count() < 0 ? 0 : wait.count() * 1'000'000)};
     }
     bool is_never() const noexcept { return at == INT64_MAX; }
     bool passed() const noexcept { return !is_never() && now_ns() >= at; }
@@ -2288,20 +2287,20 @@ struct line_reader {
     explicit line_reader(string_view in, std::size_t most = SIZE_MAX)
         : end(in.data() + (in.size() < most ? in.size() : most)) {}
 
-    const char* refuse(const char* reason, int status = 400) {
+    [[gnu::noinline]] const char* refuse(const char* reason, int status = 400) {
         why = reason, answer = status;
         return nullptr;
     }
 
     /// RFC 9112 2.2 lets a recipient take a bare LF; refused, as is a bare CR.
-    const char* line_end(const char* at) {
+    [[gnu::always_inline]] const char* line_end(const char* at) {
         if (end - at >= 2 && std::memcmp(at, "\r\n", 2) == 0) return at + 2;
         if (at == end || (*at == '\r' && end - at == 1)) return nullptr; // the LF may be to come
         return refuse("a bare CR or LF, or a byte that may not stand there");
     }
 
     /// RFC 9112 5: name ":" OWS value OWS CRLF. No space before the colon (5.1), no folding (5.2).
-    const char* field_line(const char* at, field& out) {
+    [[gnu::always_inline]] const char* field_line(const char* at, field& out) {
         // Both from the start, so that neither search waits for the other: names are value bytes.
         const char* const stop = first_not<value_byte>(at, end);
         const char* const colon = first_not<token_byte>(at, end);
@@ -2369,7 +2368,9 @@ struct head_parser : line_reader {
         out.target = view(at, stop);
         if (out.target.size() > limits.max_target_bytes) return refuse("a target too long", 414);
         if (stop == end) return nullptr;
-        if (*stop != ' ' || !is_target_of(out.method, out.target)) return refuse("a bad target");
+        const bool is_usual = is_get && *at == '/'; // is_target_of() would compare the method
+        if (*stop != ' ' || (!is_usual && !is_target_of(out.method, out.target)))
+            return refuse("a bad target");
         at = version(stop + 1);
         return at ? line_end(at) : nullptr;
     }
@@ -2490,8 +2491,8 @@ struct head_parser : line_reader {
 /// A head that comes byte by byte would be parsed as often. Again only where a line has ended since
 /// there were `before` bytes, or there is twice as much, or too much.
 inline bool is_worth_parsing(string_view in, std::size_t before, std::size_t most) noexcept {
-    return before == 0 || in.size() >= before * 2 || in.size() >= most ||
-           in.find('\n', before) != string_view::npos;
+    return !in.empty() && (before == 0 || in.size() >= before * 2 || in.size() >= most ||
+                           in.find('\n', before) != string_view::npos);
 }
 
 /// `fields` has room for limits.max_fields_count.
@@ -2546,9 +2547,9 @@ class body_decoder {
 public:
     /// `bounds` are the head's; the trailers, by themselves, are held to them, too.
     void start(framing how, std::uint64_t length, const head_limits& bounds = unbounded) {
-        *this = body_decoder();
+        why_ = nullptr, lines_.clear(), line_ = 0, extension_left_ = max_extension_bytes;
         how_ = how, fields_left_ = bounds.max_fields_count;
-        if (bounds.max_head_bytes < max_lines_bytes) trailers_bytes_ = bounds.max_head_bytes;
+        trailers_bytes_ = std::min(bounds.max_head_bytes, max_lines_bytes);
         left_ = how == framing::until_close ? UINT64_MAX : how == framing::length ? length : 0;
         step_ = how == framing::chunked ? step::size : left_ > 0 ? step::data : step::end;
     }
@@ -2711,11 +2712,11 @@ inline string_view reason_of(int status) noexcept {
 }
 
 inline char* put_number(char* at, std::uint64_t value) noexcept {
-    char digits[20]; // UINT64_MAX has so many
-    char* first = digits + sizeof digits;
-    do *--first = static_cast<char>('0' + value % 10);
+    for (std::uint64_t rest = value; rest >= 10; rest /= 10) ++at;
+    char* to = at;
+    do *to-- = static_cast<char>('0' + value % 10);
     while (value /= 10);
-    return put(at, {first, static_cast<std::size_t>(digits + sizeof digits - first)});
+    return at + 1;
 }
 
 constexpr const char* day_names[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
@@ -2842,7 +2843,7 @@ inline std::size_t size_of(const headers& fields) noexcept {
 
 /// All of a response before its body. Date is a whole line, made once a second by the loop.
 struct head_writer {
-    string_view date;
+    const char* date; // 37 bytes, or none
     bool persistent;
     int version;
 
@@ -2850,9 +2851,9 @@ struct head_writer {
         const auto& r = access::of(res);
         char* const first = out.room(256 + r.type.size() + size_of(r.fields));
         char* at = put_status(first, r.status);
-        bool is_dated = false;
+        bool is_dated = !date;
         for (const field& f : r.fields) at = put_if_ours(at, f, r.status, is_dated);
-        if (!is_dated) at = put(at, date.size() == 37 ? date.substr(0, 37) : date);
+        if (!is_dated) at = put(at, {date, 37});
         if (!r.type.empty()) at = put_field(at, "Content-Type", r.type);
         if (!persistent) at = put(at, "Connection: close\r\n"); // RFC 9112 9.6
         else if (version == 10) at = put(at, "Connection: keep-alive\r\n");
@@ -3159,8 +3160,10 @@ private:
 
 /// A field about descriptors, as a literal, where a program has set one: the library's to set.
 inline const char* fds_field(const headers& fields) noexcept {
-    for (const char* ours : {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"})
-        if (fields.contains(ours)) return ours;
+    static constexpr const char* names[] = {"Fds", "Body-Fd", "Accept-Body-Fd", "Accept-Fds"};
+    for (const field& f : fields) // most messages have none
+        for (const char* ours : names)
+            if (is_named(f, ours)) return ours;
     return nullptr;
 }
 /// The names of `fds` as a field value.
@@ -3588,7 +3591,7 @@ struct conn {
     /// Idles, and nothing is known against that.
     bool is_calm() const noexcept {
         return !more && at == phase::head &&
-               !(blocked | hung_up | peer_done | ends | shuts | gone | lingers);
+               !(blocked || hung_up || peer_done || ends || shuts || gone || lingers);
     }
     bool is_unused() const noexcept { // a CRLF behind a body, of old clients, begins no head
         return at == phase::head && (!more || more->in.empty() || more->in == "\r\n");
@@ -3857,6 +3860,7 @@ public:
         tell_tail(error());
         c_.more->has_tail = false, c_.more->tail = content();
         count(0);
+        if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
     }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
@@ -4069,7 +4073,7 @@ private:
         d_.in.remove_prefix(d_.parsed.size);
         close_fields(req.fields, d_.parsed.fields_count);
         begin(req, first);
-        return !c_.ends;
+        return c_.at != phase::head || !d_.in.empty();
     }
 
     /// For those who are told of a refusal: no request is certain. The last one on this desk may
@@ -4120,7 +4124,7 @@ private:
         const auto& from = state_of(d_.req).from; // not of a request that a hook has replaced
         if (from && !(c_.who == from)) c_.who = from;
     }
-    void answer_plain() {
+    [[gnu::always_inline]] void answer_plain() {
         keep_card();
         if (access::of(access::of(*d_.res).body).kind == access::kind::reader) answer_passed();
         else answer(std::move(*d_.res));
@@ -4261,7 +4265,7 @@ private:
         return now < before || total <= s_.options.max_buffered_bytes;
     }
 
-    void dispatch(route& to) {
+    [[gnu::always_inline]] void dispatch(route& to) {
         if (!d_.fds.empty() && d_.in.empty()) return refuse_fds(); // came with its body
         const auto& r = access::of(to);
         const bool is_plain = access::of(r.run).shape == access::shape::plain;
@@ -4270,7 +4274,8 @@ private:
         run_plain(s_, to, d_.req, d_.res);
         answer_plain();
         if (!c_.more) return;
-        (void)detail::take(state_of(d_.req).body); // megabytes, perhaps
+        if (access::of(state_of(d_.req).body).kind != access::kind::lent)
+            (void)detail::take(state_of(d_.req).body); // megabytes, perhaps
         hold_for_tail(size);
     }
     /// The body is held no more, but for what an answer may have of it that waits for its reader.
@@ -4509,7 +4514,7 @@ private:
 
     // -- bodies out
 
-    void send_body(content& body, const body_plan& plan) {
+    [[gnu::always_inline]] void send_body(content& body, const body_plan& plan) {
         const std::size_t most = c_.calls || !d_.in.empty() ? max_inline_body : max_last_body;
         if (is_in_memory(body) && bytes_of(body).size() <= most) return d_.out.add(bytes_of(body));
         auto& s = access::of(body);
@@ -4534,7 +4539,7 @@ private:
         if (is_received(r.fields))
             drop_framing(res.headers(),
                          is_bodiless(r.status) ? r.status != 304 : !is_streamed && !is_head);
-        if (const char* ours = access::of(r.fields) ? fds_field(r.fields) : nullptr)
+        if (const char* ours = fds_field(r.fields))
             extra_of(res).failed = failed(errc::bad_field, ours);
         if (r.extra || c_.wants_body_fd) attach_fds(res, is_streamed);
         std::optional<std::uint64_t> size;
@@ -4852,13 +4857,15 @@ public:
         of(kind).length = std::min<std::int64_t>(length.count(), INT64_MAX / 2);
     }
 
-    void set(conn& c, timer kind, std::int64_t now, bool restarts) noexcept {
+    [[gnu::always_inline]] void set(conn& c, timer kind, std::int64_t now, bool restarts) noexcept {
         if (c.clock == kind && (!restarts || kind == timer::none)) return;
-        list& l = of(kind);
-        const std::int64_t due = now + l.length;
-        if (c.clock == kind && due - c.due <= l.length / 64) return;
+        const std::int64_t due = now + of(kind).length;
+        if (c.clock != kind || due - c.due > of(kind).length / 64) move(c, kind, due);
+    }
+    [[gnu::noinline]] void move(conn& c, timer kind, std::int64_t due) noexcept {
         clear(c);
         if (kind == timer::none) return;
+        list& l = of(kind);
         is_sooner |= l.first == slab::none; // first of its list, so perhaps of all
         c.clock = kind, c.due = due, c.prev = l.last, c.next = slab::none;
         (l.last == slab::none ? l.first : conns_.at(l.last)->next) = c.index;
@@ -5267,9 +5274,9 @@ private:
     /// Serves what was kept, and what there is to read, while somebody wants it.
     void read(conn& c) {
         bool progress = false;
-        for (int rounds = 0; !c.queued && !c.gone && c.wants_bytes(); ++rounds) {
+        for (int rounds = 0; !c.queued && !c.gone; ++rounds) {
             const bool has_kept = c.has_unread();
-            if (!has_kept && !c.readable) break;
+            if ((!has_kept && !c.readable) || !c.wants_bytes()) break;
             // Others have their turn first; and what a stream brings leaves before more is read.
             if (rounds == 4 || (rounds == 1 && c.work())) {
                 queue(c);
@@ -7751,8 +7758,6 @@ inline request& request::cancel_with(canceller by) & {
 
 // Members: response.
 
-inline response::response(string_view literal_type, content&& body) noexcept
-    : s_{200, literal_type, {}, std::move(body), {}} {}
 inline uds_http::headers& response::headers() {
     if (!s_.type.empty()) {
         error bad = s_.fields.set("Content-Type", std::exchange(s_.type, {}));

@@ -10,14 +10,17 @@ using namespace uds_http::detail;
 
 namespace {
 
-constexpr string_view date = "Date: D\r\n";
+constexpr string_view date = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", // as D below
+    short_date = "Date: D\r\n";
 
 std::string head_of(const response& r, std::optional<std::uint64_t> size, bool persistent = true,
                     int version = 11, bool head_only = false) {
     buffer out;
-    head_writer{date, persistent, version}.write(out, r,
-                                                 plan_response(r, size, head_only, version));
-    return std::string(out.view());
+    head_writer{date.data(), persistent, version}.write(out, r,
+                                                        plan_response(r, size, head_only, version));
+    std::string head(out.view());
+    const std::size_t at = head.find(date);
+    return at == std::string::npos ? head : head.replace(at, date.size(), short_date);
 }
 
 std::string date_of(std::time_t when) {
