@@ -3197,6 +3197,13 @@ struct mailbox : counted {
     std::atomic<bool> full{false}; // so that a loop at work needs no lock to see that nothing came
     bool open = true;              // false: the loop has ended, nothing is taken
     bool is_ours = false;          // the loop's: something came from its own thread
+    std::string spare;             // the loop's: memory for the next large piece of a stream
+
+    /// Allocated anew, such memory is a page fault for every 4 KiB, again and again.
+    void give_back(std::string& used) noexcept {
+        used.clear();
+        if (used.capacity() > spare.capacity() && used.capacity() <= (512 << 10)) spare.swap(used);
+    }
 
     bool post(flow& from) noexcept;
     bool post(callback<void()> run, bool is_users = false) {
@@ -3334,6 +3341,8 @@ struct flow final : stream_base, flow_callbacks {
         if (!open || ended) return written::closed;
         if (full || bytes.size() > may_write) return cut_off(), written::closed;
         if (may_write != UINT64_MAX) may_write -= bytes.size();
+        const bool is_large = queued.empty() && bytes.size() >= (64 << 10);
+        if (is_large && this_loop() == home.get()) queued.swap(home->spare);
         queued.append(bytes);
         full = queued.size() > max_queued, owes_drain = false;
         if (!bytes.empty()) post();
@@ -4596,6 +4605,7 @@ private:
         const bool is_chunked = !is_raw && c_.more->plan.how == framing::chunked;
         if (is_chunked) add_chunk(d_.out, bytes);
         else d_.out.add(bytes);
+        home_->give_back(bytes);
         if (!is_ended || std::exchange(f.end_sent, true)) return;
         if (is_chunked) add_last_chunk(d_.out, f.trailers_out);
         if (is_raw) return void(c_.shuts = true);

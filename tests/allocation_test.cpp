@@ -120,6 +120,31 @@ TEST_CASE("allocation: a large body that is its own answer is in memory once") {
     CHECK((got == body));
 }
 
+TEST_CASE("allocation: large pieces of a stream go through the same memory") {
+    folder at;
+    server app;
+    body_writer out;
+    app.get("/", [&](request&, responder res) { out = res.stream(response()); });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    const std::string piece(100'000, 'x'); // less than the socket takes at once
+    std::size_t before = 0;
+    for (int n = 0; n < 10; ++n) {
+        if (n == 2) before = allocated; // it is warm
+        app.post([&] { out.write(piece); });
+        c.got.clear(), c.got.reserve(2 * piece.size());
+        for (int turns = 0; c.got.size() < piece.size() && turns < 1'000; ++turns) {
+            CHECK(app.run_once(milliseconds(1)));
+            char room[4096];
+            for (ssize_t got = 1; got > 0; c.got.append(room, got > 0 ? std::size_t(got) : 0))
+                got = ::recv(c.fd.get(), room, sizeof room, MSG_DONTWAIT);
+        }
+    }
+    CHECK(out.is_open());
+    CHECK(allocated - before < piece.size());
+}
+
 TEST_CASE("allocation: a connection that comes and goes leaves nothing allocated behind it") {
     folder at;
     server app;
