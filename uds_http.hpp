@@ -5268,7 +5268,7 @@ private:
         const std::uint64_t id = conns_.id_of(c);
         UDS_HTTP_TRY { (this->*act)(c); }
         UDS_HTTP_CATCH { lose_memory(id); }
-        if (mail_->is_ours) read_mail(); // what this one has for others, while the cache has it
+        if (mail_->is_ours) read_mail(), d_.now = d_.turn; // what came meanwhile is not read yet
     }
     [[gnu::cold]] void lose_memory(std::uint64_t id) noexcept {
         const string_view answers = d_.out.view().substr(0, d_.whole); // before this one

@@ -1549,6 +1549,34 @@ TEST_CASE("server: a head that stops is 408, one that drips too") {
     CHECK(good.ask("/").status == 200); // kept, though it was there all the time
 }
 
+TEST_CASE("server: a head that came while a slow handler posted is not late") {
+    server_options o;
+    o.head_timeout = milliseconds(400);
+    running s(o);
+    std::promise<void> begun, sent;
+    s.app.get("/slow", [&](const request&) {
+        const auto until = steady_clock::now() + milliseconds(450);
+        begun.set_value();
+        sent.get_future().wait_for(std::chrono::seconds(10));
+        std::this_thread::sleep_until(until); // the other's deadline passes
+        s.app.post([] {});
+        return text("slow");
+    });
+    s.app.get("/", hello);
+    s.start();
+    wire_client slow = s.connect(), other = s.connect();
+    CHECK(slow.ask("/").status == 200);
+    const std::uint64_t before = s.app.stats().bytes_in;
+    other.send("GET / HTTP/1.1\r\n");
+    CHECK(comes_true([&] { return s.app.stats().bytes_in > before; }));
+    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    begun.get_future().wait();
+    other.send("Host: a\r\n\r\n");
+    sent.set_value();
+    CHECK(other.read().status == 200);
+    CHECK(slow.read().status == 200);
+}
+
 TEST_CASE("server: a body without progress is 408") {
     server_options o;
     o.body_timeout = milliseconds(200);
