@@ -5182,7 +5182,7 @@ public:
 
     std::atomic<std::uint64_t> requests{0}, refused{0}, bytes_in{0}, bytes_out{0}; // written here
     std::int64_t spares_until = INT64_MAX; // stopping: who has connected only just may still ask
-    std::int64_t keeps_until = 0;          // and who was served, where a successor is there
+    std::int64_t keeps_until = INT64_MAX;  // and who was served, where a successor is there
 
 protected:
     virtual void on_special(std::uint64_t id) = 0;
@@ -6004,8 +6004,9 @@ struct server_core final : site {
             spares_until = now() + patience;
             at_surely(drained_by_, [] {}); // a turn, then
             at_surely(spares_until, [this] { drain_connections(); });
-            if (is_superseded()) // a proxy sends no POST again, but heeds Connection: close
-                at_surely(keeps_until = now() + grace, [this] { drain_connections(); });
+            // A proxy sends no POST again, but heeds Connection: close.
+            keeps_until = is_superseded() ? now() + grace : 0;
+            if (keeps_until) at_surely(keeps_until, [this] { drain_connections(); });
             if (first_) leave_paths();
             else unwatch_doors();
             drain_connections();
