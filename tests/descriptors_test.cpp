@@ -480,10 +480,12 @@ TEST_CASE("descriptors: a server that has none to spare answers with bytes") {
           }) == 0);
 }
 
-/// A user without privileges, who may have 40 descriptors on the way (ETOOMANYREFS, unix(7)).
+/// A user without privileges, who may have 40 descriptors on the way (ETOOMANYREFS, unix(7)). All
+/// of his processes count, so each test has one of its own, where it may choose.
 bool few_on_the_way() {
     const rlimit few{40, 40};
-    return (::geteuid() != 0 || ::setuid(61'234) == 0) && ::setrlimit(RLIMIT_NOFILE, &few) == 0;
+    const uid_t alone = static_cast<uid_t>(40'000 + ::getpid() % 20'000);
+    return (::geteuid() != 0 || ::setuid(alone) == 0) && ::setrlimit(RLIMIT_NOFILE, &few) == 0;
 }
 
 TEST_CASE("descriptors: who leaves them unread keeps nobody else from his") {
