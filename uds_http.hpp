@@ -5240,7 +5240,7 @@ private:
         timespec t{};
         ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t); // cheaper, and a tick (10 ms at most) behind
         d_.now = static_cast<std::int64_t>(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000;
-        if (d_.now - dated_at_ < 100 && dated_) return; // Date lags by so much at most
+        if (d_.now - dated_at_ < 100 && dated_ >= 0) return; // Date lags by so much at most
         dated_at_ = d_.now;
         ::clock_gettime(CLOCK_REALTIME_COARSE, &t);
         if (t.tv_sec == dated_) return;
@@ -5733,7 +5733,7 @@ private:
     row<ref<call_pool>> pools_; // one per client
     task_heap tasks_;           // post()'s, heartbeats, what is tried again
     std::int64_t alarm_at_ = INT64_MAX, dated_at_ = 0;
-    std::time_t dated_ = 0;                 // s, of desk::date
+    std::time_t dated_ = -1;                // s, of desk::date
     std::uint64_t last_event_ = UINT64_MAX; // whom spin() looks at
     spin_thrift thrift_;
 };
@@ -7041,12 +7041,15 @@ private:
         got = {*std::move(res), access::make<body_reader>(ref<stream_base>(f.get()))};
         if (!f->timed || got.head.status() == 101)
             return f->place = std::move(place), std::exchange(told, {})(std::move(got));
-        string_view size = f->req.method() == "HEAD" ? "" : got.head.header("Content-Length");
-        if (!is_bodiless(got.head.status()) &&
-            take_number(size).value_or(0) > core->options.max_body_bytes)
+        const bool is_none = f->req.method() == "HEAD" || is_bodiless(got.head.status());
+        string_view size = is_none ? "" : got.head.header("Content-Length");
+        const std::uint64_t stated = take_number(size).value_or(0);
+        if (stated > core->options.max_body_bytes)
             return finish(failed(errc::too_large, "the response"));
         got.body.on_data([self = ref<async_call>(this)](string_view piece) { self->add(piece); },
                          [self = ref<async_call>(this)](const error& why) { self->finish(why); });
+        access::of(access::of(got.head).body)
+            .text.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(stated, 1 << 20)));
     }
     void add(string_view piece) {
         if (!told) return; // it was too much already

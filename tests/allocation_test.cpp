@@ -120,6 +120,26 @@ TEST_CASE("allocation: a large body that is its own answer is in memory once") {
     CHECK((got == body));
 }
 
+TEST_CASE("allocation: a whole answer of an async call is in memory once") {
+    folder at;
+    const std::string body(1'000'000, 'x'); // comes in several pieces
+    server far, app;
+    far.get("/", [&](const request&) { return bytes(content::lent(body)); });
+    REQUIRE_FALSE(far.listen(at("s")));
+    REQUIRE_FALSE(app.listen(at("app")));
+    std::thread upstream([&] { CHECK_FALSE(far.run()); });
+    client api(at("s"), {}, app);
+    std::string got;
+    api.async_get("/", [&](result<response> res) { got = res ? res->take_body() : ""; });
+    const std::size_t before = allocated;
+    for (int turns = 0; got.empty() && turns < 10'000; ++turns)
+        REQUIRE(app.run_once(milliseconds(10)));
+    CHECK(allocated - before < body.size() * 3 / 2); // of this thread: the caller's
+    CHECK((got == body));
+    far.stop();
+    upstream.join();
+}
+
 TEST_CASE("allocation: large pieces of a stream go through the same memory") {
     folder at;
     server app;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# faults.sh [NAME...]: the examples (hello, threads, upload, files, websocket, proxy, tunnel, fetch) with a
+# faults.sh [NAME...]: the examples (hello, threads, upload, files, websocket, proxy, tunnel, fetch, clock) with a
 # preloaded library that makes their system calls fail or do less; see
 # tests/faults/shim.c and run.py. Last line `N passed, N failed`.
 set -u

@@ -51,11 +51,11 @@ class Shim:
 class Program:
     """An example under the shim, until its path accepts."""
 
-    def __init__(self, folder, library, name, command, preload=True):
+    def __init__(self, folder, library, name, command, preload=True, **environment):
         self.name, self.socket, self.command = name, command[1], command
         self.log = "%s/%s.log" % (folder, name)
         self.shim = Shim("%s/%s.faults" % (folder, name))
-        self.environment = self.shim.environment(library) if preload else None
+        self.environment = {**self.shim.environment(library), **environment} if preload else None
         self.start()
 
     def start(self):

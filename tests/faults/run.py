@@ -12,6 +12,7 @@ After each the program serves others, and holds as many descriptors as before. L
 import errno
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -246,6 +247,18 @@ SWEPT = {"hello": ("kept alive", "pipelined", "echo", "chunked echo", "half-clos
          "proxy": ("upload", "download", "upload in chunks"), "tunnel": ("upgraded",)}
 
 
+def first_second(hello):
+    """A machine without a clock, just started: it is the first second of 1970."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(PATIENCE)
+        peer.connect(hello.socket)
+        peer.sendall(get(b"/", b"Connection: close\r\n"))
+        with peer.makefile("rb") as answer:
+            got = answer.read()
+    wanted = b"\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+    check("hello, the first second of 1970", "" if wanted in got else repr(got))
+
+
 def main():
     library, examples, folder, *names = sys.argv[1:]
     os.mkdir(folder + "/site")
@@ -285,6 +298,10 @@ def main():
             fetch_exact(fetch, lambda most: fetch_cases(at, folder, most))
             fetch_errors(fetch, fetch_cases(at, folder, 5000) + fetch_cases(at, folder, 102_400)[-2:])
             print("%-10s %5.1f s" % ("fetch", time.monotonic() - begun), flush=True)
+        if not names or "clock" in names:
+            command = [examples + "/hello", folder + "/clock.sock"]
+            programs["clock"] = Program(folder, library, "clock", command, FAULTS_TIME="0")
+            first_second(programs["clock"])
         for last, first in (("proxy", "upload"), ("tunnel", "websocket")):
             check("%s ends with 0" % first, status_fault(programs.pop(first)))
             held = programs[last].settled(programs[last].bare)
