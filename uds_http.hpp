@@ -1332,6 +1332,7 @@ struct source : counted {
     std::optional<std::uint64_t> length{}; // none: chunked
     content::fill fill{};                  // runs on the loop, or in the blocking client's call
     body_reader reader{};
+    decltype(&relay) relays = nullptr; // the reader: by pointer, as box::reply
 
     ~source() override {
         if (!released) return;
@@ -3524,7 +3525,8 @@ struct box : counted {
     std::optional<request> req; // whose body is being collected
     route* to = nullptr;
     ref<flow> at_work;                   // the exchange that isn't over
-    ref<call_pool> pool;                 // the client's role
+    ref<call_pool> pool;                 // the client's role, and what takes
+    bool (*reply)(void*) = nullptr;      // a dialog's bytes: who only serves links none of that
     body_plan plan;                      // of the tail, or of at_work's answer
     std::size_t parsed_bytes = 0;        // of `in`, when that was half a head
     std::uint64_t may_come = UINT64_MAX; // of a streamed body
@@ -3906,6 +3908,7 @@ public:
         request_state& r = state_of(f->req);
         box& b = c_.kept();
         b.plan = plan_request(r), b.at_work = f;
+        b.reply = [](void* at) { return static_cast<dialog*>(at)->step_reply(); };
         c_.at = phase::reply, c_.head_only = r.method == "HEAD",
         c_.persistent = !says_close(r.fields);
         f->fd = c_.fd; // for release()
@@ -3981,7 +3984,7 @@ private:
         case phase::raw:
             if (d_.in.empty()) return false;
             return hand_in(*c_.more->at_work, std::exchange(d_.in, {})), false;
-        case phase::reply: return step_reply();
+        case phase::reply: return c_.more->reply(this);
         case phase::kept: return c_.ends = !d_.in.empty(), false; // nobody asked for anything
         default: return false;
         }
@@ -4636,13 +4639,15 @@ private:
     /// A body that another stream brings.
     void pass_on(flow& f, content& body) {
         body_reader from = std::move(access::of(body).from->reader);
+        const auto relays = access::of(body).from->relays;
         body = content();
-        relay(std::move(from), access::make<body_writer>(ref<stream_base>(&f)),
-              [to = ref<flow>(c_.calls ? &f : nullptr)](const error& why) { // EPIPE: its own end
-                  if (!to || why == std::errc::broken_pipe || this_loop() != to->home.get()) return;
-                  hold lock(to->guard); // no other loop: this one reads `in_done` unguarded
-                  if (why && !to->in_done) to->note_end(why); // a call fails as its body does
-              });
+        relays(std::move(from), access::make<body_writer>(ref<stream_base>(&f)),
+               [to = ref<flow>(c_.calls ? &f : nullptr)](const error& why) { // EPIPE: its own end
+                   if (!to || why == std::errc::broken_pipe || this_loop() != to->home.get())
+                       return;
+                   hold lock(to->guard); // no other loop: this one reads `in_done` unguarded
+                   if (why && !to->in_done) to->note_end(why); // a call fails as its body does
+               });
     }
     void answer_passed() {
         state_of(d_.req).drop_body(); // nobody reads it any more
@@ -7659,7 +7664,7 @@ inline content::content(sealed_memory bytes)
     s_.from->memory = std::move(bytes);
 }
 inline content::content(body_reader from) : s_{{}, {}, new detail::source, kind::reader} {
-    s_.from->reader = std::move(from);
+    s_.from->reader = std::move(from), s_.from->relays = &relay;
 }
 inline content content::literal(string_view forever) noexcept {
     content made;
