@@ -5048,7 +5048,7 @@ public:
         epoll_event events[256]; // 3 or 4 KiB; what is more comes next time
         int count = wait(events, 256, timeout);
         if (count < 0) return failed(errno, "epoll_wait");
-        read_clock(), d_.turn = d_.now;
+        if (!std::exchange(has_looked_, false)) read_clock(), d_.turn = d_.now;
         for (int i = 0; i < count; ++i) on_event(events[i]);
         if (!again_.empty()) revisit();
         if (deadlines_.is_sooner || d_.now >= alarm_at_) expire(); // what has come was read by now
@@ -5238,7 +5238,8 @@ private:
         read_clock(), d_.turn = d_.now;
         c->readable = true;
         visit(*c, &loop::read);
-        return bytes_in.load(std::memory_order_relaxed) != before;
+        // Its clock is the turn's: what has come to others since then is read before they are late.
+        return has_looked_ = bytes_in.load(std::memory_order_relaxed) != before;
     }
 
     void read_clock() noexcept {
@@ -5740,6 +5741,7 @@ private:
     std::int64_t alarm_at_ = INT64_MAX, dated_at_ = 0;
     std::time_t dated_ = -1;                // s, of desk::date
     std::uint64_t last_event_ = UINT64_MAX; // whom spin() looks at
+    bool has_looked_ = false;               // and found something, in this turn
     spin_thrift thrift_;
 };
 
