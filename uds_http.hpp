@@ -5225,7 +5225,7 @@ private:
         thrift_.tell(count >= 0 || is_called);
         return count;
     }
-    /// True: something came.
+    /// True: something came, or it has ended, which may be what the loop waits for.
     bool look_at_last() {
         conn* c = conns_.find(last_event_);
         if (!c || !c->is_unused() || !c->wants_bytes()) return false;
@@ -5233,7 +5233,7 @@ private:
         read_clock(), d_.turn = d_.now;
         c->readable = true;
         visit(*c, &loop::read);
-        return bytes_in.load(std::memory_order_relaxed) != before;
+        return bytes_in.load(std::memory_order_relaxed) != before || !conns_.find(last_event_);
     }
 
     void read_clock() noexcept {

@@ -2031,6 +2031,26 @@ TEST_CASE("server: it serves an adopted pair and ends when that does") {
     thread.join();
 }
 
+TEST_CASE("server: it ends with an adopted pair that it was just looking at, too") {
+    for (int round = 0; round < 16; ++round) { // three looks out of four are at the last peer
+        pair_of_sockets p;
+        server_options o;
+        o.busy_poll = milliseconds(20);
+        server app(o);
+        app.get("/", hello);
+        REQUIRE_FALSE(app.adopt(std::move(p.a)));
+        wire_client c(std::move(p.b));
+        std::atomic<bool> ended{false};
+        std::thread thread([&] { ended = !app.run(); });
+        CHECK(c.ask("/").body == "Hello Anonymous");
+        c.close();
+        const bool in_time = comes_true([&] { return ended.load(); });
+        app.stop();
+        thread.join();
+        REQUIRE(in_time);
+    }
+}
+
 TEST_CASE("server: an adopted connection has its idle time from when it was adopted") {
     fd_watch watch;
     pair_of_sockets early, late;
