@@ -6256,8 +6256,8 @@ struct server_core final : site {
 
     /// Without a run() to its end: everything is cut.
     [[gnu::cold]] void destroy() {
-        if (finished) return;
-        stop(), stop(); // no drain
+        if (finished) return restore_signals(); // those taken since
+        stop(), stop();                         // no drain
         finish();
     }
 };

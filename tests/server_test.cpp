@@ -375,6 +375,14 @@ TEST_CASE("server: stop_on() puts back what was there however often it was calle
     }
     CHECK(::sigaction(SIGUSR2, &was, &now) == 0);
     CHECK((now.sa_handler == was.sa_handler));
+    {
+        server over;
+        over.stop();
+        CHECK_FALSE(over.run());
+        over.stop_on({SIGUSR2}); // too late for run() to put it back
+    }
+    CHECK(::sigaction(SIGUSR2, &was, &now) == 0);
+    CHECK((now.sa_handler == was.sa_handler));
 }
 
 TEST_CASE("server: draining lets a running exchange finish, and closes the idle ones") {
