@@ -6067,11 +6067,11 @@ struct server_core final : site {
         limits = {o.max_head_bytes, o.max_target_bytes, o.max_fields_count};
         stop_event = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
         if (!stop_event) remember(failed(errno, "eventfd"));
-        if (o.threads < 1) remember(failed(EINVAL, "server_options::threads"));
+        if (o.threads - 1 >= UINT16_MAX) remember(failed(EINVAL, "server_options::threads"));
         if (o.max_head_bytes > max_head_memory || o.max_fields_count > max_head_memory)
             remember(failed(EINVAL, "server_options: max_head_bytes or max_fields_count"));
         do loops.push_back(new server_loop(*this, loops.empty())); // all: stats() looks at any time
-        while (loops.size() < o.threads);
+        while (!remembered && loops.size() < o.threads);
         if (!remembered) remember(loops[0]->open());
     }
 

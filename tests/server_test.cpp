@@ -185,6 +185,15 @@ TEST_CASE("server: a head's limits that no loop could have memory for are bad op
         }
 }
 
+TEST_CASE("server: more loops than memory could hold are a bad option, and so are none") {
+    for (unsigned count : {0u, 65'536u, UINT_MAX}) {
+        server_options o;
+        o.threads = count;
+        server app(o);
+        CHECK(app.run() == std::errc::invalid_argument);
+    }
+}
+
 TEST_CASE("server: once it runs it takes no listener, whose clients nobody would hear") {
     folder at;
     server app;
