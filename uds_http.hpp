@@ -56,8 +56,7 @@
 #include <sys/types.h>
 
 // [1] CONFIG --------------------------------------------------------------------------------------
-// Run-time values are fields of server_options, listen_options and client_options. The macros left
-// are the version and the check of the caller's own mistakes.
+// Run-time values are fields of the options. Macros: the version, the check of your own mistakes.
 
 #define UDS_HTTP_VERSION_MAJOR 0
 #define UDS_HTTP_VERSION_MINOR 1
@@ -359,6 +358,8 @@ public:
     using fill = callback<result<std::size_t>(char* into, std::size_t room)>;
 
     content() noexcept = default;
+    content(content&& other) noexcept : s_(std::move(other.s_)) { other.s_.kind = kind::text; }
+    content& operator=(content&& other) noexcept { return s_ = std::exchange(other.s_, {}), *this; }
     content(std::string bytes) noexcept : s_{std::move(bytes), {}, {}, kind::text} {}
     content(string_view copied) : content(std::string(copied)) {}
     content(const char* copied) : content(std::string(copied)) {}
@@ -371,8 +372,7 @@ public:
     static content borrowed(string_view bytes, callback<void()> released);
     /// `length` bytes of a regular file from `offset`, by sendfile(2).
     static content file(unique_fd fd, std::uint64_t offset, std::uint64_t length);
-    /// Asks for bytes when there is room for them, on the loop: never block in it. Without a length
-    /// it goes out chunked.
+    /// Asks for bytes when there is room, on the loop: never block. Without a length: chunked.
     static content pulled(fill, std::optional<std::uint64_t> length = {});
 
 private:
