@@ -497,7 +497,7 @@ struct raw_stream {
     std::string already_read; // what came behind the 101: the first bytes of the new protocol
 };
 
-/// Bytes on their way out. Dropped before end(): cut, never a short body that looks whole.
+/// Bytes on their way out. Dropped before end(): cut, never a short body that looks whole (in 1.1).
 /// Threads: any, one at a time. Lifetime: may outlive client and server; then everything is closed.
 class body_writer : public detail::handle<detail::stream_base> {
 public:
@@ -784,7 +784,7 @@ public:
     error adopt(unique_fd connected); // for blocking calls from then on, e.g. of socketpair(2)
 
     // Complete once, on the loop they were called on (else the server's first), never inside; but
-    // where that has ended, at once, with errc::stopped:
+    // where that has ended, or is none, at once, with errc::stopped or invalid_argument:
     void async_get(string_view target, callback<void(result<response>)> done);
     void async_send(request&&, callback<void(result<response>)>);
     void async_stream(request&&, callback<void(result<reply>)>);
