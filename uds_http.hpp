@@ -7977,9 +7977,9 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
         refusal.header("Upgrade", protocol).header("Connection", "Upgrade");
         return void(send(std::move(refusal)));
     }
-    if (extra.contains("")) return void(send(detail::plain_status(500))); // a bad field
     response head(101);
     head.headers() = std::move(extra);
+    if (head.headers().contains("")) return void(send(std::move(head.status(200)))); // a 500
     if (detail::is_received(head.headers())) detail::drop_framing(head.headers(), true);
     head.header("Upgrade", protocol);
     {
