@@ -8087,7 +8087,7 @@ inline result<bool> server::run_once(milliseconds timeout) {
     if (error bad = s_->enter()) return bad;
     error bad;
     const auto ms = timeout.count();
-    const int wait = ms < 0 ? -1 : ms > INT_MAX ? INT_MAX : static_cast<int>(ms);
+    const int wait = ms < 0 ? 0 : ms > INT_MAX ? INT_MAX : static_cast<int>(ms); // late: no wait
     bool goes_on = s_->loops[0]->turn_once(wait, bad);
     if (bad) return bad;
     if (!goes_on) s_->finish();

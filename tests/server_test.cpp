@@ -730,6 +730,19 @@ TEST_CASE("server: one that spins before it sleeps answers, hears, and stops as 
     CHECK(c.ask("/").body == "Hello Anonymous");
 }
 
+TEST_CASE("server: run_once() doesn't wait for a time that is over") {
+    folder at;
+    server app;
+    REQUIRE_FALSE(app.listen(at("s")));
+    for (milliseconds late : {milliseconds(-1), milliseconds::min()}) {
+        app.post([] {}, std::chrono::seconds(2)); // so that a wait for ever ends
+        REQUIRE(app.run_once(milliseconds(0)));
+        const auto start = steady_clock::now();
+        CHECK(app.run_once(late));
+        CHECK(since(start) < milliseconds(1'000));
+    }
+}
+
 TEST_CASE("server: one that spins is back from run_once() in its time") {
     server_options o;
     o.busy_poll = std::chrono::hours(1); // a turn that ends at all doesn't end because of it
