@@ -26,8 +26,8 @@
 //     [10] CONNECTION [11] LOOP [12] SERVER [13] CLIENT [14] FILES [15] MEMBERS [16] LICENSE
 //
 // Words used throughout. "Loop": a thread inside run() or run_once(). An object is used by one
-// thread at a time; where several may use it at once, its comment says "concurrently". A function
-// that returns `error` or `result` never throws, and nothing else here throws but std::bad_alloc.
+// thread at a time; where several may use it at once, its comment says "concurrently". What
+// can fail returns `error` or `result`, and nothing here throws but std::bad_alloc.
 
 #ifndef UDS_HTTP_HPP
 #define UDS_HTTP_HPP
@@ -736,7 +736,7 @@ struct client_options {
     milliseconds connect_timeout{5'000};             // a full backlog makes connect(2) wait
     milliseconds read_timeout{30'000};               // between two pieces of a response
     milliseconds total_timeout{milliseconds::max()}; // of all; a stream's: until its head
-    std::size_t max_head_bytes = 64 << 10;           // too_large
+    std::size_t max_head_bytes = 64 << 10;           // too_large, as are more than 256 fields
     std::size_t max_body_bytes = 64 << 20;           // too_large; streams: none
     std::size_t max_connections_count = 16;          // then callers wait; 0 is 1; each loop's, too
     std::optional<uid_t> expect_uid{};   // who must have called listen(); else wrong_peer
