@@ -1775,8 +1775,8 @@ constexpr std::size_t max_sun_path = sizeof(sockaddr_un::sun_path); // 108; no N
     if (name.size() == is_abstract) return bad_address(text, "names no socket");
     if (!is_abstract && name.find('\0') != name.npos) return bad_address(text, "a path has no NUL");
     ref<address_state> made(new address_state);
-    if (is_abstract && name.size() > max_sun_path)
-        made->failed = path_failed(name, "107 bytes is the longest", ENAMETOOLONG);
+    if (name.size() > (is_abstract ? max_sun_path : PATH_MAX - 1)) // bind_path() could, no client
+        made->failed = path_failed(name, "107 bytes is the longest, of a path 4095", ENAMETOOLONG);
     if (is_abstract) name[0] = '\0';
     made->name = std::move(name), made->target = std::move(target);
     return made;
