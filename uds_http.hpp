@@ -4091,7 +4091,7 @@ private:
         request_state& r = state_of(d_.req);
         r.reset(), r.method = r.target = {};
         c_.head_only = is_head, c_.old_version = false;
-        if (s_.is_observed()) take_note(0);
+        if (s_.is_observed()) take_note();
     }
 
     [[gnu::always_inline]] void begin(request_state& req, const char* first) {
@@ -4107,7 +4107,7 @@ private:
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
         c_.persistent = h.persistent;
         c_.expects = h.expect_continue, c_.upgrades = h.upgrade;
-        if (s_.is_observed()) take_note(h.how == framing::length ? h.length : 0);
+        if (s_.is_observed()) take_note();
         // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
         if (h.method == "CONNECT" && !c_.forbidden) return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
@@ -4322,7 +4322,6 @@ private:
         ref<flow> f = make_flow();
         c_.more->decoder = d_.decoder, c_.more->may_come = limit_of(to);
         c_.at = phase::stream;
-        if (c_.more->note) c_.more->note->bytes_in = 0; // counted as it comes
         const auto& passed = access::of(state_of(f->req).body).from;
         if (passed) f->memory = passed->memory; // Body-Fd, to who reads a stream
         if (d_.parsed.how == framing::none) finish_body({});
@@ -4727,11 +4726,11 @@ private:
     }
     int version() const noexcept { return c_.old_version ? 10 : 11; }
 
-    void take_note(std::uint64_t body_bytes) {
+    void take_note() { // bytes of its body count as they come
         if (!d_.note) d_.note = new about;
         const request_state& r = state_of(d_.req);
         d_.note->method = r.method, d_.note->target = r.target;
-        d_.note->bytes_in = body_bytes, d_.note->started = d_.micros(), d_.note->status = 0;
+        d_.note->bytes_in = 0, d_.note->started = d_.micros(), d_.note->status = 0;
     }
     /// The desk serves others before this exchange is told of.
     void keep_note() {

@@ -2416,6 +2416,11 @@ TEST_CASE("server: on_exchange tells of every exchange, once") {
     CHECK(waiting.take().send(text("late")));
     CHECK(c.read().status == 200);
     check({"later", "", "GET", "/later", 200, 0, 4});
+    wire_client large = s.connect(); // what was only stated is no byte that came
+    CHECK(large.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 987654321\r\n\r\nabc"));
+    CHECK(large.read().status == 413);
+    large.close();
+    check({"refused", "", "POST", "/echo", 413, 0, 22});
     CHECK(c.send("GET /later HTTP/1.1\r\nHost: a\r\n\r\n"));
     responder kept = waiting.take();
     c.close();
@@ -2424,7 +2429,7 @@ TEST_CASE("server: on_exchange tells of every exchange, once") {
         wire_client cut = s.connect();
         CHECK(cut.send(
             "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab"));
-        CHECK(comes_true([&] { return s.app.stats().requests == (refused ? 11 : 10); }));
+        CHECK(comes_true([&] { return s.app.stats().requests == (refused ? 12 : 11); }));
         answer got;
         if (refused && cut.send("c\r\n")) got = cut.read();
         CHECK(got.status == (refused ? 400 : 0));
