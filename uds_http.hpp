@@ -167,13 +167,13 @@ using namespace bases;
 enum class errc {
     bad_address = 1,  // not a socket path, name or http+unix:// URL
     bad_pattern,      // a route that can't be, or two that are equal
-    bad_field,        // a header field, status or length of content that would break the message
-    bad_target,       // a request target with bytes that may not stand there
+    bad_field,        // a method, field, status or length of content that would break the message
+    bad_target,       // a request target that has bytes or a form that it may not have
     bad_message,      // the peer's bytes are no HTTP/1.1
     too_large,        // head or body over the limit
     cut_off,          // the connection ended inside a message
     wrong_peer,       // expect_uid: another user serves there
-    bad_descriptor,   // descriptors missing, unsealed, or not asked for
+    bad_descriptor,   // descriptors missing, unsealed, of another kind, or not asked for
     stopped,          // the server that carried this has stopped
     would_block_loop, // a blocking call made on a loop
 };
@@ -952,13 +952,13 @@ public:
             "unknown error",
             "not a socket path, @name or http+unix:// URL",
             "bad route pattern",
-            "bad header field or status",
+            "bad method, field, status or content",
             "bad request target",
             "the peer sent bytes that are no HTTP/1.1",
             "message too large",
             "connection ended inside a message",
             "another user serves this socket",
-            "file descriptors missing, unsealed or not asked for",
+            "file descriptors missing, unsealed, of another kind or not asked for",
             "the server has stopped",
             "a blocking call on a loop would stop all connections"};
         return texts[value > 0 && value <= static_cast<int>(errc::would_block_loop) ? value : 0];
