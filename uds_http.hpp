@@ -768,7 +768,7 @@ public:
 
     /// Errors: connection_refused, no_such_file_or_directory, permission_denied, timed_out,
     ///         operation_canceled, cut_off, bad_message, too_large, bad_field, wrong_peer,
-    ///         bad_descriptor. Any complete response is a success, whatever its status.
+    ///         bad_target, bad_descriptor. Any complete response is a success, whatever its status.
     result<response> get(string_view target) { return send(request("GET", target)); }
     result<response> head(string_view target) { return send(request("HEAD", target)); }
     result<response> del(string_view target) { return send(request("DELETE", target)); }
