@@ -26,8 +26,8 @@
 //     [10] CONNECTION [11] LOOP [12] SERVER [13] CLIENT [14] FILES [15] MEMBERS [16] LICENSE
 //
 // Words used throughout. "Loop": a thread inside run() or run_once(). An object is used by one
-// thread at a time; where several may use it at once, its comment says "concurrently". A function
-// that returns `error` or `result` never throws, and nothing else here throws but std::bad_alloc.
+// thread at a time; where several may use it at once, its comment says "concurrently". What
+// can fail returns `error` or `result`, and nothing here throws but std::bad_alloc.
 
 #ifndef UDS_HTTP_HPP
 #define UDS_HTTP_HPP
@@ -56,8 +56,7 @@
 #include <sys/types.h>
 
 // [1] CONFIG --------------------------------------------------------------------------------------
-// Run-time values are fields of server_options, listen_options and client_options. The macros left
-// are the version and the check of the caller's own mistakes.
+// Run-time values are fields of the options. Macros: the version, the check of your own mistakes.
 
 #define UDS_HTTP_VERSION_MAJOR 0
 #define UDS_HTTP_VERSION_MINOR 1
@@ -168,13 +167,13 @@ using namespace bases;
 enum class errc {
     bad_address = 1,  // not a socket path, name or http+unix:// URL
     bad_pattern,      // a route that can't be, or two that are equal
-    bad_field,        // a header field, status or length of content that would break the message
-    bad_target,       // a request target with bytes that may not stand there
+    bad_field,        // a method, field, status or length of content that would break the message
+    bad_target,       // a request target that has bytes or a form that it may not have
     bad_message,      // the peer's bytes are no HTTP/1.1
     too_large,        // head or body over the limit
     cut_off,          // the connection ended inside a message
     wrong_peer,       // expect_uid: another user serves there
-    bad_descriptor,   // descriptors missing, unsealed, or not asked for
+    bad_descriptor,   // descriptors missing, unsealed, of another kind, or not asked for
     stopped,          // the server that carried this has stopped
     would_block_loop, // a blocking call made on a loop
 };
@@ -359,6 +358,8 @@ public:
     using fill = callback<result<std::size_t>(char* into, std::size_t room)>;
 
     content() noexcept = default;
+    content(content&& other) noexcept : s_(std::move(other.s_)) { other.s_.kind = kind::text; }
+    content& operator=(content&& other) noexcept { return s_ = std::exchange(other.s_, {}), *this; }
     content(std::string bytes) noexcept : s_{std::move(bytes), {}, {}, kind::text} {}
     content(string_view copied) : content(std::string(copied)) {}
     content(const char* copied) : content(std::string(copied)) {}
@@ -371,8 +372,7 @@ public:
     static content borrowed(string_view bytes, callback<void()> released);
     /// `length` bytes of a regular file from `offset`, by sendfile(2).
     static content file(unique_fd fd, std::uint64_t offset, std::uint64_t length);
-    /// Asks for bytes when there is room for them, on the loop: never block in it. Without a length
-    /// it goes out chunked.
+    /// Asks for bytes when there is room, on the loop: never block. Without a length: chunked.
     static content pulled(fill, std::optional<std::uint64_t> length = {});
 
 private:
@@ -497,7 +497,7 @@ struct raw_stream {
     std::string already_read; // what came behind the 101: the first bytes of the new protocol
 };
 
-/// Bytes on their way out. Dropped before end(): cut, never a short body that looks whole.
+/// Bytes on their way out. Dropped before end(): cut, never a short body that looks whole (in 1.1).
 /// Threads: any, one at a time. Lifetime: may outlive client and server; then everything is closed.
 class body_writer : public detail::handle<detail::stream_base> {
 public:
@@ -736,7 +736,7 @@ struct client_options {
     milliseconds connect_timeout{5'000};             // a full backlog makes connect(2) wait
     milliseconds read_timeout{30'000};               // between two pieces of a response
     milliseconds total_timeout{milliseconds::max()}; // of all; a stream's: until its head
-    std::size_t max_head_bytes = 64 << 10;           // too_large
+    std::size_t max_head_bytes = 64 << 10;           // too_large, as are more than 256 fields
     std::size_t max_body_bytes = 64 << 20;           // too_large; streams: none
     std::size_t max_connections_count = 16;          // then callers wait; 0 is 1; each loop's, too
     std::optional<uid_t> expect_uid{};   // who must have called listen(); else wrong_peer
@@ -768,7 +768,7 @@ public:
 
     /// Errors: connection_refused, no_such_file_or_directory, permission_denied, timed_out,
     ///         operation_canceled, cut_off, bad_message, too_large, bad_field, wrong_peer,
-    ///         bad_descriptor. Any complete response is a success, whatever its status.
+    ///         bad_target, bad_descriptor. Any complete response is a success, whatever its status.
     result<response> get(string_view target) { return send(request("GET", target)); }
     result<response> head(string_view target) { return send(request("HEAD", target)); }
     result<response> del(string_view target) { return send(request("DELETE", target)); }
@@ -784,7 +784,7 @@ public:
     error adopt(unique_fd connected); // for blocking calls from then on, e.g. of socketpair(2)
 
     // Complete once, on the loop they were called on (else the server's first), never inside; but
-    // where that has ended, at once, with errc::stopped:
+    // where that has ended, or is none, at once, with errc::stopped or invalid_argument:
     void async_get(string_view target, callback<void(result<response>)> done);
     void async_send(request&&, callback<void(result<response>)>);
     void async_stream(request&&, callback<void(result<reply>)>);
@@ -952,13 +952,13 @@ public:
             "unknown error",
             "not a socket path, @name or http+unix:// URL",
             "bad route pattern",
-            "bad header field or status",
+            "bad method, field, status or content",
             "bad request target",
             "the peer sent bytes that are no HTTP/1.1",
             "message too large",
             "connection ended inside a message",
             "another user serves this socket",
-            "file descriptors missing, unsealed or not asked for",
+            "file descriptors missing, unsealed, of another kind or not asked for",
             "the server has stopped",
             "a blocking call on a loop would stop all connections"};
         return texts[value > 0 && value <= static_cast<int>(errc::would_block_loop) ? value : 0];
@@ -1776,8 +1776,8 @@ constexpr std::size_t max_sun_path = sizeof(sockaddr_un::sun_path); // 108; no N
     if (name.size() == is_abstract) return bad_address(text, "names no socket");
     if (!is_abstract && name.find('\0') != name.npos) return bad_address(text, "a path has no NUL");
     ref<address_state> made(new address_state);
-    if (is_abstract && name.size() > max_sun_path)
-        made->failed = path_failed(name, "107 bytes is the longest", ENAMETOOLONG);
+    if (name.size() > (is_abstract ? max_sun_path : PATH_MAX - 1)) // bind_path() could, no client
+        made->failed = path_failed(name, "107 bytes is the longest, of a path 4095", ENAMETOOLONG);
     if (is_abstract) name[0] = '\0';
     made->name = std::move(name), made->target = std::move(target);
     return made;
@@ -4094,7 +4094,7 @@ private:
         request_state& r = state_of(d_.req);
         r.reset(), r.method = r.target = {};
         c_.head_only = is_head, c_.old_version = false;
-        if (s_.is_observed()) take_note(0);
+        if (s_.is_observed()) take_note();
     }
 
     [[gnu::always_inline]] void begin(request_state& req, const char* first) {
@@ -4110,7 +4110,7 @@ private:
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
         c_.persistent = h.persistent;
         c_.expects = h.expect_continue, c_.upgrades = h.upgrade;
-        if (s_.is_observed()) take_note(h.how == framing::length ? h.length : 0);
+        if (s_.is_observed()) take_note();
         // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
         if (h.method == "CONNECT" && !c_.forbidden) return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
@@ -4325,7 +4325,6 @@ private:
         ref<flow> f = make_flow();
         c_.more->decoder = d_.decoder, c_.more->may_come = limit_of(to);
         c_.at = phase::stream;
-        if (c_.more->note) c_.more->note->bytes_in = 0; // counted as it comes
         const auto& passed = access::of(state_of(f->req).body).from;
         if (passed) f->memory = passed->memory; // Body-Fd, to who reads a stream
         if (d_.parsed.how == framing::none) finish_body({});
@@ -4732,11 +4731,11 @@ private:
     }
     int version() const noexcept { return c_.old_version ? 10 : 11; }
 
-    void take_note(std::uint64_t body_bytes) {
+    void take_note() { // bytes of its body count as they come
         if (!d_.note) d_.note = new about;
         const request_state& r = state_of(d_.req);
         d_.note->method = r.method, d_.note->target = r.target;
-        d_.note->bytes_in = body_bytes, d_.note->started = d_.micros(), d_.note->status = 0;
+        d_.note->bytes_in = 0, d_.note->started = d_.micros(), d_.note->status = 0;
     }
     /// The desk serves others before this exchange is told of.
     void keep_note() {
@@ -5230,7 +5229,7 @@ private:
         thrift_.tell(count >= 0 || is_called);
         return count;
     }
-    /// True: something came.
+    /// True: something came, or it has ended, which may be what the loop waits for.
     bool look_at_last() {
         conn* c = conns_.find(last_event_);
         if (!c || !c->is_unused() || !c->wants_bytes()) return false;
@@ -5239,7 +5238,8 @@ private:
         c->readable = true;
         visit(*c, &loop::read);
         // Its clock is the turn's: what has come to others since then is read before they are late.
-        return has_looked_ = bytes_in.load(std::memory_order_relaxed) != before;
+        return has_looked_ = bytes_in.load(std::memory_order_relaxed) != before ||
+                             !conns_.find(last_event_);
     }
 
     void read_clock() noexcept {
@@ -6074,11 +6074,11 @@ struct server_core final : site {
         limits = {o.max_head_bytes, o.max_target_bytes, o.max_fields_count};
         stop_event = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
         if (!stop_event) remember(failed(errno, "eventfd"));
-        if (o.threads < 1) remember(failed(EINVAL, "server_options::threads"));
+        if (o.threads - 1 >= UINT16_MAX) remember(failed(EINVAL, "server_options::threads"));
         if (o.max_head_bytes > max_head_memory || o.max_fields_count > max_head_memory)
             remember(failed(EINVAL, "server_options: max_head_bytes or max_fields_count"));
         do loops.push_back(new server_loop(*this, loops.empty())); // all: stats() looks at any time
-        while (loops.size() < o.threads);
+        while (!remembered && loops.size() < o.threads);
         if (!remembered) remember(loops[0]->open());
     }
 
@@ -6263,8 +6263,8 @@ struct server_core final : site {
 
     /// Without a run() to its end: everything is cut.
     [[gnu::cold]] void destroy() {
-        if (finished) return;
-        stop(), stop(); // no drain
+        if (finished) return restore_signals(); // those taken since
+        stop(), stop();                         // no drain
         finish();
     }
 };
@@ -7987,9 +7987,9 @@ inline void responder::upgrade(string_view protocol, callback<void(upgraded)> ta
         refusal.header("Upgrade", protocol).header("Connection", "Upgrade");
         return void(send(std::move(refusal)));
     }
-    if (extra.contains("")) return void(send(detail::plain_status(500))); // a bad field
     response head(101);
     head.headers() = std::move(extra);
+    if (head.headers().contains("")) return void(send(std::move(head.status(200)))); // a 500
     if (detail::is_received(head.headers())) detail::drop_framing(head.headers(), true);
     head.header("Upgrade", protocol);
     {
@@ -8097,7 +8097,7 @@ inline result<bool> server::run_once(milliseconds timeout) {
     if (error bad = s_->enter()) return bad;
     error bad;
     const auto ms = timeout.count();
-    const int wait = ms < 0 ? -1 : ms > INT_MAX ? INT_MAX : static_cast<int>(ms);
+    const int wait = ms < 0 ? 0 : ms > INT_MAX ? INT_MAX : static_cast<int>(ms); // late: no wait
     bool goes_on = s_->loops[0]->turn_once(wait, bad);
     if (bad) return bad;
     if (!goes_on) s_->finish();

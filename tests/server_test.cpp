@@ -185,6 +185,15 @@ TEST_CASE("server: a head's limits that no loop could have memory for are bad op
         }
 }
 
+TEST_CASE("server: more loops than memory could hold are a bad option, and so are none") {
+    for (unsigned count : {0u, 65'536u, UINT_MAX}) {
+        server_options o;
+        o.threads = count;
+        server app(o);
+        CHECK(app.run() == std::errc::invalid_argument);
+    }
+}
+
 TEST_CASE("server: once it runs it takes no listener, whose clients nobody would hear") {
     folder at;
     server app;
@@ -372,6 +381,14 @@ TEST_CASE("server: stop_on() puts back what was there however often it was calle
         ::raise(SIGUSR2);
         CHECK(last.stopping());
         CHECK_FALSE(first.stopping()); // as the comment says
+    }
+    CHECK(::sigaction(SIGUSR2, &was, &now) == 0);
+    CHECK((now.sa_handler == was.sa_handler));
+    {
+        server over;
+        over.stop();
+        CHECK_FALSE(over.run());
+        over.stop_on({SIGUSR2}); // too late for run() to put it back
     }
     CHECK(::sigaction(SIGUSR2, &was, &now) == 0);
     CHECK((now.sa_handler == was.sa_handler));
@@ -748,6 +765,19 @@ TEST_CASE("server: one that spins reads what has come in time behind a slow hand
         ++good;
     }
     CHECK(good == 4);
+}
+
+TEST_CASE("server: run_once() doesn't wait for a time that is over") {
+    folder at;
+    server app;
+    REQUIRE_FALSE(app.listen(at("s")));
+    for (milliseconds late : {milliseconds(-1), milliseconds::min()}) {
+        app.post([] {}, std::chrono::seconds(2)); // so that a wait for ever ends
+        REQUIRE(app.run_once(milliseconds(0)));
+        const auto start = steady_clock::now();
+        CHECK(app.run_once(late));
+        CHECK(since(start) < milliseconds(1'000));
+    }
 }
 
 TEST_CASE("server: one that spins is back from run_once() in its time") {
@@ -2068,6 +2098,26 @@ TEST_CASE("server: it serves an adopted pair and ends when that does") {
     thread.join();
 }
 
+TEST_CASE("server: it ends with an adopted pair that it was just looking at, too") {
+    for (int round = 0; round < 16; ++round) { // three looks out of four are at the last peer
+        pair_of_sockets p;
+        server_options o;
+        o.busy_poll = milliseconds(20);
+        server app(o);
+        app.get("/", hello);
+        REQUIRE_FALSE(app.adopt(std::move(p.a)));
+        wire_client c(std::move(p.b));
+        std::atomic<bool> ended{false};
+        std::thread thread([&] { ended = !app.run(); });
+        CHECK(c.ask("/").body == "Hello Anonymous");
+        c.close();
+        const bool in_time = comes_true([&] { return ended.load(); });
+        app.stop();
+        thread.join();
+        REQUIRE(in_time);
+    }
+}
+
 TEST_CASE("server: an adopted connection has its idle time from when it was adopted") {
     fd_watch watch;
     pair_of_sockets early, late;
@@ -2403,6 +2453,11 @@ TEST_CASE("server: on_exchange tells of every exchange, once") {
     CHECK(waiting.take().send(text("late")));
     CHECK(c.read().status == 200);
     check({"later", "", "GET", "/later", 200, 0, 4});
+    wire_client large = s.connect(); // what was only stated is no byte that came
+    CHECK(large.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 987654321\r\n\r\nabc"));
+    CHECK(large.read().status == 413);
+    large.close();
+    check({"refused", "", "POST", "/echo", 413, 0, 22});
     CHECK(c.send("GET /later HTTP/1.1\r\nHost: a\r\n\r\n"));
     responder kept = waiting.take();
     c.close();
@@ -2411,7 +2466,7 @@ TEST_CASE("server: on_exchange tells of every exchange, once") {
         wire_client cut = s.connect();
         CHECK(cut.send(
             "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab"));
-        CHECK(comes_true([&] { return s.app.stats().requests == (refused ? 11 : 10); }));
+        CHECK(comes_true([&] { return s.app.stats().requests == (refused ? 12 : 11); }));
         answer got;
         if (refused && cut.send("c\r\n")) got = cut.read();
         CHECK(got.status == (refused ? 400 : 0));

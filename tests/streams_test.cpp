@@ -829,6 +829,8 @@ TEST_CASE("streams: a bad field in a list is an error where it is sent, and no e
     running s;
     const char* const bad = "a\r\nb: c";
     handed<bool> done;
+    handed<std::string> logged;
+    s.app.on_log([&](string_view line) { logged.put(std::string(line)); });
     s.app.get("/plain", [&](const request&) {
         response res = text("x");
         res.headers() = headers{{"A", "b"}, {"X", bad}};
@@ -853,11 +855,13 @@ TEST_CASE("streams: a bad field in a list is an error where it is sent, and no e
     });
     s.start();
     CHECK(s.connect().ask("/plain").status == 500);
+    CHECK(logged.take().find("a bad field") != std::string::npos);
     answer cut = s.connect().ask("/trailers");
     CHECK_FALSE(cut.whole);
     CHECK_FALSE(done.take());
     CHECK(s.connect().ask("/upgrade", "GET", "Connection: Upgrade\r\nUpgrade: x\r\n").status ==
           500);
+    CHECK(logged.take().find("a bad field") != std::string::npos);
     wire_client c = s.connect();
     c.send(get_of("/inform"));
     CHECK(c.read().field("Link") == "</a>");

@@ -507,6 +507,25 @@ TEST_CASE("values: borrowed content is released once, however it moves") {
     } // costs nobody anything
 }
 
+TEST_CASE("values: content that was moved from is empty, whatever it was") {
+    const auto fill = [](char*, std::size_t) -> result<std::size_t> { return std::size_t{0}; };
+    std::optional<content> all[] = {content::literal("bytes"),        content::lent("bytes"),
+                                    content::borrowed("bytes", {}),   content::pulled(fill),
+                                    content::file(unique_fd(), 0, 5), body_reader(),
+                                    *sealed_memory::copy_of("bytes")};
+    for (auto& one : all) {
+        response first = text(std::move(*one));
+        response second = std::move(first);
+        CHECK(first.take_body().empty()); // of memory, it would be unmapped with the second
+        CHECK(detail::known_size(*one) == std::uint64_t{0});
+        content back;
+        back = std::move(*one);
+        CHECK(detail::known_size(back) == std::uint64_t{0});
+        back = std::move(detail::access::of(second).body);
+        CHECK(detail::known_size(detail::access::of(second).body) == std::uint64_t{0});
+    }
+}
+
 TEST_CASE("values: sealed memory can be read, shared, and never written again") {
     result<sealed_memory> made = sealed_memory::copy_of("the bytes");
     REQUIRE(made);
