@@ -5238,8 +5238,8 @@ private:
         c->readable = true;
         visit(*c, &loop::read);
         // Its clock is the turn's: what has come to others since then is read before they are late.
-        return has_looked_ = bytes_in.load(std::memory_order_relaxed) != before ||
-                             !conns_.find(last_event_);
+        return has_looked_ =
+                   bytes_in.load(std::memory_order_relaxed) != before || !conns_.find(last_event_);
     }
 
     void read_clock() noexcept {
