@@ -50,7 +50,6 @@ enum kind {
     CONNECT,
     SOCKET,
     EVENT,
-    TIMER,
     READ,
     KINDS
 };
