@@ -5010,7 +5010,7 @@ public:
         if (!epoll_ || !alarm_ || !mail_->wake ||
             !watch(mail_->wake.get(), EPOLLIN | EPOLLET, wake_id) ||
             !watch(alarm_.get(), EPOLLIN | EPOLLET, alarm_id))
-            return failed(errno, "loop");
+            return failed(errno, "epoll, timerfd or eventfd");
         in_size_ = std::max(in_room, s_.limits.max_head_bytes * 2); // a kept head leaves room
         in_ = in_bytes_.reserve(in_size_);
         d_.room = {in_, in_size_};
@@ -5939,14 +5939,19 @@ struct server_core final : site {
         }
 
         bool accept_one(std::uint16_t number) {
-            unique_fd fd(uninterrupted([&] {
-                return ::accept4(core_.doors[number]->at.fd.get(), nullptr, nullptr,
-                                 SOCK_NONBLOCK | SOCK_CLOEXEC);
-            }));
+            const int door = core_.doors[number]->at.fd.get();
+            unique_fd fd(uninterrupted(
+                [&] { return ::accept4(door, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); }));
             if (!fd) {
-                if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                    pause_accepting();
-                return errno == ECONNABORTED; // accept(2): that one has gone, the next waits
+                const int why = errno; // ECONNABORTED, accept(2): that one has gone, the next waits
+                if (why == EMFILE || why == ENFILE || why == ENOBUFS || why == ENOMEM)
+                    pause_accepting("out of descriptors: accepting pauses");
+                else if (why != EAGAIN && why != ECONNABORTED && !core_.stopping())
+                    pause_accepting("accept(2) failed: accepting pauses");
+                else if (why == EAGAIN && !core_.stopping() &&
+                         wait_ready(door, POLLRDHUP, deadline{0}, nullptr) == 0)
+                    unwatch(door), core_.log("a listener was shut by another that holds it");
+                return why == ECONNABORTED;
             }
             core_.accepted.fetch_add(1, std::memory_order_relaxed);
             UDS_HTTP_TRY { admit(std::move(fd), number); }
@@ -5978,11 +5983,10 @@ struct server_core final : site {
         }
 
         /// Out of descriptors: nobody is dropped, the queue waits in the kernel, nothing spins.
-        [[gnu::cold]] void pause_accepting() {
+        [[gnu::cold]] void pause_accepting(const char* why) {
             if (std::exchange(paused_, true)) return;
             const std::uint64_t count = core_.accepted; // while it lasts, nobody hears it again
-            if (core_.told_at.exchange(count) != count)
-                core_.log("out of descriptors: accepting pauses");
+            if (core_.told_at.exchange(count) != count) core_.log(why);
             unwatch_doors();
             if (std::exchange(will_retry_, true)) return;
             at_surely(now() + (doors_shut_ ? 10 : 100),
@@ -5991,7 +5995,8 @@ struct server_core final : site {
         void resume_accepting() {
             if (!std::exchange(paused_, false)) return;
             if (doors_shut_) close_doors();
-            else if (!draining_ || first_) (void)watch_doors(); // whoever waits is an event
+            else if ((!draining_ || first_) && !watch_doors()) // whoever waits is an event
+                pause_accepting("epoll_ctl(2) failed: accepting pauses");
         }
         void on_closed(const conn& gone) override {
             if (!doors_shut_) resume_accepting(); // else in a moment: we may be in close_doors()
