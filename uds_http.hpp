@@ -5207,7 +5207,9 @@ private:
             timeout = end.poll_timeout();
         }
         int count = ::epoll_wait(epoll_.get(), events, room, timeout);
-        return count < 0 && errno == EINTR ? 0 : count; // the signal may have called stop()
+        if (count < 0 && errno == EINTR) // stop(), or SIGCONT: what came meanwhile isn't late
+            count = ::epoll_wait(epoll_.get(), events, room, 0);
+        return count < 0 && errno == EINTR ? 0 : count;
     }
     /// Burns the core for a while instead of sleeping: a wake-up costs more than many polls. Who
     /// spoke last is the likeliest to speak next, and to read from it is one call where an event

@@ -1435,6 +1435,32 @@ TEST_CASE("server: a listener that another holder shuts is left alone, and nothi
     }
 }
 
+TEST_CASE("server: what came while the process was stopped is read before a deadline counts") {
+    folder at;
+    const pid_t child = ::fork();
+    if (child == 0) {
+        server_options options;
+        options.head_timeout = milliseconds(700);
+        server app(options);
+        app.get("/", hello);
+        ::_exit(app.run(at("s")) ? 1 : 0);
+    }
+    REQUIRE(comes_true([&] { return wire_client(at("s")).connected; }));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHo"));
+    int unread = 1;
+    CHECK(comes_true([&] { return ::ioctl(c.fd.get(), SIOCOUTQ, &unread) == 0 && !unread; }));
+    ::kill(child, SIGSTOP); // or a debugger, or the cgroup's freezer
+    int status = 0;
+    CHECK(::waitpid(child, &status, WUNTRACED) == child);
+    CHECK(c.send("st: a\r\n\r\n"));
+    std::this_thread::sleep_for(milliseconds(800)); // longer than a head may take
+    ::kill(child, SIGCONT);
+    CHECK(c.read().status == 200);
+    ::kill(child, SIGKILL);
+    CHECK(::waitpid(child, &status, 0) == child);
+}
+
 TEST_CASE("server: however often accepting has paused, one retry is on its way") {
     CHECK(in_child([] {
               folder at;
