@@ -820,6 +820,7 @@ result<response> send(string_view url, request&&);
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -7631,6 +7632,9 @@ inline string_view sealed_memory::view() const noexcept {
     return s_ ? string_view(s_->data, s_->size) : string_view();
 }
 inline result<memory_builder> memory_builder::create(std::size_t bytes) {
+    rlimit most{}; // beyond it ftruncate(2) raises SIGXFSZ
+    if (::getrlimit(RLIMIT_FSIZE, &most) == 0 && bytes > most.rlim_cur)
+        return detail::failed(EFBIG, "memfd_create");
     unique_fd fd(::memfd_create("uds_http", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
         return detail::failed(errno, "memfd_create");
