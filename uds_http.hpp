@@ -5045,7 +5045,12 @@ public:
         int count = wait(events, 256, timeout);
         if (count < 0) return failed(errno, "epoll_wait");
         read_clock(), d_.turn = d_.now;
-        for (int i = 0; i < count; ++i) on_event(events[i]);
+        const std::size_t seen_all = d_.now >= alarm_at_ ? conns_.count() : 0; // else no hurry
+        for (std::size_t seen = 256;; seen += 256) {
+            for (int i = 0; i < count; ++i) on_event(events[i]);
+            if (count < 256 || seen >= seen_all) break;
+            count = wait(events, 256, 0);
+        }
         if (!again_.empty()) revisit();
         if (deadlines_.is_sooner || d_.now >= alarm_at_) expire(); // what has come was read by now
         if (mail_->full.load(std::memory_order_acquire)) read_mail(); // and here the clock goes on
