@@ -820,6 +820,7 @@ result<response> send(string_view url, request&&);
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -5014,7 +5015,7 @@ public:
         if (!epoll_ || !alarm_ || !mail_->wake ||
             !watch(mail_->wake.get(), EPOLLIN | EPOLLET, wake_id) ||
             !watch(alarm_.get(), EPOLLIN | EPOLLET, alarm_id))
-            return failed(errno, "loop");
+            return failed(errno, "epoll, timerfd or eventfd");
         in_size_ = std::max(in_room, s_.limits.max_head_bytes * 2); // a kept head leaves room
         in_ = in_bytes_.reserve(in_size_);
         d_.room = {in_, in_size_};
@@ -5048,7 +5049,12 @@ public:
         int count = wait(events, 256, timeout);
         if (count < 0) return failed(errno, "epoll_wait");
         if (!std::exchange(has_looked_, false)) read_clock(), d_.turn = d_.now;
-        for (int i = 0; i < count; ++i) on_event(events[i]);
+        const std::size_t seen_all = d_.now >= alarm_at_ ? conns_.count() : 0; // else no hurry
+        for (std::size_t seen = 256;; seen += 256) {
+            for (int i = 0; i < count; ++i) on_event(events[i]);
+            if (count < 256 || seen >= seen_all) break;
+            count = wait(events, 256, 0);
+        }
         if (!again_.empty()) revisit();
         if (deadlines_.is_sooner || d_.now >= alarm_at_) expire(); // what has come was read by now
         if (mail_->full.load(std::memory_order_acquire)) read_mail(); // and here the clock goes on
@@ -5211,7 +5217,9 @@ private:
             timeout = end.poll_timeout();
         }
         int count = ::epoll_wait(epoll_.get(), events, room, timeout);
-        return count < 0 && errno == EINTR ? 0 : count; // the signal may have called stop()
+        if (count < 0 && errno == EINTR) // stop(), or SIGCONT: what came meanwhile isn't late
+            count = ::epoll_wait(epoll_.get(), events, room, 0);
+        return count < 0 && errno == EINTR ? 0 : count;
     }
     /// Burns the core for a while instead of sleeping: a wake-up costs more than many polls. Who
     /// spoke last is the likeliest to speak next, and to read from it is one call where an event
@@ -5946,14 +5954,19 @@ struct server_core final : site {
         }
 
         bool accept_one(std::uint16_t number) {
-            unique_fd fd(uninterrupted([&] {
-                return ::accept4(core_.doors[number]->at.fd.get(), nullptr, nullptr,
-                                 SOCK_NONBLOCK | SOCK_CLOEXEC);
-            }));
+            const int door = core_.doors[number]->at.fd.get();
+            unique_fd fd(uninterrupted(
+                [&] { return ::accept4(door, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); }));
             if (!fd) {
-                if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                    pause_accepting();
-                return errno == ECONNABORTED; // accept(2): that one has gone, the next waits
+                const int why = errno; // ECONNABORTED, accept(2): that one has gone, the next waits
+                if (why == EMFILE || why == ENFILE || why == ENOBUFS || why == ENOMEM)
+                    pause_accepting("out of descriptors: accepting pauses");
+                else if (why != EAGAIN && why != ECONNABORTED && !core_.stopping())
+                    pause_accepting("accept(2) failed: accepting pauses");
+                else if (why == EAGAIN && !core_.stopping() &&
+                         wait_ready(door, POLLRDHUP, deadline{0}, nullptr) == 0)
+                    unwatch(door), core_.log("a listener was shut by another that holds it");
+                return why == ECONNABORTED;
             }
             core_.accepted.fetch_add(1, std::memory_order_relaxed);
             UDS_HTTP_TRY { admit(std::move(fd), number); }
@@ -5985,11 +5998,10 @@ struct server_core final : site {
         }
 
         /// Out of descriptors: nobody is dropped, the queue waits in the kernel, nothing spins.
-        [[gnu::cold]] void pause_accepting() {
+        [[gnu::cold]] void pause_accepting(const char* why) {
             if (std::exchange(paused_, true)) return;
             const std::uint64_t count = core_.accepted; // while it lasts, nobody hears it again
-            if (core_.told_at.exchange(count) != count)
-                core_.log("out of descriptors: accepting pauses");
+            if (core_.told_at.exchange(count) != count) core_.log(why);
             unwatch_doors();
             if (std::exchange(will_retry_, true)) return;
             at_surely(now() + (doors_shut_ ? 10 : 100),
@@ -5998,7 +6010,8 @@ struct server_core final : site {
         void resume_accepting() {
             if (!std::exchange(paused_, false)) return;
             if (doors_shut_) close_doors();
-            else if (!draining_ || first_) (void)watch_doors(); // whoever waits is an event
+            else if ((!draining_ || first_) && !watch_doors()) // whoever waits is an event
+                pause_accepting("epoll_ctl(2) failed: accepting pauses");
         }
         void on_closed(const conn& gone) override {
             if (!doors_shut_) resume_accepting(); // else in a moment: we may be in close_doors()
@@ -7634,6 +7647,9 @@ inline string_view sealed_memory::view() const noexcept {
     return s_ ? string_view(s_->data, s_->size) : string_view();
 }
 inline result<memory_builder> memory_builder::create(std::size_t bytes) {
+    rlimit most{}; // beyond it ftruncate(2) raises SIGXFSZ
+    if (::getrlimit(RLIMIT_FSIZE, &most) == 0 && bytes > most.rlim_cur)
+        return detail::failed(EFBIG, "memfd_create");
     unique_fd fd(::memfd_create("uds_http", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
         return detail::failed(errno, "memfd_create");

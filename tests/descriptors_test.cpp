@@ -372,6 +372,15 @@ TEST_CASE("descriptors: a client that has no room for them says so, not that the
           }) == 0);
 }
 
+TEST_CASE("descriptors: memory over the limit for files is an error, not the end by SIGXFSZ") {
+    CHECK(raw::in_child([] {
+              const rlimit few{4096, 4096};
+              if (::setrlimit(RLIMIT_FSIZE, &few) != 0) return 1;
+              if (!sealed_memory::copy_of(std::string(4096, 'x'))) return 2;
+              return memory_builder::create(4097).error() == std::errc::file_too_large ? 0 : 3;
+          }) == 0);
+}
+
 TEST_CASE("descriptors: a server that has no room for them answers 400, and logs it") {
     CHECK(raw::in_child([] {
               int ends[2];

@@ -1466,6 +1466,73 @@ TEST_CASE("server: without descriptors accepting pauses, nobody is dropped, noth
           }) == 0);
 }
 
+TEST_CASE("server: a listener that another holder shuts is left alone, and nothing spins") {
+    folder at;
+    server app;
+    app.get("/", hello);
+    int logged = 0;
+    app.on_log([&](string_view) { ++logged; });
+    REQUIRE(!app.listen(at("a")));
+    REQUIRE(!app.listen(at("b")));
+    int held = -1; // what a predecessor, or whoever passed it to us, has another descriptor of
+    for (int fd = 3; fd < 1024 && held < 0; ++fd) {
+        sockaddr_un name{};
+        socklen_t size = sizeof name;
+        const bool is_socket = ::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) == 0;
+        if (is_socket && at("a") == name.sun_path) held = fd;
+    }
+    REQUIRE(held >= 0);
+    wire_client kept(at("a"));
+    for (auto start = steady_clock::now(); app.stats().accepted < 1 && since(start) < patience;)
+        REQUIRE(app.run_once(milliseconds(50)));
+    REQUIRE(::shutdown(held, SHUT_RD) == 0);
+    for (auto start = steady_clock::now(); logged < 1 && since(start) < patience;)
+        REQUIRE(app.run_once(milliseconds(50)));
+    CHECK(logged == 1);
+    for (int turns = 0; turns < 3; ++turns) REQUIRE(app.run_once(milliseconds(0)));
+    pollfd rests{app.pollable_fd(), POLLIN, 0};
+    CHECK(::poll(&rests, 1, 100) == 0); // it was readable for ever
+    wire_client other(at("b"));
+    for (wire_client* c : {&kept, &other}) {
+        REQUIRE(c->send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        pollfd answered{c->fd.get(), POLLIN, 0};
+        for (auto start = steady_clock::now(); !::poll(&answered, 1, 0) && since(start) < patience;)
+            REQUIRE(app.run_once(milliseconds(50)));
+        CHECK(c->read().status == 200);
+    }
+}
+
+TEST_CASE("server: what came while the process was stopped is read before a deadline counts") {
+    folder at;
+    const pid_t child = ::fork();
+    if (child == 0) {
+        server_options options;
+        options.head_timeout = milliseconds(700);
+        server app(options);
+        app.get("/", hello);
+        ::_exit(app.run(at("s")) ? 1 : 0);
+    }
+    REQUIRE(comes_true([&] { return wire_client(at("s")).connected; }));
+    std::vector<wire_client> all; // more than one epoll_wait(2) tells of
+    for (int i = 0; i < 300; ++i) all.emplace_back(at("s"));
+    for (wire_client& c : all) CHECK(c.send("GET / HTTP/1.1\r\nHo"));
+    for (wire_client& c : all) {
+        int unread = 1;
+        CHECK(comes_true([&] { return ::ioctl(c.fd.get(), SIOCOUTQ, &unread) == 0 && !unread; }));
+    }
+    ::kill(child, SIGSTOP); // or a debugger, or the cgroup's freezer
+    int status = 0;
+    CHECK(::waitpid(child, &status, WUNTRACED) == child);
+    for (wire_client& c : all) CHECK(c.send("st: a\r\n\r\n"));
+    std::this_thread::sleep_for(milliseconds(800)); // longer than a head may take
+    ::kill(child, SIGCONT);
+    int served = 0;
+    for (wire_client& c : all) served += c.read().status == 200;
+    CHECK(served == 300);
+    ::kill(child, SIGKILL);
+    CHECK(::waitpid(child, &status, 0) == child);
+}
+
 TEST_CASE("server: however often accepting has paused, one retry is on its way") {
     CHECK(in_child([] {
               folder at;

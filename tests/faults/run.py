@@ -107,6 +107,22 @@ def after(program, faults):
         faults.append("%d descriptors, before it were %d" % (held, program.held))
 
 
+def pause(program):
+    """Accepting goes on after a pause, also where the listener could not be watched again at once."""
+    faults = []
+    program.shim.set("accept", errno.EMFILE, every=1)
+    program.shim.set("control", errno.ENOSPC, every=1)
+    with socket.socket(socket.AF_UNIX) as waiting:
+        waiting.connect(program.socket)
+        try:
+            wait_until(lambda: program.shim.struck("control") > 1, "tries to watch its listener again")
+        except TimeoutError as fault:
+            faults.append(str(fault))
+    program.shim.off()
+    after(program, faults)
+    check("%s, EMFILE and then ENOSPC: it accepts again" % program.name, "\n  ".join(faults))
+
+
 ERRORS = {
     "send": (errno.ENOBUFS, errno.ENOMEM, errno.EPIPE),
     "recv": (errno.ENOMEM, errno.ECONNRESET),
@@ -195,7 +211,7 @@ class Fetch:
         status, told, complaint, left = got
         if not may_fail or status != 1:
             return "status %d, %d bytes, %r, files %s" % (status, len(told), complaint[:200], left)
-        if complaint.count(b"\n") != 1 or not re.match(rb"fetch: (-|.*\.sock|.*/site.bin):", complaint):
+        if complaint.count(b"\n") != 1 or not re.match(rb"fetch: (-d @-|.*\.sock|.*/(site.bin|small)):", complaint):
             return "a failure is one line that names the socket or the file: %r" % complaint
         if left:
             return "a failure leaves a file: %s" % left
@@ -290,6 +306,8 @@ def main():
             if names and name not in names:
                 continue
             exact(program, talks, usual)
+            if command[0] == "hello":
+                pause(program)
             errors(program, [talk for talk in talks(5000) if talk.name in SWEPT.get(name, ())], usual - {"accept", "wait"})
             print("%-10s %5.1f s" % (name, time.monotonic() - begun), flush=True)
         if not names or "fetch" in names:

@@ -52,7 +52,6 @@ enum kind {
     CONNECT,
     SOCKET,
     EVENT,
-    TIMER,
     READ,
     KINDS
 };
