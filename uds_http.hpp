@@ -7031,7 +7031,7 @@ private:
             e = error(why.code(), at.find(core->name) ? place + at : at);
         }
         UDS_HTTP_CATCH {} // no memory: it is told all the same
-        mark_sent(e, f->id != UINT64_MAX);
+        mark_sent(e, f->bytes_out > 0);
         std::exchange(told, {})(std::move(e));
     }
     void on_head(result<response> res) {

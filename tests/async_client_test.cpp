@@ -341,6 +341,23 @@ TEST_CASE("async: a kept connection that takes nothing more is given up at once"
     CHECK(f.ended.take().body == "ok");
 }
 
+TEST_CASE("async: what no server took anything of was not sent") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client old = up.accept();
+    head_of(old);
+    ::unlink(up.path.c_str()); // its server ends: nothing more is taken, and nobody else is there
+    ::shutdown(old.fd.get(), SHUT_RD);
+    old.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    f.call(request("POST", "/x"));
+    const outcome got = f.ended.take();
+    CHECK(got.why == std::errc::no_such_file_or_directory);
+    CHECK_FALSE(got.why.sent()); // a POST, too, may be made again
+}
+
 TEST_CASE("async: an answer that ends with the connection is whole, whatever was left unread") {
     scripted up;
     fixture f(up.path);
