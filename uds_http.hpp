@@ -3296,7 +3296,7 @@ struct flow final : stream_base, flow_callbacks {
     std::int64_t progress = 0;           // ms, of the last bytes
     std::int64_t full_until = INT64_MAX; // ms: waits so long for a place in a full backlog
     unsigned interims = 0;               // more than 16 end the call
-    bool may_upgrade = false, heard = false, reused = false, retried = false;
+    bool may_upgrade = false, heard = false, reused = false, retried = false, refused = false;
     bool timed = false, used_up = false; // by its async_call, to the end; no body for a retry
 
     flow(ref<mailbox> loop, std::uint64_t connection, std::size_t limit)
@@ -4026,7 +4026,7 @@ private:
         if (h.status == 101 && (c_.has_output() || (f.how == flow::mode::streamed && !f.end_sent)))
             return fail_call(failed(errc::bad_message, "101 inside of a request")), false;
         res.status(h.status).headers() = fields; // a copy, out of the loop's buffer
-        c_.persistent = c_.persistent && h.persistent;
+        c_.persistent = c_.persistent && h.persistent, f.refused = h.status >= 400;
         tell_head(f, std::move(res));
         return true;
     }
@@ -4054,11 +4054,15 @@ private:
     void end_call(flow& f) {
         hold lock(f.guard);
         if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
-        if (!f.in_done || f.why_in) c_.persistent = false; // more of it may come
+        const bool is_whole = f.in_done && !f.why_in, has_output = c_.has_output();
+        const bool is_open = f.how == flow::mode::streamed && !f.ended; // for more to send
+        // Who answers early may read on, unless it refuses. The user's code is asked no more.
+        const bool goes_on = is_whole && has_output && !is_open && !f.refused;
+        if (goes_on && access::of(c_.more->tail).kind <= access::kind::file) return;
+        if (!is_whole) c_.persistent = false; // more of it may come
         f.open = false, f.fd = -1;
-        const bool sent = !c_.has_output() && (f.how != flow::mode::streamed || f.ended);
         lock.release();
-        if (!c_.persistent || !sent || c_.peer_done || !c_.more->in.empty())
+        if (!c_.persistent || has_output || is_open || c_.peer_done || !c_.more->in.empty())
             return void(c_.ends = c_.gone = true);
         c_.at = phase::kept;
         c_.more->at_work = {};
@@ -5616,6 +5620,7 @@ private:
         c.more->out.clear(), c.more->tail = content();
         c.is_mute = c.readable = true; // no edge is to come for what came before
         queue(c);
+        if (c.work()) hold(c.work()->guard), c.work()->post(); // it may have waited for this alone
     }
     void queue(conn& c) {
         if (!c.queued) again_.push_back(conns_.id_of(c));
@@ -7051,7 +7056,7 @@ private:
             e = error(why.code(), at.find(core->name) ? place + at : at);
         }
         UDS_HTTP_CATCH {} // no memory: it is told all the same
-        mark_sent(e, f->id != UINT64_MAX);
+        mark_sent(e, f->bytes_out > 0);
         std::exchange(told, {})(std::move(e));
     }
     void on_head(result<response> res) {

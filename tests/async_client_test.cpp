@@ -341,6 +341,23 @@ TEST_CASE("async: a kept connection that takes nothing more is given up at once"
     CHECK(f.ended.take().body == "ok");
 }
 
+TEST_CASE("async: what no server took anything of was not sent") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client old = up.accept();
+    head_of(old);
+    ::unlink(up.path.c_str()); // its server ends: nothing more is taken, and nobody else is there
+    ::shutdown(old.fd.get(), SHUT_RD);
+    old.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    f.call(request("POST", "/x"));
+    const outcome got = f.ended.take();
+    CHECK(got.why == std::errc::no_such_file_or_directory);
+    CHECK_FALSE(got.why.sent()); // a POST, too, may be made again
+}
+
 TEST_CASE("async: an answer that ends with the connection is whole, whatever was left unread") {
     scripted up;
     fixture f(up.path);
@@ -651,6 +668,64 @@ TEST_CASE("async: a body goes on after the head of its answer") {
     char ok[9];
     const result<std::size_t> size = got.body.read(ok, sizeof ok);
     CHECK((size && string_view(ok, *size) == "ok"));
+}
+
+TEST_CASE("async: an upload goes on behind a whole answer, unless that refuses it") {
+    std::string large(8 << 20, 'x');
+    large.back() = 'z';
+    unique_fd file(::memfd_create("large", MFD_CLOEXEC));
+    REQUIRE(::write(file.get(), large.data(), large.size()) == 8 << 20);
+    server_options how;
+    for (int i = 0; i < 15; ++i) {
+        const int kind = i % 3;
+        const bool refuses = i / 3 == 1, closes = i / 3 == 2, is_stream = i / 3 == 3;
+        const bool is_deaf = i / 3 == 4;
+        if (is_deaf) how.write_timeout = 50ms;
+        CAPTURE(i);
+        scripted up;
+        fixture f(up.path, {}, how);
+        f.start();
+        std::atomic<int> released{0};
+        content body(large);
+        if (kind == 1) body = content::file(unique_fd(::dup(file.get())), 0, large.size());
+        if (kind == 2) body = content::borrowed(large, [&] { ++released; });
+        handed<reply> heads;
+        request req = request("PUT", "/").body(std::move(body), "");
+        if (is_stream)
+            f.api->async_stream(std::move(req),
+                                [&](result<reply> got) { heads.put(std::move(*got)); });
+        else f.call(std::move(req));
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send(refuses ? "HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\nok" : ok_reply);
+        if (is_stream) {
+            reply got = heads.take();
+            char ok[9];
+            CHECK_FALSE(got.body.read(ok, sizeof ok).error());
+        } else CHECK(f.ended.take().body == "ok"); // long before all of it has left
+        if (is_deaf) {
+            pollfd ended{peer.fd.get(), POLLRDHUP, 0};
+            CHECK(::poll(&ended, 1, 10'000) == 1);
+            continue;
+        }
+        if (closes) {
+            peer.close();
+            f.call(); // its connection is gone, and holds no place
+            peer = up.accept();
+        } else if (refuses) {
+            CHECK(peer.rest().size() < large.size());
+            continue;
+        } else {
+            CHECK(peer.until("z"));
+            CHECK((peer.got == large));
+            peer.got.clear();
+            if (kind == 2) CHECK(comes_true([&] { return released == 1; }));
+            if (is_stream) continue;
+            f.on_loop([&] { f.call(); }); // behind the end of the other
+        }
+        if (closes || peer.until("\r\n\r\n")) peer.send(ok_reply);
+        CHECK(f.ended.take().body == "ok");
+    }
 }
 
 TEST_CASE("async: a fresh connection is not tried twice") {
