@@ -7629,7 +7629,8 @@ inline result<memory_builder> memory_builder::create(std::size_t bytes) {
         return detail::failed(errno, "memfd_create");
     void* at =
         bytes ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) : nullptr;
-    if (at == MAP_FAILED) return detail::failed(errno, "mmap");
+    if (at == MAP_FAILED || ::madvise(at, bytes, MADV_DONTFORK) != 0) // nor may a child map it
+        return detail::failed(errno, "mmap");
     memory_builder made;
     made.s_ = new detail::mapping(std::move(fd), at, bytes);
     return made;
