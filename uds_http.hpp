@@ -4626,9 +4626,9 @@ private:
         if (access::of(body).kind == access::kind::reader) pass_on(f, body);
         if (c_.expects && f.how == flow::mode::streamed && c_.wants_body())
             d_.out.add("HTTP/1.1 100 Continue\r\n\r\n"), c_.expects = false; // not later
-        // The rest of a body would be taken for the other protocol's first bytes; descriptors that
-        // came with those are refused as if they came later.
-        const bool is_in_the_way = c_.at == phase::stream || !c_.more->fds_in.empty();
+        // The rest of a body would be taken for the other protocol's first bytes, none of which can
+        // come behind retire(); descriptors that came with those are refused as if they came later.
+        const bool is_in_the_way = c_.at == phase::stream || c_.retired || !c_.more->fds_in.empty();
         if (f.how == flow::mode::raw && is_in_the_way) return c_.gone = true, false;
         if (f.how == flow::mode::raw) return switch_protocol(f, res), false;
         if (f.how == flow::mode::whole) {
@@ -6133,11 +6133,11 @@ struct server_core final : site {
         return remembered;
     }
 
-    /// True where they were so before anybody could connect: not those that were handed to us.
+    /// Ours alone: others may have peers already, and SO_PASSCRED, at which recv(2) stops unseen.
     void block_fds() noexcept {
         fds_blocked = !takes_fds();
         for (auto& d : doors) {
-            fds_blocked = fds_blocked && socket_option(d->at.fd.get(), pass_rights) == 0;
+            fds_blocked &= d->is_ours && socket_option(d->at.fd.get(), pass_rights) == 0;
             let_fds_in(d->at.fd.get(), takes_fds()); // one handed to us may have it otherwise
         }
     }
@@ -7661,6 +7661,7 @@ inline result<memory_builder> memory_builder::create(std::size_t bytes) {
     void* at =
         bytes ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) : nullptr;
     if (at == MAP_FAILED) return detail::failed(errno, "mmap");
+    (void)::madvise(at, bytes, MADV_DONTFORK); // else seal() fails while a forked child maps it
     memory_builder made;
     made.s_ = new detail::mapping(std::move(fd), at, bytes);
     return made;

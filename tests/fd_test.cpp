@@ -569,3 +569,23 @@ TEST_CASE("fd: connect_to: bounded in spite of signals, let in when there is roo
     });
     CHECK(connect(deadline()));
 }
+
+TEST_CASE("fd: memory is sealed though a child was forked while it was filled") {
+    result<memory_builder> builder = memory_builder::create(10);
+    REQUIRE(builder);
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    const pid_t child = ::fork();
+    if (child == 0) { // has all that is mapped, until the parent is done
+        char byte;
+        ::close(ends[1]);
+        ::_exit(::read(ends[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    std::memcpy(builder->data(), "0123456789", 10);
+    result<sealed_memory> sealed = std::move(*builder).seal();
+    CHECK((sealed && sealed->view() == "0123456789"));
+    ::close(ends[0]), ::close(ends[1]);
+    int status = -1;
+    CHECK(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
+}

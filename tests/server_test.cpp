@@ -835,6 +835,32 @@ TEST_CASE("server: inherited listeners are served under their names, and never u
     CHECK(outcome == 0);
 }
 
+TEST_CASE("server: an inherited listener that tells two writers apart hears both of them") {
+    folder at;
+    const int outcome = in_child([&] { // as systemd's PassCredentials=, AcceptFileDescriptors=no
+        auto made = detail::open_listener(at("s"), {}, false);
+        if (!made) return 10;
+        const int one = 1;
+        ::setsockopt(made->fd.get(), SOL_SOCKET, SO_PASSCRED, &one, sizeof one);
+        unique_fd high(::fcntl(made->fd.get(), F_DUPFD, 10));
+        ::dup2(high.get(), 3);
+        if (made->fd.get() == 3) (void)made->fd.release();
+        wire_client c(at("s"));
+        if (!c.send("GET / HTTP/1.1\r\nHo")) return 20;
+        if (in_child([&] { return c.send("st: a\r\n\r\n") ? 0 : 1; }) != 0) return 21;
+        ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+        ::setenv("LISTEN_FDS", "1", 1);
+        server app;
+        app.get("/", hello);
+        if (app.listen_inherited()) return 30;
+        pollfd answered{c.fd.get(), POLLIN, 0};
+        while (::poll(&answered, 1, 0) == 0)
+            if (!app.run_once(milliseconds(1000))) return 31;
+        return c.read().status == 200 ? 0 : 32;
+    });
+    CHECK(outcome == 0);
+}
+
 TEST_CASE("server: LISTEN_FDS with what is no listener fails, and serves nobody") {
     const int outcome = in_child([] {
         unique_fd file(::open("/dev/null", O_RDONLY));
@@ -1805,6 +1831,35 @@ TEST_CASE("server: what idle_timeout cuts of a body is a 503, what its sender cu
     for (wire_client* c : {&retired, &cut}) CHECK(c->read().body == "done");
     CHECK(retired.read().status == 503);
     CHECK(cut.at_end());
+}
+
+TEST_CASE("server: what idle_timeout has closed is upgraded no more, so that it is asked again") {
+    const auto limit = milliseconds(100);
+    server_options o;
+    o.idle_timeout = limit;
+    folder at;
+    server app(o);
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client other(at("s")), retired(at("s"));
+    bool is_upgraded = false;
+    app.get("/first", hello);
+    app.get("/up", [&](const request&, responder out) {
+        out.upgrade("echo", [&](const upgraded&) { is_upgraded = true; });
+    });
+    app.get("/", [&](const request&) { // in the turn that finds `retired` idle, but too late for it
+        retired.send("GET /up HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
+        return text("sent");
+    });
+    retired.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+    while (app.stats().requests < 1) REQUIRE(app.run_once(patience));
+    const auto served = steady_clock::now();
+    other.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    while (since(served) < 2 * limit) ::poll(nullptr, 0, 10); // time itself: the turn comes then
+    while (app.stats().connections > 0 && since(served) < patience) CHECK(app.run_once(limit));
+    CHECK(other.read().body == "sent");
+    CHECK(retired.read().status == 200);
+    CHECK(retired.at_end()); // no 101, behind which nothing could be said
+    CHECK_FALSE(is_upgraded);
 }
 
 TEST_CASE("server: an idle connection is closed in its time, without a word") {
