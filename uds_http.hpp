@@ -4054,7 +4054,8 @@ private:
     void end_call(flow& f) {
         hold lock(f.guard);
         if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
-        const bool is_whole = f.in_done && !f.why_in, has_output = c_.has_output();
+        const bool is_whole = f.in_done && !f.why_in; // and since settle() another loop may end it:
+        const bool has_output = c_.has_output() || (f.ended && !f.end_sent && !c_.is_mute);
         const bool is_open = f.how == flow::mode::streamed && !f.ended; // for more to send
         // Who answers early may read on, unless it refuses. The user's code is asked no more.
         const bool goes_on = is_whole && has_output && !is_open && !f.refused;
