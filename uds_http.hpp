@@ -5054,8 +5054,9 @@ public:
         int count = wait(events, 256, timeout);
         if (count < 0) return failed(errno, "epoll_wait");
         if (!std::exchange(has_looked_, false)) read_clock(), d_.turn = d_.now;
-        const std::size_t seen_all = d_.now >= alarm_at_ ? conns_.count() : 0; // else no hurry
-        for (std::size_t seen = 256;; seen += 256) {
+        else if (d_.now >= alarm_at_) count = wait(events, 256, 0); // others may have waited long
+        const std::size_t seen_all = d_.now >= alarm_at_ ? conns_.count() + 256 : 0; // no hurry
+        for (std::size_t seen = 256;; seen += 256) { // of what is no connection's, too
             for (int i = 0; i < count; ++i) on_event(events[i]);
             if (count < 256 || seen >= seen_all) break;
             count = wait(events, 256, 0);
