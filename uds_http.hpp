@@ -4054,7 +4054,8 @@ private:
     void end_call(flow& f) {
         hold lock(f.guard);
         if (c_.at == phase::raw || (!f.reader_dropped && (!f.in_done || f.on_done))) return;
-        const bool is_whole = f.in_done && !f.why_in, has_output = c_.has_output();
+        const bool is_whole = f.in_done && !f.why_in; // and since settle() another loop may end it:
+        const bool has_output = c_.has_output() || (f.ended && !f.end_sent && !c_.is_mute);
         const bool is_open = f.how == flow::mode::streamed && !f.ended; // for more to send
         // Who answers early may read on, unless it refuses. The user's code is asked no more.
         const bool goes_on = is_whole && has_output && !is_open && !f.refused;
@@ -5053,8 +5054,9 @@ public:
         int count = wait(events, 256, timeout);
         if (count < 0) return failed(errno, "epoll_wait");
         if (!std::exchange(has_looked_, false)) read_clock(), d_.turn = d_.now;
-        const std::size_t seen_all = d_.now >= alarm_at_ ? conns_.count() : 0; // else no hurry
-        for (std::size_t seen = 256;; seen += 256) {
+        else if (d_.now >= alarm_at_) count = wait(events, 256, 0); // others may have waited long
+        const std::size_t seen_all = d_.now >= alarm_at_ ? conns_.count() + 256 : 0; // no hurry
+        for (std::size_t seen = 256;; seen += 256) { // of what is no connection's, too
             for (int i = 0; i < count; ++i) on_event(events[i]);
             if (count < 256 || seen >= seen_all) break;
             count = wait(events, 256, 0);

@@ -728,6 +728,54 @@ TEST_CASE("async: an upload goes on behind a whole answer, unless that refuses i
     }
 }
 
+TEST_CASE("async: a body's end that another loop brings as its answer is told is sent") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    fixture near(up.path);
+    handed<reply> heads;
+    handed<error> ends;
+    responder last;
+    near.app.get("/", [](const request&) { return text("behind"); });
+    near.app.post("/", [&](request&, body_reader in, responder out) {
+        auto passed = std::make_shared<request>("POST", "/");
+        passed->body(content(std::move(in)), "");
+        last = std::move(out); // an answer would end the body
+        f.on_loop([&, passed] {
+            f.api->async_stream(std::move(*passed), [&](result<reply> got) {
+                if (got) heads.put(std::move(*got));
+            });
+        });
+    });
+    near.start();
+    wire_client sender(near.at("s")), other(near.at("s"));
+    sender.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc");
+    wire_client peer = up.accept();
+    head_of(peer);
+    CHECK(peer.until("abc\r\n"));
+    peer.got.clear();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+    reply got = heads.take();
+    handed<bool> pauses;
+    f.on_loop([&] {
+        got.body.on_data([&](string_view) { got.body.pause(), pauses.put(true); },
+                         [&](const error& why) {
+                             sender.send("def");
+                             other.ask("/"); // its loop has read the end, and has passed it on
+                             ends.put(why);
+                         });
+    });
+    peer.send("ok");
+    CHECK(pauses.take());
+    got.body.resume(); // its end is told by the loop after a look at what there is to send
+    CHECK_FALSE(ends.take());
+    f.call(); // never between the two parts
+    CHECK(peer.until("GET /x"));
+    CHECK(peer.got.substr(0, 19) == "3\r\ndef\r\n0\r\n\r\nGET /x");
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+}
+
 TEST_CASE("async: a fresh connection is not tried twice") {
     scripted up;
     fixture f(up.path);
