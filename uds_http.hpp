@@ -359,7 +359,9 @@ public:
 
     content() noexcept = default;
     content(content&& other) noexcept : s_(std::move(other.s_)) { other.s_.kind = kind::text; }
-    content& operator=(content&& other) noexcept { return s_ = std::exchange(other.s_, {}), *this; }
+    content& operator=(content&& other) noexcept {
+        return s_ = std::move(other.s_), other.s_.kind = kind::text, *this;
+    }
     content(std::string bytes) noexcept : s_{std::move(bytes), {}, {}, kind::text} {}
     content(string_view copied) : content(std::string(copied)) {}
     content(const char* copied) : content(std::string(copied)) {}
@@ -5054,12 +5056,13 @@ public:
         int count = wait(events, 256, timeout);
         if (count < 0) return failed(errno, "epoll_wait");
         if (!std::exchange(has_looked_, false)) read_clock(), d_.turn = d_.now;
-        else if (d_.now >= alarm_at_) count = wait(events, 256, 0); // others may have waited long
+        else if (d_.now >= alarm_at_) // others may have waited long
+            count = ::epoll_wait(epoll_.get(), events, 256, 0);
         const std::size_t seen_all = d_.now >= alarm_at_ ? conns_.count() + 256 : 0; // no hurry
         for (std::size_t seen = 256;; seen += 256) { // of what is no connection's, too
             for (int i = 0; i < count; ++i) on_event(events[i]);
             if (count < 256 || seen >= seen_all) break;
-            count = wait(events, 256, 0);
+            count = ::epoll_wait(epoll_.get(), events, 256, 0);
         }
         if (!again_.empty()) revisit();
         if (deadlines_.is_sooner || d_.now >= alarm_at_) expire(); // what has come was read by now
@@ -5216,7 +5219,7 @@ private:
         return ::epoll_ctl(epoll_.get(), what, fd, &e) == 0;
     }
 
-    int wait(epoll_event* events, int room, int timeout) noexcept {
+    [[gnu::always_inline]] int wait(epoll_event* events, int room, int timeout) noexcept {
         if (timeout != 0 && s_.options.busy_poll.count() > 0) {
             const deadline end = timeout < 0 ? deadline() : deadline::after(milliseconds(timeout));
             if (int count = spin(events, room, end); count >= 0) return count;
