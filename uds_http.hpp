@@ -359,9 +359,7 @@ public:
 
     content() noexcept = default;
     content(content&& other) noexcept : s_(std::move(other.s_)) { other.s_.kind = kind::text; }
-    content& operator=(content&& other) noexcept {
-        return s_ = std::move(other.s_), other.s_.kind = kind::text, *this;
-    }
+    content& operator=(content&& other) noexcept;
     content(std::string bytes) noexcept : s_{std::move(bytes), {}, {}, kind::text} {}
     content(string_view copied) : content(std::string(copied)) {}
     content(const char* copied) : content(std::string(copied)) {}
@@ -7691,6 +7689,9 @@ inline result<sealed_memory> sealed_memory::copy_of(string_view bytes) {
 inline content::content(sealed_memory bytes)
     : s_{{}, bytes.view(), new detail::source, kind::view} {
     s_.from->memory = std::move(bytes);
+}
+inline content& content::operator=(content&& other) noexcept {
+    return s_ = std::move(other.s_), other.s_.kind = kind::text, *this;
 }
 inline content::content(body_reader from) : s_{{}, {}, new detail::source, kind::reader} {
     s_.from->reader = std::move(from), s_.from->relays = &relay;
