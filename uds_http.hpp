@@ -5112,11 +5112,12 @@ public:
         c->calls = true, c->at = phase::kept, c->more = std::move(more);
         return conns_.id_of(*c);
     }
-    /// False: the connection is gone.
+    /// False: the connection is gone, or was no good any more and is closed now.
     bool ask(std::uint64_t id, const ref<flow>& call) {
         conn* c = conns_.find(id);
-        if (!c || c->ends || c->gone || c->readable) return false; // nothing may have come unasked
-        if (call->reused && !is_quiet(c->fd)) return false;        // which epoll has not told yet
+        if (!c) return false;
+        const bool is_stale = c->ends || c->gone || c->readable; // nothing may have come unasked
+        if (is_stale || (call->reused && !is_quiet(c->fd))) return close(*c), false;
         call->id = id, call->progress = d_.now;
         if (call->max_head_bytes > in_size_ / 2) call->max_head_bytes = in_size_ / 2; // has to fit
         UDS_HTTP_TRY {
@@ -7190,7 +7191,6 @@ private:
             } else if (call->reused) { // the one used last is the least likely to be stale
                 const std::uint64_t id = idle_.back();
                 idle_.shrink(idle_.size() - 1);
-                // False: its end, which epoll has not told yet; lost() will count it.
                 if (loop_.ask(id, call)) next();
             } else if (open_ >= core_->options.max_connections_count ||
                        loop_.now() < std::min(next_dial_, call->full_until) || !dial(call)) {

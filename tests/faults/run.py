@@ -302,7 +302,8 @@ def main():
             program.probe = talks(1000)[0]
             program.good = program.probe.run(program.socket)
             time.sleep(0.05)
-            program.held, program.spare = program.descriptors(), 4 if command[0] == "proxy" else 0
+            # A proxy keeps connections: one of each of two requests of a conversation, and of the one before.
+            program.held, program.spare = program.descriptors(), 2 if command[0] == "proxy" else 0
             if names and name not in names:
                 continue
             exact(program, talks, usual)
