@@ -1616,6 +1616,7 @@ inline int wait_ready(int fd, short events, deadline end, const cancel_state* ca
         if (count == 0 && end.passed()) return ETIMEDOUT;
     }
 }
+inline bool is_shut(int fd) noexcept { return wait_ready(fd, POLLRDHUP, {0}, nullptr) == 0; }
 
 /// Bounds blocking calls on `fd` by SO_RCVTIMEO or SO_SNDTIMEO (socket(7)): 0, ETIMEDOUT if it is
 /// too late already (a zero would mean for ever), or errno. A call cut so fails with EAGAIN.
@@ -5972,8 +5973,7 @@ struct server_core final : site {
                     pause_accepting("out of descriptors: accepting pauses");
                 else if (why != EAGAIN && why != ECONNABORTED && !core_.stopping())
                     pause_accepting("accept(2) failed: accepting pauses");
-                else if (why == EAGAIN && !core_.stopping() &&
-                         wait_ready(door, POLLRDHUP, deadline{0}, nullptr) == 0)
+                else if (why == EAGAIN && !core_.stopping() && is_shut(door))
                     unwatch(door), core_.log("a listener was shut by another that holds it");
                 return why == ECONNABORTED;
             }
@@ -8107,7 +8107,7 @@ inline route& route::on_loop() { return detail::access::of(*this).stays_on_loop 
 inline error server::adopt(unique_fd connected) { return s_->adopt(std::move(connected)); }
 inline result<unique_fd> server::hand_over(string_view name) {
     for (auto& d : s_->doors) {
-        if (d->name != name || !d->at.fd) continue;
+        if (d->name != name || !d->at.fd || detail::is_shut(d->at.fd.get())) continue;
         unique_fd copy(detail::duplicate(d->at.fd.get())); // ours serves on until stop()
         if (!copy) return detail::failed(errno, "server::hand_over");
         d->is_ours = s_->fds_blocked = false, d->at.owner = 0; // path and options: not ours alone

@@ -2326,6 +2326,26 @@ TEST_CASE("server: a listener that was handed over lives on") {
     CHECK(accepted);
 }
 
+TEST_CASE("server: a listener that stop() has shut already is not handed over") {
+    folder at;
+    server app;
+    responder waits;
+    app.get("/", [&](request&, responder out) { waits = std::move(out); });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    for (int turns = 0; turns < 100 && !waits.is_open(); ++turns)
+        CHECK(app.run_once(milliseconds(10)));
+    REQUIRE(waits.is_open());
+    app.stop();
+    CHECK(app.run_once(milliseconds(0))); // it drains, and its path has gone
+    CHECK_FALSE(exists(at("s")));
+    CHECK(app.hand_over("").error() == std::errc::no_such_file_or_directory);
+    waits.send(text("x"));
+    CHECK_FALSE(app.run());
+    CHECK(c.read().status == 200);
+}
+
 // -- hooks
 
 TEST_CASE("server: before runs at the head and may answer; after sees and may change the answer") {
