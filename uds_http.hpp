@@ -1616,6 +1616,7 @@ inline int wait_ready(int fd, short events, deadline end, const cancel_state* ca
         if (count == 0 && end.passed()) return ETIMEDOUT;
     }
 }
+inline bool is_shut(int fd) noexcept { return wait_ready(fd, POLLRDHUP, {0}, nullptr) == 0; }
 
 /// Bounds blocking calls on `fd` by SO_RCVTIMEO or SO_SNDTIMEO (socket(7)): 0, ETIMEDOUT if it is
 /// too late already (a zero would mean for ever), or errno. A call cut so fails with EAGAIN.
@@ -3687,8 +3688,8 @@ struct site : counted {
     head_limits limits{};
     router routes;
     row<hook> hooks;
-    bool has_after = false;   // some hook has one: else no clock is asked
-    bool fds_blocked = false; // by the kernel, for all listeners' connections
+    bool has_after = false;               // some hook has one: else no clock is asked
+    std::atomic<bool> fds_blocked{false}; // by the kernel, for all connections of listeners
     callback<void(const uds_http::exchange&)> on_exchange;
     callback<void(string_view)> on_log;
     row<ref<door>> doors;
@@ -5972,8 +5973,7 @@ struct server_core final : site {
                     pause_accepting("out of descriptors: accepting pauses");
                 else if (why != EAGAIN && why != ECONNABORTED && !core_.stopping())
                     pause_accepting("accept(2) failed: accepting pauses");
-                else if (why == EAGAIN && !core_.stopping() &&
-                         wait_ready(door, POLLRDHUP, deadline{0}, nullptr) == 0)
+                else if (why == EAGAIN && !core_.stopping() && is_shut(door))
                     unwatch(door), core_.log("a listener was shut by another that holds it");
                 return why == ECONNABORTED;
             }
@@ -6141,7 +6141,7 @@ struct server_core final : site {
     void block_fds() noexcept {
         fds_blocked = !takes_fds();
         for (auto& d : doors) {
-            fds_blocked &= d->is_ours && socket_option(d->at.fd.get(), pass_rights) == 0;
+            if (!d->is_ours || socket_option(d->at.fd.get(), pass_rights) != 0) fds_blocked = false;
             let_fds_in(d->at.fd.get(), takes_fds()); // one handed to us may have it otherwise
         }
     }
@@ -8107,10 +8107,10 @@ inline route& route::on_loop() { return detail::access::of(*this).stays_on_loop 
 inline error server::adopt(unique_fd connected) { return s_->adopt(std::move(connected)); }
 inline result<unique_fd> server::hand_over(string_view name) {
     for (auto& d : s_->doors) {
-        if (d->name != name || !d->at.fd) continue;
+        if (d->name != name || !d->at.fd || detail::is_shut(d->at.fd.get())) continue;
         unique_fd copy(detail::duplicate(d->at.fd.get())); // ours serves on until stop()
         if (!copy) return detail::failed(errno, "server::hand_over");
-        d->is_ours = false, d->at.owner = 0; // whoever has the copy serves on: the path stays
+        d->is_ours = s_->fds_blocked = false, d->at.owner = 0; // path and options: not ours alone
         return copy;
     }
     return detail::failed(ENOENT, "server::hand_over: no listener of that name");

@@ -63,7 +63,8 @@ struct detached {
 };
 
 /// Waits for what calls back once. Whoever is resumed may destroy this: nothing of it is touched
-/// after that, and `begin` runs on the stack.
+/// after that, and `begin` runs on the stack. Name it before co_await if it captures what has an
+/// owner: g++ 12 destroys a lambda that is written inside of the expression twice.
 template <class T, class F> auto make_call(F begin) {
     struct call : std::suspend_always {
         F begin;

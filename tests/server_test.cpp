@@ -2326,6 +2326,26 @@ TEST_CASE("server: a listener that was handed over lives on") {
     CHECK(accepted);
 }
 
+TEST_CASE("server: a listener that stop() has shut already is not handed over") {
+    folder at;
+    server app;
+    responder waits;
+    app.get("/", [&](request&, responder out) { waits = std::move(out); });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    for (int turns = 0; turns < 100 && !waits.is_open(); ++turns)
+        CHECK(app.run_once(milliseconds(10)));
+    REQUIRE(waits.is_open());
+    app.stop();
+    CHECK(app.run_once(milliseconds(0))); // it drains, and its path has gone
+    CHECK_FALSE(exists(at("s")));
+    CHECK(app.hand_over("").error() == std::errc::no_such_file_or_directory);
+    waits.send(text("x"));
+    CHECK_FALSE(app.run());
+    CHECK(c.read().status == 200);
+}
+
 // -- hooks
 
 TEST_CASE("server: before runs at the head and may answer; after sees and may change the answer") {
@@ -2956,4 +2976,34 @@ TEST_CASE("server: a short read is no empty socket where two processes write") {
     CHECK(c.read().status == 200);
     c.close();
     runs.join();
+}
+
+TEST_CASE("server: what another holder lets into a listener is no end of what is there to read") {
+    folder at;
+    server_options o;
+    o.head_timeout = milliseconds(1'000);
+    server app(o); // wants no descriptors, and leaves it to the kernel to keep them out
+    app.get("/", hello);
+    REQUIRE_FALSE(app.listen(at("s")));
+    CHECK(app.run_once(milliseconds(0)));
+    for (int option : {detail::pass_rights, SO_PASSCRED}) {
+        const auto heir = app.hand_over("");
+        REQUIRE(heir);
+        const int on = 1;
+        (void)::setsockopt(heir->get(), SOL_SOCKET, option, &on, sizeof on);
+        wire_client c(at("s"));
+        const int to = c.fd.get();
+        if (option == SO_PASSCRED) // what comes of two processes isn't read at once
+            REQUIRE(in_child([to] { return ::send(to, "GET / HT", 8, 0) == 8 ? 0 : 1; }) == 0);
+        else CHECK(send_with_fd(to, "GET / HT"));
+        CHECK(c.send("TP/1.1\r\nHost: a\r\n\r\n"));
+        std::atomic<bool> is_answered{false};
+        std::thread reads([&] {
+            CHECK(c.read().status == 200);
+            is_answered = true;
+        });
+        const auto until = steady_clock::now() + patience;
+        while (!is_answered && steady_clock::now() < until) CHECK(app.run_once(milliseconds(10)));
+        reads.join();
+    }
 }
