@@ -3687,8 +3687,8 @@ struct site : counted {
     head_limits limits{};
     router routes;
     row<hook> hooks;
-    bool has_after = false;   // some hook has one: else no clock is asked
-    bool fds_blocked = false; // by the kernel, for all listeners' connections
+    bool has_after = false;               // some hook has one: else no clock is asked
+    std::atomic<bool> fds_blocked{false}; // by the kernel, for all listeners' connections
     callback<void(const uds_http::exchange&)> on_exchange;
     callback<void(string_view)> on_log;
     row<ref<door>> doors;
@@ -6141,7 +6141,7 @@ struct server_core final : site {
     void block_fds() noexcept {
         fds_blocked = !takes_fds();
         for (auto& d : doors) {
-            fds_blocked &= d->is_ours && socket_option(d->at.fd.get(), pass_rights) == 0;
+            if (!d->is_ours || socket_option(d->at.fd.get(), pass_rights)) fds_blocked = false;
             let_fds_in(d->at.fd.get(), takes_fds()); // one handed to us may have it otherwise
         }
     }
@@ -8110,7 +8110,7 @@ inline result<unique_fd> server::hand_over(string_view name) {
         if (d->name != name || !d->at.fd) continue;
         unique_fd copy(detail::duplicate(d->at.fd.get())); // ours serves on until stop()
         if (!copy) return detail::failed(errno, "server::hand_over");
-        d->is_ours = false, d->at.owner = 0; // whoever has the copy serves on: the path stays
+        d->is_ours = s_->fds_blocked = false, d->at.owner = 0; // the path stays: it serves on
         return copy;
     }
     return detail::failed(ENOENT, "server::hand_over: no listener of that name");

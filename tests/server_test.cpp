@@ -866,6 +866,24 @@ TEST_CASE("server: an inherited listener that tells two writers apart hears both
     CHECK(outcome == 0);
 }
 
+TEST_CASE("server: whoever is handed a listener over may let it tell two writers apart") {
+    folder at;
+    server app;
+    app.get("/", hello);
+    REQUIRE_FALSE(app.listen(at("s")));
+    REQUIRE(app.run_once(milliseconds(0)));
+    const auto copy = app.hand_over("");
+    REQUIRE(copy);
+    const int one = 1;
+    REQUIRE(::setsockopt(copy->get(), SOL_SOCKET, SO_PASSCRED, &one, sizeof one) == 0);
+    wire_client c(at("s"));
+    REQUIRE(c.send("GET / HTTP/1.1\r\nHo"));
+    REQUIRE(in_child([&] { return c.send("st: a\r\n\r\n") ? 0 : 1; }) == 0);
+    pollfd answered{c.fd.get(), POLLIN, 0};
+    while (::poll(&answered, 1, 0) == 0) REQUIRE(app.run_once(patience));
+    CHECK(c.read().status == 200);
+}
+
 TEST_CASE("server: LISTEN_FDS with what is no listener fails, and serves nobody") {
     const int outcome = in_child([] {
         unique_fd file(::open("/dev/null", O_RDONLY));
