@@ -3871,7 +3871,7 @@ public:
     }
     void end_tail() { // it has left
         tell_tail(error());
-        c_.more->has_tail = false, c_.more->tail = content();
+        c_.more->has_tail = false, (void)detail::take(c_.more->tail); // with its memory
         count(0);
         if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
     }
@@ -5622,7 +5622,7 @@ private:
         // What a kept one still says is not about a request of which it took nothing.
         if (c.work() && c.work()->reused && c.work()->bytes_out == 0) return void(c.gone = true);
         c.persistent = c.blocked = c.more->has_tail = false;
-        c.more->out.clear(), c.more->tail = content();
+        c.more->out.clear(), (void)detail::take(c.more->tail);
         c.is_mute = c.readable = true; // no edge is to come for what came before
         queue(c);
         if (c.work()) hold(c.work()->guard), c.work()->post(); // it may have waited for this alone

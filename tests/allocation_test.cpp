@@ -4,6 +4,8 @@
 #include "allocations.hpp"
 #include "raw_client.hpp"
 
+#include <malloc.h>
+
 thread_local std::size_t allocations = 0;
 
 namespace {
@@ -12,24 +14,31 @@ thread_local void (*at_next)() = nullptr; // what another thread might do at thi
 
 thread_local std::size_t fails_in = 0;  // 0: never
 thread_local std::size_t allocated = 0; // bytes, in all
+thread_local std::size_t held = 0;      // of them, and not given back by this thread
 
 void* counted_new(std::size_t size) {
     ++allocations, allocated += size;
     if (auto act = std::exchange(at_next, nullptr)) act();
     if (fails_in == 1) throw std::bad_alloc(); // and all that follow
     if (fails_in > 1) --fails_in;
-    if (void* made = std::malloc(size ? size : 1)) return made;
-    throw std::bad_alloc();
+    void* const made = std::malloc(size ? size : 1);
+    if (!made) throw std::bad_alloc();
+    held += ::malloc_usable_size(made);
+    return made;
+}
+void counted_delete(void* gone) noexcept {
+    if (gone) held -= ::malloc_usable_size(gone);
+    std::free(gone);
 }
 
 } // namespace
 
 [[gnu::noinline]] void* operator new(std::size_t size) { return counted_new(size); }
 [[gnu::noinline]] void* operator new[](std::size_t size) { return counted_new(size); }
-[[gnu::noinline]] void operator delete(void* gone) noexcept { std::free(gone); }
-[[gnu::noinline]] void operator delete[](void* gone) noexcept { std::free(gone); }
-[[gnu::noinline]] void operator delete(void* gone, std::size_t) noexcept { std::free(gone); }
-[[gnu::noinline]] void operator delete[](void* gone, std::size_t) noexcept { std::free(gone); }
+[[gnu::noinline]] void operator delete(void* gone) noexcept { counted_delete(gone); }
+[[gnu::noinline]] void operator delete[](void* gone) noexcept { counted_delete(gone); }
+[[gnu::noinline]] void operator delete(void* gone, std::size_t) noexcept { counted_delete(gone); }
+[[gnu::noinline]] void operator delete[](void* gone, std::size_t) noexcept { counted_delete(gone); }
 
 using namespace raw;
 
@@ -138,6 +147,36 @@ TEST_CASE("allocation: a whole answer of an async call is in memory once") {
     CHECK((got == body));
     far.stop();
     upstream.join();
+}
+
+TEST_CASE("allocation: a kept connection holds nothing of an upload that ended behind its answer") {
+    folder at;
+    server app;
+    REQUIRE_FALSE(app.listen(at("app")));
+    auto up = detail::open_listener(at("up"), {}, false);
+    REQUIRE(up);
+    client api(at("up"), {}, app);
+    constexpr std::size_t size = 4 << 20;
+    const std::size_t before = held;
+    bool is_told = false, is_whole = false;
+    api.async_send(request("PUT", "/").body(std::string(size, 'x') + 'z', ""),
+                   [&](result<response> res) { is_told = static_cast<bool>(res); });
+    REQUIRE(app.run_once(milliseconds(0)));
+    unique_fd peer(::accept4(up->fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    REQUIRE(peer);
+    CHECK(::send(peer.get(), "HTTP/1.1 204 No\r\n\r\n", 19, MSG_NOSIGNAL) == 19);
+    for (int turns = 0; !is_whole && turns < 10'000; ++turns) {
+        REQUIRE(app.run_once(milliseconds(1)));
+        char room[64 << 10]; // before it is told, nothing is read
+        const ssize_t got = is_told ? ::recv(peer.get(), room, sizeof room, 0) : 0;
+        is_whole = got > 0 && room[got - 1] == 'z';
+    }
+    CHECK(is_whole);
+    for (int turns = 0; held - before > size / 4 && turns < 100; ++turns)
+        REQUIRE(app.run_once(milliseconds(1)));
+    CHECK(held - before < size / 4);
+    char byte;
+    CHECK((::recv(peer.get(), &byte, 1, 0) < 0 && errno == EAGAIN)); // it is kept
 }
 
 TEST_CASE("allocation: large pieces of a stream go through the same memory") {
