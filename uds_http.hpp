@@ -2461,8 +2461,9 @@ struct head_parser : line_reader {
         // RFC 9112 3.2.2: the target's authority counts, and is what whoever reads Host gets.
         const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
         if (!named.empty() && seen[host]) seen[host]->value = named;
-        else if (!named.empty() && out.fields_count < limits.max_fields_count) // of 1.0
-            fields[out.fields_count++] = {"Host", named};
+        else if (!named.empty() && out.fields_count == limits.max_fields_count) // of 1.0
+            return refuse("too many fields", 431);
+        else if (!named.empty()) fields[out.fields_count++] = {"Host", named};
         // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
         out.expect_continue = seen[expect] && out.version == 11 && out.how != framing::none;
         out.upgrade =
