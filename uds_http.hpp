@@ -2462,8 +2462,9 @@ struct head_parser : line_reader {
         // RFC 9112 3.2.2: the target's authority counts, and is what whoever reads Host gets.
         const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
         if (!named.empty() && seen[host]) seen[host]->value = named;
-        else if (!named.empty() && out.fields_count < limits.max_fields_count) // of 1.0
-            fields[out.fields_count++] = {"Host", named};
+        else if (!named.empty() && out.fields_count == limits.max_fields_count) // of 1.0
+            return refuse("too many fields", 431);
+        else if (!named.empty()) fields[out.fields_count++] = {"Host", named};
         // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
         out.expect_continue = seen[expect] && out.version == 11 && out.how != framing::none;
         out.upgrade =
@@ -2549,8 +2550,12 @@ inline bool parse_trailers(string_view raw, headers& out) {
 class body_decoder {
 public:
     /// `bounds` are the head's; the trailers, by themselves, are held to them, too.
-    void start(framing how, std::uint64_t length, const head_limits& bounds = unbounded) {
+    void start(framing how, std::uint64_t length, const head_limits& bounds = unbounded,
+               const headers& fields = {}) {
         why_ = nullptr, lines_.clear(), line_ = 0, extension_left_ = max_extension_bytes;
+        hops_.clear();
+        for (const field* f = fields.begin(); how == framing::chunked && f != fields.end(); ++f)
+            if (equal_nocase(f->name, "Connection")) hops_.append(f->value) += ',';
         how_ = how, fields_left_ = bounds.max_fields_count;
         trailers_bytes_ = std::min(bounds.max_head_bytes, max_lines_bytes);
         left_ = how == framing::until_close ? UINT64_MAX : how == framing::length ? length : 0;
@@ -2605,7 +2610,7 @@ private:
         if (!end && !why_ && part.size() == room) why_ = "chunk extensions or trailers too long";
         if (!end) return why_ ? step::bad : step_; // no reason: the line isn't whole yet
         if (is_field && fields_left_-- == 0) return why_ = "too many trailers", step::bad;
-        if (is_field) line_ = lines_.size(); // kept for trailers()
+        if (is_field && !list_has(hops_, got.name)) line_ = lines_.size(); // kept for trailers()
         lines_.resize(line_);
         if (step_ == step::data_end) return step::size;
         if (step_ == step::size) return left_ > 0 ? step::data : step::trailer;
@@ -2656,6 +2661,7 @@ private:
     std::size_t trailers_bytes_ = max_lines_bytes, fields_left_ = 0;
     const char* why_ = nullptr;
     std::string lines_;    // whole trailers, then the line that is being read
+    std::string hops_;     // what Connection names, trailers too, ends here (RFC 9110 7.6.1)
     std::size_t line_ = 0; // where in lines_ the line begins that isn't complete
     unsigned extension_left_ = max_extension_bytes;
     framing how_ = framing::none;
@@ -4043,7 +4049,8 @@ private:
         callback<void(result<response>)> act = std::exchange(f.on_head, {});
         lock.release();
         if (h.status != 101)
-            c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields});
+            c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields},
+                                   res.headers());
         if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
             c_.more->tail = std::move(state_of(f.req).body);
         UDS_HTTP_TRY { act(std::move(res)); }
@@ -4123,6 +4130,7 @@ private:
         c_.wants_body_fd = false, c_.wants_fds = 0;
         if (s_.takes_fds() && !claim_fds(req, first)) return;
         if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
+        if (h.how != framing::none) d_.decoder.start(h.how, h.length, s_.limits, req.fields);
         route* const to = s_.routes.match(req);
         const bool is_early = screen(to);
         keep_card(); // a hook may keep the request, and ask later
@@ -4133,7 +4141,7 @@ private:
         const bool is_streamed = access::of(access::of(*to).run).shape == access::shape::streamed;
         if (h.how == framing::none && !is_streamed) return dispatch(*to);
         if (h.how != framing::none) state_of(d_.req).drop_body(); // a hook's
-        d_.decoder.start(h.how, h.length, s_.limits);
+        else d_.decoder.start(h.how, 0);
         if (is_streamed) return start_stream(*to);
         collect(*to);
     }
@@ -4197,7 +4205,6 @@ private:
     bool skip_body() {
         const head& h = d_.parsed;
         if (h.how == framing::none) return true;
-        d_.decoder.start(h.how, h.length, s_.limits);
         parsed at = pass_over(d_.decoder, d_.in);
         if (at == parsed::done) return true;
         // Whoever waits for 100 may never send the body, or send it at once: RFC 9110 10.1.1.
@@ -6852,7 +6859,7 @@ struct client_exchange {
         if (got.status == 101 && stopped) return fail(errc::bad_message, "101 inside of a request");
         if (!answered && ++interim > 16)
             return fail(errc::bad_message, "too many interim responses");
-        on->body.start(got.how, got.length, limits);
+        on->body.start(got.how, got.length, limits, on->fields);
         on->ended = got.how == framing::none;
         return answered ? claim_fds() : error();
     }

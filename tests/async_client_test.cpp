@@ -1663,18 +1663,19 @@ TEST_CASE("async: a stream is read as it comes, with trailers, and may be silent
         body->on_data([&](string_view piece) { events.put(std::string(piece)); },
                       [&, body](const error& why) {
                           events.put(why ? why.message()
-                                         : "T=" + std::string(body->trailers().get("T")));
+                                         : "T=" + std::string(body->trailers().get("T")) +
+                                               std::string(body->trailers().get("Hop")));
                           *body = body_reader();
                       });
     });
     wire_client peer = up.accept();
     head_of(peer);
-    peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    peer.send("HTTP/1.1 200 OK\r\nConnection: hop\r\nTransfer-Encoding: chunked\r\n\r\n");
     CHECK(events.take() == "head");
     ::usleep(150'000);
     peer.send("3\r\nabc\r\n");
     CHECK(events.take() == "abc");
-    peer.send("0\r\nT: 1\r\n\r\n");
+    peer.send("0\r\nT: 1\r\nHop: 2\r\n\r\n"); // RFC 9110 7.6.1: that one ends here
     CHECK(events.take() == "T=1");
     f.call(); // on the same connection
     CHECK_FALSE(head_of(peer).empty());

@@ -906,8 +906,8 @@ TEST_CASE("client: content that ends early or fails cuts the request") {
 TEST_CASE("client: a stream is read as it comes, and its connection kept") {
     fake server([](end_point& at) {
         for (; !at.head().empty();)
-            at.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-                   "3\r\nabc\r\n2\r\nde\r\n0\r\nSum: 5\r\n\r\n");
+            at.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: hop\r\n\r\n"
+                   "3\r\nabc\r\n2\r\nde\r\n0\r\nHop: 1\r\nSum: 5\r\n\r\n");
     });
     auto api = std::make_unique<client>(server.path);
     for (int i = 0; i < 2; ++i) {
@@ -925,6 +925,7 @@ TEST_CASE("client: a stream is read as it comes, and its connection kept") {
         }
         CHECK(all == "abcde");
         CHECK(got->body.trailers().get("sum") == "5");
+        CHECK_FALSE(got->body.trailers().contains("hop")); // RFC 9110 7.6.1
         CHECK(*got->body.read(piece, 2) == 0);
         CHECK(server.accepted() == 1);
     }

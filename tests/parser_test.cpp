@@ -931,6 +931,9 @@ TEST_CASE("parser: limits, one under, at, one over") {
         CHECK(request(GET, {999, 99, 1}) == more);
         CHECK(request(OLD "\r\n", {999, 99, 0}) == done);
         CHECK(request(OLD "X: y" END, {999, 99, 0}) == 431);
+        // Its Host is one more (9112 3.2.2): without it others would be asked than were meant.
+        CHECK(request("GET http://b/ HTTP/1.0\r\nX: y" END, {999, 99, 2}) == done);
+        CHECK(request("GET http://b/ HTTP/1.0\r\nX: y" END, {999, 99, 1}) == 431);
     }
     SUBCASE("a response: 431 tells that it was too large") {
         const std::string input = "HTTP/1.1 200 OK\r\nX: y\r\n\r\n";

@@ -506,11 +506,11 @@ TEST_CASE(
     s.start();
     {
         wire_client c = s.connect();
-        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
-                     "chunked\r\n\r\n3\r\nabc\r\n0\r\nT: v\r\n\r\n"));
+        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: TE, hop\r\nTransfer-Encoding: "
+                     "chunked\r\n\r\n3\r\nabc\r\n0\r\nHop: 1\r\nT: v\r\nHOP: 2\r\n\r\n"));
         answer got = c.read();
         CHECK(got.body == "abc");
-        CHECK(c.trailers == "T: v\n");
+        CHECK(c.trailers == "T: v\n"); // RFC 9110 7.6.1: nor what Connection names
         CHECK_FALSE(static_cast<bool>(ends.take()));
     }
     {
