@@ -7047,9 +7047,9 @@ struct async_call final : counted {
             l.fail_call(*kept, failed(why, awaits ? "waiting for the response" : "the body"));
             return -1;
         }
-        milliseconds pause = core->options.read_timeout / 4 + milliseconds(1);
-        if (cancel && pause.count() > 50) pause = milliseconds(50);
-        return awaits || cancel ? std::min(due, later(l.now(), pause)) : due;
+        milliseconds pause(cancel ? 50 : 7'500); // no timer stays for long behind its call
+        if (awaits) pause = std::min(pause, core->options.read_timeout / 4 + milliseconds(1));
+        return due < INT64_MAX || cancel ? std::min(due, later(l.now(), pause)) : due;
     }
 
 private:
@@ -7175,9 +7175,9 @@ private:
     }
     void look_at(std::int64_t due) {
         if (due < 0 || due >= next_look_) return;
-        loop_.at(due, [self = ref<loop_pool>(this)] { // what has come was read by then
-            if (self->loop_.now() < self->next_look_) return;
-            self->next_look_ = INT64_MAX, self->look();
+        loop_.at(due, [&on = loop_, core = core_] { // what has come was read by then
+            const auto self = static_cast<loop_pool*>(on.pool_of(core.get())); // none: it has gone
+            if (self && on.now() >= self->next_look_) self->next_look_ = INT64_MAX, self->look();
         });
         next_look_ = due;
     }
