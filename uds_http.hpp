@@ -3971,8 +3971,8 @@ public:
         c_.persistent = false, c_.lingers = true; // its other bytes would be taken for requests
         note(status, why);
         answer(plain_status(status, why));
-        if (c_.at == phase::body) c_.at = phase::discard; // it has its answer
-        (void)detail::take(state_of(d_.req).body);        // megabytes, perhaps
+        if (c_.at == phase::body) c_.at = phase::discard;    // it has its answer
+        (void)detail::take(state_of(d_.req).body), count(0); // megabytes, perhaps
     }
 
 private:
