@@ -5476,8 +5476,8 @@ private:
         if (c.gone) all = false;
         else if (c.blocked) c.more->out.append(batch); // behind what waits already
         else all = (batch.empty() && !c.has_output()) || push(c, batch);
-        d_.out.clear(), d_.whole = 0;
-        refused.store(d_.refused, std::memory_order_relaxed);
+        d_.out.capacity() < (4 << 20) ? d_.out.clear() : void(d_.out = buffer()); // of large writes
+        d_.whole = 0, refused.store(d_.refused, std::memory_order_relaxed);
         return all;
     }
 

@@ -4,6 +4,8 @@
 #include "allocations.hpp"
 #include "raw_client.hpp"
 
+#include <malloc.h>
+
 thread_local std::size_t allocations = 0;
 
 namespace {
@@ -12,24 +14,27 @@ thread_local void (*at_next)() = nullptr; // what another thread might do at thi
 
 thread_local std::size_t fails_in = 0;  // 0: never
 thread_local std::size_t allocated = 0; // bytes, in all
+thread_local std::size_t held = 0;      // bytes that are not given back, by this thread
 
 void* counted_new(std::size_t size) {
     ++allocations, allocated += size;
     if (auto act = std::exchange(at_next, nullptr)) act();
     if (fails_in == 1) throw std::bad_alloc(); // and all that follow
     if (fails_in > 1) --fails_in;
-    if (void* made = std::malloc(size ? size : 1)) return made;
+    if (void* made = std::malloc(size ? size : 1)) return held += ::malloc_usable_size(made), made;
     throw std::bad_alloc();
 }
+
+void counted_delete(void* gone) noexcept { held -= ::malloc_usable_size(gone), std::free(gone); }
 
 } // namespace
 
 [[gnu::noinline]] void* operator new(std::size_t size) { return counted_new(size); }
 [[gnu::noinline]] void* operator new[](std::size_t size) { return counted_new(size); }
-[[gnu::noinline]] void operator delete(void* gone) noexcept { std::free(gone); }
-[[gnu::noinline]] void operator delete[](void* gone) noexcept { std::free(gone); }
-[[gnu::noinline]] void operator delete(void* gone, std::size_t) noexcept { std::free(gone); }
-[[gnu::noinline]] void operator delete[](void* gone, std::size_t) noexcept { std::free(gone); }
+[[gnu::noinline]] void operator delete(void* gone) noexcept { counted_delete(gone); }
+[[gnu::noinline]] void operator delete[](void* gone) noexcept { counted_delete(gone); }
+[[gnu::noinline]] void operator delete(void* gone, std::size_t) noexcept { counted_delete(gone); }
+[[gnu::noinline]] void operator delete[](void* gone, std::size_t) noexcept { counted_delete(gone); }
 
 using namespace raw;
 
@@ -163,6 +168,27 @@ TEST_CASE("allocation: large pieces of a stream go through the same memory") {
     }
     CHECK(out.is_open());
     CHECK(allocated - before < piece.size());
+}
+
+TEST_CASE("allocation: a large write into a stream leaves its loop no larger") {
+    const std::size_t size = 64 << 20;
+    folder at;
+    server app;
+    app.get("/", [&](request&, responder res) {
+        body_writer out = res.stream(response());
+        out.write(std::string(size, 'x'));
+        out.end();
+    });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    std::thread reader([&] { (void)c.rest(); }); // what it holds is its own thread's
+    const std::size_t before = held;
+    while (app.stats().accepted == 0 || app.stats().connections > 0)
+        REQUIRE(app.run_once(milliseconds(1000)));
+    reader.join();
+    CHECK(app.stats().bytes_out > size);
+    CHECK(held - before < (8 << 20));
 }
 
 TEST_CASE("allocation: a connection that comes and goes leaves nothing allocated behind it") {
