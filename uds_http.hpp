@@ -3978,8 +3978,8 @@ public:
         c_.persistent = false, c_.lingers = true; // its other bytes would be taken for requests
         note(status, why);
         answer(plain_status(status, why));
-        if (c_.at == phase::body) c_.at = phase::discard; // it has its answer
-        (void)detail::take(state_of(d_.req).body);        // megabytes, perhaps
+        if (c_.at == phase::body) c_.at = phase::discard;    // it has its answer
+        (void)detail::take(state_of(d_.req).body), count(0); // megabytes, perhaps
     }
 
 private:
@@ -5484,8 +5484,8 @@ private:
         if (c.gone) all = false;
         else if (c.blocked) c.more->out.append(batch); // behind what waits already
         else all = (batch.empty() && !c.has_output()) || push(c, batch);
-        d_.out.clear(), d_.whole = 0;
-        refused.store(d_.refused, std::memory_order_relaxed);
+        d_.out.capacity() < (4 << 20) ? d_.out.clear() : void(d_.out = buffer()); // of large writes
+        d_.whole = 0, refused.store(d_.refused, std::memory_order_relaxed);
         return all;
     }
 
@@ -7054,9 +7054,9 @@ struct async_call final : counted {
             l.fail_call(*kept, failed(why, awaits ? "waiting for the response" : "the body"));
             return -1;
         }
-        milliseconds pause = core->options.read_timeout / 4 + milliseconds(1);
-        if (cancel && pause.count() > 50) pause = milliseconds(50);
-        return awaits || cancel ? std::min(due, later(l.now(), pause)) : due;
+        milliseconds pause(cancel ? 50 : 7'500); // no timer stays for long behind its call
+        if (awaits) pause = std::min(pause, core->options.read_timeout / 4 + milliseconds(1));
+        return due < INT64_MAX || cancel ? std::min(due, later(l.now(), pause)) : due;
     }
 
 private:
@@ -7182,9 +7182,9 @@ private:
     }
     void look_at(std::int64_t due) {
         if (due < 0 || due >= next_look_) return;
-        loop_.at(due, [self = ref<loop_pool>(this)] { // what has come was read by then
-            if (self->loop_.now() < self->next_look_) return;
-            self->next_look_ = INT64_MAX, self->look();
+        loop_.at(due, [&on = loop_, core = core_] { // what has come was read by then
+            const auto self = static_cast<loop_pool*>(on.pool_of(core.get())); // none: it has gone
+            if (self && on.now() >= self->next_look_) self->next_look_ = INT64_MAX, self->look();
         });
         next_look_ = due;
     }

@@ -204,6 +204,27 @@ TEST_CASE("allocation: large pieces of a stream go through the same memory") {
     CHECK(allocated - before < piece.size());
 }
 
+TEST_CASE("allocation: a large write into a stream leaves its loop no larger") {
+    const std::size_t size = 64 << 20;
+    folder at;
+    server app;
+    app.get("/", [&](request&, responder res) {
+        body_writer out = res.stream(response());
+        out.write(std::string(size, 'x'));
+        out.end();
+    });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    std::thread reader([&] { (void)c.rest(); }); // what it holds is its own thread's
+    const std::size_t before = held;
+    while (app.stats().accepted == 0 || app.stats().connections > 0)
+        REQUIRE(app.run_once(milliseconds(1000)));
+    reader.join();
+    CHECK(app.stats().bytes_out > size);
+    CHECK(held - before < (8 << 20));
+}
+
 TEST_CASE("allocation: a connection that comes and goes leaves nothing allocated behind it") {
     folder at;
     server app;

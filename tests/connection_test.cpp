@@ -719,6 +719,17 @@ TEST_CASE("connection: all bodies in memory together, exactly at the limit and o
     }
 }
 
+TEST_CASE("connection: a refused body counts no more, though its peer lingers") {
+    server_options o;
+    o.max_buffered_bytes = 100'000;
+    usual d(o);
+    d.feed("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" +
+           std::string(150'000, 'b'));
+    CHECK(read_answers(d.out).statuses == std::vector<int>{503});
+    CHECK(bool(d.c.lingers));
+    CHECK(d.shared.buffered == 0);
+}
+
 TEST_CASE("connection: a body that came at once counts too while its answer is awaited") {
     server_options o;
     o.max_buffered_bytes = 100'000;
