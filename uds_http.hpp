@@ -2551,11 +2551,9 @@ class body_decoder {
 public:
     /// `bounds` are the head's; the trailers, by themselves, are held to them, too.
     void start(framing how, std::uint64_t length, const head_limits& bounds = unbounded,
-               const headers& fields = {}) {
+               const headers* fields = nullptr) {
         why_ = nullptr, lines_.clear(), line_ = 0, extension_left_ = max_extension_bytes;
-        hops_.clear();
-        for (const field* f = fields.begin(); how == framing::chunked && f != fields.end(); ++f)
-            if (equal_nocase(f->name, "Connection")) hops_.append(f->value) += ',';
+        if (how == framing::chunked) note_hops(fields);
         how_ = how, fields_left_ = bounds.max_fields_count;
         trailers_bytes_ = std::min(bounds.max_head_bytes, max_lines_bytes);
         left_ = how == framing::until_close ? UINT64_MAX : how == framing::length ? length : 0;
@@ -2591,6 +2589,13 @@ private:
         left_ -= piece.size();
         if (left_ > 0) return step::data;
         return how_ == framing::chunked ? step::data_end : step::end;
+    }
+
+    [[gnu::noinline]] void note_hops(const headers* of) {
+        hops_.clear();
+        if (!of) return;
+        for (const field& f : *of)
+            if (equal_nocase(f.name, "Connection")) hops_.append(f.value) += ',';
     }
 
     /// RFC 9112 7.1: between the data stand lines, which are parsed anew when more has come, too.
@@ -3877,7 +3882,7 @@ public:
     }
     void end_tail() { // it has left
         tell_tail(error());
-        c_.more->has_tail = false, (void)detail::take(c_.more->tail); // with its memory
+        c_.more->has_tail = false, c_.more->tail = content();
         count(0);
         if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
     }
@@ -4050,7 +4055,7 @@ private:
         lock.release();
         if (h.status != 101)
             c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields},
-                                   res.headers());
+                                   &res.headers());
         if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
             c_.more->tail = std::move(state_of(f.req).body);
         UDS_HTTP_TRY { act(std::move(res)); }
@@ -4074,7 +4079,7 @@ private:
         if (!c_.persistent || has_output || is_open || c_.peer_done || !c_.more->in.empty())
             return void(c_.ends = c_.gone = true);
         c_.at = phase::kept;
-        c_.more->at_work = {};
+        c_.more->at_work = {}, (void)detail::take(c_.more->tail); // with its memory
         c_.more->pool->freed(id_);
     }
 
@@ -4130,7 +4135,7 @@ private:
         c_.wants_body_fd = false, c_.wants_fds = 0;
         if (s_.takes_fds() && !claim_fds(req, first)) return;
         if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
-        if (h.how != framing::none) d_.decoder.start(h.how, h.length, s_.limits, req.fields);
+        if (h.how != framing::none) d_.decoder.start(h.how, h.length, s_.limits, &req.fields);
         route* const to = s_.routes.match(req);
         const bool is_early = screen(to);
         keep_card(); // a hook may keep the request, and ask later
@@ -6859,7 +6864,7 @@ struct client_exchange {
         if (got.status == 101 && stopped) return fail(errc::bad_message, "101 inside of a request");
         if (!answered && ++interim > 16)
             return fail(errc::bad_message, "too many interim responses");
-        on->body.start(got.how, got.length, limits, on->fields);
+        on->body.start(got.how, got.length, limits, &on->fields);
         on->ended = got.how == framing::none;
         return answered ? claim_fds() : error();
     }
