@@ -4937,9 +4937,9 @@ class task_heap {
 public:
     std::int64_t next() const noexcept { return tasks_.empty() ? INT64_MAX : tasks_[0].at; }
     void clear() noexcept { tasks_.clear(); }
-    /// The loop's own, of which there are four at most, have room.
+    /// The loop's own, of which there are five at most, have room.
     void make_room() {
-        if (tasks_.size() + 4 < room_) return;
+        if (tasks_.size() + 5 < room_) return;
         const std::size_t room = tasks_.size() * 2 + 8;
         tasks_.reserve(room), room_ = room;
     }
@@ -5705,7 +5705,7 @@ private:
         }
         conn* c = conns_.find(f->id);
         if (!c || c->work() != f.get()) return abandon(*f, failed(errc::cut_off, "connection"));
-        if (heartbeat.count() > 0) beat(*f, heartbeat);
+        if (heartbeat.count() > 0 && heartbeat.count() < INT64_MAX / 2) beat(*f, heartbeat);
         if (s_.stopping() && f->has_events()) f->end({});
         resume(*c);
     }
@@ -6621,8 +6621,8 @@ struct client_core : counted {
         ref<wire> on(new wire(std::move(connected), options));
         hold lock(guard);
         if (count > 0) return failed(EISCONN, name + ": adopt"); // `on` closes it
-        adopted = true, count = 1;
         idle.push_back(std::move(on));
+        adopted = true, count = 1;
         return {};
     }
 };

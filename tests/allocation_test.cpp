@@ -225,6 +225,22 @@ TEST_CASE("allocation: a large write into a stream leaves its loop no larger") {
     CHECK(held - before < (8 << 20));
 }
 
+TEST_CASE("allocation: a stream that never beats leaves no timer behind it") {
+    folder at;
+    server app;
+    app.get("/", [](request&, responder res) { res.events(milliseconds::max()).end(); });
+    REQUIRE_FALSE(app.listen(at("s")));
+    std::size_t after_some = 0;
+    for (std::uint64_t i = 1; i <= 1000; ++i) {
+        wire_client c(at("s"));
+        CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        while (app.stats().accepted < i || app.stats().connections > 0)
+            REQUIRE(app.run_once(patience));
+        if (i == 100) after_some = held;
+    }
+    CHECK(held < after_some + 4096);
+}
+
 TEST_CASE("allocation: a connection that comes and goes leaves nothing allocated behind it") {
     folder at;
     server app;
