@@ -3287,7 +3287,7 @@ struct flow final : stream_base, flow_callbacks {
     std::uint64_t may_write = UINT64_MAX; // else what is left of a Content-Length
     headers trailers_out;
     milliseconds heartbeat{0};
-    std::int64_t beats_at = 0; // ms; the loop's
+    std::int64_t beats_at = 0; // ms; the loop's. A call's: its body goes, though nobody asked
     mode how = mode::none;     // set once: a second answer is refused
     ref<flow> next;            // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
@@ -3926,17 +3926,26 @@ public:
         c_.persistent = !says_close(r.fields);
         f->fd = c_.fd; // for release()
         write_request_head(d_.out, r, b.plan);
-        if (!b.plan.sends) return;
+        c_.expects = b.plan.sends && equal_nocase(r.fields.get("Expect"), "100-continue");
+        if (b.plan.sends && !c_.expects) send_request_body();
+    }
+
+    /// At once, or after 100 Continue, or a second (RFC 9110 10.1.1: not indefinitely).
+    void send_request_body() {
+        flow& f = *c_.work();
+        request_state& r = state_of(f.req);
+        const body_plan plan = c_.more->plan;
         const auto& s = access::of(r.body);
+        c_.expects = false;
         if (s.kind == access::kind::reader) {
-            f->how = flow::mode::streamed, f->used_up = true; // read once: no retry
-            if (b.plan.how == framing::length) f->may_write = b.plan.length;
-            return pass_on(*f, r.body);
+            f.how = flow::mode::streamed, f.used_up = true; // read once: no retry
+            if (plan.how == framing::length) f.may_write = plan.length;
+            return pass_on(f, r.body);
         }
-        f->used_up = s.kind == access::kind::pulled;
+        f.used_up = s.kind == access::kind::pulled;
         content body = content::literal(bytes_of(r.body)); // the request keeps its own, for a retry
         if (!is_in_memory(r.body)) access::of(body).from = s.from, access::of(body).kind = s.kind;
-        send_body(body, b.plan);
+        send_body(body, plan);
     }
 
     /// Ends a call, and its connection, with an error.
@@ -4024,6 +4033,7 @@ private:
         d_.in.remove_prefix(h.size);
         if (h.status / 100 == 1 && h.status != 101) { // RFC 9110 15.2: not for ever
             auto& act = state_of(f.req).on_interim;
+            if (h.status == 100 && c_.expects) send_request_body();
             UDS_HTTP_TRY {
                 if (act && h.status != 100) act(res.status(h.status));
             }
@@ -4035,10 +4045,12 @@ private:
             return fail_call(failed(errc::bad_descriptor, "descriptors, unasked")), false;
         if (h.status == 101 && !(f.may_upgrade && is_offered(state_of(f.req).fields, fields)))
             return fail_call(failed(errc::bad_message, "101 that nobody asked for")), false;
-        if (h.status == 101 && (c_.has_output() || (f.how == flow::mode::streamed && !f.end_sent)))
+        const bool is_streamed = f.how == flow::mode::streamed;
+        if (h.status == 101 && (c_.expects || c_.has_output() || (is_streamed && !f.end_sent)))
             return fail_call(failed(errc::bad_message, "101 inside of a request")), false;
         res.status(h.status).headers() = fields; // a copy, out of the loop's buffer
-        c_.persistent = c_.persistent && h.persistent, f.refused = h.status >= 400;
+        c_.persistent = c_.persistent && h.persistent && !c_.expects; // its body is due
+        c_.expects = false, f.refused = h.status >= 400;
         tell_head(f, std::move(res));
         return true;
     }
@@ -5135,11 +5147,27 @@ public:
         if (call->max_head_bytes > in_size_ / 2) call->max_head_bytes = in_size_ / 2; // has to fit
         UDS_HTTP_TRY {
             talk(*c).ask(call);
+            if (c->expects) wait_for_word(*call);
             flush(*c);
             rest(*c, true);
         }
         UDS_HTTP_CATCH { lose_memory(id); }
         return true;
+    }
+    /// No 100 Continue within a second: the body goes (RFC 9110 10.1.1).
+    [[gnu::cold]] void wait_for_word(flow& call) {
+        const std::int64_t due = call.beats_at = later(d_.now, milliseconds(1'000));
+        at(due, [this, id = call.id, due] {
+            conn* c = conns_.find(id);
+            if (c && c->expects && c->work() && c->work()->beats_at == due)
+                visit(*c, &loop::stop_waiting);
+        });
+    }
+    void stop_waiting(conn& c) {
+        c.work()->progress = d_.now;
+        talk(c).send_request_body();
+        flush(c);
+        rest(c, true);
     }
     [[gnu::cold]] void fail_call(flow& call, error why) {
         conn* c = conns_.find(call.id);
@@ -7047,7 +7075,8 @@ struct async_call final : counted {
     std::int64_t look(loop& l) {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (f->timed && f->how != flow::mode::raw);
-        const bool rests = !awaits || f->fd < 0 || is_silent_upload(); // it waits for a connection
+        const bool is_held = l.now() < f->beats_at; // its body
+        const bool rests = !awaits || f->fd < 0 || is_held || is_silent_upload();
         if (rests || l.is_read_on(*f)) f->progress = l.now();
         std::int64_t due = request_end;
         if (awaits)

@@ -133,7 +133,6 @@ http::request passed_on(http::request& req, http::body_reader body) {
     to.headers() = fields;
     to.headers().remove_hop_by_hop();
     (void)to.headers().add("Via", req.version() > 10 ? "1.1 proxy" : "1.0 proxy"); // RFC 9110 7.6.3
-    to.headers().remove("Expect"); // answered here: the body is asked for as upstream takes it
     if (has_body) to.body(std::move(body), "");
     return to;
 }

@@ -176,6 +176,7 @@ void forward(client& to, request req, body_reader body, responder out) {
     next.body(std::move(body), "");
     if (req.headers().contains("Content-Length"))
         next.header("Content-Length", req.header("Content-Length"));
+    if (req.headers().contains("Expect")) next.header("Expect", req.header("Expect"));
     auto shared = std::make_shared<responder>(std::move(out));
     to.async_stream(std::move(next), [shared](result<reply> got) {
         if (!got) return void(shared->send(response(502)));
@@ -1428,6 +1429,104 @@ TEST_CASE("async: a refusal that comes before the upload has ended is not lost")
         CHECK_MESSAGE(got.status == 413, got.why.message());
         CHECK(got.body == "big");
         if (!closes) CHECK(comes_true([&] { return !peer.more(); })); // never used again
+    }
+}
+
+TEST_CASE("async: Expect: 100-continue waits for the word, or a second, or a refusal") {
+    struct row {
+        const char* says;
+        int status;
+        bool sends;
+    };
+    const std::string large(1 << 20, 'x');
+    unique_fd file(::memfd_create("large", MFD_CLOEXEC));
+    REQUIRE(::write(file.get(), large.data(), large.size()) == 1 << 20);
+    for (const row& r :
+         {row{"HTTP/1.1 100 Continue\r\n\r\n", 200, true}, row{"", 200, true},
+          row{"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", 200, true},
+          row{"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n", 417, false},
+          row{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, false}})
+        for (int kind = 0; kind < 4; ++kind) {
+            CAPTURE(r.says);
+            CAPTURE(kind);
+            scripted up;
+            fixture f(up.path, quick(*r.says ? 30s : 500ms)); // the second isn't the peer's silence
+            f.start();
+            content body(large);
+            if (kind == 0) body = content(std::string("xyz"));
+            if (kind == 2) body = content::file(unique_fd(::dup(file.get())), 0, large.size());
+            if (kind == 3)
+                body = content::pulled([left = large.size()](char* to, std::size_t n) mutable {
+                    n = std::min(n, left), left -= n;
+                    std::memset(to, 'x', n);
+                    return result<std::size_t>(n);
+                });
+            f.call(request("PUT", "/").body(std::move(body), "").header("Expect", "100-continue"));
+            wire_client peer = up.accept();
+            const std::string head = head_of(peer);
+            if (*r.says) { // a second call shows that the loop has done what it had to
+                f.call();
+                wire_client other = up.accept();
+                head_of(other);
+                other.send("HTTP/1.1 204 X\r\n\r\n");
+                CHECK(f.ended.take().status == 204);
+                char byte;
+                CHECK(::recv(peer.fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0);
+            }
+            CHECK(peer.got.empty());
+            peer.send(r.says);
+            if (!r.sends) CHECK(peer.at_end()); // not a byte of it, nor another request
+            else if (kind == 0) CHECK(peer.until("xyz"));
+            else if (kind == 3) CHECK(peer.until("\r\n0\r\n\r\n"));
+            else {
+                while (peer.got.size() < large.size() && peer.more()) {
+                }
+                CHECK((peer.got == large));
+            }
+            if (r.sends) peer.send(ok_reply);
+            outcome got = f.ended.take();
+            CHECK_MESSAGE(got.status == r.status, got.why.message());
+            if (!r.sends) continue;
+            peer.got.clear();
+            f.call(); // the connection is as good as before
+            head_of(peer);
+            peer.send(ok_reply);
+            CHECK(f.ended.take().body == "ok");
+        }
+}
+
+TEST_CASE("async: a proxy asks for a body once its upstream has, and passes a refusal on") {
+    for (bool refuses : {false, true}) {
+        CAPTURE(refuses);
+        scripted up;
+        fixture f(up.path);
+        f.app.any("/{path...}", [&](request& req, body_reader body, responder out) {
+            forward(*f.api, std::move(req), std::move(body), std::move(out));
+        });
+        f.start();
+        wire_client near(f.at("s"));
+        near.send("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+                  "Expect: 100-continue\r\n\r\n");
+        wire_client peer = up.accept();
+        CHECK(head_of(peer).find("Expect: 100-continue") != std::string::npos);
+        wire_client other(f.at("s")); // the loop has done what it had to
+        other.send("GET /y HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire_client second = up.accept();
+        head_of(second);
+        second.send(ok_reply);
+        CHECK(other.read().status == 200);
+        char byte;
+        CHECK(::recv(near.fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0);
+        peer.send(refuses ? "HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n"
+                          : "HTTP/1.1 100 Continue\r\n\r\n");
+        if (!refuses) {
+            CHECK(near.until("HTTP/1.1 100 Continue\r\n\r\n"));
+            near.got.clear();
+            near.send("xyz");
+            CHECK(peer.until("xyz"));
+            peer.send(ok_reply);
+        }
+        CHECK(near.read().status == (refuses ? 413 : 200));
     }
 }
 

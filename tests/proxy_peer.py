@@ -138,6 +138,11 @@ class Upstream:
         send(peer, record["body"])
         return True
 
+    def do_asks(self, peer, stream, record):  # for its body, once it may
+        self.goes_on.wait(20)
+        peer.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return self.do_echo(peer, stream, record)
+
     def do_interim(self, peer, stream, record):
         peer.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n")
         return send(peer, b"after interims")
@@ -426,9 +431,18 @@ def messages(proxy, policy, upstream):
 
     client = Client(proxy.path)
     client.send(get("/echo", "Content-Length: 4", "Expect: 100-continue", method="PUT"))
-    same("Expect: the body is asked for", 100, client.head()[0])
+    same("Expect: the body is asked for, though upstream never does", 100, client.head()[0])
     same("Expect: and passes", (200, b"body"), client.send(b"body").answer()[0:3:2])
-    same("Expect: upstream isn't asked twice", None, dict(upstream.seen[-1]["fields"]).get("expect"))
+    upstream.goes_on.clear()
+    client.send(get("/asks", "Content-Length: 4", "Expect: 100-continue", method="PUT"))
+    until(lambda: upstream.seen[-1]["line"].startswith("PUT /asks"))
+    same("Expect: upstream is asked (RFC 9110 10.1.1)", "100-continue", dict(upstream.seen[-1]["fields"]).get("expect"))
+    upstream.goes_on.set()
+    same("Expect: its word passes", 100, client.head()[0])
+    same("Expect: then the body", (200, b"body"), client.send(b"body").answer()[0:3:2])
+    upstream.goes_on.clear()
+    refused = Client(proxy.path).send(get("/early", "Content-Length: 4", "Expect: 100-continue", method="PUT"))
+    same("Expect: and so does a refusal, without a body", (413, b"late"), refused.answer()[0:3:2])
     same("Expect: another one", 417, proxy.ask(get("/a", "Expect: tea"))[0])
 
     client.send(get("/one") + get("/echo", "Content-Length: 3", method="POST") + b"two" + get("/three"))
