@@ -6292,14 +6292,14 @@ struct server_core final : site {
     }
     [[gnu::cold]] error listen(const address& where, const listen_options& o) {
         if (remembered) return remembered;
-        if (started) return failed(EALREADY, "server::listen: it runs already");
+        if (started) return failed(EALREADY, "server::listen: it was started before");
         result<listener> opened = open_listener(where, o, takes_fds());
         if (!opened) return unheard = opened.error();
         return add_door(*std::move(opened), o), error();
     }
     [[gnu::cold]] error listen_inherited(const listen_options& o) {
         if (remembered) return remembered;
-        if (started) return failed(EALREADY, "server::listen_inherited: it runs already");
+        if (started) return failed(EALREADY, "server::listen_inherited: it was started before");
         result<row<named_fd>> got = inherited_listeners(o.backlog);
         if (!got) return got.error();
         for (named_fd& from : *got) {
@@ -6349,6 +6349,15 @@ constexpr int foreign_fds = -static_cast<int>(errc::bad_descriptor);
 
 inline error told(int why, string_view place) {
     return why < 0 ? failed(static_cast<errc>(-why), place) : failed(why, place);
+}
+/// Of a wait: says how long it was to be.
+inline error waited(int why, string_view place, milliseconds limit) noexcept {
+    UDS_HTTP_TRY {
+        const std::string ms = " (limit " + std::to_string(limit.count()) + " ms)";
+        if (why == ETIMEDOUT) return told(why, std::string(place) + ms);
+    }
+    UDS_HTTP_CATCH {}
+    return told(why, place);
 }
 
 /// What bounds the waits of an exchange.
@@ -6708,12 +6717,9 @@ struct client_exchange {
         return mark_sent(e, seen || sent > 0);
     }
     error fail(errc code, const char* what) const { return fail(failed(code, what)); }
-    /// Of a wait: says how long it was to be.
-    error fail(int why, std::string what) const {
-        const milliseconds limit =
-            within.end.passed() ? std::min(req.timeout, core.options.total_timeout) : within.step;
-        if (why == ETIMEDOUT) what += " (limit " + std::to_string(limit.count()) + " ms)";
-        return fail(told(why, what));
+    error fail(int why, string_view what) const {
+        const milliseconds most = std::min(req.timeout, core.options.total_timeout);
+        return fail(waited(why, what, within.end.passed() ? most : within.step));
     }
 
     int given_up() const noexcept {
@@ -7078,18 +7084,20 @@ struct async_call final : counted {
         const bool is_held = l.now() < f->beats_at; // its body
         const bool rests = !awaits || f->fd < 0 || is_held || is_silent_upload();
         if (rests || l.is_read_on(*f)) f->progress = l.now();
-        std::int64_t due = request_end;
-        if (awaits)
-            due = std::min(due, std::min(end, later(f->progress, core->options.read_timeout)));
+        const client_options& o = core->options;
+        const std::int64_t last = awaits ? std::min(request_end, end) : request_end;
+        const std::int64_t due = awaits ? std::min(last, later(f->progress, o.read_timeout)) : last;
         const ref<cancel_state>& cancel = state_of(f->req).cancel;
         const int why = cancel && cancel->set ? ECANCELED : l.now() >= due ? ETIMEDOUT : 0;
         if (why) {
             const ref<flow> kept = f; // fail_call() may end its holder
-            l.fail_call(*kept, failed(why, awaits ? "waiting for the response" : "the body"));
+            const milliseconds most = std::min(state_of(f->req).timeout, o.total_timeout);
+            const char* what = f->on_head ? "waiting for the response" : "response body";
+            l.fail_call(*kept, waited(why, what, l.now() < last ? o.read_timeout : most));
             return -1;
         }
         milliseconds pause(cancel ? 50 : 7'500); // no timer stays for long behind its call
-        if (awaits) pause = std::min(pause, core->options.read_timeout / 4 + milliseconds(1));
+        if (awaits) pause = std::min(pause, o.read_timeout / 4 + milliseconds(1));
         return due < INT64_MAX || cancel ? std::min(due, later(l.now(), pause)) : due;
     }
 
