@@ -7446,12 +7446,13 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
         return plain_status(is_short ? 503 : 404);
     }
     if (!S_ISREG(info.st_mode)) return plain_status(404); // a FIFO or device has no size to send
-    // Strong, although nobody reads the bytes: size and time in nanoseconds change with every
-    // write, the inode where a file is replaced. Two writes in place that leave the size, within
-    // one tick of the kernel's clock (10 ms at most), share a tag: against that, rename(2).
-    char tag[64], range[72], date[29]; // room for the greatest numbers
-    std::snprintf(tag, sizeof tag, "\"%jx-%jx%08jx-%jx\"", std::uintmax_t(info.st_size),
+    // Strong, although nobody reads the bytes: ctime changes with every write (cp -p sets mtime
+    // back; some file systems have nothing else), the inode where a file is replaced. Two writes in
+    // place of one size in one tick of the clock (10 ms) share a tag: against that, rename(2).
+    char tag[96], range[72], date[29]; // room for the greatest numbers
+    std::snprintf(tag, sizeof tag, "\"%jx-%jx%08jx-%jx%08jx-%jx\"", std::uintmax_t(info.st_size),
                   std::uintmax_t(info.st_mtim.tv_sec), std::uintmax_t(info.st_mtim.tv_nsec),
+                  std::uintmax_t(info.st_ctim.tv_sec), std::uintmax_t(info.st_ctim.tv_nsec),
                   std::uintmax_t(info.st_ino));
     timespec clock{}; // no later than Date will be, which lags by a tick and a tenth of a second
     ::clock_gettime(CLOCK_REALTIME_COARSE, &clock);
