@@ -1949,24 +1949,28 @@ struct path_lock : move_only {
     }
 }
 
+/// `file` is of fd_path(). EAGAIN: a server is alive there, ECONNREFUSED: nobody listens.
+[[gnu::cold]] inline int ask_at(const std::string& file) noexcept {
+    const endpoint to = make_endpoint(file);
+    const unique_fd fd = stream_socket(SOCK_NONBLOCK);
+    return fd && ::connect(fd.get(), to.get(), to.size) == 0 ? EAGAIN : errno;
+}
+
 /// Refuses what is at the path unless it is a socket, and if it `asks`, one that nobody serves.
 /// `removes`: then it goes. The descriptor leads to the very one that was looked at.
 [[gnu::cold]] inline error clear_path(const unique_fd& folder, const std::string& path, bool asks,
                                       bool removes) {
     struct stat is;
-    unique_fd at = look_at(folder, path), fd;
+    const unique_fd at = look_at(folder, path);
     if (!at && errno == ENOENT) return {};
     if (!at || ::fstat(at.get(), &is) != 0) return path_failed(path, "open");
     if (!S_ISSOCK(is.st_mode)) return path_failed(path, "in the way, left alone", ENOTSOCK);
     if (asks) {
         const std::string file = fd_path(at);
-        const endpoint to = make_endpoint(file);
-        fd = stream_socket(SOCK_NONBLOCK); // a full backlog is EAGAIN at once: somebody is alive
-        auto ask = [&] { return fd && !::connect(fd.get(), to.get(), to.size) ? EAGAIN : errno; };
-        int why = ask();
+        int why = ask_at(file);
         if (why == EACCES && is.st_uid == ::geteuid()) { // its mode keeps us out, too
             if (!removes) return {};                     // under the lock nobody else changes it
-            if (::chmod(file.c_str(), (is.st_mode & 07777) | S_IWUSR) == 0) why = ask();
+            if (::chmod(file.c_str(), (is.st_mode & 07777) | S_IWUSR) == 0) why = ask_at(file);
             (void)::chmod(file.c_str(), is.st_mode & 07777);
         }
         if (why == EAGAIN) return path_failed(path, "a server is alive there", EADDRINUSE);
@@ -1997,13 +2001,15 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
         return path_failed(path, "stat after bind");
     const bool is_ours = S_ISSOCK(is.st_mode) && is.st_uid == ::geteuid() && is.st_nlink == 1;
     made.owner = is_ours ? ::getpid() : 0;
-    // Whoever may write the folder may have put another one there, to have us chmod that. The calls
-    // on /proc/self/fd can't be diverted; fchmod(2) refuses O_PATH descriptors.
+    // Whoever may write the folder may have put another one there, to have us chmod that, perhaps
+    // where this user serves, too. The calls on /proc/self/fd can't be diverted as fchmodat(2) can.
     const unique_fd at = look_at(made.folder, path);
     if (!at) return path_failed(path, "open");
-    if (!is_ours || !is_at(at, "", is))
-        return path_failed(path, "replaced by somebody else", EADDRINUSE);
     const std::string file = fd_path(at);
+    const int why = ask_at(file); // EACCES: ours, where the mode keeps its owner out
+    if (!is_ours || !is_at(at, "", is) || why == EAGAIN || why == EPROTOTYPE)
+        return made.owner = 0, path_failed(path, "replaced by somebody else", EADDRINUSE);
+    if (why != ECONNREFUSED && why != EACCES) return path_failed(path, "ask", why);
     const uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // as it is, chown(2)
     const gid_t group = options.group.value_or(static_cast<gid_t>(-1));
     if (::chown(file.c_str(), owner, group) != 0) return path_failed(path, "chown");
