@@ -689,7 +689,7 @@ public:
     route& options(string_view pattern, handler h) { return add("OPTIONS", pattern, std::move(h)); }
     /// Every method, after those that name theirs.
     route& any(string_view pattern, handler h) { return add("*", pattern, std::move(h)); }
-    /// Serves a folder below `prefix`; nothing outside of it, whatever the path or the links in it.
+    /// Serves the folder that is there now below `prefix`; nothing outside, by any path or link.
     /// Errors: function_not_supported from run() where the kernel has no openat2 (before 5.6).
     void files(string_view prefix, const std::string& folder);
 
