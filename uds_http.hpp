@@ -1733,9 +1733,9 @@ struct card : counted {
 // What an address means, and the life of a socket's path: lock, probe, bind, connect, unlink.
 // `<path>.lock` is held while the path changes, and only then: a lock held for life could not pass
 // to a successor, and forked children would keep it. Whether a server is alive is for a probe to
-// say. Names are made and removed through a descriptor of their folder, so that neither chdir(2)
-// nor a renamed parent leads us elsewhere. Nothing is unlinked but a dead socket or our own;
-// nothing is truncated; the umask, which belongs to the process, stays as it is.
+// say. Names are looked at and removed through a descriptor of their folder, so that neither
+// chdir(2) nor a renamed parent leads us elsewhere (in the moment of bind(2) it is an error, see
+// bind_name()). Nothing is unlinked but a dead socket or our own; the umask stays as it is.
 
 /// References only, so that nothing runs between the failure and the reading of errno.
 [[gnu::cold, gnu::noinline]] inline error path_failed(const std::string& path, const char* what,
@@ -2001,13 +2001,13 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
         return path_failed(path, "stat after bind");
     const bool is_ours = S_ISSOCK(is.st_mode) && is.st_uid == ::geteuid() && is.st_nlink == 1;
     made.owner = is_ours ? ::getpid() : 0;
-    // Whoever may write the folder may have put another one there, to have us chmod that, perhaps
-    // where this user serves, too. The calls on /proc/self/fd can't be diverted as fchmodat(2) can.
+    // Whoever may write the folder may have put another one there, to have us chmod that: also one
+    // of this user's, which answers (EACCES: by its mode). /proc/self/fd/N can't be diverted.
     const unique_fd at = look_at(made.folder, path);
     if (!at) return path_failed(path, "open");
     const std::string file = fd_path(at);
-    const int why = ask_at(file); // EACCES: ours, where the mode keeps its owner out
-    if (!is_ours || !is_at(at, "", is) || why == EAGAIN || why == EPROTOTYPE)
+    const int why = is_ours && is_at(at, "", is) ? ask_at(file) : EAGAIN;
+    if (why == EAGAIN || why == EPROTOTYPE)
         return made.owner = 0, path_failed(path, "replaced by somebody else", EADDRINUSE);
     if (why != ECONNREFUSED && why != EACCES) return path_failed(path, "ask", why);
     const uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // as it is, chown(2)
