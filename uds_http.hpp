@@ -2002,14 +2002,13 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
     const bool is_ours = S_ISSOCK(is.st_mode) && is.st_uid == ::geteuid() && is.st_nlink == 1;
     made.owner = is_ours ? ::getpid() : 0;
     // Whoever may write the folder may have put another one there, to have us chmod that: also one
-    // of this user's, which answers (EACCES: by its mode). /proc/self/fd/N can't be diverted.
+    // of this user's, which answers; ours doesn't. /proc/self/fd/N can't be diverted.
     const unique_fd at = look_at(made.folder, path);
     if (!at) return path_failed(path, "open");
     const std::string file = fd_path(at);
     const int why = is_ours && is_at(at, "", is) ? ask_at(file) : EAGAIN;
     if (why == EAGAIN || why == EPROTOTYPE)
         return made.owner = 0, path_failed(path, "replaced by somebody else", EADDRINUSE);
-    if (why != ECONNREFUSED && why != EACCES) return path_failed(path, "ask", why);
     const uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // as it is, chown(2)
     const gid_t group = options.group.value_or(static_cast<gid_t>(-1));
     if (::chown(file.c_str(), owner, group) != 0) return path_failed(path, "chown");
