@@ -689,7 +689,7 @@ public:
     route& options(string_view pattern, handler h) { return add("OPTIONS", pattern, std::move(h)); }
     /// Every method, after those that name theirs.
     route& any(string_view pattern, handler h) { return add("*", pattern, std::move(h)); }
-    /// Serves a folder below `prefix`; nothing outside of it, whatever the path or the links in it.
+    /// Serves the folder that is there now below `prefix`; nothing outside, by any path or link.
     /// Errors: function_not_supported from run() where the kernel has no openat2 (before 5.6).
     void files(string_view prefix, const std::string& folder);
 
@@ -1733,9 +1733,9 @@ struct card : counted {
 // What an address means, and the life of a socket's path: lock, probe, bind, connect, unlink.
 // `<path>.lock` is held while the path changes, and only then: a lock held for life could not pass
 // to a successor, and forked children would keep it. Whether a server is alive is for a probe to
-// say. Names are made and removed through a descriptor of their folder, so that neither chdir(2)
-// nor a renamed parent leads us elsewhere. Nothing is unlinked but a dead socket or our own;
-// nothing is truncated; the umask, which belongs to the process, stays as it is.
+// say. Names are looked at and removed through a descriptor of their folder, so that neither
+// chdir(2) nor a renamed parent leads us elsewhere (in the moment of bind(2) it is an error, see
+// bind_name()). Nothing is unlinked but a dead socket or our own; the umask stays as it is.
 
 /// References only, so that nothing runs between the failure and the reading of errno.
 [[gnu::cold, gnu::noinline]] inline error path_failed(const std::string& path, const char* what,
@@ -1949,24 +1949,28 @@ struct path_lock : move_only {
     }
 }
 
+/// `file` is of fd_path(). EAGAIN: a server is alive there, ECONNREFUSED: nobody listens.
+[[gnu::cold]] inline int ask_at(const std::string& file) noexcept {
+    const endpoint to = make_endpoint(file);
+    const unique_fd fd = stream_socket(SOCK_NONBLOCK);
+    return fd && ::connect(fd.get(), to.get(), to.size) == 0 ? EAGAIN : errno;
+}
+
 /// Refuses what is at the path unless it is a socket, and if it `asks`, one that nobody serves.
 /// `removes`: then it goes. The descriptor leads to the very one that was looked at.
 [[gnu::cold]] inline error clear_path(const unique_fd& folder, const std::string& path, bool asks,
                                       bool removes) {
     struct stat is;
-    unique_fd at = look_at(folder, path), fd;
+    const unique_fd at = look_at(folder, path);
     if (!at && errno == ENOENT) return {};
     if (!at || ::fstat(at.get(), &is) != 0) return path_failed(path, "open");
     if (!S_ISSOCK(is.st_mode)) return path_failed(path, "in the way, left alone", ENOTSOCK);
     if (asks) {
         const std::string file = fd_path(at);
-        const endpoint to = make_endpoint(file);
-        fd = stream_socket(SOCK_NONBLOCK); // a full backlog is EAGAIN at once: somebody is alive
-        auto ask = [&] { return fd && !::connect(fd.get(), to.get(), to.size) ? EAGAIN : errno; };
-        int why = ask();
+        int why = ask_at(file);
         if (why == EACCES && is.st_uid == ::geteuid()) { // its mode keeps us out, too
             if (!removes) return {};                     // under the lock nobody else changes it
-            if (::chmod(file.c_str(), (is.st_mode & 07777) | S_IWUSR) == 0) why = ask();
+            if (::chmod(file.c_str(), (is.st_mode & 07777) | S_IWUSR) == 0) why = ask_at(file);
             (void)::chmod(file.c_str(), is.st_mode & 07777);
         }
         if (why == EAGAIN) return path_failed(path, "a server is alive there", EADDRINUSE);
@@ -1997,13 +2001,14 @@ inline std::string bind_name(const unique_fd& folder, const std::string& path) {
         return path_failed(path, "stat after bind");
     const bool is_ours = S_ISSOCK(is.st_mode) && is.st_uid == ::geteuid() && is.st_nlink == 1;
     made.owner = is_ours ? ::getpid() : 0;
-    // Whoever may write the folder may have put another one there, to have us chmod that. The calls
-    // on /proc/self/fd can't be diverted; fchmod(2) refuses O_PATH descriptors.
+    // Whoever may write the folder may have put another one there, to have us chmod that: also one
+    // of this user's, which answers; ours doesn't. /proc/self/fd/N can't be diverted.
     const unique_fd at = look_at(made.folder, path);
     if (!at) return path_failed(path, "open");
-    if (!is_ours || !is_at(at, "", is))
-        return path_failed(path, "replaced by somebody else", EADDRINUSE);
     const std::string file = fd_path(at);
+    const int why = is_ours && is_at(at, "", is) ? ask_at(file) : EAGAIN;
+    if (why == EAGAIN || why == EPROTOTYPE)
+        return made.owner = 0, path_failed(path, "replaced by somebody else", EADDRINUSE);
     const uid_t owner = options.owner.value_or(static_cast<uid_t>(-1)); // as it is, chown(2)
     const gid_t group = options.group.value_or(static_cast<gid_t>(-1));
     if (::chown(file.c_str(), owner, group) != 0) return path_failed(path, "chown");
@@ -7483,12 +7488,13 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
         return plain_status(is_short ? 503 : 404);
     }
     if (!S_ISREG(info.st_mode)) return plain_status(404); // a FIFO or device has no size to send
-    // Strong, although nobody reads the bytes: size and time in nanoseconds change with every
-    // write, the inode where a file is replaced. Two writes in place that leave the size, within
-    // one tick of the kernel's clock (10 ms at most), share a tag: against that, rename(2).
-    char tag[64], range[72], date[29]; // room for the greatest numbers
-    std::snprintf(tag, sizeof tag, "\"%jx-%jx%08jx-%jx\"", std::uintmax_t(info.st_size),
+    // Strong, although nobody reads the bytes: ctime changes with every write (cp -p sets mtime
+    // back; some file systems have nothing else), the inode where a file is replaced. Two writes in
+    // place of one size in one tick of the clock (10 ms) share a tag: against that, rename(2).
+    char tag[96], range[72], date[29]; // room for the greatest numbers
+    std::snprintf(tag, sizeof tag, "\"%jx-%jx%08jx-%jx%08jx-%jx\"", std::uintmax_t(info.st_size),
                   std::uintmax_t(info.st_mtim.tv_sec), std::uintmax_t(info.st_mtim.tv_nsec),
+                  std::uintmax_t(info.st_ctim.tv_sec), std::uintmax_t(info.st_ctim.tv_nsec),
                   std::uintmax_t(info.st_ino));
     timespec clock{}; // no later than Date will be, which lags by a tick and a tenth of a second
     ::clock_gettime(CLOCK_REALTIME_COARSE, &clock);

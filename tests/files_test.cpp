@@ -713,6 +713,29 @@ TEST_CASE("files: the tag changes with content, time and file") {
     CHECK(etag() != first);
 }
 
+TEST_CASE("files: the tag changes with content that has its time set back") { // cp -p, tar, rsync
+    scratch here;
+    unique_fd root = here.root();
+    auto etag = [&] {
+        return std::string(serve_beneath(root.get(), asking("GET"), "a").header("ETag"));
+    };
+    auto changed_at = [&] {
+        struct stat is {};
+        REQUIRE(::stat(here.at("a").c_str(), &is) == 0);
+        return is.st_ctim.tv_sec * 1'000'000'000LL + is.st_ctim.tv_nsec;
+    };
+    auto write = [&](const char* bytes) { // in place: the inode stays
+        here.file("a", bytes);
+        here.touch("a", example, 1);
+        return changed_at();
+    };
+    const auto start = write("one");
+    const std::string first = etag();
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    while (write("two") == start && std::chrono::steady_clock::now() < end) continue; // one tick
+    CHECK(etag() != first);
+}
+
 TEST_CASE("files: one file by its path") {
     scratch here;
     here.file("a.html", "<p>");

@@ -559,6 +559,31 @@ TEST_CASE("socket file: only our own socket is unlinked, and only by the process
     CHECK(file_type(f / "a.sock") == S_IFREG);
 }
 
+TEST_CASE("socket file: another server of this user's, put in our place, keeps its mode and path") {
+    // Whoever may write the folder may exchange the two just after bind(2). A listener whose folder
+    // is another one than that of its path finds what one would find then.
+    no_leak l;
+    folder f, g;
+    listen_options wide;
+    wide.mode = 0666;
+    for (int type : {SOCK_STREAM, SOCK_DGRAM}) {
+        CAPTURE(type);
+        const std::string path = f / "a.sock", victim = g / "a.sock";
+        unique_fd other(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+        const endpoint at = make_endpoint(victim);
+        REQUIRE(::bind(other.get(), at.get(), at.size) == 0);
+        if (type == SOCK_STREAM) REQUIRE(::listen(other.get(), 9) == 0);
+        REQUIRE(::chmod(victim.c_str(), 0600) == 0);
+        listener made{stream_socket(SOCK_NONBLOCK), path};
+        made.folder = unique_fd(::open(g.path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+        CHECK(bind_path(made, path, wide) == std::errc::address_in_use);
+        CHECK(mode_of(victim) == 0600);
+        unlink_ours(made, path); // as open_path() then does
+        CHECK(file_type(victim) == S_IFSOCK);
+        ::unlink(victim.c_str()), ::unlink(path.c_str());
+    }
+}
+
 TEST_CASE("socket file: a lock that is a link, a folder, a fifo, or another user's is refused") {
     no_leak l;
     folder f;
