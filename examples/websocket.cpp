@@ -10,6 +10,7 @@ static void serve(uds_http::upgraded peer) {
     using connection = std::pair<uds_http::upgraded, websocket_echo>;
     auto ws = std::make_shared<connection>(std::move(peer), websocket_echo());
     ws->first.out.on_drain([ws] { ws->first.in.resume(); });
+    ws->first.out.on_close([ws] { ws->first.in.resume(); }); // to its end, which ends all of this
     const auto take = [ws](std::string_view piece) {
         auto& [wire, frames] = *ws;
         if (wire.out.write(frames.take(piece)) == uds_http::written::full) wire.in.pause();

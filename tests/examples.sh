@@ -329,9 +329,13 @@ same 'child: full disk' '1 1' "$("$build/child" 2>"$folder/err" >/dev/full; echo
 
 # websocket
 serve websocket
+idle=$(find "/proc/$pid/fd" -lname 'socket:*' | wc -l) # or one more: who asked whether it serves
 same 'websocket: key' 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' "$(get "$socket" -i --max-time 1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
     -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://localhost/ 2>/dev/null | tr -d '\r' | sed -n 's/^Sec-WebSocket-Accept: //p')"
 same 'websocket: frames' 'echoes: ok' "$(/usr/bin/python3 tests/websocket_peer.py "$socket")"
+sockets() { find "/proc/$pid/fd" -lname 'socket:*' | wc -l; }
+few() { [ "$(sockets)" -le "$idle" ]; }
+same 'websocket: nobody is left' yes "$(until_true 10 few && echo yes || sockets)"
 same 'websocket: keeps nothing' yes "$(awk '/^VmHWM/ { print ($2 < 32768 ? "yes" : $0) }' "/proc/$pid/status")"
 ends_well websocket
 

@@ -96,6 +96,14 @@ for wrong, code in ((frame(0x81, b"x"), 1002), (frame(0x02, b"x"), 1002), (frame
     expect(stream, 0x01, b"\xc3")
     expect(stream, 0x88, struct.pack(">H", code))
     sock.close()
+for _ in range(3): # nothing is read, until all is full, both ways: whoever runs this looks at what is left of them
+    sock, stream = connect()
+    sock.settimeout(0.5)
+    try:
+        while True:
+            sock.sendall(frame(0x82, b"x" * 65536))
+    except TimeoutError:
+        stream.close(), sock.close()
 connect(status=b" 426 ", fields=(b"Sec-WebSocket-Version: 8", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
 connect(status=b" 400 ", fields=(b"Sec-WebSocket-Version: 13",))
 print("echoes: ok")
