@@ -3629,7 +3629,7 @@ struct conn {
     bool wants_body() const noexcept { // of the exchange at work
         flow& f = *work();
         hold lock(f.guard);
-        if (f.reader_dropped && at == phase::raw) return true; // a peer that can't write won't read
+        if (f.reader_dropped && at == phase::raw) return !f.released; // who can't write won't read
         return f.wanted && !f.paused && !f.released && f.arrived.size() < flow::max_arrived;
     }
     /// Whether the peer's bytes could be used now; else the socket's full buffer stops the sender.

@@ -1759,9 +1759,12 @@ TEST_CASE("streams: release() neither loses nor overtakes a byte") {
     CHECK_FALSE(std::move(*up).release().fd); // outside of the flow, too
     while (s.c.got.size() < much.size() && s.c.more()) s.turn();
     CHECK((s.c.got == much));
+    CHECK(s.c.send("later")); // to who owns it then, though its reader goes
     raw = std::move(*up).release();
-    CHECK(raw.fd);
+    REQUIRE(raw.fd);
     up.reset(), s.turn();
+    char later[5];
+    CHECK(::recv(raw.fd.get(), later, sizeof later, MSG_DONTWAIT) == 5);
     raw = raw_stream();
     s.c.got.clear();
     CHECK(s.c.at_end());
