@@ -490,7 +490,7 @@ std::string percent_encode(string_view segment); // all but unreserved bytes (RF
 // inside its own callback. Destroying it from another thread can meet one that is running: capture
 // values or a std::shared_ptr, never `this`.
 
-/// full: taken, but wait for on_drain; one more write in spite of it cuts the stream.
+/// full: taken, but wait for on_drain, or on_close; one more write in spite of it is a cut.
 enum class written { ok, full, closed };
 struct raw_stream {
     unique_fd fd;             // non-blocking, close-on-exec
@@ -3634,6 +3634,7 @@ struct conn {
     bool wants_body() const noexcept { // of the exchange at work
         flow& f = *work();
         hold lock(f.guard);
+        if (f.reader_dropped && at == phase::raw) return !f.released; // who can't write won't read
         return f.wanted && !f.paused && !f.released && f.arrived.size() < flow::max_arrived;
     }
     /// Whether the peer's bytes could be used now; else the socket's full buffer stops the sender.

@@ -73,8 +73,8 @@ private:
 
 /// One subscription after the other, on whatever connection, until `take` says false.
 /// Errors:   that of the first attempt (a mistyped path must not look like a silent server);
-///           operation_canceled; bad_message for what is no event stream; bad_field for a last id
-///           with controls, which can't go back. 204 ends it without one.
+///           operation_canceled; protocol_error for what is no event stream; bad_field for a last
+///           id with controls, which can't go back. 204 ends it without one.
 /// Threads:  blocks its thread; not on a loop.
 class event_source {
 public:
@@ -114,7 +114,10 @@ private:
         const bool fits = status == 200 && is_event_stream(got->head.header("Content-Type"));
         is_over_ = !fits;
         if (status == 204) return {}; // the server's way to say: don't come back
-        if (!fits) return fail(uds_http::errc::bad_message, "no event stream");
+        const std::string type(got->head.header("Content-Type"));
+        if (!fits)
+            return fail(std::make_error_code(std::errc::protocol_error), // it is HTTP all the same
+                        "no event stream, but " + std::to_string(status) + " '" + type + "'");
         was_open_ = is_open_ = true;
         parser_.restart();
         return read_all(got->body, take);
@@ -146,7 +149,7 @@ private:
         return !by_.cancelled();
     }
 
-    uds_http::error fail(std::error_code why, const char* what) const {
+    uds_http::error fail(std::error_code why, const std::string& what) const {
         return uds_http::error(why, "events " + target_ + ": " + what);
     }
 

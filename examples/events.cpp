@@ -24,8 +24,8 @@ static uds_http::error serve(const char* socket) {
 }
 
 static bool print(const uds_http::event& got) { // false: the output is gone, stop reading
-    const std::string id(got.id), data(got.data);
-    if (std::printf("%s: %s\n", id.c_str(), data.c_str()) > 0 && !std::fflush(stdout)) return true;
+    const std::string line = std::string(got.id).append(": ").append(got.data) + "\n"; // NULs, too
+    if (std::fwrite(line.data(), line.size(), 1, stdout) && !std::fflush(stdout)) return true;
     return std::perror("events: standard output"), false;
 }
 

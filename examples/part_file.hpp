@@ -50,7 +50,9 @@ inline std::FILE* open_part(const char* name) {
     struct stat is = {};
     const bool is_there = ::stat(name, &is) == 0;
     if (is_there && !S_ISREG(is.st_mode)) return std::fopen(name, "we"); // a device
-    part = std::string(name) + "." + std::to_string(::getpid());
+    part = name;
+    if (const auto dir = part.rfind('/') + 1; part.size() - dir > 240) part.resize(dir + 240);
+    part += "." + std::to_string(::getpid()); // 255 bytes are the most (NAME_MAX)
     // As private as the file that it replaces, also before that one's mode is set.
     constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
     const int fd = ::open(part.c_str(), flags, is_there ? 0600 : 0666);

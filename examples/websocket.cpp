@@ -7,16 +7,14 @@
 #include <memory>
 
 static void serve(uds_http::upgraded peer) {
-    auto ws = std::make_shared<std::pair<uds_http::upgraded, std::string>>(std::move(peer), "");
+    using connection = std::pair<uds_http::upgraded, websocket_echo>;
+    auto ws = std::make_shared<connection>(std::move(peer), websocket_echo());
     ws->first.out.on_drain([ws] { ws->first.in.resume(); });
+    ws->first.out.on_close([ws] { ws->first.in.resume(); }); // to its end, which ends all of this
     const auto take = [ws](std::string_view piece) {
-        auto& [wire, unread] = *ws;
-        std::string echoes, one;
-        std::string_view rest = unread.append(piece);
-        while (one[0] != '\x88' && !(one = echo(rest)).empty()) echoes += one;
-        unread.erase(0, unread.size() - rest.size());
-        if (wire.out.write(echoes) == uds_http::written::full) wire.in.pause();
-        if (one[0] != '\x88') return;
+        auto& [wire, frames] = *ws;
+        if (wire.out.write(frames.take(piece)) == uds_http::written::full) wire.in.pause();
+        if (!frames.is_closed) return;
         wire.out.end(); // RFC 6455 7.1.1: what still comes is read and not kept
         wire.in.on_data([ws](std::string_view) {}, [](const uds_http::error&) {});
     };

@@ -56,25 +56,86 @@ inline std::string websocket_accept(const std::string& key) {
     return base64(sha1(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
 }
 
-// Takes a frame off `in`; its echo has the same head, unmasked. Empty: no whole frame is there.
-inline std::string echo(std::string_view& in) {
-    const auto byte = [in](std::size_t i) { return static_cast<unsigned char>(in[i]); };
-    if (in.size() < 2) return "";
-    const std::size_t small = byte(1) & 127;
-    const bool control = byte(0) & 8; // RFC 6455 5.5: these come whole and small
-    const bool wrong = (byte(0) & 0x77) > 2 || byte(1) < 128;
-    if (wrong || (control && (byte(0) < 128 || small > 125)))
-        return "\x88\x02\x03\xea"; // 1002, protocol error
-    const std::size_t mask = small < 126 ? 2 : small == 126 ? 4 : 10, body = mask + 4;
-    std::size_t size = mask == 2 ? small : 0;
-    if (in.size() < body) return "";
-    for (std::size_t i = 2; i < mask; ++i) size = size << 8 | byte(i);
-    if (size > 1 << 20) return "\x88\x02\x03\xf1"; // 1009, too big
-    if (in.size() < body + size) return "";
-    std::string out(in.substr(0, mask));
-    if (out[0] == '\x89') out[0] = '\x8a'; // ping, pong
-    out[1] = static_cast<char>(small);
-    for (std::size_t i = 0; i < size; ++i)
-        out += static_cast<char>(in[body + i] ^ in[mask + i % 4]);
-    return in.remove_prefix(body + size), out;
-}
+// Whether bytes that come in pieces are UTF-8 (RFC 3629 4).
+struct utf8_check {
+    int missing = 0;
+    unsigned char low = 0x80, high = 0xbf; // of the next one
+
+    bool takes(unsigned char c) {
+        if (missing == 0) {
+            missing = c < 0x80 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+            low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;  // no longer form than it needs
+            high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf; // no surrogate, nothing too large
+            return c < 0x80 || (c > 0xc1 && c < 0xf5);
+        }
+        const bool fits = c >= low && c <= high;
+        return low = 0x80, high = 0xbf, --missing, fits;
+    }
+    bool takes(std::string_view bytes, bool is_end) {
+        for (const char c : bytes)
+            if (!takes(static_cast<unsigned char>(c))) return false;
+        return !is_end || missing == 0;
+    }
+};
+
+// What came of one connection, and what it is answered: each frame's echo, unmasked.
+struct websocket_echo {
+    std::string unread;
+    utf8_check text;
+    bool in_message = false, in_text = false, is_closed = false;
+
+    std::string take(std::string_view piece) {
+        std::string echoes, one;
+        std::string_view rest = unread.append(piece);
+        while (!is_closed && !(one = echo(rest)).empty())
+            echoes += one, is_closed = one[0] == '\x88';
+        return unread.erase(0, unread.size() - rest.size()), echoes;
+    }
+
+private:
+    static constexpr const char *wrong = "\x88\x02\x03\xea", *no_text = "\x88\x02\x03\xef",
+                                *too_big = "\x88\x02\x03\xf1"; // closes: 1002, 1007, 1009
+
+    // Takes a frame off `in`. Empty: no whole one is there.
+    std::string echo(std::string_view& in) {
+        const auto byte = [in](std::size_t i) { return static_cast<unsigned char>(in[i]); };
+        if (in.size() < 2) return "";
+        const std::size_t small = byte(1) & 127;
+        const int type = byte(0) & 15;
+        const bool is_last = byte(0) & 128, control = type & 8; // RFC 6455 5.5: whole and small
+        if ((byte(0) & 0x77) > 2 || byte(1) < 128 || (control && (!is_last || small > 125)))
+            return wrong;
+        if (!control && (type == 0) != in_message) return wrong; // 5.4: parts stand together
+        const std::size_t mask = small < 126 ? 2 : small == 126 ? 4 : 10, body = mask + 4;
+        std::uint64_t stated = mask == 2 ? small : 0;
+        if (in.size() < body) return "";
+        for (std::size_t i = 2; i < mask; ++i) stated = stated << 8 | byte(i);
+        if (stated > 1 << 20) return too_big;
+        const auto size = static_cast<std::size_t>(stated);
+        if (size < (mask == 2 ? 0U : mask == 4 ? 126U : 65536U)) return wrong; // 5.2: the shortest
+        if (in.size() < body + size) return "";
+        std::string out(in.substr(0, mask));
+        if (out[0] == '\x89') out[0] = '\x8a'; // ping, pong
+        out[1] = static_cast<char>(small);
+        for (std::size_t i = 0; i < size; ++i)
+            out += static_cast<char>(in[body + i] ^ in[mask + i % 4]);
+        in.remove_prefix(body + size);
+        const std::string_view payload = std::string_view(out).substr(mask);
+        if (type == 8 && !may_close(payload)) return wrong;
+        if (control) return out;
+        if (type != 0) in_text = type == 1;
+        in_message = !is_last;
+        if (in_text && !text.takes(payload, is_last)) return no_text;
+        return out;
+    }
+
+    // RFC 6455 5.5.1, 7.4: nothing, or a code that an endpoint may send, and text.
+    static bool may_close(std::string_view payload) {
+        if (payload.size() < 2) return payload.empty();
+        const int code =
+            static_cast<unsigned char>(payload[0]) << 8 | static_cast<unsigned char>(payload[1]);
+        const bool known = code >= 1000 && code < 1015 && (code < 1004 || code > 1006);
+        return (known || (code >= 3000 && code < 5000)) &&
+               utf8_check().takes(payload.substr(2), true);
+    }
+};

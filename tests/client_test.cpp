@@ -1400,13 +1400,16 @@ TEST_CASE("client: events reconnect with the last id, until somebody has had eno
     CHECK(event_source(api, "/e", stop).run(stops) == std::errc::operation_canceled);
     fake refuses(says("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"));
     client to_refuses(refuses.path), to_nowhere("/nowhere");
-    CHECK(event_source(to_refuses, "/e").run(take) == errc::bad_message);
+    e = event_source(to_refuses, "/e").run(take);
+    CHECK(e == std::errc::protocol_error);
+    CHECK(e.message() == "events /e: no event stream, but 500 '': Protocol error");
     CHECK(event_source(to_nowhere, "/e").run(take) == std::errc::no_such_file_or_directory);
     const std::string head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream";
     fake other(says(head + "ful\r\n\r\ndata: x\n\n")); // another type
     client to_other(other.path);
-    CHECK(event_source(to_other, "/e").run([](const event&) { return false; }) ==
-          errc::bad_message);
+    e = event_source(to_other, "/e").run([](const event&) { return false; });
+    CHECK(e.message() ==
+          "events /e: no event stream, but 200 'text/event-streamful': Protocol error");
     fake odd(says(head + "\r\n\r\nretry: 1\nid: a\x01\ndata: x\n\n")); // an id that can't go back
     client to_odd(odd.path);
     int seen = 0;

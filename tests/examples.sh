@@ -86,6 +86,8 @@ for mode in 600 640 755; do # not what umask makes of a new one
     chmod "$mode" "$folder/out" && "$fetch" -o "$folder/out" "$u"
     same "fetch -o: a file of mode $mode keeps it" "$mode" "$(stat -c %a "$folder/out")"
 done
+long=$(printf 'o%.0s' {1..255}) # what it writes to meanwhile can't be longer
+same 'fetch -o: the longest name' '0 Hello world' "$("$fetch" -o "$folder/$long" "$u"; echo $? "$(cat "$folder/$long")")"
 same 'fetch -o: needs no standard output' '0 Hello world' "$("$fetch" -o "$folder/out" "$u" >&-; echo $? "$(cat "$folder/out")")"
 same 'fetch: nobody to print to is an error' 1 "$("$fetch" "$u" 2>/dev/null >&-; echo $?)"
 # A signal that comes with the last byte: exit 0 and the file, or 1 and none, never 1 and the file.
@@ -271,6 +273,19 @@ same 'events: a reader on a full disk' '1 1' "$(timeout 20 "$build/events" --rea
 same 'events: listens where it was told to' "$socket" "$(binds "$pid")"
 kill "$reader"
 ends_well events
+same 'events: a NUL in an event is printed' 2e3a206100620a "$(timeout 20 /usr/bin/python3 -c '
+import socket, subprocess, sys
+program, path = sys.argv[1:]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen()
+reader = subprocess.Popen([program, "--read", path], stdout=subprocess.PIPE)
+for answer in (b"200 OK\r\nContent-Type: text/event-stream", b"204 No Content"):
+    peer, _ = listener.accept()
+    peer.recv(65536)
+    peer.sendall(b"HTTP/1.1 " + answer + b"\r\nConnection: close\r\n\r\n" + b"id: .\ndata: a\0b\n\n" * (b"200" in answer))
+    peer.close()
+print(reader.stdout.read().hex())' "$build/events" "$folder/nul.sock" 2>&1)"
 same 'events: a reader of nobody says so' '1 1' "$("$build/events" --read "$folder/absent.sock" 2>"$folder/err"; echo $? "$(grep -c "$folder/absent.sock" "$folder/err")")"
 # A pause is never shorter than it should be, however busy the machine: this is no race with a clock.
 same 'events: a retry of 0 makes no reader spin' '1 paused' "$(timeout 60 /usr/bin/python3 -c '
@@ -329,9 +344,13 @@ same 'child: full disk' '1 1' "$("$build/child" 2>"$folder/err" >/dev/full; echo
 
 # websocket
 serve websocket
+idle=$(find "/proc/$pid/fd" -lname 'socket:*' | wc -l) # or one more: who asked whether it serves
 same 'websocket: key' 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' "$(get "$socket" -i --max-time 1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
     -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://localhost/ 2>/dev/null | tr -d '\r' | sed -n 's/^Sec-WebSocket-Accept: //p')"
 same 'websocket: frames' 'echoes: ok' "$(/usr/bin/python3 tests/websocket_peer.py "$socket")"
+sockets() { find "/proc/$pid/fd" -lname 'socket:*' | wc -l; }
+few() { [ "$(sockets)" -le "$idle" ]; }
+same 'websocket: nobody is left' yes "$(until_true 10 few && echo yes || sockets)"
 same 'websocket: keeps nothing' yes "$(awk '/^VmHWM/ { print ($2 < 32768 ? "yes" : $0) }' "/proc/$pid/status")"
 ends_well websocket
 

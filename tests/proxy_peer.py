@@ -679,6 +679,15 @@ def cuts(proxy, policy, upstream):
         client.close()
         until(lambda: not upstream.is_busy())
         same(f"a client that leaves in {path[1:]}: upstream's connection ends", [True], [one["over"] for one in upstream.seen])
+    client = Client(proxy.path).send(get("/talk", "Connection: Upgrade", "Upgrade: tcp", method="POST"))
+    client.head(), client.socket.settimeout(0.5)
+    try: # until all buffers are full, both ways
+        while True:
+            client.socket.send(b"x" * 65536)
+    except TimeoutError:
+        client.close()
+    until(lambda: not upstream.is_busy())
+    same("a client that leaves a full tunnel: upstream's connection ends", False, upstream.is_busy())
     client = Client(proxy.path).send(get("/slow"))
     client.head()
     upstream.restart()

@@ -1155,6 +1155,36 @@ TEST_CASE("streams: an upgraded peer that reads no more is heard to its end") {
     }
 }
 
+TEST_CASE("streams: what an upgraded peer sends to a dropped reader is dropped, whatever it was") {
+    running s;
+    handed<std::shared_ptr<upgraded>> opened;
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat",
+                    [&](upgraded up) { opened.put(std::make_shared<upgraded>(std::move(up))); });
+    });
+    s.start();
+    for (bool is_paused : {false, true}) { // or never asked for anything
+        CAPTURE(is_paused);
+        wire_client c = s.connect();
+        CHECK(c.send(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
+        CHECK(c.read().status == 101);
+        auto up = opened.take();
+        if (is_paused) up->in.on_data([](string_view) {}, [](const error&) {}), up->in.pause();
+        const std::string piece(1 << 16, 'x');
+        auto sent = [&] { return ::send(c.fd.get(), &piece[0], piece.size(), MSG_DONTWAIT) > 0; };
+        while (sent()) {
+        }
+        up->in = body_reader();
+        std::size_t count = 0;
+        CHECK(comes_true([&] { return (count += sent()) > 100; }));
+        CHECK(up->out.write("it goes on") == written::ok);
+        CHECK(c.until("it goes on"));
+        c.shut();
+        up->out.end();
+        CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    }
+}
+
 TEST_CASE("streams: an upgraded connection that is dropped, or left by its peer, ends") {
     running s;
     handed<std::shared_ptr<upgraded>> opened;
@@ -1729,9 +1759,12 @@ TEST_CASE("streams: release() neither loses nor overtakes a byte") {
     CHECK_FALSE(std::move(*up).release().fd); // outside of the flow, too
     while (s.c.got.size() < much.size() && s.c.more()) s.turn();
     CHECK((s.c.got == much));
+    CHECK(s.c.send("later")); // to who owns it then, though its reader goes
     raw = std::move(*up).release();
-    CHECK(raw.fd);
+    REQUIRE(raw.fd);
     up.reset(), s.turn();
+    char later[5];
+    CHECK(::recv(raw.fd.get(), later, sizeof later, MSG_DONTWAIT) == 5);
     raw = raw_stream();
     s.c.got.clear();
     CHECK(s.c.at_end());
