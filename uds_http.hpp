@@ -1314,11 +1314,14 @@ struct stream_base : counted {
 /// A sealed memfd and its bytes, unmapped with the last view of them.
 struct mapping : counted {
     unique_fd fd;
-    char* data; // nullptr if it is empty: mmap(2) maps no 0 bytes
+    char* data = nullptr; // if it is empty, too: mmap(2) maps no 0 bytes
     std::size_t size;
 
-    mapping(unique_fd memory, void* bytes, std::size_t count) noexcept
-        : fd(std::move(memory)), data(static_cast<char*>(bytes)), size(count) {}
+    mapping(unique_fd memory, std::size_t count, int use, int flags) noexcept // errno, or data
+        : fd(std::move(memory)), size(count) {
+        void* at = count ? ::mmap(nullptr, count, use, flags, fd.get(), 0) : nullptr;
+        if (at != MAP_FAILED) data = static_cast<char*>(at);
+    }
     ~mapping() override {
         if (data) ::munmap(data, size);
     }
@@ -1445,9 +1448,9 @@ inline request_state& state_of(const request& req) noexcept { return *access::of
 /// Maps a sealed memfd for reading. MAP_PRIVATE: before Linux 6.7 a shared mapping of a
 /// write-sealed memfd is EPERM.
 inline result<sealed_memory> map_sealed(unique_fd fd, std::size_t size) {
-    void* at = size ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0) : nullptr;
-    if (at == MAP_FAILED) return failed(errno, "mmap");
-    return access::make<sealed_memory>(ref<mapping>(new mapping(std::move(fd), at, size)));
+    ref<mapping> made(new mapping(std::move(fd), size, PROT_READ, MAP_PRIVATE));
+    if (size && !made->data) return failed(errno, "mmap");
+    return access::make<sealed_memory>(std::move(made));
 }
 
 inline response typed(content&& body, string_view literal_type) {
@@ -7685,12 +7688,10 @@ inline result<memory_builder> memory_builder::create(std::size_t bytes) {
     unique_fd fd(::memfd_create("uds_http", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
         return detail::failed(errno, "memfd_create");
-    void* at =
-        bytes ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) : nullptr;
-    if (at == MAP_FAILED) return detail::failed(errno, "mmap");
-    (void)::madvise(at, bytes, MADV_DONTFORK); // else seal() fails while a forked child maps it
     memory_builder made;
-    made.s_ = new detail::mapping(std::move(fd), at, bytes);
+    made.s_ = new detail::mapping(std::move(fd), bytes, PROT_READ | PROT_WRITE, MAP_SHARED);
+    if (bytes && !made.data()) return detail::failed(errno, "mmap");
+    (void)::madvise(made.data(), bytes, MADV_DONTFORK); // else a forked child's keeps seal() out
     return made;
 }
 inline char* memory_builder::data() noexcept { return s_ ? s_->data : nullptr; }

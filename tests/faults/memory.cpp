@@ -671,6 +671,25 @@ int tells(const place& at) {
     return 0;
 }
 
+/// A mapping that finds no memory for what owns it doesn't stay.
+int unmaps(const place&) {
+    bool reached = true;
+    for (std::uint32_t k = 1; reached; ++k) {
+        is_loop = true, fail_from_here(false), told->at = k;
+        try {
+            (void)http::sealed_memory::copy_of("sealed");
+        } catch (const std::bad_alloc&) {
+        }
+        is_loop = false, reached = told->failed, told->at = 0;
+    }
+    std::FILE* const maps = std::fopen("/proc/self/maps", "r");
+    bool is_left = !maps;
+    for (char line[512]; maps && std::fgets(line, sizeof line, maps);)
+        is_left = is_left || std::strstr(line, "memfd:uds_http");
+    if (maps) std::fclose(maps);
+    return is_left ? 2 : 0;
+}
+
 /// Nobody is left without a word for whom the kernel has no memory.
 int says_why(const place& at) {
     http::server app;
@@ -704,6 +723,7 @@ constexpr single singles[] = {
          return bad;
      }},
     {"a call", tells},
+    {"sealed memory", unmaps},
     {"a connection", says_why},
 };
 
