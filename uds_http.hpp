@@ -1314,11 +1314,14 @@ struct stream_base : counted {
 /// A sealed memfd and its bytes, unmapped with the last view of them.
 struct mapping : counted {
     unique_fd fd;
-    char* data; // nullptr if it is empty: mmap(2) maps no 0 bytes
+    char* data = nullptr; // if it is empty, too: mmap(2) maps no 0 bytes
     std::size_t size;
 
-    mapping(unique_fd memory, void* bytes, std::size_t count) noexcept
-        : fd(std::move(memory)), data(static_cast<char*>(bytes)), size(count) {}
+    mapping(unique_fd memory, std::size_t count, int use, int flags) noexcept // errno, or data
+        : fd(std::move(memory)), size(count) {
+        void* at = count ? ::mmap(nullptr, count, use, flags, fd.get(), 0) : nullptr;
+        if (at != MAP_FAILED) data = static_cast<char*>(at);
+    }
     ~mapping() override {
         if (data) ::munmap(data, size);
     }
@@ -1445,9 +1448,9 @@ inline request_state& state_of(const request& req) noexcept { return *access::of
 /// Maps a sealed memfd for reading. MAP_PRIVATE: before Linux 6.7 a shared mapping of a
 /// write-sealed memfd is EPERM.
 inline result<sealed_memory> map_sealed(unique_fd fd, std::size_t size) {
-    void* at = size ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0) : nullptr;
-    if (at == MAP_FAILED) return failed(errno, "mmap");
-    return access::make<sealed_memory>(ref<mapping>(new mapping(std::move(fd), at, size)));
+    ref<mapping> made(new mapping(std::move(fd), size, PROT_READ, MAP_PRIVATE));
+    if (size && !made->data) return failed(errno, "mmap");
+    return access::make<sealed_memory>(std::move(made));
 }
 
 inline response typed(content&& body, string_view literal_type) {
@@ -3359,19 +3362,18 @@ struct flow final : stream_base, flow_callbacks {
         hold lock(guard);
         if (!open || ended) return written::closed;
         if (full || bytes.size() > may_write) return cut_off(), written::closed;
-        if (may_write != UINT64_MAX) may_write -= bytes.size();
         const bool is_large = queued.empty() && bytes.size() >= (64 << 10);
         if (is_large && this_loop() == home.get()) queued.swap(home->spare);
-        queued.append(bytes);
+        queued.append(bytes); // first: it may throw
+        if (may_write != UINT64_MAX) may_write -= bytes.size();
         full = queued.size() > max_queued, owes_drain = false;
         if (!bytes.empty()) post();
         return state();
     }
     /// Nothing for a reader who is behind: he has enough to see that the stream lives.
-    written beat() {
+    void beat() {
         hold lock(guard);
         if (open && !ended && !full) queued.append(":\n\n"), post();
-        return state();
     }
     written wait(milliseconds timeout) override {
         if (this_loop()) return written::closed; // the loop would wait for itself
@@ -3690,8 +3692,6 @@ struct door : counted {
     std::optional<peer_rule> allow; // none: whoever may open the socket
     std::string name;
     bool is_ours = true; // not inherited or handed over
-
-    explicit door(listener from) : at(std::move(from)) {}
 };
 
 struct hook {
@@ -4064,6 +4064,9 @@ private:
     void tell_head(flow& f, response res) {
         const head h = d_.parsed;
         c_.at = h.status == 101 ? phase::raw : phase::stream;
+        if (h.status != 101) // first: whoever is told is taken out below
+            c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields},
+                                   &res.headers());
         hold lock(f.guard);
         if (h.status == 101) { // writing begins anew, as the other protocol
             f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = UINT64_MAX;
@@ -4071,9 +4074,6 @@ private:
         }
         callback<void(result<response>)> act = std::exchange(f.on_head, {});
         lock.release();
-        if (h.status != 101)
-            c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields},
-                                   &res.headers());
         if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
             c_.more->tail = std::move(state_of(f.req).body);
         UDS_HTTP_TRY { act(std::move(res)); }
@@ -4955,9 +4955,9 @@ class task_heap {
 public:
     std::int64_t next() const noexcept { return tasks_.empty() ? INT64_MAX : tasks_[0].at; }
     void clear() noexcept { tasks_.clear(); }
-    /// The loop's own, of which there are five at most, have room.
+    /// The loop's own, of which there are five at most, and one that begins anew have room.
     void make_room() {
-        if (tasks_.size() + 5 < room_) return;
+        if (tasks_.size() + 6 < room_) return;
         const std::size_t room = tasks_.size() * 2 + 8;
         tasks_.reserve(room), room_ = room;
     }
@@ -5116,16 +5116,17 @@ public:
 
     /// Runs `task` at `when` (ms, of now()).
     void at(std::int64_t when, callback<void()> task) {
-        tasks_.make_room();
+        make_room();
         at_surely(when, std::move(task));
     }
+    void make_room() { tasks_.make_room(); } // for one at_surely()
     void at_surely(std::int64_t when, callback<void()> task) noexcept {
         tasks_.add(when, std::move(task));
         deadlines_.is_sooner = true;
     }
 
-    /// Takes a connected socket in. nullptr: no memory for it in the kernel; it is closed.
-    conn* adopt(unique_fd fd, std::uint16_t door, bool forbidden) {
+    /// Takes a connected socket in. nullptr: no memory for it in the kernel; `fd` is the caller's.
+    conn* adopt(unique_fd& fd, std::uint16_t door, bool forbidden) {
         conn& c = conns_.add();
         c.fd = fd.get(), c.door = door, c.forbidden = forbidden;
         if (!watch(c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET, conns_.id_of(c))) // ENOMEM, ENOSPC
@@ -5138,7 +5139,7 @@ public:
     std::uint64_t adopt_call(unique_fd fd, ref<call_pool> pool) {
         ref<box> more(new box); // first: without memory there is no connection
         more->pool = std::move(pool);
-        conn* const c = adopt(std::move(fd), no_door, false);
+        conn* const c = adopt(fd, no_door, false);
         if (!c) return UINT64_MAX;
         c->calls = true, c->at = phase::kept, c->more = std::move(more);
         return conns_.id_of(*c);
@@ -5739,19 +5740,20 @@ private:
         }
         conn* c = conns_.find(f->id);
         if (!c || c->work() != f.get()) return abandon(*f, failed(errc::cut_off, "connection"));
-        if (heartbeat.count() > 0 && heartbeat.count() < INT64_MAX / 2) beat(*f, heartbeat);
+        if (heartbeat.count() > 0 && heartbeat.count() < INT64_MAX / 2)
+            make_room(), beat(*f, heartbeat);
         if (s_.stopping() && f->has_events()) f->end({});
         resume(*c);
     }
 
     /// A comment line now and then: proxies and clients see that the stream lives. The timer owns
-    /// nothing: whoever has gone is not held in memory until then.
-    void beat(flow& f, milliseconds every) {
+    /// nothing: whoever has gone is not held in memory until then. The next one has its room.
+    void beat(flow& f, milliseconds every) noexcept {
         const std::int64_t due = f.beats_at = later(d_.now, every);
-        at(due, [this, id = f.id, due, every] {
+        at_surely(due, [this, id = f.id, due, every] {
             conn* c = conns_.find(id);
             const ref<flow> now = c ? c->work() : nullptr; // another one, perhaps
-            if (now && now->beats_at == due && now->beat() != written::closed) beat(*now, every);
+            if (now && now->beats_at == due && now->is_open()) beat(*now, every), now->beat();
         });
     }
 
@@ -5953,10 +5955,11 @@ struct server_core final : site {
         /// A connection that has a place.
         void take(unique_fd fd, std::uint16_t number, bool forbidden, uid_t uid) {
             conn* made = nullptr;
-            UDS_HTTP_TRY { made = adopt(std::move(fd), number, forbidden); }
-            UDS_HTTP_CATCH {} // no memory: it is closed
-            if (made) made->uid = uid;
-            else core_.leave(uid);
+            UDS_HTTP_TRY { made = adopt(fd, number, forbidden); }
+            UDS_HTTP_CATCH {}
+            if (made) return void(made->uid = uid);
+            core_.leave(uid);
+            turn_away(fd.get(), "503 no memory for a connection");
         }
         /// The same, by any thread. False: no memory, or it has ended; `fd` is still the caller's.
         bool take_later(unique_fd& fd, std::uint16_t number, bool forbidden, uid_t uid) {
@@ -6172,6 +6175,13 @@ struct server_core final : site {
         block_fds();
         if (doors.empty() && places == 0 && !stopping())
             return unheard ? unheard : failed(EDESTADDRREQ, "server: nothing to listen on");
+        UDS_HTTP_TRY { start_all(); }
+        UDS_HTTP_CATCH { remember(failed(ENOMEM, "server::run")); }
+        if (remembered) end_threads(); // all of them, or none
+        return remembered;
+    }
+
+    void start_all() {
         for (std::size_t i = 0; i < loops.size() && !remembered; ++i) {
             if (i > 0) remember(loops[i]->open());
             if (!remembered) remember(loops[i]->begin());
@@ -6179,8 +6189,6 @@ struct server_core final : site {
         if (!remembered && options.workers) remember(start_workers());
         started = !remembered;
         for (std::size_t i = 1; i < loops.size() && !remembered; ++i) start_loop(*loops[i]);
-        if (remembered) end_threads(); // all of them, or none
-        return remembered;
     }
 
     /// Ours alone: others may have peers already, and SO_PASSCRED, at which recv(2) stops unseen.
@@ -6252,7 +6260,8 @@ struct server_core final : site {
         row<user> users;                            // of all servers, the last one behind
     };
     static signal_table& signals() noexcept { // servers may end after statics do
-        static signal_table& one = *new signal_table;
+        alignas(signal_table) static char room[sizeof(signal_table)]; // or without memory
+        static signal_table& one = *new (room) signal_table;
         return one;
     }
     [[gnu::cold]] void install_signal(int number) {
@@ -6289,19 +6298,22 @@ struct server_core final : site {
         }
     }
 
-    [[gnu::cold]] door& add_door(listener from, const listen_options& o) {
-        doors.push_back(new door(std::move(from)));
-        doors.back()->name = o.name;
-        if (o.allow)
-            doors.back()->allow.emplace(*o.allow); // what assigns vectors takes long to compile
-        return *doors.back();
+    /// First: without memory for it nothing is bound, taken over, or open to all.
+    [[gnu::cold]] ref<door> make_door(const listen_options& o) {
+        doors.reserve(doors.size() + 1);
+        ref<door> made(new door);
+        made->name = o.name;
+        if (o.allow) made->allow.emplace(*o.allow); // what assigns vectors takes long to compile
+        return made;
     }
     [[gnu::cold]] error listen(const address& where, const listen_options& o) {
         if (remembered) return remembered;
         if (started) return failed(EALREADY, "server::listen: it was started before");
+        ref<door> made = make_door(o);
         result<listener> opened = open_listener(where, o, takes_fds());
         if (!opened) return unheard = opened.error();
-        return add_door(*std::move(opened), o), error();
+        made->at = *std::move(opened);
+        return doors.push_back(std::move(made)), error();
     }
     [[gnu::cold]] error listen_inherited(const listen_options& o) {
         if (remembered) return remembered;
@@ -6309,9 +6321,11 @@ struct server_core final : site {
         result<row<named_fd>> got = inherited_listeners(o.backlog);
         if (!got) return got.error();
         for (named_fd& from : *got) {
-            door& d = add_door(listener{std::move(from.fd), "LISTEN_FDS"}, o);
-            d.is_ours = false; // shutdown(2) would hit all who hold it
-            if (d.name.empty()) d.name = from.name;
+            ref<door> d = make_door(o);
+            d->at = listener{std::move(from.fd), "LISTEN_FDS"};
+            d->is_ours = false; // shutdown(2) would hit all who hold it
+            if (d->name.empty()) d->name = from.name;
+            doors.push_back(std::move(d));
         }
         return {};
     }
@@ -7166,6 +7180,7 @@ public:
     }
 
     void start(const ref<async_call>& call) {
+        loop_.make_room();                      // for look_at()
         if (watched_.size() >= most_watched_) { // those that are over, before there are too many
             look();
             most_watched_ = watched_.size() * 2 + 16;
@@ -7217,7 +7232,7 @@ private:
         return call;
     }
 
-    void look() {
+    std::int64_t look() { // when to look again
         std::int64_t next = INT64_MAX;
         std::size_t left = 0;
         for (ref<async_call>& one : watched_) {
@@ -7225,14 +7240,14 @@ private:
             if (due >= 0) std::swap(watched_[left++], one);
             if (due >= 0 && due < next) next = due;
         }
-        watched_.shrink(left);
-        look_at(next);
+        return watched_.shrink(left), next;
     }
-    void look_at(std::int64_t due) {
+    void look_at(std::int64_t due) noexcept { // once it has been, its room is the next one's
         if (due < 0 || due >= next_look_) return;
-        loop_.at(due, [&on = loop_, core = core_] { // what has come was read by then
+        loop_.at_surely(due, [&on = loop_, core = core_] { // what has come was read by then
             const auto self = static_cast<loop_pool*>(on.pool_of(core.get())); // none: it has gone
-            if (self && on.now() >= self->next_look_) self->next_look_ = INT64_MAX, self->look();
+            if (!self || on.now() < self->next_look_) return;
+            self->next_look_ = INT64_MAX, self->look_at(self->look());
         });
         next_look_ = due;
     }
@@ -7280,8 +7295,8 @@ private:
         for (std::size_t i = first_; i < waiting_.size(); ++i)
             if (std::int64_t& until = waiting_[i]->full_until; pause_ == 1 || until == INT64_MAX)
                 until = later(loop_.now(), core_->options.connect_timeout);
-        loop_.at(next_dial_ = loop_.now() + pause_, [] {}); // a turn is enough
-        pause_ = std::min<std::int64_t>(pause_ * 2, 64);
+        loop_.at(loop_.now() + pause_, [] {}); // a turn is enough; first: it may throw
+        next_dial_ = loop_.now() + pause_, pause_ = std::min<std::int64_t>(pause_ * 2, 64);
     }
 
     loop& loop_; // the only thread here
@@ -7717,12 +7732,10 @@ inline result<memory_builder> memory_builder::create(std::size_t bytes) {
     unique_fd fd(::memfd_create("uds_http", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)
         return detail::failed(errno, "memfd_create");
-    void* at =
-        bytes ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) : nullptr;
-    if (at == MAP_FAILED) return detail::failed(errno, "mmap");
-    (void)::madvise(at, bytes, MADV_DONTFORK); // else seal() fails while a forked child maps it
     memory_builder made;
-    made.s_ = new detail::mapping(std::move(fd), at, bytes);
+    made.s_ = new detail::mapping(std::move(fd), bytes, PROT_READ | PROT_WRITE, MAP_SHARED);
+    if (bytes && !made.data()) return detail::failed(errno, "mmap");
+    (void)::madvise(made.data(), bytes, MADV_DONTFORK); // else a forked child's keeps seal() out
     return made;
 }
 inline char* memory_builder::data() noexcept { return s_ ? s_->data : nullptr; }
@@ -8048,7 +8061,7 @@ inline bool responder::inform(response interim) {
         head.append(f.name).append(": ").append(f.value).append("\r\n");
     detail::hold lock(s_->guard);
     if (!s_->open || s_->how != detail::flow::mode::none) return false;
-    s_->interims_out.append(head).append("\r\n");
+    s_->interims_out.append(head.append("\r\n")); // whole, or without memory not at all
     return s_->post(), s_->open;
 }
 inline body_writer responder::stream(response head) {

@@ -6,14 +6,19 @@
 // closed connection; where the allocation was the handler's own, also in the 500 of a handler that
 // throws. The next request, on a new connection, is answered, and so is the same one again.
 //
-//     memory [NAME]      all conversations, or one; the last line is `N passed, N failed`
+// Then what no conversation shows: timers, the start and the end, and what a listen() leaves.
+//
+//     memory [NAME]      all of them, or one; the last line is `N passed, N failed`
 
 #include "uds_http.hpp"
 
 #include <cinttypes>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <thread>
 
 namespace http = uds_http;
 using std::string_view;
@@ -24,6 +29,7 @@ namespace {
 struct shared {
     std::atomic<std::uint32_t> at, count;               // fails when count gets there; 0: never
     std::atomic<bool> lasts, failed, in_handler, ready; // lasts: all that follow fail, too
+    std::atomic<bool> is_wrong, adds_none;              // of a handler; of epoll_ctl(2)
 };
 shared* told = nullptr;
 thread_local bool is_loop = false; // only the loop's allocations fail
@@ -53,6 +59,10 @@ void* allocate(std::size_t size) noexcept {
 }
 [[gnu::noinline]] void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
     return allocate(size);
+}
+extern "C" int epoll_ctl(int epoll, int what, int fd, epoll_event* event) noexcept {
+    if (what == EPOLL_CTL_ADD && told && told->adds_none) return errno = ENOMEM, -1;
+    return static_cast<int>(::syscall(SYS_epoll_ctl, epoll, what, fd, event));
 }
 [[gnu::noinline]] void operator delete(void* gone) noexcept { std::free(gone); }
 [[gnu::noinline]] void operator delete[](void* gone) noexcept { std::free(gone); }
@@ -115,6 +125,39 @@ void pass_on(http::client& upstream, http::request& req, http::responder out) {
     });
 }
 
+void inform(http::request&, http::responder out) {
+    in_handler here;
+    http::response early(103);
+    early.header("Link", string_view(large).substr(0, 300));
+    for (int i = 0; i < 6; ++i) {
+        try {
+            http::response one(103);
+            one.headers() = early.headers();
+            out.inform(std::move(one));
+        } catch (const std::bad_alloc&) { // what is only a hint may be left out
+        }
+    }
+    out.send(http::text("informed"));
+}
+
+/// A write that threw has taken nothing: it can be made again.
+void write_again(http::request&, http::responder out) {
+    in_handler here;
+    const std::string length = std::to_string(large.size());
+    http::body_writer to = out.stream(http::response().header("Content-Length", length));
+    for (string_view rest = large; !rest.empty(); rest.remove_prefix(rest.size() / 2 + 1)) {
+        const string_view piece = rest.substr(0, rest.size() / 2 + 1);
+        bool is_closed = false;
+        try {
+            is_closed = to.write(piece) == http::written::closed;
+        } catch (const std::bad_alloc&) {
+            is_closed = to.write(piece) == http::written::closed;
+        }
+        if (is_closed) told->is_wrong = true;
+    }
+    to.end();
+}
+
 int serve(const std::string& path, const std::string& folder, const std::string& upstream,
           bool fails) {
     http::server_options options;
@@ -136,6 +179,8 @@ int serve(const std::string& path, const std::string& folder, const std::string&
             [&](http::request&, http::responder out) { answer_later(app, std::move(out)); });
     app.get("/a/stream", stream);
     app.put("/a/stream", take_stream);
+    app.get("/a/inform", inform);
+    app.get("/a/write", write_again);
     app.post("/a/proxy",
              [&](http::request& req, http::responder out) { pass_on(far, req, std::move(out)); });
     app.files("/files", folder);
@@ -159,14 +204,17 @@ struct answer {
 
 class wire {
 public:
-    explicit wire(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-        sockaddr_un to{};
-        to.sun_family = AF_UNIX;
-        std::memcpy(to.sun_path, path.c_str(), path.size() + 1);
+    wire() {
         timeval limit{3, 0};
         ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-        (void)::connect(fd_.get(), reinterpret_cast<sockaddr*>(&to), sizeof to);
+    }
+    explicit wire(const std::string& path) : wire() { (void)reaches(path); }
+    bool reaches(const std::string& path) {
+        sockaddr_un to{};
+        to.sun_family = AF_UNIX;
+        std::memcpy(to.sun_path, path.c_str(), path.size() + 1);
+        return ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) == 0;
     }
     void send(string_view bytes) {
         while (!bytes.empty()) {
@@ -182,6 +230,8 @@ public:
         const std::string head = in_.substr(0, in_.find("\r\n\r\n") + 4);
         in_.erase(0, head.size());
         got.status = std::atoi(head.c_str() + 9);
+        if (head.find("\r\nHTTP/") != head.npos) return got.status = 1, got.whole = true, got;
+        if (got.status / 100 == 1) return read();
         const auto length = head.find("\r\nContent-Length: ");
         if (length == head.npos) return got.whole = chunks(got.body), got;
         const std::size_t size = std::strtoul(head.c_str() + length + 18, nullptr, 10);
@@ -189,6 +239,20 @@ public:
         return got;
     }
     bool hangs() const { return hangs_; }
+    bool has_come() const { // an answer; the end isn't one
+        char byte;
+        return ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+    }
+    /// Until `what` has come so often.
+    bool reads(string_view what, int count) {
+        for (std::size_t from = 0; count > 0; --count) {
+            std::size_t at = 0;
+            while ((at = in_.find(what, from)) == in_.npos)
+                if (!more()) return false;
+            from = at + what.size();
+        }
+        return true;
+    }
 
 private:
     bool more() {
@@ -216,7 +280,7 @@ private:
             if (size == 0) return true;
         }
     }
-    http::unique_fd fd_;
+    http::unique_fd fd_{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     std::string in_;
     bool hangs_ = false;
 };
@@ -256,6 +320,8 @@ std::vector<conversation> conversations() {
          large.substr(5, 5)},
         {"through a client", "POST /a/proxy" + host + "Content-Length: 5\r\n\r\nhello", "hello",
          502},
+        {"interim answers", "GET /a/inform" + host + "\r\n", "informed"},
+        {"a write, made again", "GET /a/write" + host + "\r\n", large},
     };
 }
 
@@ -325,6 +391,7 @@ struct place {
 /// What went wrong with the k-th allocation failing; `reached`: it was.
 std::string attempt(const conversation& c, const place& at, std::uint32_t k, bool& reached) {
     told->at = 0, told->count = 0, told->failed = told->in_handler = told->ready = false;
+    told->is_wrong = false;
     child server(start([&] { return serve(at.path, at.folder, at.upstream, true); }));
     if (!wait_for(told->ready, server)) return "the server doesn't start: " + server.end();
     told->at = k;
@@ -334,6 +401,7 @@ std::string attempt(const conversation& c, const place& at, std::uint32_t k, boo
     told->at = 0;
     std::string fault = judge(c, got, hangs);
     if (!reached && !is_right(c, got)) fault = "wrong without a failure";
+    if (told->is_wrong && !told->lasts) fault = "a write was closed that only lacked memory";
     const conversation greeting{"", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "Hello Anonymous"};
     for (const conversation* then : {&greeting, &c}) {
         answer next;
@@ -393,6 +461,282 @@ bool check_client(const place& at, bool is_kept) {
     return bad == 0;
 }
 
+// -- what no conversation shows: each in a process of its own, 0 if it is right ------------------
+
+template <class F> bool comes_true(F claim) {
+    for (int i = 0; i < 3'000 && !claim(); ++i) ::usleep(1'000);
+    return claim();
+}
+void fail_from_here(bool lasts) {
+    told->count = 0, told->failed = false, told->lasts = lasts, told->at = 1;
+}
+
+struct running {
+    http::server& app;
+    std::atomic<bool> has_ended{false};
+    std::thread on{[this] {
+        is_loop = true;
+        (void)app.run();
+        has_ended = true;
+    }};
+    explicit running(http::server& one) : app(one) {}
+    running(const running&) = delete;
+    ~running() { told->at = 0, app.stop(), app.stop(), on.join(); }
+};
+
+int ends(const place& at) {
+    http::server app;
+    if (app.listen(at.path) || !app.run_once(http::milliseconds(0))) return 3;
+    app.stop();
+    is_loop = true, fail_from_here(true);
+    return app.run() ? 2 : 0;
+}
+
+/// All threads, or none.
+int starts(const place& at) {
+    bool reached = true;
+    for (std::uint32_t k = 1; reached; ++k) {
+        http::server_options three;
+        three.threads = 3, three.workers = 2;
+        http::server app(three);
+        app.get("/", [](const http::request&) { return http::text("hello"); }).on_loop();
+        if (app.listen(at.path)) return 3;
+        is_loop = true, fail_from_here(false), told->at = k;
+        try {
+            (void)app.pollable_fd(); // starts it
+        } catch (const std::bad_alloc&) {
+        }
+        is_loop = false, reached = told->failed, told->at = 0;
+        running again(app);
+        std::optional<wire> peers[9];
+        for (auto& peer : peers) {
+            peer.emplace(at.path);
+            peer->send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            if (!comes_true([&] { return again.has_ended || peer->has_come(); })) return 2;
+        }
+    }
+    return 0;
+}
+
+/// The one that is there serves on, unless the other can.
+int takes_over(const place& at) {
+    http::server old;
+    old.get("/", [](const http::request&) { return http::text("old"); });
+    if (old.listen(at.path)) return 3;
+    running serving(old);
+    http::listen_options how;
+    how.take_over = true, how.name = "a name that needs memory of its own", how.allow.emplace();
+    how.allow->uids.push_back(::getuid());
+    for (std::uint32_t k = 1;; ++k) {
+        http::server next;
+        is_loop = true, fail_from_here(false), told->at = k;
+        try {
+            (void)next.listen(at.path, how);
+        } catch (const std::bad_alloc&) {
+        }
+        is_loop = false, told->at = 0;
+        if (!told->failed) return 0;
+        bool hangs = false;
+        if (ask(at.path, {"", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", ""}, hangs).body != "old")
+            return 2;
+    }
+}
+
+/// A comment that finds no memory isn't the last one.
+int beats(const place& at) {
+    http::server_options options;
+    options.max_write_buffer_bytes = 9 << 20;
+    http::server app(options);
+    std::optional<http::event_writer> events;
+    app.get("/", [&](http::request&, http::responder out) {
+        events.emplace(out.events(http::milliseconds(5)));
+        events->send({std::string(8 << 20, 'x')}); // more than the socket takes: comments wait
+        app.post([] { fail_from_here(false); });
+    });
+    if (app.listen(at.path)) return 3;
+    running serving(app);
+    wire peer(at.path);
+    peer.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    if (!comes_true([] { return told->failed.load(); })) return 3;
+    told->at = 0;
+    return peer.reads(":\n\n", 20) ? 0 : 2; // more than those that waited
+}
+
+/// Timers stand again without memory, also while the loop's own have taken the room that was left.
+int stands_again(const place& at, bool is_call) {
+    const http::unique_fd silent(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    std::strcpy(to.sun_path + 1, (at.path + std::to_string(::getpid())).c_str());
+    if (::bind(silent.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) ||
+        ::listen(silent.get(), 9))
+        return 3;
+    http::server app;
+    http::client_options soon;
+    soon.read_timeout = http::milliseconds(60);
+    http::client far(http::address::abstract_name({to.sun_path + 1, sizeof to.sun_path - 1}), soon,
+                     app);
+    std::optional<http::event_writer> events;
+    std::atomic<bool> has_failed{false}, is_paused{false};
+    app.on_log([&](string_view) { is_paused = true, fail_from_here(true); });
+    app.get("/", [&](http::request&, http::responder out) {
+        if (is_call) far.async_get("/", [&](http::result<http::response>) { has_failed = true; });
+        events.emplace(out.events(http::milliseconds(is_call ? 0 : 5)));
+        for (int i = 0; i < 2; ++i) app.post([] {}, std::chrono::hours(1));
+    });
+    if (app.listen(at.path)) return 3;
+    running serving(app);
+    wire peer(at.path), other;
+    peer.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    if (!peer.reads("\r\n\r\n", 1)) return 3;
+    pollfd asked{silent.get(), POLLIN, 0};
+    if (is_call && ::poll(&asked, 1, 3'000) != 1) return 3;
+    rlimit none{};
+    ::getrlimit(RLIMIT_NOFILE, &none);
+    none.rlim_cur = 3; // accepting pauses, which takes a timer of the loop's own
+    ::setrlimit(RLIMIT_NOFILE, &none);
+    if (!other.reaches(at.path) || !comes_true([&] { return is_paused.load(); })) return 3;
+    if (is_call) return comes_true([&] { return has_failed.load(); }) ? 0 : 2;
+    return peer.reads(":\n\n", 40) ? 0 : 2;
+}
+
+/// Whoever waits behind a call that found no memory has its turn.
+int dials_again(const place& at, std::uint32_t k, bool& reached) {
+    const http::unique_fd full(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const std::string path = at.path + std::to_string(k);
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    std::strcpy(to.sun_path, path.c_str());
+    if (::bind(full.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) || ::listen(full.get(), 0))
+        return 3;
+    const wire first(path); // takes the one place
+    http::server app;
+    http::client far(path, {}, app);
+    std::atomic<bool> is_settled{false};
+    app.get("/", [&](http::request&, http::responder out) {
+        for (int i = 0; i < 2; ++i) app.post([] {}, std::chrono::hours(1));
+        app.post([&] {
+            for (int i = 0; i < 2; ++i) far.async_get("/", [](http::result<http::response>) {});
+            app.post([&] { // behind both, and before they are dialled
+                app.post([&] { is_settled = true, told->at = 0; });
+                fail_from_here(false), told->at = k;
+            });
+        });
+        out.send(http::text("begun"));
+    });
+    if (app.listen(at.path)) return 3;
+    running serving(app);
+    bool hangs = false;
+    if (ask(at.path, {"", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", ""}, hangs).body != "begun")
+        return 3;
+    if (!comes_true([&] { return is_settled.load(); })) return 3;
+    reached = told->failed;
+    const http::unique_fd taken(::accept4(full.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    pollfd more{full.get(), POLLIN, 0}; // there is room: one of them at least connects
+    const int came = ::poll(&more, 1, 3'000);
+    ::unlink(path.c_str());
+    return came == 1 ? 0 : 2;
+}
+
+/// A call is told its end, wherever in a head with much to keep memory ends.
+int tells(const place& at) {
+    const http::unique_fd door(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    std::strcpy(to.sun_path, at.path.c_str());
+    if (::bind(door.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) || ::listen(door.get(), 9))
+        return 3;
+    bool reached = true;
+    for (std::uint32_t k = 1; reached; ++k) {
+        http::server app;
+        http::client far(at.path, {}, app);
+        std::atomic<int> ended{0};
+        app.post([&] { far.async_get("/", [&](http::result<http::response>) { ++ended; }); });
+        int pair[2];
+        if (::socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) return 3;
+        const http::unique_fd keeps(pair[1]); // a server without a door runs as long as it is there
+        if (app.adopt(http::unique_fd(pair[0]))) return 3;
+        running serving(app);
+        const http::unique_fd peer(::accept4(door.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        char asked[1024];
+        if (::recv(peer.get(), asked, sizeof asked, 0) <= 0) return 3;
+        fail_from_here(false), told->at = k;
+        constexpr string_view reply =
+            "HTTP/1.1 200 OK\r\nConnection: keep-alive, x-longer-than-a-word\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+        if (::send(peer.get(), reply.data(), reply.size(), MSG_NOSIGNAL) < 0) return 3;
+        if (!comes_true([&] { return ended == 1; })) return 2;
+        reached = told->failed;
+    }
+    return 0;
+}
+
+/// A mapping that finds no memory for what owns it doesn't stay.
+int unmaps(const place&) {
+    bool reached = true;
+    for (std::uint32_t k = 1; reached; ++k) {
+        is_loop = true, fail_from_here(false), told->at = k;
+        try {
+            (void)http::sealed_memory::copy_of("sealed");
+        } catch (const std::bad_alloc&) {
+        }
+        is_loop = false, reached = told->failed, told->at = 0;
+    }
+    std::FILE* const maps = std::fopen("/proc/self/maps", "r");
+    bool is_left = !maps;
+    for (char line[512]; maps && std::fgets(line, sizeof line, maps);)
+        is_left = is_left || std::strstr(line, "memfd:uds_http");
+    if (maps) std::fclose(maps);
+    return is_left ? 2 : 0;
+}
+
+/// Nobody is left without a word for whom the kernel has no memory.
+int says_why(const place& at) {
+    http::server app;
+    std::atomic<int> lines{0};
+    app.on_log([&](string_view) { ++lines; });
+    if (app.listen(at.path) || !app.run_once(http::milliseconds(0))) return 3;
+    running serving(app);
+    told->adds_none = true;
+    bool hangs = false;
+    const answer got = ask(at.path, {"", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", ""}, hangs);
+    told->adds_none = false;
+    return got.status == 503 && comes_true([&] { return lines == 1; }) ? 0 : 2;
+}
+
+struct single {
+    const char* name;
+    int (*act)(const place&);
+};
+constexpr single singles[] = {
+    {"the end", ends},
+    {"the start", starts},
+    {"take-over", takes_over},
+    {"heartbeats", beats},
+    {"heartbeats, no room", [](const place& at) { return stands_again(at, false); }},
+    {"deadlines, no room", [](const place& at) { return stands_again(at, true); }},
+    {"a full backlog",
+     [](const place& at) {
+         int bad = 0;
+         bool reached = true;
+         for (std::uint32_t k = 1; reached && bad == 0; ++k) bad = dials_again(at, k, reached);
+         return bad;
+     }},
+    {"a call", tells},
+    {"sealed memory", unmaps},
+    {"a connection", says_why},
+};
+
+bool check(const single& one, const place& at) {
+    told->at = 0;
+    child done(start([&] { return one.act(at); }));
+    for (int i = 0; i < 60'000 && done.alive(); ++i) ::usleep(1'000);
+    const bool is_good = done.status == 0;
+    std::printf("%-28s %s\n", one.name, is_good ? "ok" : ("FAILED: " + done.end()).c_str());
+    ::unlink(at.path.c_str());
+    return is_good;
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -413,7 +757,9 @@ int main(int argc, char** argv) {
             for (bool lasts : {false, true})
                 if (argc < 2 || !std::strcmp(argv[1], c.name))
                     ++(check(c, at, lasts) ? passed : failed);
-        told->lasts = false;
+        for (const single& one : singles)
+            if (argc < 2 || !std::strcmp(argv[1], one.name)) ++(check(one, at) ? passed : failed);
+        told->at = 0, told->lasts = false;
         for (bool is_kept : {false, true})
             if (argc < 2) ++(check_client(at, is_kept) ? passed : failed);
     }
