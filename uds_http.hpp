@@ -5087,10 +5087,10 @@ public:
         if (!std::exchange(has_looked_, false)) read_clock(), d_.turn = d_.now;
         else if (d_.now >= alarm_at_) // others may have waited long
             count = ::epoll_wait(epoll_.get(), events, 256, 0);
-        const std::size_t seen_all = d_.now >= alarm_at_ ? conns_.count() + 256 : 0; // no hurry
         for (std::size_t seen = 256;; seen += 256) { // of what is no connection's, too
             for (int i = 0; i < count; ++i) on_event(events[i]);
-            if (count < 256 || seen >= seen_all) break;
+            const bool ends = deadlines_.is_sooner || d_.now >= alarm_at_; // all: no hurry
+            if (count < 256 || seen >= (ends ? conns_.count() + 256 : 0)) break;
             count = ::epoll_wait(epoll_.get(), events, 256, 0);
         }
         if (!again_.empty()) revisit();
@@ -5309,7 +5309,7 @@ private:
     void read_clock() noexcept {
         timespec t{};
         ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t); // cheaper, and a tick (10 ms at most) behind
-        d_.now = static_cast<std::int64_t>(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000;
+        d_.now = std::max(d_.now, std::int64_t(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000);
         if (d_.now - dated_at_ < 100 && dated_ >= 0) return; // Date lags by so much at most
         dated_at_ = d_.now;
         ::clock_gettime(CLOCK_REALTIME_COARSE, &t);
@@ -5321,8 +5321,11 @@ private:
     [[gnu::always_inline]] void on_event(const epoll_event& e) {
         const std::uint64_t id = e.data.u64;
         if ((id & door_id) && id <= UINT32_MAX) { // no connection's: indices are smaller
-            if (id == alarm_id) alarm_at_ = INT64_MAX, deadlines_.is_sooner = true;
-            else if (id != wake_id) on_special(id);
+            if (id == alarm_id) {
+                if (alarm_at_ < INT64_MAX)
+                    d_.turn = d_.now = std::max(d_.now, alarm_at_); // ours lags
+                alarm_at_ = INT64_MAX, deadlines_.is_sooner = true;
+            } else if (id != wake_id) on_special(id);
             return;
         }
         conn* c = conns_.find(last_event_ = id);
@@ -5784,10 +5787,10 @@ private:
     void set_alarm() noexcept {
         if (!std::exchange(deadlines_.is_sooner, false)) return;
         std::int64_t next = tasks_.next();
-        if (const conn* c = deadlines_.first(); c && c->due < next) next = c->due;
+        const conn* c = deadlines_.first(); // set by the coarse clock, which lags by up to a tick
+        if (c && c->due < next - 4) next = c->due + 4;
         if (next >= alarm_at_) return;
         alarm_at_ = next;
-        next += 4; // the coarse clock lags by up to a tick
         itimerspec at{};
         at.it_value.tv_sec = static_cast<std::time_t>(next / 1000);
         at.it_value.tv_nsec = static_cast<long>(next % 1000) * 1'000'000;
@@ -7244,7 +7247,8 @@ private:
     }
     void look_at(std::int64_t due) noexcept { // once it has been, its room is the next one's
         if (due < 0 || due >= next_look_) return;
-        loop_.at_surely(due, [&on = loop_, core = core_] { // what has come was read by then
+        // What has come was read by then; the clock that `due` is of may have been a tick behind.
+        loop_.at_surely(due + 4, [&on = loop_, core = core_] {
             const auto self = static_cast<loop_pool*>(on.pool_of(core.get())); // none: it has gone
             if (!self || on.now() < self->next_look_) return;
             self->next_look_ = INT64_MAX, self->look_at(self->look());
@@ -8212,9 +8216,9 @@ inline bool server::stopping() const noexcept { return s_->stopping(); }
 inline void server::post(callback<void()> task, milliseconds delay) {
     detail::loop* l = s_->loops[0].get();
     if (delay.count() <= 0) return void(l->mail()->post(std::move(task), true));
-    auto timed = [l, task = std::move(task), delay]() mutable { // there: the heap is the loop's
-        l->at(detail::later(l->now(), delay), std::move(task));
-    };
+    // Of the exact time: the loop's is a tick behind, and it would be early by that.
+    const std::int64_t when = detail::later(detail::now_ns() / 1'000'000 + 1, delay);
+    auto timed = [=, task = std::move(task)]() mutable { l->at(when, std::move(task)); }; // there
     l->mail()->post(std::move(timed), true);
 }
 inline server_stats server::stats() const {

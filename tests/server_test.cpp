@@ -2113,6 +2113,21 @@ TEST_CASE("server: a foreign loop sees posts and their delays by poll(), and the
     CHECK_FALSE(*last);
 }
 
+TEST_CASE("server: a delay is never cut short, and its end is one turn, not a spin") {
+    foreign_loop f;
+    REQUIRE_FALSE(f.app.listen(f.at("s")));
+    int turns = 0, early = 0;
+    for (int i = 0; i < 50; ++i) {
+        bool over = false;
+        const auto posted = steady_clock::now();
+        f.app.post([&] { over = true; }, milliseconds(8));
+        REQUIRE(f.serve_until([&] { return ++turns, over; }));
+        if (steady_clock::now() - posted < milliseconds(8)) ++early;
+    }
+    CHECK(early == 0);
+    CHECK(turns <= 50 * 4); // asked, told of the post, of its time; and one to spare
+}
+
 TEST_CASE("server: post() from any thread, in order, and after a delay") {
     running s;
     s.start();
