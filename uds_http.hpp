@@ -6267,12 +6267,13 @@ struct server_core final : site {
         static signal_table& one = *new (room) signal_table;
         return one;
     }
+    static void on_signal(int caught) {
+        if (server_core* core = signals().targets[caught].load()) core->stop();
+    }
     [[gnu::cold]] void install_signal(int number) {
         if (number <= 0 || number >= _NSIG) return; // there is no such signal
         struct sigaction act {};
-        act.sa_handler = [](int caught) {
-            if (server_core* core = signals().targets[caught].load()) core->stop();
-        };
+        act.sa_handler = on_signal;
         act.sa_flags = SA_RESTART; // the program's calls go on; ours have the event
         restore_signals(number);   // the last one to say so again
         signal_table& all = signals();
@@ -6296,8 +6297,11 @@ struct server_core final : site {
                 if (&u < all.users.begin() + i) below = u.server;
                 else if (!above) above = &u;
             }
+            struct sigaction is {}; // perhaps another's, who came later: that stays
             if (above) above->was = mine.was;
-            else ::sigaction(mine.number, &mine.was, nullptr), all.targets[mine.number] = below;
+            else if (!::sigaction(mine.number, nullptr, &is) && is.sa_handler == on_signal)
+                (void)::sigaction(mine.number, &mine.was, nullptr);
+            if (!above) all.targets[mine.number] = below;
         }
     }
 

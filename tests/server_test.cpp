@@ -360,6 +360,24 @@ TEST_CASE("server: stop_on() gives a signal back to the server that had it befor
     }
 }
 
+TEST_CASE("server: what takes a signal after stop_on() keeps it") {
+    struct sigaction later {
+    }, was{}, now{};
+    later.sa_handler = [](int) {};
+    {
+        server app;
+        app.stop_on({SIGUSR2});
+        REQUIRE(::sigaction(SIGUSR2, &later, &was) == 0);
+    }
+    CHECK(::sigaction(SIGUSR2, nullptr, &now) == 0);
+    CHECK((now.sa_handler == later.sa_handler));
+    ::raise(SIGUSR2); // whose handler was ours before, and may be called by the other
+    REQUIRE((was.sa_handler != SIG_DFL));
+    was.sa_handler(SIGUSR2); // the server has gone
+    now.sa_handler = SIG_DFL;
+    CHECK(::sigaction(SIGUSR2, &now, nullptr) == 0);
+}
+
 TEST_CASE("server: stop_on() puts back what was there however often it was called") {
     struct sigaction mine {
     }, was{}, now{};
