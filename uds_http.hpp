@@ -3292,7 +3292,7 @@ struct flow final : stream_base, flow_callbacks {
     std::uint64_t may_write = UINT64_MAX; // else what is left of a Content-Length
     headers trailers_out;
     milliseconds heartbeat{0};
-    std::int64_t beats_at = 0; // ms; the loop's. A call's: its body goes, though nobody asked
+    std::int64_t beats_at = 0; // ms; the loop's. A call's: its body is held, at most so long
     mode how = mode::none;     // set once: a second answer is refused
     ref<flow> next;            // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
@@ -3942,7 +3942,7 @@ public:
         request_state& r = state_of(f.req);
         const body_plan plan = c_.more->plan;
         const auto& s = access::of(r.body);
-        c_.expects = false;
+        c_.expects = false, f.beats_at = 0;
         if (s.kind == access::kind::reader) {
             f.how = flow::mode::streamed, f.used_up = true; // read once: no retry
             if (plan.how == framing::length) f.may_write = plan.length;
@@ -4056,7 +4056,7 @@ private:
             return fail_call(failed(errc::bad_message, "101 inside of a request")), false;
         res.status(h.status).headers() = fields; // a copy, out of the loop's buffer
         c_.persistent = c_.persistent && h.persistent && !c_.expects; // its body is due
-        c_.expects = false, f.refused = h.status >= 400;
+        c_.expects = false, f.beats_at = 0, f.refused = h.status >= 400;
         tell_head(f, std::move(res));
         return true;
     }
@@ -7087,8 +7087,7 @@ struct async_call final : counted {
     std::int64_t look(loop& l) {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (f->timed && f->how != flow::mode::raw);
-        const bool is_held = l.now() < f->beats_at; // its body
-        const bool rests = !awaits || f->fd < 0 || is_held || is_silent_upload();
+        const bool rests = !awaits || f->fd < 0 || f->beats_at > 0 || is_silent_upload();
         if (rests || l.is_read_on(*f)) f->progress = l.now();
         const client_options& o = core->options;
         const std::int64_t last = awaits ? std::min(request_end, end) : request_end;
@@ -7096,8 +7095,9 @@ struct async_call final : counted {
         const ref<cancel_state>& cancel = state_of(f->req).cancel;
         const int why = cancel && cancel->set ? ECANCELED : l.now() >= due ? ETIMEDOUT : 0;
         if (why) {
-            const ref<flow> kept = f; // fail_call() may end its holder
-            const milliseconds most = std::min(state_of(f->req).timeout, o.total_timeout);
+            const ref<flow> kept = f;                     // fail_call() may end its holder
+            milliseconds most = state_of(f->req).timeout; // and a stream's only one
+            if (awaits && o.total_timeout < most) most = o.total_timeout;
             const char* what = f->on_head ? "waiting for the response" : "response body";
             l.fail_call(*kept, waited(why, what, l.now() < last ? o.read_timeout : most));
             return -1;

@@ -1497,6 +1497,35 @@ TEST_CASE("async: Expect: 100-continue waits for the word, or a second, or a ref
         }
 }
 
+TEST_CASE("async: read_timeout goes on once a body that was held back goes, and not before") {
+    auto put = [] {
+        return std::move(request("PUT", "/").body("xyz", "").header("Expect", "100-continue"));
+    };
+    for (const char* says :
+         {"HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 417 No\r\nContent-Length: 5\r\n\r\n",
+          "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"}) {
+        CAPTURE(says);
+        scripted up;
+        fixture f(up.path, quick(50ms, 900ms)); // before the second is over
+        f.start();
+        f.call(put());
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send(says); // and then nothing
+        CHECK(contains(f.ended.take().why, "(limit 50 ms)"));
+    }
+    scripted up;
+    fixture f(up.path, quick(300ms));
+    f.start();
+    f.call(put());
+    wire_client peer = up.accept();
+    head_of(peer);
+    f.app.post([] { ::usleep(700'000); }, 800ms); // the loop is busy beyond the second
+    CHECK(peer.until("xyz"));
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+}
+
 TEST_CASE("async: a proxy asks for a body once its upstream has, and passes a refusal on") {
     for (bool refuses : {false, true}) {
         CAPTURE(refuses);
@@ -1787,7 +1816,7 @@ TEST_CASE("async: a stream is read as it comes, with trailers, and may be silent
 TEST_CASE("async: a stream's own timeout holds for its body, and a cut says so") {
     for (bool cut : {false, true}) {
         scripted up;
-        fixture f(up.path);
+        fixture f(up.path, quick(30s, 900ms)); // that holds until the head
         f.start();
         handed<error> ended;
         auto body = std::make_shared<body_reader>();
@@ -1800,14 +1829,14 @@ TEST_CASE("async: a stream's own timeout holds for its body, and a cut says so")
                               *body = body_reader();
                           });
         };
-        f.api->async_stream(request("GET", "/").timeout(cut ? 10s : 100ms), head);
+        f.api->async_stream(request("GET", "/").timeout(cut ? 10s : 1000ms), head);
         wire_client peer = up.accept();
         head_of(peer);
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc");
         if (cut) peer.close();
         error why = ended.take();
         if (cut) CHECK(why == errc::cut_off);
-        else CHECK((why == std::errc::timed_out && contains(why, "(limit 100 ms)")));
+        else CHECK((why == std::errc::timed_out && contains(why, "(limit 1000 ms)")));
         CHECK(why.message().compare(0, up.path.size() + 7, up.path + ": GET /") == 0);
         CHECK(why.sent());
     }
