@@ -5089,11 +5089,12 @@ public:
             count = ::epoll_wait(epoll_.get(), events, 256, 0);
         const std::size_t seen_all = d_.now >= alarm_at_ ? conns_.count() + 256 : 0; // no hurry
         for (std::size_t seen = 256;; seen += 256) { // of what is no connection's, too
-            for (int i = 0; i < count; ++i) on_event(events[i]);
+            for (int i = 0; i < count; ++i) on_event(events[i]), read_clock(); // others began later
             if (count < 256 || seen >= seen_all) break;
             count = ::epoll_wait(epoll_.get(), events, 256, 0);
         }
         if (!again_.empty()) revisit();
+        d_.now = d_.turn; // what has come since is not read yet: nobody is late by that
         if (deadlines_.is_sooner || d_.now >= alarm_at_) expire(); // what has come was read by now
         if (mail_->full.load(std::memory_order_acquire)) read_mail(); // and here the clock goes on
         turn_pools();
@@ -5483,7 +5484,7 @@ private:
             conn* const c = conns_.find(again_[i]);
             if (!c) continue;
             c->queued = false;
-            visit(*c, &loop::read);
+            visit(*c, &loop::read), read_clock();
         }
         again_.erase(0, count);
     }
@@ -5704,6 +5705,7 @@ private:
 
     /// At the end of the turn: never from inside of a connection's work.
     void turn_pools() {
+        if (!pools_.empty()) read_clock();
         for (std::size_t i = pools_.size(); i-- > 0;) {
             bool stays = true;
             UDS_HTTP_TRY { stays = pools_[i]->turn(); }
@@ -5722,7 +5724,7 @@ private:
         ref<flow> flows;
         row<mailbox::task> work;
         mail_->is_ours = false;
-        mail_->take(flows, work);
+        mail_->take(flows, work), read_clock();
         while (ref<flow> f = next_of(flows)) {
             UDS_HTTP_TRY { settle(f); }
             UDS_HTTP_CATCH { lose_memory(f->id); }

@@ -1526,6 +1526,41 @@ TEST_CASE("async: read_timeout goes on once a body that was held back goes, and 
     CHECK(f.ended.take().body == "ok");
 }
 
+TEST_CASE("async: who had the loop for long takes no time from a call's peer") {
+    for (int kind = 0; kind < 3; ++kind) { // the call begins behind that, or is at work already
+        CAPTURE(kind);
+        scripted up;
+        fixture f(up.path, quick(1s));
+        f.app.get("/busy", [&](const request&) {
+            ::usleep(1'200'000);
+            if (kind == 0) f.call();
+            if (kind == 1)
+                f.call(std::move(
+                    request("PUT", "/").body("xyz", "").header("Expect", "100-continue")));
+            return text("");
+        });
+        f.start();
+        wire_client near(f.at("s"));
+        CHECK(near.ask("/").status == 404); // accepted
+        if (kind == 2) f.call();
+        wire_client early = kind == 2 ? up.accept() : wire_client(unique_fd());
+        if (kind == 2) head_of(early);
+        handed<int> begun; // then both come to the loop at once, in this order
+        f.on_loop([&] { begun.put(1), ::usleep(100'000); });
+        begun.take();
+        near.send("GET /busy HTTP/1.1\r\nHost: a\r\n\r\n");
+        if (kind == 2) early.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+        CHECK(near.read().status == 200);
+        wire_client peer = kind == 2 ? std::move(early) : up.accept();
+        if (kind != 2) head_of(peer);
+        ::usleep(400'000); // a time to think, far from a second
+        char byte;
+        if (kind == 1) CHECK(::recv(peer.fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0);
+        peer.send(kind == 2 ? string_view("k") : ok_reply);
+        CHECK(f.ended.take().body == "ok");
+    }
+}
+
 TEST_CASE("async: a proxy asks for a body once its upstream has, and passes a refusal on") {
     for (bool refuses : {false, true}) {
         CAPTURE(refuses);
