@@ -3295,7 +3295,7 @@ struct flow final : stream_base, flow_callbacks {
     std::uint64_t may_write = UINT64_MAX; // else what is left of a Content-Length
     headers trailers_out;
     milliseconds heartbeat{0};
-    std::int64_t beats_at = 0; // ms; the loop's. A call's: its body goes, though nobody asked
+    std::int64_t beats_at = 0; // ms; the loop's. A call's: its body is held, at most so long
     mode how = mode::none;     // set once: a second answer is refused
     ref<flow> next;            // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
@@ -3942,7 +3942,7 @@ public:
         request_state& r = state_of(f.req);
         const body_plan plan = c_.more->plan;
         const auto& s = access::of(r.body);
-        c_.expects = false;
+        c_.expects = false, f.beats_at = 0;
         if (s.kind == access::kind::reader) {
             f.how = flow::mode::streamed, f.used_up = true; // read once: no retry
             if (plan.how == framing::length) f.may_write = plan.length;
@@ -4056,7 +4056,7 @@ private:
             return fail_call(failed(errc::bad_message, "101 inside of a request")), false;
         res.status(h.status).headers() = fields; // a copy, out of the loop's buffer
         c_.persistent = c_.persistent && h.persistent && !c_.expects; // its body is due
-        c_.expects = false, f.refused = h.status >= 400;
+        c_.expects = false, f.beats_at = 0, f.refused = h.status >= 400;
         tell_head(f, std::move(res));
         return true;
     }
@@ -5094,6 +5094,7 @@ public:
             count = ::epoll_wait(epoll_.get(), events, 256, 0);
         }
         if (!again_.empty()) revisit();
+        d_.now = d_.turn; // what has come since is not read yet: nobody is late by that
         if (deadlines_.is_sooner || d_.now >= alarm_at_) expire(); // what has come was read by now
         if (mail_->full.load(std::memory_order_acquire)) read_mail(); // and here the clock goes on
         turn_pools();
@@ -5357,6 +5358,7 @@ private:
     /// Serves what was kept, and what there is to read, while somebody wants it.
     void read(conn& c) {
         bool progress = false;
+        if (c.calls) read_clock(); // a handler may have had the loop for long
         for (int rounds = 0; !c.queued && !c.gone; ++rounds) {
             const bool has_kept = c.has_unread();
             if ((!has_kept && !c.readable) || !c.wants_bytes()) break;
@@ -5708,6 +5710,7 @@ private:
 
     /// At the end of the turn: never from inside of a connection's work.
     void turn_pools() {
+        if (!pools_.empty()) read_clock();
         for (std::size_t i = pools_.size(); i-- > 0;) {
             bool stays = true;
             UDS_HTTP_TRY { stays = pools_[i]->turn(); }
@@ -5726,7 +5729,7 @@ private:
         ref<flow> flows;
         row<mailbox::task> work;
         mail_->is_ours = false;
-        mail_->take(flows, work);
+        mail_->take(flows, work), read_clock();
         while (ref<flow> f = next_of(flows)) {
             UDS_HTTP_TRY { settle(f); }
             UDS_HTTP_CATCH { lose_memory(f->id); }
@@ -7108,8 +7111,7 @@ struct async_call final : counted {
     std::int64_t look(loop& l) {
         if (f->in_done) return -1;
         bool awaits = f->on_head || (f->timed && f->how != flow::mode::raw);
-        const bool is_held = l.now() < f->beats_at; // its body
-        const bool rests = !awaits || f->fd < 0 || is_held || is_silent_upload();
+        const bool rests = !awaits || f->fd < 0 || f->beats_at > 0 || is_silent_upload();
         if (rests || l.is_read_on(*f)) f->progress = l.now();
         const client_options& o = core->options;
         const std::int64_t last = awaits ? std::min(request_end, end) : request_end;
@@ -7117,8 +7119,9 @@ struct async_call final : counted {
         const ref<cancel_state>& cancel = state_of(f->req).cancel;
         const int why = cancel && cancel->set ? ECANCELED : l.now() >= due ? ETIMEDOUT : 0;
         if (why) {
-            const ref<flow> kept = f; // fail_call() may end its holder
-            const milliseconds most = std::min(state_of(f->req).timeout, o.total_timeout);
+            const ref<flow> kept = f;                     // fail_call() may end its holder
+            milliseconds most = state_of(f->req).timeout; // and a stream's only one
+            if (awaits && o.total_timeout < most) most = o.total_timeout;
             const char* what = f->on_head ? "waiting for the response" : "response body";
             l.fail_call(*kept, waited(why, what, l.now() < last ? o.read_timeout : most));
             return -1;

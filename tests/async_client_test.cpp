@@ -1497,6 +1497,74 @@ TEST_CASE("async: Expect: 100-continue waits for the word, or a second, or a ref
         }
 }
 
+TEST_CASE("async: read_timeout goes on once a body that was held back goes, and not before") {
+    auto put = [] {
+        return std::move(request("PUT", "/").body("xyz", "").header("Expect", "100-continue"));
+    };
+    for (const char* says :
+         {"HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 417 No\r\nContent-Length: 5\r\n\r\n",
+          "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"}) {
+        CAPTURE(says);
+        bool is_in_time = false; // a busy machine may be late now and then
+        for (int tries = 0; tries < 5 && !is_in_time; ++tries) {
+            scripted up;
+            fixture f(up.path, quick(50ms, 900ms)); // before the second is over
+            f.start();
+            f.call(put());
+            wire_client peer = up.accept();
+            head_of(peer);
+            peer.send(says); // and then nothing
+            is_in_time = contains(f.ended.take().why, "(limit 50 ms)");
+        }
+        CHECK(is_in_time);
+    }
+    scripted up;
+    fixture f(up.path, quick(2s));
+    f.start();
+    f.call(put());
+    wire_client peer = up.accept();
+    head_of(peer);
+    f.app.post([] { ::usleep(2'400'000); }, 800ms); // the loop is busy beyond the second
+    CHECK(peer.until("xyz"));
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+}
+
+TEST_CASE("async: who had the loop for long takes no time from a call's peer") {
+    for (int kind = 0; kind < 3; ++kind) { // the call begins behind that, or is at work already
+        CAPTURE(kind);
+        scripted up;
+        fixture f(up.path, quick(2s));
+        f.app.get("/busy", [&](const request&) {
+            ::usleep(2'200'000);
+            if (kind == 0) f.call();
+            if (kind == 1)
+                f.call(std::move(
+                    request("PUT", "/").body("xyz", "").header("Expect", "100-continue")));
+            return text("");
+        });
+        f.start();
+        wire_client near(f.at("s"));
+        CHECK(near.ask("/").status == 404); // accepted
+        if (kind == 2) f.call();
+        wire_client early = kind == 2 ? up.accept() : wire_client(unique_fd());
+        if (kind == 2) head_of(early);
+        handed<int> begun; // then both come to the loop at once, in this order
+        f.on_loop([&] { begun.put(1), ::usleep(100'000); });
+        begun.take();
+        near.send("GET /busy HTTP/1.1\r\nHost: a\r\n\r\n");
+        if (kind == 2) early.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+        CHECK(near.read().status == 200);
+        wire_client peer = kind == 2 ? std::move(early) : up.accept();
+        if (kind != 2) head_of(peer);
+        ::usleep(300'000); // a time to think, far from two seconds
+        char byte;
+        if (kind == 1) CHECK(::recv(peer.fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0);
+        peer.send(kind == 2 ? string_view("k") : ok_reply);
+        CHECK(f.ended.take().body == "ok");
+    }
+}
+
 TEST_CASE("async: a proxy asks for a body once its upstream has, and passes a refusal on") {
     for (bool refuses : {false, true}) {
         CAPTURE(refuses);
@@ -1787,7 +1855,7 @@ TEST_CASE("async: a stream is read as it comes, with trailers, and may be silent
 TEST_CASE("async: a stream's own timeout holds for its body, and a cut says so") {
     for (bool cut : {false, true}) {
         scripted up;
-        fixture f(up.path);
+        fixture f(up.path, quick(30s, 1900ms)); // that holds until the head
         f.start();
         handed<error> ended;
         auto body = std::make_shared<body_reader>();
@@ -1800,14 +1868,14 @@ TEST_CASE("async: a stream's own timeout holds for its body, and a cut says so")
                               *body = body_reader();
                           });
         };
-        f.api->async_stream(request("GET", "/").timeout(cut ? 10s : 100ms), head);
+        f.api->async_stream(request("GET", "/").timeout(cut ? 10s : 2000ms), head);
         wire_client peer = up.accept();
         head_of(peer);
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc");
         if (cut) peer.close();
         error why = ended.take();
         if (cut) CHECK(why == errc::cut_off);
-        else CHECK((why == std::errc::timed_out && contains(why, "(limit 100 ms)")));
+        else CHECK((why == std::errc::timed_out && contains(why, "(limit 2000 ms)")));
         CHECK(why.message().compare(0, up.path.size() + 7, up.path + ": GET /") == 0);
         CHECK(why.sent());
     }
