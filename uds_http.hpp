@@ -6250,8 +6250,9 @@ struct server_core final : site {
             struct sigaction was; // before it
         };
         std::atomic<server_core*> targets[_NSIG]{}; // a handler gets a number and nothing else
-        mutex guard;                                // of users
-        row<user> users;                            // of all servers, the last one behind
+        std::atomic<int> inside{0}; // handlers that may hold a target; a fork() leaves one for ever
+        mutex guard;                // of users
+        row<user> users;            // of all servers, the last one behind
     };
     static signal_table& signals() noexcept { // servers may end after statics do
         static signal_table& one = *new signal_table;
@@ -6261,7 +6262,9 @@ struct server_core final : site {
         if (number <= 0 || number >= _NSIG) return; // there is no such signal
         struct sigaction act {};
         act.sa_handler = [](int caught) {
+            signals().inside.fetch_add(1); // first: ~server, on another thread, waits for it
             if (server_core* core = signals().targets[caught].load()) core->stop();
+            signals().inside.fetch_sub(1);
         };
         act.sa_flags = SA_RESTART; // the program's calls go on; ours have the event
         restore_signals(number);   // the last one to say so again
@@ -6289,6 +6292,7 @@ struct server_core final : site {
             if (above) above->was = mine.was;
             else ::sigaction(mine.number, &mine.was, nullptr), all.targets[mine.number] = below;
         }
+        for (int ms = 0; ms < 1'000 && all.inside; ++ms) ::poll(nullptr, 0, 1);
     }
 
     [[gnu::cold]] door& add_door(listener from, const listen_options& o) {
