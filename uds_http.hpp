@@ -506,7 +506,7 @@ public:
     body_writer& operator=(body_writer other) noexcept { return std::swap(s_, other.s_), *this; }
     ~body_writer() { cut(); }
     written write(string_view copied);
-    written write(string_view bytes, callback<void()> released); // once they are needed no more
+    written write(string_view bytes, callback<void()> released); // it runs inside: they are copied
     written wait(milliseconds timeout); // for room; on a loop it is `closed` at once
     void on_drain(callback<void()>);
     void on_close(callback<void()>); // the peer left before the end did; a blocking client's: never
@@ -698,7 +698,7 @@ public:
     void use(callback<std::optional<response>(request&)> before,
              callback<void(const exchange&, response&)> after = {});
     void on_exchange(callback<void(const exchange&)>); // any loop or worker: guard what is shared
-    void on_log(callback<void(string_view)>);          // refusals and failures, with the peer
+    void on_log(callback<void(string_view)>); // so too; refusals and failures, with the peer
 
     /// Binds and starts listening; nobody can connect before mode and owner are right.
     /// Errors: address_in_use (a server is alive there), permission_denied, not_a_socket,
