@@ -488,7 +488,7 @@ std::string percent_encode(string_view segment); // all but unreserved bytes (RF
 // Callbacks run on the loop, never inside your call, never twice at once for one object, and never
 // after its on_close or done; one set after the loop's end is dropped. An object may be destroyed
 // inside its own callback. Destroying it from another thread can meet one that is running: capture
-// values or a std::shared_ptr, never `this`.
+// values or a std::shared_ptr, never `this`. A blocking client's have no loop: `done` is at once.
 
 /// full: taken, but wait for on_drain, or on_close; one more write in spite of it is a cut.
 enum class written { ok, full, closed };
@@ -506,7 +506,7 @@ public:
     body_writer& operator=(body_writer other) noexcept { return std::swap(s_, other.s_), *this; }
     ~body_writer() { cut(); }
     written write(string_view copied);
-    written write(string_view bytes, callback<void()> released); // once they are needed no more
+    written write(string_view bytes, callback<void()> released); // it runs inside: they are copied
     written wait(milliseconds timeout); // for room; on a loop it is `closed` at once
     void on_drain(callback<void()>);
     void on_close(callback<void()>); // the peer left before the end did; a blocking client's: never
@@ -528,7 +528,7 @@ public:
     void on_data(callback<void(string_view)> piece, callback<void(const error&)> done);
     void pause(); // the sender is stopped: bounded memory
     void resume();
-    const headers& trailers() const;
+    const headers& trailers() const; // once it has ended
     /// Blocks for the next bytes. 0: whole. Errors: cut_off and as above; would_block_loop.
     result<std::size_t> read(char* into, std::size_t room);
 };
@@ -698,7 +698,7 @@ public:
     void use(callback<std::optional<response>(request&)> before,
              callback<void(const exchange&, response&)> after = {});
     void on_exchange(callback<void(const exchange&)>); // any loop or worker: guard what is shared
-    void on_log(callback<void(string_view)>);          // refusals and failures, with the peer
+    void on_log(callback<void(string_view)>); // so too; refusals and failures, with the peer
 
     /// Binds and starts listening; nobody can connect before mode and owner are right.
     /// Errors: address_in_use (a server is alive there), permission_denied, not_a_socket,
@@ -5237,7 +5237,9 @@ public:
         this_loop() = outer;
     }
     void abandon(flow& f, error why) { dialog::abandon(s_, f, std::move(why)); }
-    void log_thrown() noexcept { s_.log_thrown("callback"); }
+    static void log_thrown() noexcept { // inside a user's call: elsewhere there is no log
+        if (mailbox* here = this_loop()) static_cast<loop*>(here->at)->s_.log_thrown("callback");
+    }
 
     /// The pool of a client; nullptr where it has none.
     call_pool* pool_of(const void* client) const noexcept {
@@ -6262,8 +6264,9 @@ struct server_core final : site {
             struct sigaction was; // before it
         };
         std::atomic<server_core*> targets[_NSIG]{}; // a handler gets a number and nothing else
-        mutex guard;                                // of users
-        row<user> users;                            // of all servers, the last one behind
+        std::atomic<int> inside{0}; // handlers that may hold a target; a fork() leaves one for ever
+        mutex guard;                // of users
+        row<user> users;            // of all servers, the last one behind
     };
     static signal_table& signals() noexcept { // servers may end after statics do
         alignas(signal_table) static char room[sizeof(signal_table)]; // or without memory
@@ -6271,7 +6274,9 @@ struct server_core final : site {
         return one;
     }
     static void on_signal(int caught) {
+        signals().inside.fetch_add(1); // first: ~server, on another thread, waits for it
         if (server_core* core = signals().targets[caught].load()) core->stop();
+        signals().inside.fetch_sub(1);
     }
     [[gnu::cold]] void install_signal(int number) {
         if (number <= 0 || number >= _NSIG) return; // there is no such signal
@@ -6306,6 +6311,7 @@ struct server_core final : site {
                 (void)::sigaction(mine.number, &mine.was, nullptr);
             if (!above) all.targets[mine.number] = below;
         }
+        for (int ms = 0; ms < 1'000 && all.inside; ++ms) ::poll(nullptr, 0, 1);
     }
 
     /// First: without memory for it nothing is bound, taken over, or open to all.
@@ -7022,9 +7028,9 @@ struct client_stream final : stream_base {
         if (!raw && on && on->ended) finish();
         return piece.size();
     }
-    /// There is no loop to deliver on: the one callback that runs inside its call.
     void on_data(callback<void(string_view)>, callback<void(const error&)> done) override {
-        if (done) done(failed(EOPNOTSUPP, place + "a blocking client's body is for read()"));
+        UDS_HTTP_TRY { done(failed(EOPNOTSUPP, place + "a blocking client's body is for read()")); }
+        UDS_HTTP_CATCH_OTHERS { loop::log_thrown(); } // no loop delivers: it ran inside this call
     }
     bool is_on_loop() const noexcept override { return false; }
     void drop_reader() override {
@@ -8015,13 +8021,11 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
         if (how == written::closed) p->leave(); // also one that never was open
     };
     UDS_HTTP_TRY {
-        if (in) in->on_data(std::move(piece), [p](const error& why) { p->end(why); });
-        if (piece = {}, p->owners == 1) return p->leave(); // no source, or none with a loop
+        if (in && (!out || out->is_on_loop()))
+            in->on_data(std::move(piece), [p](const error& why) { p->end(why); });
+        if (piece = {}, p->owners == 1) return p->leave(); // no source, or a side without a loop
     }
-    UDS_HTTP_CATCH_OTHERS { // what `done` throws: elsewhere there is no log
-        if (auto* here = detail::this_loop()) static_cast<detail::loop*>(here->at)->log_thrown();
-        return;
-    }
+    UDS_HTTP_CATCH_OTHERS { return detail::loop::log_thrown(); }
     if (out) out->on_drain([p] { detail::hold(p->guard), p->from.resume(); });
     if (out && (out->on_close([p] { p->leave(); }), out->is_open())) return;
     static_cast<detail::flow&>(*in).home->post([p] { p->leave(); }); // a source may stay silent

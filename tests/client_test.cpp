@@ -1018,6 +1018,7 @@ TEST_CASE("client: on_data of a blocking client's stream says that there is no l
     error why;
     got->body.on_data([](string_view) {}, [&](const error& e) { why = e; });
     CHECK(why == std::errc::operation_not_supported);
+    CHECK_NOTHROW(got->body.on_data({}, [](const error&) { throw 1; })); // there is no log
 }
 
 TEST_CASE("client: a canceller ends an upload that nobody reads") {

@@ -378,6 +378,23 @@ TEST_CASE("server: what takes a signal after stop_on() keeps it") {
     CHECK(::sigaction(SIGUSR2, &now, nullptr) == 0);
 }
 
+TEST_CASE("server: ~server waits for a signal handler that another thread is inside of") {
+    auto& inside = detail::server_core::signals().inside; // as one that was not given the core
+    std::atomic<bool> ended{false};
+    inside.fetch_add(1);
+    std::thread ends([&] {
+        { // its stop() would write to what is another's descriptor by now
+            server app;
+            app.stop_on({SIGUSR2});
+        }
+        ended = true;
+    });
+    CHECK_FALSE(comes_true([&] { return ended.load(); }, milliseconds(100)));
+    inside.fetch_sub(1);
+    CHECK(comes_true([&] { return ended.load(); }));
+    ends.join();
+}
+
 TEST_CASE("server: stop_on() puts back what was there however often it was called") {
     struct sigaction mine {
     }, was{}, now{};

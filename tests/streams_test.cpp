@@ -572,6 +572,28 @@ TEST_CASE("streams: a relay between two loops is whole, or told its end once") {
     CHECK(comes_true([&] { return ends == 301; })); // told behind the last chunk
 }
 
+TEST_CASE("streams: a relay into a blocking client's writer, which has no loop, ends at once") {
+    running s;
+    handed<std::shared_ptr<streamed>> uploads;
+    handed<upgraded> tunnels;
+    handed<error> ends;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        uploads.put(std::make_shared<streamed>(streamed{std::move(in), std::move(res)}));
+    });
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("x", [&](upgraded up) { tunnels.put(std::move(up)); });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(post_of("/", 3))); // and nothing of its body
+    result<upgraded> got = client(s.path).upgrade(request("GET", "/").header("Upgrade", "x"));
+    REQUIRE(got);
+    relay(std::move(uploads.take()->in), std::move(got->out),
+          [&](const error& why) { ends.put(why); });
+    CHECK(ends.take() == std::errc::broken_pipe);
+    CHECK_FALSE(got->out.is_open());
+}
+
 TEST_CASE("streams: a relay that falls short of the stated length says so") {
     running s;
     handed<error> told;
