@@ -5360,7 +5360,7 @@ private:
     /// Serves what was kept, and what there is to read, while somebody wants it.
     void read(conn& c) {
         bool progress = false;
-        if (c.calls) read_clock(); // a handler may have had the loop for long
+        if (c.calls) read_clock(); // as in end_or_rest()
         for (int rounds = 0; !c.queued && !c.gone; ++rounds) {
             const bool has_kept = c.has_unread();
             if ((!has_kept && !c.readable) || !c.wants_bytes()) break;
@@ -5454,6 +5454,7 @@ private:
         // A head has its time from its first byte on: one that drips is as slow as one that stops.
         // Nor is what comes a sign that what waits is read: on_writable() sees that.
         const bool restarts = progress && which != timer::head && which != timer::write;
+        read_clock(); // a handler may have had the loop for long
         deadlines_.set(c, which, d_.now, restarts);
     }
 

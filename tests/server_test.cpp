@@ -1822,6 +1822,34 @@ TEST_CASE("server: a body that goes on is no slow one, however long it takes") {
     CHECK(got.body == "xxxxxxxx");
 }
 
+TEST_CASE("server: a body that goes on is no slow one, whoever had the loop for long") {
+    answer got; // as above, with a handler that takes twice the deadline
+    for (int timeout = 200; timeout < 3'000 && got.status != 200; timeout *= 2) {
+        server_options o;
+        o.body_timeout = milliseconds(timeout);
+        running s(o);
+        const auto quarter = static_cast<unsigned>(timeout) * 250;
+        s.app.post("/", [](const request& r) { return text(r.body()); });
+        s.app.get("/busy", [&](const request&) {
+            for (int i = 0; i < 17; ++i) ::usleep(quarter / 2); // between two pieces
+            return text("");
+        });
+        s.start();
+        wire_client busy = s.connect(), slow = s.connect(), last = s.connect();
+        CHECK(slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\nx"));
+        for (wire_client* one : {&busy, &last}) CHECK(one->ask("/none").status == 404);
+        std::promise<void> begun, sent; // both come to the loop at once, in this order
+        s.app.post([&] { begun.set_value(), sent.get_future().wait(); });
+        begun.get_future().wait();
+        CHECK(busy.send("GET /busy HTTP/1.1\r\nHost: a\r\n\r\n"));
+        bool goes_on = slow.send("x");
+        sent.set_value();
+        for (int i = 0; i < 10 && goes_on; ++i) ::usleep(quarter), goes_on = slow.send("x");
+        got = slow.read();
+    }
+    CHECK(got.body == "xxxxxxxxxxxx");
+}
+
 TEST_CASE("server: without idle time each answer is a connection's last, and says so") {
     server_options o;
     o.idle_timeout = milliseconds(0), o.head_timeout = milliseconds(200);
