@@ -5063,7 +5063,7 @@ public:
         const bool keeps = o.idle_timeout.count() > 0; // else what is new has the time of a head
         deadlines_.set_duration(timer::idle, keeps ? o.idle_timeout : o.head_timeout);
         tasks_.make_room();
-        read_clock();
+        read_clock(), d_.turn = d_.now;
         return {};
     }
 
@@ -5094,7 +5094,6 @@ public:
             count = ::epoll_wait(epoll_.get(), events, 256, 0);
         }
         if (!again_.empty()) revisit();
-        d_.now = d_.turn; // what has come since is not read yet: nobody is late by that
         if (deadlines_.is_sooner || d_.now >= alarm_at_) expire(); // what has come was read by now
         if (mail_->full.load(std::memory_order_acquire)) read_mail(); // and here the clock goes on
         turn_pools();
@@ -5344,7 +5343,8 @@ private:
         const std::uint64_t id = conns_.id_of(c);
         UDS_HTTP_TRY { (this->*act)(c); }
         UDS_HTTP_CATCH { lose_memory(id); }
-        if (mail_->is_ours) read_mail(), d_.now = d_.turn; // what came meanwhile is not read yet
+        if (mail_->is_ours) read_mail();
+        d_.now = d_.turn; // what came meanwhile is not read yet: nobody is late by that
     }
     [[gnu::cold]] void lose_memory(std::uint64_t id) noexcept {
         const string_view answers = d_.out.view().substr(0, d_.whole); // before this one
