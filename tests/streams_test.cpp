@@ -588,6 +588,7 @@ TEST_CASE("streams: a relay into a blocking client's writer, which has no loop, 
     CHECK(c.send(post_of("/", 3))); // and nothing of its body
     result<upgraded> got = client(s.path).upgrade(request("GET", "/").header("Upgrade", "x"));
     REQUIRE(got);
+    const upgraded far = tunnels.take();
     relay(std::move(uploads.take()->in), std::move(got->out),
           [&](const error& why) { ends.put(why); });
     CHECK(ends.take() == std::errc::broken_pipe);
