@@ -1500,7 +1500,7 @@ TEST_CASE("async: Expect: 100-continue waits for the word, or a second, or a ref
         scripted up;
         fixture f(up.path, quick(800ms));
         f.start();
-        f.call(std::move(request("PUT", "/").body("xyz", "").header("Expect", "100-continue")));
+        f.call(request("PUT", "/").body("xyz", "").header("Expect", "100-continue"));
         wire_client peer = up.accept();
         if (peer.until("xyz")) peer.send(ok_reply);
         got = f.ended.take();
@@ -1509,9 +1509,7 @@ TEST_CASE("async: Expect: 100-continue waits for the word, or a second, or a ref
 }
 
 TEST_CASE("async: read_timeout goes on once a body that was held back goes, and not before") {
-    auto put = [] {
-        return std::move(request("PUT", "/").body("xyz", "").header("Expect", "100-continue"));
-    };
+    auto put = [] { return request("PUT", "/").body("xyz", "").header("Expect", "100-continue"); };
     for (const char* says :
          {"HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 417 No\r\nContent-Length: 5\r\n\r\n",
           "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"}) {
@@ -1550,8 +1548,7 @@ TEST_CASE("async: who had the loop for long takes no time from a call's peer") {
             ::usleep(2'200'000);
             if (kind == 0) f.call();
             if (kind == 1)
-                f.call(std::move(
-                    request("PUT", "/").body("xyz", "").header("Expect", "100-continue")));
+                f.call(request("PUT", "/").body("xyz", "").header("Expect", "100-continue"));
             return text("");
         });
         f.start();
