@@ -4219,7 +4219,7 @@ private:
         std::string allow;
         const int status = s_.routes.refuse(state_of(d_.req), allow);
         d_.res = status == 204 ? response(204) : plain_status(status);
-        if (status == 400) c_.persistent = false, c_.lingers = true; // as after any bad message
+        if (status == 400) note(400, "a bad target"), c_.persistent = false, c_.lingers = true;
         if (status == 204 || status == 405) d_.res->header("Allow", allow); // RFC 9110 15.5.6
         return true;
     }
