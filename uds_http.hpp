@@ -574,7 +574,7 @@ public:
     ~responder();
     bool send(response);           // false: nobody is there any more, or it was answered already
     bool inform(response interim); // before it, any number of 1xx but 101: status and fields
-    /// Head now, body as you write it: chunked, or of the Content-Length that you set.
+    /// Head now, body as you write it: chunked, or of the Content-Length you set. To HEAD: closed.
     body_writer stream(response head);
     event_writer events(milliseconds heartbeat = std::chrono::seconds(15)); // 0: no heartbeat
     /// 101 with `Upgrade: protocol`, then `take` gets the connection, on the loop. Unasked: 426.
