@@ -437,7 +437,7 @@ private:
     request();
 };
 
-/// A response: returned by a handler, or received by a client.
+/// A response: returned by a handler, or received by a client. `Connection: close` closes.
 /// Errors: a bad field or status is remembered: a server answers 500 instead and logs it.
 class response : detail::move_only {
 public:
@@ -478,8 +478,8 @@ private:
 
 response text(content), html(content), bytes(content); // 200; text and html say UTF-8
 response json(content);                                // already serialized
-/// The file, or what If-None-Match, If-Modified-Since, If-Range and Range make of it (RFC 9110 13,
-/// 14). Regular files only; 404 if there is none or it may not be read.
+/// The file, or what the If- fields and Range make of it (RFC 9110 13, 14): 304, 412, 206, 416.
+/// Regular files only; 404 if there is none or it may not be read.
 response file(const request&, const std::string& path);
 response redirect(string_view to, int status = 302); // `to` as it is: RFC 9110 10.2.2
 std::string percent_encode(string_view segment); // all but unreserved bytes (RFC 3986 2.3) as %XX
@@ -509,7 +509,7 @@ public:
     written write(string_view bytes, callback<void()> released); // it runs inside: they are copied
     written wait(milliseconds timeout); // for room; on a loop it is `closed` at once
     void on_drain(callback<void()>);
-    void on_close(callback<void()>); // the peer left before the end did; a blocking client's: never
+    void on_close(callback<void()>); // cut, or left by the peer; a blocking client's: never
     /// False and a cut: fewer bytes than stated, or a trailer that may not be one (RFC 9110 6.5.1).
     bool end(headers trailers = {});
     void cut();
@@ -536,7 +536,7 @@ public:
 /// Passes everything on; a cut stays a cut, trailers stay trailers, a slow side stops the fast one.
 void relay(body_reader from, body_writer to, callback<void(const error&)> done = {});
 
-/// A connection that speaks HTTP no more. Without a 101, `head` is the whole refusal.
+/// A connection that left HTTP; stop() gives it drain_timeout. Without a 101, `head` is a refusal.
 struct upgraded {
     response head;
     body_reader in;
@@ -574,19 +574,19 @@ public:
     ~responder();
     bool send(response);           // false: nobody is there any more, or it was answered already
     bool inform(response interim); // before it, any number of 1xx but 101: status and fields
-    /// Head now, body as you write it: chunked, or of the Content-Length that you set.
+    /// Head now, body as you write it: chunked, or of the Content-Length you set. To HEAD: closed.
     body_writer stream(response head);
     event_writer events(milliseconds heartbeat = std::chrono::seconds(15)); // 0: no heartbeat
-    /// 101 with `Upgrade: protocol`, then `take` gets the connection, on the loop.
+    /// 101 with `Upgrade: protocol`, then `take` gets the connection, on the loop. Unasked: 426.
     void upgrade(string_view protocol, callback<void(upgraded)> take, headers extra = {});
     bool is_open() const;            // false: it is answered, or nobody waits
     void on_close(callback<void()>); // the client went before the answer had ended
 };
 
 // [4b] SERVER -------------------------------------------------------------------------------------
-/// Each limit with the status that a peer sees when it is exceeded. nginx, Apache and Go allow
-/// heads of 8 KiB to 1 MiB; a local API needs less. Loops have memory for a whole head: a limit of
-/// more than 16 Mi bytes or fields is a bad option.
+/// Each limit with the status that a peer sees when it is exceeded. Loops have memory for a whole
+/// head: over 16 Mi bytes or fields is a bad option, as are no threads, or more than 65,535.
+/// Timeouts, a client's too: 0 is at once, milliseconds::max() never.
 struct server_options {
     unsigned threads = 1;                         // loops
     unsigned workers = 0;                         // threads for plain handlers that block
@@ -605,8 +605,8 @@ struct server_options {
     milliseconds idle_timeout{75'000};            // before and between requests; 0: none is kept
     milliseconds drain_timeout{10'000};           // after stop(): cut
     microseconds busy_poll{0};                    // spin so long, while it pays: burns a core
-    std::uint64_t max_body_fd_bytes = 0;          // bodies by descriptor; 0: refused
-    std::size_t max_fds_count = 0;                // descriptors per message; 0: refused
+    std::uint64_t max_body_fd_bytes = 0;          // of a body by descriptor: 413; 0: none, 400
+    std::size_t max_fds_count = 0;                // descriptors per message: 400; 0: none
 };
 
 struct listen_options {
@@ -631,7 +631,7 @@ struct exchange {
 
 struct server_stats {
     std::uint64_t connections = 0, accepted = 0, requests = 0, refused = 0, bytes_in = 0,
-                  bytes_out = 0; // `connections` is now, all others since the start
+                  bytes_out = 0; // heads, too. `connections` is now, all others since the start
 };
 
 /// A callable of one of these shapes:
@@ -741,7 +741,7 @@ struct client_options {
     std::size_t max_connections_count = 16;          // then callers wait; 0 is 1; each loop's, too
     std::optional<uid_t> expect_uid{};   // who must have called listen(); else wrong_peer
     microseconds busy_poll{10};          // spin so long for an answer, while it pays; 0: don't
-    std::uint64_t max_body_fd_bytes = 0; // ask for bodies by descriptor, up to this; 0: don't
+    std::uint64_t max_body_fd_bytes = 0; // ask for bodies by descriptor; more: too_large; 0: don't
     std::size_t max_fds_count = 0;       // ask for descriptors, so many per response; 0: don't
 };
 
@@ -768,7 +768,7 @@ public:
 
     /// Errors: connection_refused, no_such_file_or_directory, permission_denied, timed_out,
     ///         operation_canceled, cut_off, bad_message, too_large, bad_field, wrong_peer,
-    ///         bad_target, bad_descriptor. Any complete response is a success, whatever its status.
+    ///         bad_target, bad_descriptor, bad_address, ... A response, also a 500, is a success.
     result<response> get(string_view target) { return send(request("GET", target)); }
     result<response> head(string_view target) { return send(request("HEAD", target)); }
     result<response> del(string_view target) { return send(request("DELETE", target)); }
@@ -792,7 +792,7 @@ public:
 };
 
 result<response> get(string_view url); // http+unix://, one shot: for many calls take a client
-result<response> send(string_view url, request&&);
+result<response> send(string_view url, request&&); // a target in the URL replaces the request's
 
 } // namespace v1
 } // namespace uds_http
@@ -4219,7 +4219,7 @@ private:
         std::string allow;
         const int status = s_.routes.refuse(state_of(d_.req), allow);
         d_.res = status == 204 ? response(204) : plain_status(status);
-        if (status == 400) c_.persistent = false, c_.lingers = true; // as after any bad message
+        if (status == 400) note(400, "a bad target"), c_.persistent = false, c_.lingers = true;
         if (status == 204 || status == 405) d_.res->header("Allow", allow); // RFC 9110 15.5.6
         return true;
     }

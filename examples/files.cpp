@@ -1,7 +1,7 @@
 // files: serves a folder: ranges, conditional requests, sendfile, and nothing outside of it.
 //
 //     $ build/examples/files /tmp/files.sock /usr/share/common-licenses &
-//     $ curl --unix-socket /tmp/files.sock -r 0-20 http://localhost/MIT-or-whatever
+//     $ curl --unix-socket /tmp/files.sock -r 0-20 http://localhost/MPL-2.0
 //     $ curl --unix-socket /tmp/files.sock --path-as-is http://localhost/../../etc/passwd  # 404
 
 #include "uds_http.hpp"

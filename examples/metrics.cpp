@@ -1,7 +1,7 @@
 // metrics: the server's own counters as text for Prometheus.
 //
 //     $ build/examples/metrics /tmp/metrics.sock &
-//     $ curl --unix-socket /tmp/metrics.sock http://localhost/metrics
+//     $ curl -s --unix-socket /tmp/metrics.sock http://localhost/metrics | grep requests
 //     # TYPE uds_http_requests_total counter
 //     uds_http_requests_total 0        those before this one
 

@@ -1370,6 +1370,20 @@ TEST_CASE("server: who is not on the list gets 403 before any body is read") {
     }
 }
 
+TEST_CASE("server: a path that can't be decoded is a refusal, logged and counted") {
+    running s;
+    handed<std::string> log;
+    s.app.on_log([&](string_view line) { log.put(std::string(line)); });
+    s.app.get("/{name}", hello);
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/%zz").status == 400);
+    CHECK(c.at_end());
+    CHECK(comes_true([&] { return s.app.stats().refused == 1; }));
+    REQUIRE(log.count() == 1);
+    CHECK(log.take().find("400 a bad target pid=") == 0);
+}
+
 TEST_CASE("server: over max_connections_count comes a 503 with Retry-After, and room comes back") {
     server_options o;
     o.max_connections_count = 2;
