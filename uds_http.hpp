@@ -6307,8 +6307,8 @@ struct server_core final : site {
                 else if (!above) above = &u;
             }
             struct sigaction is {}; // perhaps another's, who came later: that stays
-            if (above) above->was = mine.was;
-            else if (!::sigaction(mine.number, nullptr, &is) && is.sa_handler == on_signal)
+            if (above && above->was.sa_handler == on_signal) above->was = mine.was;
+            if (!above && !::sigaction(mine.number, nullptr, &is) && is.sa_handler == on_signal)
                 (void)::sigaction(mine.number, &mine.was, nullptr);
             if (!above) all.targets[mine.number] = below;
         }

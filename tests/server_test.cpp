@@ -395,6 +395,25 @@ TEST_CASE("server: ~server waits for a signal handler that another thread is ins
     ends.join();
 }
 
+TEST_CASE(
+    "server: what takes a signal between two stop_on() keeps it, whichever server goes first") {
+    struct sigaction between {
+    }, now{};
+    between.sa_handler = [](int) {};
+    for (bool older_first : {true, false}) {
+        auto older = std::make_unique<server>(), newer = std::make_unique<server>();
+        older->stop_on({SIGUSR2});
+        REQUIRE(::sigaction(SIGUSR2, &between, nullptr) == 0);
+        newer->stop_on({SIGUSR2});
+        (older_first ? older : newer).reset();
+        older.reset(), newer.reset();
+        CHECK(::sigaction(SIGUSR2, nullptr, &now) == 0);
+        CHECK((now.sa_handler == between.sa_handler));
+        now.sa_handler = SIG_DFL;
+        CHECK(::sigaction(SIGUSR2, &now, nullptr) == 0);
+    }
+}
+
 TEST_CASE("server: stop_on() puts back what was there however often it was called") {
     struct sigaction mine {
     }, was{}, now{};
