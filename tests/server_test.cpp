@@ -1869,6 +1869,47 @@ TEST_CASE("server: a body that goes on is no slow one, whoever had the loop for 
     CHECK(got.body == "xxxxxxxxxxxx");
 }
 
+TEST_CASE("server: idle time and a drain begin when they do, whoever had the loop for long") {
+    enum { its_own, kept, accepted, drain };
+    for (int what : {its_own, kept, accepted, drain}) {
+        CAPTURE(what);
+        answer got; // a client may be late on a busy machine: then once more, with twice the time
+        for (int limit = 200; limit < 3'000 && got.status != 200; limit *= 2) {
+            server_options o;
+            o.idle_timeout = o.drain_timeout = milliseconds(limit);
+            running s(o);
+            handed<responder> later;
+            s.app.get("/", hello);
+            s.app.get("/later", [&](request&, responder out) { later.put(std::move(out)); });
+            s.app.get("/busy", [&](const request&) {
+                ::usleep(static_cast<unsigned>(limit) * 2'000);
+                if (what == drain) s.app.stop();
+                return text("");
+            });
+            s.start();
+            wire_client busy = s.connect(), other(unique_fd(-1));
+            if (what == kept || what == drain) other = s.connect();
+            if (what == drain) CHECK(other.send("GET /later HTTP/1.1\r\nHost: a\r\n\r\n"));
+            if (what == drain) REQUIRE(comes_true([&] { return later.count() == 1; }));
+            if (what == kept) CHECK(other.ask("/").status == 200);
+            CHECK(busy.ask("/none").status == 404);
+            std::promise<void> begun, sent; // all comes to the loop at once, in this order
+            s.app.post([&] { begun.set_value(), sent.get_future().wait(); });
+            begun.get_future().wait();
+            CHECK(busy.send("GET /busy HTTP/1.1\r\nHost: a\r\n\r\n"));
+            if (what == kept) CHECK(other.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+            if (what == accepted) other = s.connect();
+            sent.set_value();
+            CHECK(busy.read().status == 200);
+            if (what == kept) CHECK(other.read().status == 200);
+            ::usleep(static_cast<unsigned>(limit) * 300);
+            if (what == drain) later.take().send(text(""));
+            got = what == drain ? other.read() : (what == its_own ? busy : other).ask("/");
+        }
+        CHECK(got.status == 200);
+    }
+}
+
 TEST_CASE("server: without idle time each answer is a connection's last, and says so") {
     server_options o;
     o.idle_timeout = milliseconds(0), o.head_timeout = milliseconds(200);
