@@ -5131,7 +5131,7 @@ public:
         c.fd = fd.get(), c.door = door, c.forbidden = forbidden;
         if (!watch(c.fd, EPOLLIN | EPOLLRDHUP | EPOLLET, conns_.id_of(c))) // ENOMEM, ENOSPC
             return conns_.remove(c), nullptr;
-        (void)fd.release();
+        (void)fd.release(), read_clock(); // as in rest()
         deadlines_.set(c, timer::idle, d_.now, true);
         return &c;
     }
@@ -5256,6 +5256,18 @@ protected:
     virtual void on_special(std::uint64_t id) = 0;
     virtual void on_closed(const conn& gone) = 0; // after all others were told
 
+    void read_clock() noexcept {
+        timespec t{};
+        ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t); // cheaper, and a tick (10 ms at most) behind
+        d_.now = std::max(d_.now, std::int64_t(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000);
+        if (d_.now - dated_at_ < 100 && dated_ >= 0) return; // Date lags by so much at most
+        dated_at_ = d_.now;
+        ::clock_gettime(CLOCK_REALTIME_COARSE, &t);
+        if (t.tv_sec == dated_) return;
+        dated_ = t.tv_sec;
+        put(put_date(put(d_.date, "Date: "), dated_), "\r\n");
+    }
+
     site& s_;
     desk d_;
     slab conns_;
@@ -5308,18 +5320,6 @@ private:
                    bytes_in.load(std::memory_order_relaxed) != before || !conns_.find(last_event_);
     }
 
-    void read_clock() noexcept {
-        timespec t{};
-        ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t); // cheaper, and a tick (10 ms at most) behind
-        d_.now = std::max(d_.now, std::int64_t(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000);
-        if (d_.now - dated_at_ < 100 && dated_ >= 0) return; // Date lags by so much at most
-        dated_at_ = d_.now;
-        ::clock_gettime(CLOCK_REALTIME_COARSE, &t);
-        if (t.tv_sec == dated_) return;
-        dated_ = t.tv_sec;
-        put(put_date(put(d_.date, "Date: "), dated_), "\r\n");
-    }
-
     [[gnu::always_inline]] void on_event(const epoll_event& e) {
         const std::uint64_t id = e.data.u64;
         if ((id & door_id) && id <= UINT32_MAX) { // no connection's: indices are smaller
@@ -5327,7 +5327,7 @@ private:
                 if (alarm_at_ < INT64_MAX)
                     d_.turn = d_.now = std::max(d_.now, alarm_at_); // ours lags
                 alarm_at_ = INT64_MAX, deadlines_.is_sooner = true;
-            } else if (id != wake_id) on_special(id);
+            } else if (id != wake_id) on_special(id), d_.now = d_.turn; // as in visit()
             return;
         }
         conn* c = conns_.find(last_event_ = id);
@@ -5360,7 +5360,7 @@ private:
     /// Serves what was kept, and what there is to read, while somebody wants it.
     void read(conn& c) {
         bool progress = false;
-        if (c.calls) read_clock(); // as in end_or_rest()
+        if (c.calls) read_clock(); // as in rest()
         for (int rounds = 0; !c.queued && !c.gone; ++rounds) {
             const bool has_kept = c.has_unread();
             if ((!has_kept && !c.readable) || !c.wants_bytes()) break;
@@ -5430,6 +5430,7 @@ private:
 
     /// After anything happened to a connection: closes it, ends its sending, or sets its deadline.
     [[gnu::always_inline]] void rest(conn& c, bool progress) {
+        read_clock(); // a handler may have had the loop for long
         if (!c.is_calm() || s_.stopping()) end_or_rest(c, progress);
         else deadlines_.set(c, timer::idle, d_.now, progress); // as most, most of the time
     }
@@ -5454,7 +5455,6 @@ private:
         // A head has its time from its first byte on: one that drips is as slow as one that stops.
         // Nor is what comes a sign that what waits is read: on_writable() sees that.
         const bool restarts = progress && which != timer::head && which != timer::write;
-        read_clock(); // a handler may have had the loop for long
         deadlines_.set(c, which, d_.now, restarts);
     }
 
@@ -6086,7 +6086,7 @@ struct server_core final : site {
         }
 
         [[gnu::cold]] void begin_drain() {
-            draining_ = true;
+            draining_ = true, read_clock();
             drained_by_ = later(now(), core_.options.drain_timeout);
             spares_until = now() + patience;
             at_surely(drained_by_, [] {}); // a turn, then
@@ -6307,8 +6307,8 @@ struct server_core final : site {
                 else if (!above) above = &u;
             }
             struct sigaction is {}; // perhaps another's, who came later: that stays
-            if (above) above->was = mine.was;
-            else if (!::sigaction(mine.number, nullptr, &is) && is.sa_handler == on_signal)
+            if (above && above->was.sa_handler == on_signal) above->was = mine.was;
+            if (!above && !::sigaction(mine.number, nullptr, &is) && is.sa_handler == on_signal)
                 (void)::sigaction(mine.number, &mine.was, nullptr);
             if (!above) all.targets[mine.number] = below;
         }

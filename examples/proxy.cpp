@@ -133,6 +133,7 @@ http::request passed_on(http::request& req, http::body_reader body) {
     to.headers() = fields;
     to.headers().remove_hop_by_hop();
     (void)to.headers().add("Via", req.version() > 10 ? "1.1 proxy" : "1.0 proxy"); // RFC 9110 7.6.3
+    if (req.version() == 10) to.headers().remove("Expect"); // RFC 9110 10.1.1: it is ignored
     if (has_body) to.body(std::move(body), "");
     return to;
 }

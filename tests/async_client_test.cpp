@@ -1508,6 +1508,58 @@ TEST_CASE("async: Expect: 100-continue waits for the word, or a second, or a ref
     CHECK_MESSAGE(got.status == 200, got.why.message());
 }
 
+TEST_CASE("async: each body that is held back has a second of its own") {
+    bool is_in_time = false; // a busy machine may be late now and then
+    for (int tries = 0; tries < 5 && !is_in_time; ++tries) {
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        const auto start = steady_clock::now();
+        auto put = [] { return request("PUT", "/").body("xyz", ""); };
+        f.call(put().header("Expect", "100-continue"));
+        wire_client peer = up.accept();
+        head_of(peer);
+        ::usleep(700'000);
+        peer.send("HTTP/1.1 100 Continue\r\n\r\n");
+        CHECK(peer.until("xyz"));
+        peer.got.clear();
+        peer.send(ok_reply);
+        CHECK(f.ended.take().status == 200);
+        const auto again = steady_clock::now();
+        f.call(put().header("Expect", "100-continue")); // on the same connection
+        head_of(peer);
+        std::this_thread::sleep_until(start + 1'200ms); // the first one's is over
+        char byte;
+        const bool has_come = ::recv(peer.fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) > 0;
+        is_in_time = steady_clock::now() < again + 900ms;
+        if (is_in_time) CHECK_FALSE(has_come);
+        CHECK(peer.until("xyz"));
+        peer.send(ok_reply);
+        CHECK(f.ended.take().status == 200);
+    }
+    CHECK(is_in_time);
+}
+
+TEST_CASE("async: nothing goes out behind a refusal whose own body is late") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call(request("PUT", "/").body("xyz", "").header("Expect", "100-continue"));
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 417 No\r\nContent-Length: 2\r\n\r\n");
+    f.call(); // a second call shows that the loop has read that
+    wire_client other = up.accept();
+    head_of(other);
+    other.send("HTTP/1.1 204 X\r\n\r\n");
+    CHECK(f.ended.take().status == 204);
+    char byte;
+    CHECK(::recv(peer.fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0);
+    peer.send("no");
+    CHECK(f.ended.take().body == "no");
+    CHECK(peer.at_end());
+}
+
 TEST_CASE("async: a 101 comes behind a body that was held back, or is none") {
     for (bool asks : {true, false}) {
         CAPTURE(asks);
@@ -1576,9 +1628,11 @@ TEST_CASE("async: who had the loop for long takes no time from a call's peer") {
         f.start();
         wire_client near(f.at("s"));
         CHECK(near.ask("/").status == 404); // accepted
-        if (kind == 2) f.call();
-        wire_client early = kind == 2 ? up.accept() : wire_client(unique_fd());
-        if (kind == 2) head_of(early);
+        if (kind > 0) f.call();
+        wire_client early = kind > 0 ? up.accept() : wire_client(unique_fd());
+        if (kind > 0) head_of(early);
+        if (kind == 1) early.send(ok_reply);
+        if (kind == 1) CHECK(f.ended.take().body == "ok"); // and the connection is kept
         handed<int> begun; // then both come to the loop at once, in this order
         f.on_loop([&] { begun.put(1), ::usleep(100'000); });
         begun.take();
@@ -1586,15 +1640,36 @@ TEST_CASE("async: who had the loop for long takes no time from a call's peer") {
         near.send("GET /busy HTTP/1.1\r\nHost: a\r\n\r\n");
         if (kind == 2) early.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
         CHECK(near.read().status == 200);
-        wire_client peer = kind == 2 ? std::move(early) : up.accept();
+        wire_client peer = kind > 0 ? std::move(early) : up.accept();
         if (kind != 2) head_of(peer);
         ::usleep(300'000); // a time to think, far from two seconds
         char byte;
-        const bool has_come = ::recv(peer.fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) > 0;
+        const bool has_come = !peer.got.empty() || // with the head
+                              ::recv(peer.fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) > 0;
         if (steady_clock::now() < body_at) CHECK_FALSE(has_come); // else this thread is late
         peer.send(kind == 2 ? string_view("k") : ok_reply);
         CHECK(f.ended.take().body == "ok");
     }
+}
+
+TEST_CASE("async: a call that was posted behind a slow task has its whole time") {
+    outcome got;
+    for (unsigned limit = 400; limit < 7'000 && got.status != 200; limit *= 2) { // a busy machine
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        handed<int> begun; // then both are taken out of the mail at once
+        f.on_loop([&] { begun.put(1), ::usleep(100'000); });
+        begun.take();
+        f.on_loop([=] { ::usleep(limit * 1'500); });
+        f.call(request("GET", "/").timeout(milliseconds(limit)));
+        wire_client peer = up.accept();
+        if (head_of(peer).empty()) continue;
+        ::usleep(limit * 250);
+        peer.send(ok_reply);
+        got = f.ended.take();
+    }
+    CHECK_MESSAGE(got.body == "ok", got.why.message());
 }
 
 TEST_CASE("async: a proxy asks for a body once its upstream has, and passes a refusal on") {

@@ -444,6 +444,9 @@ def messages(proxy, policy, upstream):
     refused = Client(proxy.path).send(get("/early", "Content-Length: 4", "Expect: 100-continue", method="PUT"))
     same("Expect: and so does a refusal, without a body", (413, b"late"), refused.answer()[0:3:2])
     same("Expect: another one", 417, proxy.ask(get("/a", "Expect: tea"))[0])
+    old = b"PUT /echo HTTP/1.0\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\nbody"
+    same("Expect: HTTP/1.0's is ignored", (200, b"body"), Client(proxy.path).send(old).answer()[0:3:2])
+    same("Expect: and upstream not asked", None, dict(upstream.seen[-1]["fields"]).get("expect"))
 
     client.send(get("/one") + get("/echo", "Content-Length: 3", method="POST") + b"two" + get("/three"))
     same("pipelined requests keep their order", [b"/one", b"two", b"/three"], [client.answer()[2] for _ in range(3)])

@@ -395,6 +395,25 @@ TEST_CASE("server: ~server waits for a signal handler that another thread is ins
     ends.join();
 }
 
+TEST_CASE(
+    "server: what takes a signal between two stop_on() keeps it, whichever server goes first") {
+    struct sigaction between {
+    }, now{};
+    between.sa_handler = [](int) {};
+    for (bool older_first : {true, false}) {
+        auto older = std::make_unique<server>(), newer = std::make_unique<server>();
+        older->stop_on({SIGUSR2});
+        REQUIRE(::sigaction(SIGUSR2, &between, nullptr) == 0);
+        newer->stop_on({SIGUSR2});
+        (older_first ? older : newer).reset();
+        older.reset(), newer.reset();
+        CHECK(::sigaction(SIGUSR2, nullptr, &now) == 0);
+        CHECK((now.sa_handler == between.sa_handler));
+        now.sa_handler = SIG_DFL;
+        CHECK(::sigaction(SIGUSR2, &now, nullptr) == 0);
+    }
+}
+
 TEST_CASE("server: stop_on() puts back what was there however often it was called") {
     struct sigaction mine {
     }, was{}, now{};
@@ -1593,6 +1612,7 @@ TEST_CASE("server: what came while the process was stopped is read before a dead
         ::_exit(app.run(at("s")) ? 1 : 0);
     }
     REQUIRE(comes_true([&] { return wire_client(at("s")).connected; }));
+    wire_client idle(at("s"));    // else the first that is answered would set an alarm
     std::vector<wire_client> all; // with the alarm, more than two calls of epoll_wait(2) tell of
     for (int i = 0; i < 512; ++i) all.emplace_back(at("s"));
     for (wire_client& c : all) CHECK(c.send("GET / HTTP/1.1\r\nHo"));
@@ -1862,6 +1882,53 @@ TEST_CASE("server: a body that goes on is no slow one, whoever had the loop for 
         got = slow.read();
     }
     CHECK(got.body == "xxxxxxxxxxxx");
+}
+
+TEST_CASE("server: idle time and a drain begin when they do, whoever had the loop for long") {
+    enum { its_own, kept, accepted, drain };
+    for (int what : {its_own, kept, accepted, drain}) {
+        CAPTURE(what);
+        answer got; // a client may be late on a busy machine: then once more, with twice the time
+        for (int limit = 200; limit < 3'000 && got.status != 200; limit *= 2) {
+            server_options o;
+            o.idle_timeout = o.head_timeout = o.drain_timeout = milliseconds(limit);
+            running s(o);
+            handed<responder> later;
+            s.app.get("/", hello);
+            s.app.get("/later", [&](request&, responder out) { later.put(std::move(out)); });
+            wire_client slow(unique_fd(-1)), other(unique_fd(-1));
+            s.app.get("/busy", [&](const request&) {
+                if (what == accepted) CHECK(slow.send("st: a\r\n\r\n")); // in time, not read yet
+                ::usleep(static_cast<unsigned>(limit) * 2'000);
+                if (what == drain) s.app.stop();
+                return text("");
+            });
+            s.start();
+            wire_client busy = s.connect();
+            if (what == kept || what == drain) other = s.connect();
+            if (what == drain) CHECK(other.send("GET /later HTTP/1.1\r\nHost: a\r\n\r\n"));
+            if (what == drain) REQUIRE(comes_true([&] { return later.count() == 1; }));
+            if (what == kept) CHECK(other.ask("/").status == 200);
+            if (what == accepted) slow = s.connect();
+            if (what == accepted) CHECK(slow.send("GET / HTTP/1.1\r\nHo"));
+            CHECK(busy.ask("/none").status == 404);
+            std::promise<void> begun, sent; // all comes to the loop at once, in this order
+            s.app.post([&] { begun.set_value(), sent.get_future().wait(); });
+            begun.get_future().wait();
+            CHECK(busy.send("GET /busy HTTP/1.1\r\nHost: a\r\n"));
+            CHECK(busy.send(what == its_own ? "\r\n" : "Connection: close\r\n\r\n"));
+            if (what == kept) CHECK(other.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+            if (what == accepted) other = s.connect();
+            sent.set_value();
+            CHECK(busy.read().status == 200);
+            if (what == kept) CHECK(other.read().status == 200);
+            ::usleep(static_cast<unsigned>(limit) * 300);
+            if (what == drain) later.take().send(text(""));
+            got = what == drain ? other.read() : (what == its_own ? busy : other).ask("/");
+            if (what == accepted && slow.read().status != 200) got.status = 0;
+        }
+        CHECK(got.status == 200);
+    }
 }
 
 TEST_CASE("server: without idle time each answer is a connection's last, and says so") {
