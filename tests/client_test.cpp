@@ -1,6 +1,7 @@
 // Room [13]: the blocking client, against servers that play what each test tells them.
 #include "uds_http.hpp"
 
+#include <algorithm>
 #include <memory>
 
 #include "../examples/event_source.hpp"
@@ -124,8 +125,8 @@ private:
                 end_point at{fd, nth};
                 script_(at);
                 detail::hold lock(guard_);
-                for (int& one : live_)
-                    if (one == fd) std::swap(one, live_.back()), live_.pop_back();
+                std::swap(*std::find(live_.begin(), live_.end(), fd), live_.back());
+                live_.pop_back();
                 ::close(fd);
             });
             if (stopping_) return;
