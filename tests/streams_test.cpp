@@ -1070,7 +1070,7 @@ TEST_CASE("streams: a client that goes away under sendfile kills nobody (SIGPIPE
 
 TEST_CASE("streams: where sendfile is not to be had a file leaves by reading it") {
     const std::string bytes_of = pattern(300'000);
-    for (unsigned why : {ENOSYS, EPERM, EINVAL}) { // a sandbox's, and a file system's
+    for (const int why : {ENOSYS, EPERM, EINVAL}) { // a sandbox's, and a file system's
         CAPTURE(why);
         const int got = in_child_without(SYS_sendfile, why, [&] {
             running s;
