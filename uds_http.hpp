@@ -1672,7 +1672,11 @@ inline ssize_t transmit_file(int fd, int file, std::uint64_t offset, std::size_t
     if (sent < static_cast<ssize_t>(size) && !::sigismember(&waiting, SIGPIPE))
         (void)uninterrupted([&] { return ::sigtimedwait(&pipe, nullptr, &now); });
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return errno = why, sent;
+    if (sent >= 0 || (why != EINVAL && why != ENOSYS && why != EPERM)) return errno = why, sent;
+    char bytes[16 << 10]; // a file system without splice, or a sandbox without sendfile(2)
+    iovec part{bytes, size < sizeof bytes ? size : sizeof bytes};
+    const ssize_t got = uninterrupted([&] { return ::pread(file, bytes, part.iov_len, at); });
+    return part.iov_len = static_cast<std::size_t>(got), got > 0 ? transmit(fd, &part, 1) : got;
 }
 
 /// Wakes whoever polls an eventfd. Async-signal-safe; errno stays as it was.
@@ -5048,9 +5052,11 @@ public:
         epoll_ = unique_fd(::epoll_create1(EPOLL_CLOEXEC));
         alarm_ = unique_fd(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
         mail_->wake = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+        const itimerspec none{}; // where a sandbox knows no timers there would be no limits
         if (!epoll_ || !alarm_ || !mail_->wake ||
             !watch(mail_->wake.get(), EPOLLIN | EPOLLET, wake_id) ||
-            !watch(alarm_.get(), EPOLLIN | EPOLLET, alarm_id))
+            !watch(alarm_.get(), EPOLLIN | EPOLLET, alarm_id) ||
+            ::timerfd_settime(alarm_.get(), 0, &none, nullptr) != 0)
             return failed(errno, "epoll, timerfd or eventfd");
         in_size_ = std::max(in_room, s_.limits.max_head_bytes * 2); // a kept head leaves room
         in_ = in_bytes_.reserve(in_size_);

@@ -1,6 +1,7 @@
 // Room [13]: the blocking client, against servers that play what each test tells them.
 #include "uds_http.hpp"
 
+#include <algorithm>
 #include <memory>
 
 #include "../examples/event_source.hpp"
@@ -124,8 +125,8 @@ private:
                 end_point at{fd, nth};
                 script_(at);
                 detail::hold lock(guard_);
-                for (int& one : live_)
-                    if (one == fd) std::swap(one, live_.back()), live_.pop_back();
+                std::swap(*std::find(live_.begin(), live_.end(), fd), live_.back());
+                live_.pop_back();
                 ::close(fd);
             });
             if (stopping_) return;
@@ -399,7 +400,7 @@ TEST_CASE("client: an answer that is there counts, though the server reads no fu
         at.answer("no");
         at.wait_for_hang_up();
     });
-    client api(server.path, quick(300ms));
+    client api(server.path, quick(10s));
     const std::string large(8 << 20, 'x');
     auto got = api.post("/", large, "text/plain");
     REQUIRE_MESSAGE(got, got.error().message());

@@ -9,6 +9,9 @@
 #include <memory>
 
 #include <doctest/doctest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <thread>
@@ -285,6 +288,26 @@ template <class F> int in_child(F act) {
     int status = -1;
     ::waitpid(child, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + status;
+}
+
+/// The same where this system call fails with `why`; -1 without seccomp.
+template <class F> int in_child_without(long call, int why, F act) {
+    const int got = in_child([&] {
+        sock_filter steps[] = {
+            BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(call), 0, 1),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(why)),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        sock_fprog program{static_cast<unsigned short>(std::size(steps)), steps};
+        bool is_set = ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+                      ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+        // An emulator without seccomp is, at times, such a kernel itself.
+        is_set = is_set || (::syscall(call, -1, "", nullptr, 0) < 0 && errno == why);
+        return is_set ? act() : 99;
+    });
+    if (got == 99) MESSAGE("no seccomp here");
+    return got == 99 ? -1 : got;
 }
 
 } // namespace raw

@@ -32,6 +32,15 @@ struct pair_of_sockets {
 
 // -- one life
 
+TEST_CASE("server: a sandbox without timers is an error at start, not a server without limits") {
+    const int got = in_child_without(SYS_timerfd_settime, EPERM, [] {
+        server app; // 32 bits may set timers by another call
+        const error why = app.listen("@never");
+        return why == std::errc::operation_not_permitted || sizeof(void*) < 8 ? 0 : 1;
+    });
+    CHECK((got == 0 || got == -1));
+}
+
 TEST_CASE("server: it greets, keeps the connection, and leaves no path behind") {
     running s;
     s.app.get("/", hello);

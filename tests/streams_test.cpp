@@ -1068,6 +1068,29 @@ TEST_CASE("streams: a client that goes away under sendfile kills nobody (SIGPIPE
           }) == 0);
 }
 
+TEST_CASE("streams: where sendfile is not to be had a file leaves by reading it") {
+    const std::string bytes_of = pattern(300'000);
+    for (const int why : {ENOSYS, EPERM, EINVAL}) { // a sandbox's, and a file system's
+        CAPTURE(why);
+        const int got = in_child_without(SYS_sendfile, why, [&] {
+            running s;
+            s.app.get("/", [&](const request&) {
+                return text(content::file(file_of("xyz" + bytes_of + "more"), 3, bytes_of.size()));
+            });
+            s.start();
+            wire_client c = s.connect();
+            c.send(get_of("/"));
+            c.shut();
+            const std::string all = c.rest();
+            return all.size() > bytes_of.size() &&
+                           all.compare(all.size() - bytes_of.size(), bytes_of.size(), bytes_of) == 0
+                       ? 0
+                       : 1;
+        });
+        CHECK((got == 0 || got == -1));
+    }
+}
+
 // -- upgrades
 
 TEST_CASE("streams: an upgraded connection carries bytes both ways, half-closed too") {

@@ -10,7 +10,7 @@ read -ra run <<<"${RUNNER:-}" # an emulator
 [ "$build" != build/tsan ] || run=(setarch "$(uname -m)" -R)
 ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1} \
     "${run[@]}" "$build/tests/all" ${1:+--test-case="$1"} \
-    ${EXCLUDE:+--test-case-exclude="$EXCLUDE"} 2>&1 | tee "$log"
+    ${EXCLUDE:+--test-case-exclude="$EXCLUDE"} </dev/null 2>&1 | tee "$log" # tests take 0 for a descriptor
 status=${PIPESTATUS[0]}
 
 # [doctest] test cases: 12 | 11 passed | 1 failed | 0 skipped
