@@ -5389,7 +5389,7 @@ private:
                 flush(c);
                 break;
             }
-            if (got < 0 && errno == ECONNRESET && c.calls) got = 0; // it left bytes of ours unread
+            if (got < 0 && errno == ECONNRESET) got = 0; // it left bytes of ours unread
             if (got <= 0) {
                 c.readable = false;
                 if (got < 0 || talk(c).at_eof()) return close(c);
