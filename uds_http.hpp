@@ -526,7 +526,7 @@ public:
     ~body_reader();
     /// Pieces as they come, then `done` once: no error (whole), cut_off, timed_out, too_large.
     void on_data(callback<void(string_view)> piece, callback<void(const error&)> done);
-    void pause(); // the sender is stopped: bounded memory
+    void pause(); // stops the sender: bounded memory. Of one that leaves meanwhile, cut_off at once
     void resume();
     const headers& trailers() const; // once it has ended
     /// Blocks for the next bytes. 0: whole. Errors: cut_off and as above; would_block_loop.
@@ -5395,7 +5395,7 @@ private:
                 flush(c);
                 break;
             }
-            if (got < 0 && errno == ECONNRESET && c.calls) got = 0; // it left bytes of ours unread
+            if (got < 0 && errno == ECONNRESET) got = 0; // it left bytes of ours unread
             if (got <= 0) {
                 c.readable = false;
                 if (got < 0 || talk(c).at_eof()) return close(c);

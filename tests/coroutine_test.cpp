@@ -169,4 +169,53 @@ TEST_CASE("coroutine: one that throws answers 500") {
     CHECK(peer.until("\r\n\r\n"));
     CHECK(peer.got.rfind("HTTP/1.1 500 ", 0) == 0);
 }
+
+namespace {
+
+/// How much of the stack lies between the first and the deepest of several places.
+struct stack_span {
+    std::uintptr_t first = 0, deepest = UINTPTR_MAX;
+    [[gnu::noinline]] void here() {
+        const auto at = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+        first = first ? first : at, deepest = std::min(deepest, at);
+    }
+    std::uintptr_t bytes() const { return first - std::min(first, deepest); }
+};
+task<int> at_once(stack_span& stack) {
+    stack.here();
+    co_return 1;
+}
+
+} // namespace
+
+TEST_CASE("coroutine: a loop of awaits that end at once takes no stack, nor one that stop() ends") {
+    folder at;
+    server app;
+    client api(at("s"), {}, app);
+    constexpr int rounds = 1000;
+    stack_span quick, failing;
+    int sum = 0, failures = 0;
+    responder kept;
+    app.get("/kept", [&](request&, responder out) { kept = std::move(out); });
+    app.get("/", coroutine([&](request) -> task<response> {
+                for (int i = 0; i < rounds; ++i) sum += co_await at_once(quick);
+                for (int i = 0; i < rounds; ++i) { // the first waits, the others have no loop
+                    auto got = co_await async_get(api, "/kept");
+                    failures += !got;
+                    failing.here();
+                }
+                co_return text("too late");
+            }));
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client peer(at("s"));
+    peer.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const auto until = steady_clock::now() + patience;
+    while (!kept.is_open() && steady_clock::now() < until) CHECK(app.run_once(milliseconds(10)));
+    app.stop(), app.stop();
+    CHECK_FALSE(app.run());
+    CHECK(sum == rounds);
+    CHECK(failures == rounds);
+    CHECK(quick.bytes() < 16 << 10);
+    CHECK(failing.bytes() < 16 << 10);
+}
 #endif

@@ -1093,6 +1093,33 @@ TEST_CASE("streams: where sendfile is not to be had a file leaves by reading it"
 
 // -- upgrades
 
+TEST_CASE("streams: what a peer sent is whole, though it left without reading what it was sent") {
+    running s;
+    std::atomic<bool> is_open{false};
+    upgraded up;
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat", [&](upgraded opened) {
+            up = std::move(opened);
+            is_open = true;
+        });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
+    REQUIRE(comes_true([&] { return is_open.load(); }));
+    CHECK(c.send("the last word"));
+    c.close(); // with the 101 unread: the socket says ECONNRESET behind the bytes
+    std::string got;
+    char piece[64];
+    for (;;) {
+        auto bytes = up.in.read(piece, sizeof piece);
+        CHECK(bytes);
+        if (!bytes || *bytes == 0) break;
+        got.append(piece, *bytes);
+    }
+    CHECK(got == "the last word");
+}
+
 TEST_CASE("streams: an upgraded connection carries bytes both ways, half-closed too") {
     running s;
     std::atomic<int> closed{0};
