@@ -3948,7 +3948,6 @@ public:
             if (plan.how == framing::length) f.may_write = plan.length;
             return pass_on(f, r.body);
         }
-        f.used_up = s.kind == access::kind::pulled;
         content body = content::literal(bytes_of(r.body)); // the request keeps its own, for a retry
         if (!is_in_memory(r.body)) access::of(body).from = s.from, access::of(body).kind = s.kind;
         send_body(body, plan);
@@ -5616,6 +5615,7 @@ private:
         box& b = *c.more;
         if (access::of(b.tail).kind != access::kind::pulled || b.tail_left() == 0)
             return talk(c).end_tail(), true;
+        if (c.calls && b.at_work) b.at_work->used_up = true;
         piece_.clear(); // the loop's: what one send leaves over is copied
         char* const first = piece_.room(chunk_lead + piece_room + 2) + chunk_lead;
         const auto room =
