@@ -6740,7 +6740,7 @@ struct client_exchange {
     bool seen = false;    // something of it left, in this try or the one before
     bool stopped = false; // the peer didn't take all of it
     bool silent = false;  // the connection ended without a byte of an answer
-    bool answered = false;
+    bool answered = false, used_up = false;
 
     client_exchange(client_core& by, request& what, bool wants_upgrade = false)
         : core(by), req(state_of(what)), upgrades(wants_upgrade) {}
@@ -6783,8 +6783,7 @@ struct client_exchange {
     /// was accepted, or if it makes no difference.
     bool may_retry() const noexcept {
         if (!silent || core.adopted) return false;
-        const bool can_replay = access::of(req.body).kind <= access::kind::file; // else: used up
-        return sent == 0 || (on->reused && is_idempotent(req.method) && can_replay);
+        return sent == 0 || (on->reused && is_idempotent(req.method) && !used_up);
     }
 
     error attempt() {
@@ -6897,6 +6896,7 @@ struct client_exchange {
     result<std::size_t> next_piece(char* into, std::size_t size, std::uint64_t done) {
         const auto kind = access::of(req.body).kind;
         source& from = *access::of(req.body).from;
+        used_up = kind > access::kind::file; // read once: no retry
         if (kind == access::kind::reader) return from.reader.read(into, size);
         if (kind == access::kind::pulled) return pull(from, into, size);
         off_t at = static_cast<off_t>(from.offset + done); // no seek: it may be sent again
