@@ -3952,7 +3952,6 @@ public:
             if (plan.how == framing::length) f.may_write = plan.length;
             return pass_on(f, r.body);
         }
-        f.used_up = s.kind == access::kind::pulled;
         content body = content::literal(bytes_of(r.body)); // the request keeps its own, for a retry
         if (!is_in_memory(r.body)) access::of(body).from = s.from, access::of(body).kind = s.kind;
         send_body(body, plan);
@@ -5622,6 +5621,7 @@ private:
         box& b = *c.more;
         if (access::of(b.tail).kind != access::kind::pulled || b.tail_left() == 0)
             return talk(c).end_tail(), true;
+        if (c.calls && b.at_work) b.at_work->used_up = true;
         piece_.clear(); // the loop's: what one send leaves over is copied
         char* const first = piece_.room(chunk_lead + piece_room + 2) + chunk_lead;
         const auto room =
@@ -6746,7 +6746,7 @@ struct client_exchange {
     bool seen = false;    // something of it left, in this try or the one before
     bool stopped = false; // the peer didn't take all of it
     bool silent = false;  // the connection ended without a byte of an answer
-    bool answered = false;
+    bool answered = false, used_up = false;
 
     client_exchange(client_core& by, request& what, bool wants_upgrade = false)
         : core(by), req(state_of(what)), upgrades(wants_upgrade) {}
@@ -6789,8 +6789,7 @@ struct client_exchange {
     /// was accepted, or if it makes no difference.
     bool may_retry() const noexcept {
         if (!silent || core.adopted) return false;
-        const bool can_replay = access::of(req.body).kind <= access::kind::file; // else: used up
-        return sent == 0 || (on->reused && is_idempotent(req.method) && can_replay);
+        return sent == 0 || (on->reused && is_idempotent(req.method) && !used_up);
     }
 
     error attempt() {
@@ -6903,6 +6902,7 @@ struct client_exchange {
     result<std::size_t> next_piece(char* into, std::size_t size, std::uint64_t done) {
         const auto kind = access::of(req.body).kind;
         source& from = *access::of(req.body).from;
+        used_up = kind > access::kind::file; // read once: no retry
         if (kind == access::kind::reader) return from.reader.read(into, size);
         if (kind == access::kind::pulled) return pull(from, into, size);
         off_t at = static_cast<off_t>(from.offset + done); // no seek: it may be sent again

@@ -317,9 +317,14 @@ TEST_CASE("async: what a kept connection took nothing of is sent on another one,
         ::shutdown(peer.fd.get(), SHUT_RD); // it drains: nothing more is taken
     }
     for (int i = 0; i < 2; ++i) CHECK(f.ended.take().body == "ok");
-    f.call(request("POST", "/x"));
+    // Nor was anything taken of a body that is pulled: it is asked for once the head has left.
+    const auto pulled = [n = 0](char* to, std::size_t) mutable -> result<std::size_t> {
+        return n++ == 0 ? (*to = 'x', 1u) : 0u;
+    };
+    f.call(request("POST", "/x").body(content::pulled(pulled), ""));
     wire_client peer = up.accept();
     CHECK(head_of(peer).find("POST /x ") == 0);
+    CHECK(peer.until("1\r\nx\r\n0\r\n\r\n"));
     peer.send(ok_reply);
     outcome got = f.ended.take();
     CHECK_MESSAGE(got.body == "ok", got.why.message());

@@ -597,6 +597,36 @@ TEST_CASE("client: a POST that was accepted is not sent again, one that wasn't i
     CHECK(draining.accepted() == 2);
 }
 
+TEST_CASE("client: a body that can be read once is sent again until it was asked for bytes") {
+    for (bool is_held : {true, false}) {
+        CAPTURE(is_held);
+        fake server([](end_point& at) {
+            at.head();
+            if (at.nth == 0) {
+                at.answer("x");
+                if (at.head().find("Expect") == std::string::npos) at.bytes(11);
+                return;
+            }
+            at.say("HTTP/1.1 100 Continue\r\n\r\n");
+            if (at.bytes(11) == "1\r\nx\r\n0\r\n\r\n") at.answer("whole");
+        });
+        client api(server.path);
+        REQUIRE(api.get("/"));
+        int asked = 0;
+        request put("PUT", "/");
+        if (is_held) put.header("Expect", "100-continue");
+        put.body(content::pulled([&](char* to, std::size_t) -> result<std::size_t> {
+                     return asked++ == 0 ? (*to = 'x', 1u) : 0u;
+                 }),
+                 "");
+        result<response> got = api.send(put);
+        CHECK(server.accepted() == (is_held ? 2 : 1));
+        if (is_held) CHECK_MESSAGE(got, got.error().message());
+        else CHECK(got.error() == errc::cut_off);
+        CHECK(asked == 2);
+    }
+}
+
 TEST_CASE("client: a fresh connection is not tried twice") {
     fake server([](end_point& at) { at.head(); });
     CHECK(client(server.path).get("/").error() == errc::cut_off);
