@@ -3175,3 +3175,130 @@ TEST_CASE("server: what another holder lets into a listener is no end of what is
         reads.join();
     }
 }
+
+TEST_CASE("server: what a path takes is in Allow, and a wrong method is no end") {
+    running s;
+    s.app.get("/a/{x}", hello);
+    s.start();
+    wire_client c = s.connect();
+    answer wrong = c.ask("/a/b", "PUT");
+    CHECK(wrong.status == 405);
+    CHECK(wrong.field("Allow") == "GET, HEAD, OPTIONS");
+    wrong = c.ask("/a/b", "OPTIONS");
+    CHECK(wrong.status == 204);
+    CHECK(wrong.field("Allow") == "GET, HEAD, OPTIONS");
+    wrong = c.ask("/b");
+    CHECK(wrong.status == 404);
+    CHECK(wrong.field("Allow").empty());
+    CHECK(c.ask("/a/b").status == 200);
+}
+
+TEST_CASE("server: a user's share is of those who came, not what its own client connects") {
+    server_options o;
+    o.max_per_uid_count = 1;
+    running up;
+    up.app.get("/", hello);
+    up.start();
+    running s(o);
+    s.app.get("/", hello);
+    s.start();
+    handed<int> statuses;
+    client api(up.path, {}, s.app);
+    wire_client one = s.connect();
+    CHECK(one.ask("/").status == 200);
+    for (int i = 0; i < 2; ++i) {
+        api.async_send(request("GET", "/").header("Connection", "close"),
+                       [&](result<response> got) { statuses.put(got ? got->status() : 0); });
+        CHECK(statuses.take() == 200);
+        CHECK(comes_true([&] { return up.app.stats().connections == 0; }));
+        wire_client two = s.connect();
+        CHECK(two.read().status == 503);
+    }
+    one.close();
+    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    int ends[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    wire_client mine{unique_fd(ends[1])}; // adopted: counted, too
+    REQUIRE_FALSE(s.app.adopt(unique_fd(ends[0])));
+    CHECK(mine.ask("/").status == 200);
+    wire_client three = s.connect();
+    CHECK(three.read().status == 503);
+    mine.close();
+    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    CHECK(s.connect().ask("/").status == 200);
+}
+
+TEST_CASE("server: on_exchange counts what a streamed body brought") {
+    running s;
+    handed<std::uint64_t> counts;
+    s.app.on_exchange([&](const exchange& e) { counts.put(e.bytes_in); });
+    s.app.post("/", [](request&, body_reader in, responder out) {
+        auto kept = std::make_shared<std::pair<body_reader, responder>>();
+        kept->first = std::move(in), kept->second = std::move(out);
+        kept->first.on_data([kept](string_view) {},
+                            [kept](const error&) { kept->second.send(text("x")); });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/", "POST", "", std::string(300'000, 'x')).status == 200);
+    CHECK(counts.take() == 300'000);
+}
+
+TEST_CASE("server: what a peer that has gone had sent counts no more in max_buffered_bytes") {
+    server_options o;
+    o.max_buffered_bytes = 1 << 20;
+    running s(o);
+    s.app.post("/", [](const request& r) { return text(std::to_string(r.body().size())); });
+    s.start();
+    const std::string most(900'000, 'x');
+    for (int i = 0; i < 3; ++i) {
+        wire_client c = s.connect();
+        CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + most));
+        CHECK(
+            comes_true([&] { return s.app.stats().bytes_in > most.size() * std::size_t(i + 1); }));
+        c.close();
+        CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    }
+    wire_client c = s.connect();
+    CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n"));
+    for (std::size_t at = 0; at < most.size(); at += 10'000) // in pieces: it is kept
+        CHECK(c.send(string_view(most).substr(at, 10'000)));
+    CHECK(c.read().body == "900000");
+}
+
+TEST_CASE("server: a foreign loop is told by poll() of what waits behind a large answer") {
+    server_options o;
+    folder at;
+    server app(o);
+    app.get("/", [](const request&) { return text(std::string(100'000, 'x')); });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    std::string all;
+    const int count = 100;
+    for (int i = 0; i < count; ++i) all += "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    CHECK(c.send(all));
+    int ends = 0;
+    std::thread reads([&] {
+        for (; ends < count; ++ends)
+            if (!c.read().whole) break;
+    });
+    std::atomic<bool> done{false};
+    std::thread waits([&] {
+        reads.join();
+        done = true;
+        app.post([] {});
+    });
+    bool late = false;
+    while (!done && !late) {
+        pollfd one{app.pollable_fd(), POLLIN, 0};
+        late = ::poll(&one, 1, 10'000) == 0;
+        CHECK(app.run_once(milliseconds(0)));
+    }
+    CHECK_FALSE(late);
+    c.close();
+    waits.join();
+    CHECK(ends == count);
+    app.stop();
+    while (*app.run_once(milliseconds(10))) {
+    }
+}

@@ -2134,3 +2134,150 @@ TEST_CASE("streams: a handle that is moved onto itself stays what it was") {
     s.turn();
     CHECK(s.c.read().status == 500);
 }
+
+TEST_CASE("streams: end() is true once, and false where nobody is left to hear it") {
+    running s;
+    handed<body_writer> writers;
+    s.app.get("/", [&](request&, responder res) { writers.put(res.stream(response())); });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    body_writer out = writers.take();
+    CHECK(out.end());
+    CHECK_FALSE(out.end());
+    CHECK(c.read().whole);
+    CHECK(c.send(get_of("/")));
+    out = writers.take();
+    c.close();
+    CHECK(comes_true([&] { return !out.is_open(); }));
+    CHECK_FALSE(out.end());
+}
+
+TEST_CASE("streams: who waits to write to an upgraded peer hears that it reads no more") {
+    running s;
+    handed<std::shared_ptr<upgraded>> opened;
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat",
+                    [&](upgraded up) { opened.put(std::make_shared<upgraded>(std::move(up))); });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
+    CHECK(c.read().status == 101);
+    auto up = opened.take();
+    CHECK(up->out.write(std::string(16 << 20, 'x')) == written::full);
+    const auto began = steady_clock::now();
+    std::atomic<bool> waits{false};
+    written how = written::ok;
+    std::thread waiting([&] {
+        waits = true;
+        how = up->out.wait(patience * 3);
+    });
+    CHECK(comes_true([&] { return waits.load(); }));
+    ::shutdown(c.fd.get(), SHUT_RD);
+    waiting.join();
+    CHECK(how == written::closed);
+    CHECK(steady_clock::now() - began < patience);
+}
+
+TEST_CASE("streams: a 1.0 answer of unknown length ends with the connection, kept or not") {
+    running s;
+    s.app.get("/", [](const request&) {
+        return text(content::pulled([n = 0](char* to, std::size_t) mutable -> result<std::size_t> {
+            if (n == 3) return std::size_t(0);
+            *to = static_cast<char>('a' + n++);
+            return std::size_t(1);
+        }));
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/", "1.0", "Connection: keep-alive\r\n")));
+    answer got = c.read();
+    CHECK(got.status == 200);
+    CHECK(got.body == "abc");
+    CHECK(got.field("Connection") == "close");
+}
+
+TEST_CASE("streams: events that begin in a drain end at once, whole") {
+    running s;
+    handed<responder> waiting;
+    s.app.get("/", [&](request&, responder res) { waiting.put(std::move(res)); });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    responder later = waiting.take();
+    s.app.stop();
+    CHECK(comes_true([&] { return s.app.stopping(); }));
+    event_writer out = later.events();
+    CHECK(c.read().whole);
+    CHECK(comes_true([&] { return s.ended.load(); }, patience));
+}
+
+TEST_CASE("streams: who reads a body later holds no more of it meanwhile than a stream may") {
+    running s;
+    handed<std::shared_ptr<streamed>> bodies;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        bodies.put(std::make_shared<streamed>(streamed{std::move(in), std::move(res)}));
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(post_of("/", 64 << 20)));
+    auto st = bodies.take();
+    char room[1];
+    CHECK(c.send("x"));
+    result<std::size_t> first = st->in.read(room, 1);
+    CHECK((first && *first == 1));
+    CHECK(c.flood(std::string(64 << 10, 'x'), 32 << 20) < 8 << 20);
+}
+
+TEST_CASE("streams: what a hook adds to a 101 of a body that there is none of goes") {
+    running s;
+    s.app.use([](request&) -> std::optional<response> { return {}; },
+              [](const exchange&, response& res) { res.header("Transfer-Encoding", "chunked"); });
+    s.app.get("/", [&](request&, responder res) { res.upgrade("x", [](upgraded) {}); });
+    s.start();
+    wire_client c = s.connect();
+    answer got = c.ask("/", "GET", "Connection: upgrade, close\r\nUpgrade: x\r\n");
+    CHECK(got.status == 101);
+    CHECK(got.field("Transfer-Encoding").empty());
+    CHECK(got.field("Connection") == "Upgrade");
+}
+
+TEST_CASE("streams: a client's connection that is released, or dropped, makes room in the pool") {
+    running s;
+    s.app.get("/", hello);
+    s.app.get("/up", [](request&, responder res) {
+        res.upgrade("x", [](upgraded up) { relay(std::move(up.in), std::move(up.out)); });
+    });
+    s.start();
+    client_options o;
+    o.max_connections_count = 1, o.total_timeout = patience;
+    client api(s.path, o);
+    for (bool releases : {true, false}) {
+        CAPTURE(releases);
+        result<upgraded> up = api.upgrade(request("GET", "/up").header("Upgrade", "x"));
+        REQUIRE(up);
+        raw_stream raw;
+        if (releases) raw = std::move(*up).release();
+        else up = upgraded();
+        auto got = api.get("/");
+        CHECK(got);
+    }
+}
+
+TEST_CASE("streams: what a client has still to send isn't asked for once the answer has come") {
+    running s;
+    s.app.post("/",
+               [](request&, body_reader, responder res) { res.send(text("enough").status(413)); });
+    s.start();
+    client api(s.path);
+    std::size_t asked = 0;
+    auto endless = content::pulled([&](char* to, std::size_t room) -> result<std::size_t> {
+        std::memset(to, 'x', room);
+        return (asked += room) < (1u << 30) ? room : std::size_t(0);
+    });
+    auto got = api.post("/", std::move(endless), "");
+    REQUIRE(got);
+    CHECK(got->status() == 413);
+    CHECK(asked < 64u << 20);
+}
