@@ -400,7 +400,7 @@ TEST_CASE("client: an answer that is there counts, though the server reads no fu
         at.answer("no");
         at.wait_for_hang_up();
     });
-    client api(server.path, quick(10s));
+    client api(server.path, quick(2s));
     const std::string large(8 << 20, 'x');
     auto got = api.post("/", large, "text/plain");
     REQUIRE_MESSAGE(got, got.error().message());

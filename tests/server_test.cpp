@@ -1920,7 +1920,8 @@ TEST_CASE("server: idle time and a drain begin when they do, whoever had the loo
             if (what == kept) CHECK(other.ask("/").status == 200);
             if (what == accepted) slow = s.connect();
             if (what == accepted) CHECK(slow.send("GET / HTTP/1.1\r\nHo"));
-            CHECK(busy.ask("/none").status == 404);
+            for (int i = 0; i < 2; ++i) // twice: then no door stands in epoll's list any more
+                CHECK(busy.ask("/none").status == 404);
             std::promise<void> begun, sent; // all comes to the loop at once, in this order
             s.app.post([&] { begun.set_value(), sent.get_future().wait(); });
             begun.get_future().wait();
