@@ -1,6 +1,7 @@
 // Room [12] and, below it, [11]: a server with real sockets. Its life, its limits, its deadlines.
 #include "raw_client.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <future>
 
@@ -1291,6 +1292,28 @@ TEST_CASE("server: a body that ends after stop() has its answer say that it is t
     }
 }
 
+TEST_CASE("server: threads of the library block the program's signals, and only they") {
+    auto blocks = [] {
+        sigset_t now;
+        ::pthread_sigmask(SIG_SETMASK, nullptr, &now);
+        return ::sigismember(&now, SIGUSR1) == 1 && ::sigismember(&now, SIGTERM) == 1;
+    };
+    server_options o;
+    o.workers = 1;
+    folder at;
+    server app(o); // run() is on this thread, its worker on one of the library's
+    app.get("/", [&](const request&) {
+        app.stop();
+        return text(blocks() ? "yes" : "no");
+    });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK_FALSE(app.run());
+    CHECK(c.read().body == "yes");
+    CHECK_FALSE(blocks());
+}
+
 TEST_CASE("server: several loops share the connections, and drain together") {
     server_options o;
     o.threads = 2;
@@ -2314,6 +2337,27 @@ TEST_CASE("server: a delay begins when it is posted, not when the loop last look
     CHECK(took.take() >= milliseconds(80)); // its clock ticks
 }
 
+TEST_CASE("server: tasks leave the heap in the order of their times") {
+    for (std::size_t count : {1u, 2u, 3u, 7u, 100u, 1'000u}) {
+        CAPTURE(count);
+        detail::task_heap tasks;
+        std::vector<std::int64_t> ran;
+        for (std::size_t i = 0; i < count; ++i) {
+            const auto at = static_cast<std::int64_t>(i * 7'919 % 997);
+            tasks.add(at, [&ran, at] { ran.push_back(at); });
+        }
+        bool names_the_next = true;
+        while (tasks.next() < INT64_MAX) {
+            const std::int64_t next = tasks.next();
+            tasks.take()();
+            names_the_next = names_the_next && ran.back() == next;
+        }
+        CHECK(names_the_next);
+        CHECK(ran.size() == count);
+        CHECK(std::is_sorted(ran.begin(), ran.end()));
+    }
+}
+
 TEST_CASE("server: a callback that posts itself keeps it until the deadline, not for ever") {
     struct again {
         server* app;
@@ -2443,11 +2487,16 @@ TEST_CASE("server: adopting while it runs, and only what is a connected stream")
     s.start(door);
     CHECK(s.connect().ask("/").body == "door");
     pair_of_sockets p;
+    const int adopted = p.a.get();
+    ::fcntl(adopted, F_SETFD, 0);
+    ::fcntl(adopted, F_SETFL, 0);
     REQUIRE_FALSE(s.app.adopt(std::move(p.a)));
     wire_client c(std::move(p.b));
     answer got = c.ask("/");
     CHECK(got.status == 200);
     CHECK(got.body == ""); // it came by no door
+    CHECK(::fcntl(adopted, F_GETFD) == FD_CLOEXEC);
+    CHECK((::fcntl(adopted, F_GETFL) & O_NONBLOCK) != 0);
     CHECK(s.app.adopt(unique_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))) ==
           errc::bad_descriptor);
     CHECK(s.app.adopt(unique_fd()) == errc::bad_descriptor);
