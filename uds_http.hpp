@@ -4742,7 +4742,7 @@ private:
         hold lock(f.guard);
         // on_drain() may come behind the write() and what it is to tell of.
         const bool is_due = f.open && !c_.is_mute && (f.full || (f.owes_drain && f.drained));
-        if (!is_due || !f.queued.empty() || c_.has_output()) return;
+        if (!is_due || c_.gone || !f.queued.empty() || c_.has_output()) return; // gone: it was lost
         f.full = false, f.owes_drain = !f.drained; // for one that is set later
         callback<void()> act = std::exchange(f.drained, {});
         f.changed.notify_all();
