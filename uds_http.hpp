@@ -1339,8 +1339,7 @@ struct source : counted {
     decltype(&relay) relays = nullptr; // the reader: by pointer, as box::reply
 
     ~source() override {
-        if (!released) return;
-        UDS_HTTP_TRY { released(); }
+        UDS_HTTP_TRY { released(); } // none: an empty callback does nothing
         UDS_HTTP_CATCH {}
     }
 };
@@ -1398,18 +1397,13 @@ struct request_state : counted {
     bool borrowed = false; // views into a loop's buffer: take_copy_of() before the turn ends
 
     /// For the next request on the loop.
-    [[gnu::always_inline]] void reset() {
-        params.clear(), bytes.clear(), fds.clear(), drop_body(), tag = 0;
-    }
+    [[gnu::always_inline]] void reset() { params.clear(), bytes.clear(), drop_passed(), tag = 0; }
     void drop_body() noexcept { // keeps its capacity
         auto& s = access::of(body);
         s.text.clear(), s.view = {}, s.kind = access::kind::text;
         if (s.from) s.from = {};
     }
-    void drop_passed() noexcept {
-        fds.clear();
-        if (access::of(body).from) drop_body();
-    }
+    void drop_passed() noexcept { fds.clear(), drop_body(); }
     void split(string_view text) noexcept; // the target
     void set_target(string_view text);
     void fail(error why) {
@@ -1654,8 +1648,7 @@ inline peer peer_of(int fd) {
     size = 0; // too short: ERANGE, and the kernel says how much it is
     (void)::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, nullptr, &size); // since Linux 4.13
     who.groups.resize(size / sizeof(gid_t));
-    bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who.groups.data(), &size) == 0;
-    if (!known) who.groups.clear();
+    if (::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who.groups.data(), &size)) who.groups.clear();
     return who;
 }
 
@@ -2242,9 +2235,7 @@ inline bool is_authority(string_view text) {
     if (text.size() == 9 && std::memcmp(text.data(), "localhost", 9) == 0) return true;
     const char *at = text.data(), *const end = at + text.size();
     if (at != end && *at == '[') {
-        const std::size_t size = ipv6_size(text);
-        if (size == 0) return false;
-        at += size;
+        at += ipv6_size(text); // if it is none, its "[" is no ":"
     } else {
         for (; (at = first_not<host_byte>(at, end)) != end && *at == '%'; at += 3)
             if (end - at < 3 || hex_digit(at[1]) < 0 || hex_digit(at[2]) < 0) return false;
@@ -4751,7 +4742,7 @@ private:
         hold lock(f.guard);
         // on_drain() may come behind the write() and what it is to tell of.
         const bool is_due = f.open && !c_.is_mute && (f.full || (f.owes_drain && f.drained));
-        if (!is_due || !f.queued.empty() || c_.has_output()) return;
+        if (!is_due || c_.gone || !f.queued.empty() || c_.has_output()) return; // gone: it was lost
         f.full = false, f.owes_drain = !f.drained; // for one that is set later
         callback<void()> act = std::exchange(f.drained, {});
         f.changed.notify_all();

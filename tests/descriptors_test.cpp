@@ -244,6 +244,7 @@ TEST_CASE("descriptors: what a server may answer with them") {
         {"longer than said", "Body-Fd: length=3\r\n", list(memory("abcd")), nullptr},
         {"no length", "Body-Fd: 4\r\n", list(memory("abcd")), nullptr},
         {"a length of no number", "Body-Fd: length=4x\r\n", list(memory("abcd")), nullptr},
+        {"no length, and nothing", "Body-Fd: length=\r\n", list(memory("")), nullptr},
         {"it could shrink", "Body-Fd: length=4\r\n",
          list(memory("abcd", F_SEAL_GROW | F_SEAL_WRITE)), nullptr},
         {"it could change", "Body-Fd: length=4\r\n",
@@ -857,6 +858,21 @@ TEST_CASE("descriptors: what a client may send with a request") {
         else if (r.fds.size() == 1) REQUIRE(send_with(c.fd.get(), r.request, {r.fds[0].get()}));
         else REQUIRE(send_with(c.fd.get(), r.request, {r.fds[0].get(), r.fds[1].get()}));
         CHECK(c.read().status == r.status);
+    }
+}
+
+TEST_CASE("descriptors: a connection that idles holds none of what it has answered") {
+    exchanging s;
+    raw::wire_client c = s.connect();
+    const std::string named = "POST /named HTTP/1.1\r\nHost: a\r\nFds: a\r\n\r\n";
+    const std::string echo = "POST /echo HTTP/1.1\r\nHost: a\r\nBody-Fd: length=4\r\n\r\n";
+    CHECK(c.ask("/page").status == 200);
+    const int before = raw::open_fds();
+    for (const std::string& request : {named, echo}) {
+        CAPTURE(request);
+        REQUIRE(send_with(c.fd.get(), request, {memory("abcd").get()}));
+        CHECK(c.read().status == 200);
+        CHECK(raw::comes_true([&] { return raw::open_fds() == before; }));
     }
 }
 

@@ -222,6 +222,39 @@ TEST_CASE("fd: a canceller works without a descriptor for its eventfd") {
           }) == 0);
 }
 
+TEST_CASE("fd: without that descriptor, too, a wait that has begun is cancelled") {
+    CHECK(in_child([] {
+              rlimit none{3, 3};
+              ::setrlimit(RLIMIT_NOFILE, &none);
+              canceller c;
+              thread waker([&] { // most likely behind the beginning of the wait
+                  wait_ready(-1, 0, deadline::after(milliseconds(20)), nullptr);
+                  c.cancel();
+              });
+              const deadline end = deadline::after(milliseconds(10'000));
+              return wait_ready(-1, 0, end, access::of(c).get()) == ECANCELED ? 0 : 1;
+          }) == 0);
+}
+
+TEST_CASE("fd: where poll() is refused, a wait is an error, and no loop") {
+    CHECK(in_child([] {
+              const rlimit none{0, 0}; // as some sandboxes have it: then poll(2) is EINVAL
+              ::alarm(10);
+              ::setrlimit(RLIMIT_NOFILE, &none);
+              return wait_ready(0, POLLIN, deadline(), nullptr) == EINVAL ? 0 : 1;
+          }) == 0);
+}
+
+TEST_CASE("fd: a bell that can ring no louder leaves errno alone") {
+    unique_fd bell(::eventfd(UINT_MAX, EFD_CLOEXEC | EFD_NONBLOCK));
+    const std::uint64_t rest = UINT64_MAX - 1 - UINT_MAX;
+    REQUIRE(::write(bell.get(), &rest, sizeof rest) == sizeof rest);
+    errno = ERANGE;
+    ring(bell.get());
+    CHECK(errno == ERANGE);
+    CHECK(wait_ready(bell.get(), POLLIN, deadline(), nullptr) == 0);
+}
+
 TEST_CASE("fd: signals interrupt neither receive nor wait_ready nor their deadlines") {
     pair_of_sockets s;
     interruptions on;
@@ -269,6 +302,27 @@ TEST_CASE("fd: transmit joins its parts, and a closed peer is EPIPE without a si
     CHECK(errno == EPIPE);
 }
 
+TEST_CASE("fd: sendfile to a closed peer takes its own SIGPIPE back, and no other") {
+    pair_of_sockets s;
+    s.b = unique_fd();
+    unique_fd file(::memfd_create("test", MFD_CLOEXEC));
+    REQUIRE(::ftruncate(file.get(), 100) == 0);
+    sigset_t pipe, before, waiting;
+    ::sigemptyset(&pipe), ::sigaddset(&pipe, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    for (bool is_waiting : {false, true}) {
+        CAPTURE(is_waiting);
+        if (is_waiting) ::raise(SIGPIPE);
+        CHECK(transmit_file(s.a.get(), file.get(), 0, 100) == -1);
+        CHECK(errno == EPIPE);
+        ::sigpending(&waiting);
+        CHECK((::sigismember(&waiting, SIGPIPE) == 1) == is_waiting);
+    }
+    const timespec now{};
+    CHECK(::sigtimedwait(&pipe, nullptr, &now) == SIGPIPE);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
 TEST_CASE("fd: up to 253 descriptors cross, close-on-exec; 254, or no byte, are EINVAL") {
     pair_of_sockets s;
     int before = open_fds();
@@ -283,6 +337,8 @@ TEST_CASE("fd: up to 253 descriptors cross, close-on-exec; 254, or no byte, are 
         for (const unique_fd& fd : fds) CHECK((::fcntl(fd.get(), F_GETFD) & FD_CLOEXEC) != 0);
     }
     CHECK(send_text(s.a.get(), "x", std::vector<int>(254, 0)) == -1);
+    CHECK(errno == EINVAL);
+    CHECK(send_text(s.a.get(), "x", std::vector<int>(9'999, 0)) == -1); // no room for so many
     CHECK(errno == EINVAL);
     CHECK(send_text(s.a.get(), "", {0}) == -1);
     CHECK(errno == EINVAL);
@@ -529,6 +585,12 @@ TEST_CASE("fd: is_unix_stream") {
     CHECK(!is_unix_stream(0));
     CHECK(!is_unix_stream(-1));
     CHECK(socket_option(s.a.get(), SO_ACCEPTCONN) == 0);
+    int packets[2] = {-1, -1};
+    REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, packets) == 0);
+    const unique_fd one(packets[0]), other(packets[1]);
+    CHECK(is_connected_stream(s.a.get()));
+    CHECK(!is_connected_stream(one.get())); // a short read would lose the rest of a message
+    CHECK(!is_connected_stream(unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)).get()));
 }
 
 TEST_CASE("fd: fact: the queue holds backlog + 1; a full one is EAGAIN, yet polls ready") {

@@ -195,6 +195,8 @@ const row target_rows[] = {
     {"two slashes are a path", "GET //a//b" HOSTED ""sv, done},
     {"an empty query", "GET /?" HOSTED ""sv, done},
     {"a fragment is 400", "GET /a#b" HOSTED ""sv, 400},
+    {"a # is no space", "GET /a#HTTP/1.1\r\nHost: a" END ""sv, 400},
+    {"a tab is no space", "GET /a\tHTTP/1.1\r\nHost: a" END ""sv, 400},
     {"a NUL in the target is 400", "GET /a\0b" HOSTED ""sv, 400},
     {"a tab in the target is 400", "GET /a\tb" HOSTED ""sv, 400},
     {"DEL in the target is 400", "GET /a\x7f" HOSTED ""sv, 400},
@@ -363,6 +365,8 @@ const row host_rows[] = {
     {"a port with a sign is 400", "GET / HTTP/1.1\r\nHost: a:-1" END ""sv, 400},
     {"a port of letters is 400", "GET / HTTP/1.1\r\nHost: a:b" END ""sv, 400},
     {"two ports are 400", "GET / HTTP/1.1\r\nHost: a:1:2" END ""sv, 400},
+    {"a % without two digits is 400", "GET / HTTP/1.1\r\nHost: a%g1b" END ""sv, 400},
+    {"a % with one digit is 400", "GET / HTTP/1.1\r\nHost: a%1gb" END ""sv, 400},
     {"IPv4", "GET / HTTP/1.1\r\nHost: 127.0.0.1:80" END ""sv, done},
     {"IPv6", "GET / HTTP/1.1\r\nHost: [::1]" END ""sv, done},
     {"IPv6 with IPv4 at its end",
@@ -899,6 +903,13 @@ TEST_CASE("parser: limits, one under, at, one over") {
         CHECK(request("GET / HTTP/1.1\r", {15, 99, 9}) == 414);
         CHECK(request("GET / HTTP/1.1\r\n", {16, 99, 9}) == 431);
     }
+    SUBCASE("what is bad within the limit stays so, however much follows") {
+        CHECK(request("GET / HTTP/1.1\r\nX : y" END, {99, 99, 9}) == 400);
+        CHECK(request("GET / HTTP/1.1\r\nX : y" END, {20, 99, 9}) == 400);
+        CHECK(request("\x16\x03\x01 / HTTP/1.1", {10, 99, 9}) == 400);
+        CHECK(request("GET / HTTP/2.0" END, {15, 99, 9}) == 505);
+        CHECK(response("HTTP/1.1 99 " + std::string(99, 'a'), {20, 0, 9}) == 400);
+    }
     SUBCASE("bytes of a target: 414") {
         CHECK(request("GET /23456789" HOSTED, {999, 10, 9}) == done);
         CHECK(request("GET /234567890" HOSTED, {999, 10, 9}) == done);
@@ -1263,6 +1274,28 @@ TEST_CASE("parser: a decoder is used again") {
     CHECK(decoder.next(in, piece) == parsed::done);
     CHECK(piece == "a");
     CHECK(in == "b");
+}
+
+TEST_CASE("parser: a trailer goes where Connection names it, in this message") {
+    using uds_http::headers;
+    const headers named{{"Trailer", "x-sum"}, {"connection", "x-hop"}}, plain{{"Trailer", "x-hop"}};
+    body_decoder decoder;
+    for (const headers* of : {&named, &plain, static_cast<const headers*>(nullptr)}) {
+        string_view in = "0\r\nX-Sum: 1\r\nX-Hop: 2\r\n\r\n", piece;
+        decoder.start(framing::chunked, 0, usual, of);
+        CHECK(decoder.next(in, piece) == parsed::done);
+        CHECK(decoder.trailers() == (of == &named ? "X-Sum: 1\r\n" : "X-Sum: 1\r\nX-Hop: 2\r\n"));
+    }
+}
+
+TEST_CASE("parser: an escape in a host is read no further than the host") {
+    guarded memory(9);
+    for (string_view text : {"a%41", "%4f:1", "%ffff"}) {
+        CAPTURE(text);
+        CHECK(is_authority(text.substr(0, text.find('%') + 3)));
+        CHECK_FALSE(is_authority(memory(text.substr(0, text.find('%') + 2))));
+        CHECK_FALSE(is_authority(memory(text.substr(0, text.find('%') + 1))));
+    }
 }
 
 TEST_CASE("parser: limits of chunked bodies, one under, at, one over") {

@@ -258,6 +258,8 @@ TEST_CASE("router: split first, then decode") {
               {"GET", "/%zz", "400"},
               {"GET", "/%", "400"},
               {"GET", "/%4", "400"},
+              {"GET", "/%g1", "400"},
+              {"GET", "/%1g", "400"},
               {"GET", "/f/a%", "400"},
               {"GET", "/a%2", "400"},
               {"GET", "/a%2fb", "GET /{x} x=a/b"},
@@ -417,6 +419,11 @@ TEST_CASE("router: patterns that can't be are refused, and say why") {
         {"/{a....}", "proper name"},
         {"/a...}", "braces"},
     };
+    // The first fault is told, also where there is a route already on the way to it.
+    CHECK(routes(std::vector<known>{{"GET", "/a"}, {"GET", "/a/{b"}})
+              .errors.at(0)
+              .message()
+              .find("braces") != std::string::npos);
     for (const bad& b : rows) {
         CAPTURE(b.pattern);
         routes r(std::vector<known>{{"GET", b.pattern}});

@@ -163,6 +163,8 @@ TEST_CASE("serializer: what would make framing ambiguous is found") {
         {"a sign", {{"Content-Length", "+5"}}, 5, 200, true},
         {"empty", {{"Content-Length", ""}}, 0, 200, true},
         {"overflow", {{"Content-Length", "99999999999999999999"}}, 5, 200, true},
+        {"the greatest", {{"Content-Length", "9223372036854775807"}}, {}, 200, false},
+        {"more than a file can have", {{"Content-Length", "9223372036854775808"}}, {}, 200, true},
         {"its own coding", {{"Transfer-Encoding", "gzip, chunked"}}, 5, 200, true},
         {"204 with a body", {}, 1, 204, true},
         {"204 without", {}, 0, 204, false},

@@ -170,6 +170,7 @@ const address_row address_rows[] = {
     {"http://unix:/tmp/x.sock:?q", "/tmp/x.sock", "/?q"},
     {"HTTP://Unix:/tmp/x.sock:/p#f", "/tmp/x.sock", "/p"},
     {"http://unix:@name:/p", "@name", "/p"},
+    {"http://unix:/tmp/a%20b%.sock:/p", "/tmp/a%20b%.sock", "/p"},
     {"http://unix:/tmp/x.sock:80", ""},
     {"http://unix::/p", ""},
     {"http://unix:", ""},
@@ -347,6 +348,11 @@ TEST_CASE("socket file: a dead socket is replaced, of whatever type it was") {
         CHECK(answers(f / "a.sock"));
         CHECK(inode_of(f / "a.sock") == door->file.st_ino);
         remove_path(*door);
+        leave_stale(f / "a.sock", type);
+        errno = ENOENT; // of some call before
+        door = open_at(f / "a.sock");
+        REQUIRE(door);
+        remove_path(*door);
     }
 }
 
@@ -367,6 +373,17 @@ TEST_CASE("socket file: a live server is refused and unharmed, with a full backl
     unique_fd probed(::accept4(door->fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
     CHECK(probed);
     CHECK(answers(f / "a.sock"));
+}
+
+TEST_CASE("socket file: a server that is alive is seen without its lock, and no lock is left") {
+    no_leak l;
+    folder f;
+    unique_fd other(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    endpoint at = make_endpoint(f / "a.sock");
+    REQUIRE(::bind(other.get(), at.get(), at.size) == 0);
+    REQUIRE(::listen(other.get(), 9) == 0);
+    CHECK(contains(open_at(f / "a.sock").error(), "a server is alive there"));
+    CHECK(file_type(f / "a.sock.lock") == 0);
 }
 
 TEST_CASE("socket file: a live socket of another type is refused and unharmed") {
@@ -557,6 +574,23 @@ TEST_CASE("socket file: only our own socket is unlinked, and only by the process
     write_file(f / "a.sock", "x");
     remove_path(*other);
     CHECK(file_type(f / "a.sock") == S_IFREG);
+}
+
+TEST_CASE("socket file: where the lock can't be had the path stays, dead") {
+    no_leak l;
+    folder f;
+    {
+        auto door = open_at(f / "a.sock");
+        REQUIRE(door);
+        REQUIRE(::unlink((f / "a.sock.lock").c_str()) == 0);
+        REQUIRE(::mkdir((f / "a.sock.lock").c_str(), 0700) == 0);
+        remove_path(*door);
+    }
+    CHECK(is_socket(f / "a.sock"));
+    REQUIRE(::rmdir((f / "a.sock.lock").c_str()) == 0);
+    auto next = open_at(f / "a.sock");
+    REQUIRE(next);
+    remove_path(*next);
 }
 
 TEST_CASE("socket file: another server of this user's, put in our place, keeps its mode and path") {
@@ -809,6 +843,9 @@ TEST_CASE("socket file: connect: each failure with its path, its code and its ca
     leave_stale(f / "stale");
     write_file(f / "file", "");
     std::string deep = f / std::string(200, 'd');
+    unique_fd packets(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    endpoint at = make_endpoint(f / "packets");
+    REQUIRE((::bind(packets.get(), at.get(), at.size) == 0 && ::listen(packets.get(), 1) == 0));
     struct {
         std::string path;
         std::errc code;
@@ -819,7 +856,8 @@ TEST_CASE("socket file: connect: each failure with its path, its code and its ca
         {f / "stale", std::errc::connection_refused, "nobody is listening"},
         {f / "file", std::errc::connection_refused, "is it a socket"},
         {f / "", std::errc::connection_refused, "is it a socket"},
-        {f / "file/x", std::errc::not_a_directory, ""},
+        {f / "file/x", std::errc::not_a_directory, "x: connect: "},
+        {f / "packets", std::errc::wrong_protocol_type, "not a stream socket"},
         {"@uds_http_test_nobody", std::errc::connection_refused, "nobody is listening"},
         {"/" + std::string(500, 'x'), std::errc::filename_too_long, ""},
     };
@@ -854,6 +892,7 @@ TEST_CASE("socket file: connect: no permission on the socket, or none to enter i
                   auto conn = connect_to(path, deadline(), nullptr);
                   if (!(conn.error() == std::errc::permission_denied)) return 3;
                   if (!contains(conn.error(), path)) return 4;
+                  if (!contains(conn.error(), "no write permission")) return 5;
               }
               return 0;
           }) == 0);
@@ -874,6 +913,7 @@ TEST_CASE("socket file: listen: no permission in the folder, or to look at what 
               if (!(open_at(f / "shared/a").error() == std::errc::permission_denied)) return 3;
               return 0;
           }) == 0);
+    CHECK(file_type(f / "shared/a.lock") == 0); // a refusal leaves nothing behind
     CHECK(inode_of(f / "shared/a") == inode);
     CHECK(answers(f / "shared/a"));
 }
@@ -903,7 +943,9 @@ struct full_door {
     listener door;
     unique_fd waiting;
     full_door() : door(make()), waiting(*try_connect(path)) {
-        CHECK(try_connect(path).error() == std::errc::resource_unavailable_try_again);
+        const error full = try_connect(path).error();
+        CHECK(full == std::errc::resource_unavailable_try_again);
+        CHECK(contains(full, "backlog full"));
     }
     listener make() {
         listen_options o;
@@ -924,7 +966,7 @@ TEST_CASE("socket file: connect: a full backlog times out, in time") {
         auto start = std::chrono::steady_clock::now();
         auto conn = connect_to(d.path, deadline::after(milliseconds(60)), cancel);
         CHECK(conn.error() == std::errc::timed_out);
-        CHECK(contains(conn.error(), d.path));
+        CHECK(contains(conn.error(), d.path + ": connect (backlog full"));
         CHECK(since(start) >= milliseconds(60));
         CHECK(connect_to(d.path, deadline::after(milliseconds(0)), cancel).error() ==
               std::errc::timed_out);
@@ -1023,6 +1065,7 @@ const inherited_row inherited_rows[] = {
     {"no number", "", "x", nullptr, good, none, -2},
     {"empty", "", "", nullptr, good, none, -2},
     {"negative", "", "-1", nullptr, good, none, -2},
+    {"a number and more", "", "1x", nullptr, good, none, -2},
     {"too large a number", "", "99999999999", nullptr, good, none, -2},
     {"more than there are", "", "2", nullptr, good, closed, -1},
     {"far more than there are", "", "999999999", nullptr, good, closed, -1},
@@ -1090,6 +1133,21 @@ TEST_CASE("socket file: inherited: clients see our credentials, not the service 
     auto after = try_connect(address("@" + name));
     REQUIRE(after);
     CHECK(peer_of(after->get()).pid == child);
+}
+
+TEST_CASE("socket file: without a descriptor left it is that which is missing") {
+    folder f;
+    CHECK(in_child([&] {
+              auto door = open_at(f / "a.sock");
+              const int next = ::dup(0);
+              const rlimit none{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+              if (!door || ::close(next) != 0 || ::setrlimit(RLIMIT_NOFILE, &none) != 0) return 1;
+              constexpr auto missing = std::errc::too_many_files_open;
+              if (!(try_connect(f / "a.sock").error() == missing)) return 2;
+              if (!(connect_to(f / "a.sock", deadline(), nullptr).error() == missing)) return 3;
+              if (!(open_listener("@uds_http_test_none_left", {}).error() == missing)) return 4;
+              return 0;
+          }) == 0);
 }
 
 TEST_CASE(

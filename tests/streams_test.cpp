@@ -197,9 +197,51 @@ TEST_CASE("streams: on_close tells once that nobody listens any more") {
     CHECK(comes_true([&] { return closed == 1; }));
     CHECK_FALSE(out->is_open());
     CHECK(out->write("x") == written::closed);
+    // A writer that is kept keeps no bytes.
+    CHECK(static_cast<detail::flow&>(*detail::access::of(*out)).queued.empty());
     CHECK_FALSE(out->end());
     CHECK(comes_true([&] { return out.use_count() == 1; }));
     CHECK(closed == 1);
+}
+
+TEST_CASE("streams: who waits to write hears that its client has gone") {
+    running s;
+    handed<std::shared_ptr<body_writer>> writers;
+    s.app.get("/", [&](request&, responder res) {
+        writers.put(std::make_shared<body_writer>(res.stream(response())));
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    auto out = writers.take();
+    CHECK(out->write(std::string(16 << 20, 'x')) == written::full);
+    const auto began = steady_clock::now();
+    std::atomic<bool> waits{false};
+    std::thread waiting([&] {
+        waits = true;
+        CHECK(out->wait(patience * 3) == written::closed);
+    });
+    CHECK(comes_true([&] { return waits.load(); }));
+    c.close();
+    waiting.join();
+    CHECK(steady_clock::now() - began < patience);
+}
+
+TEST_CASE("streams: what is written behind the end is refused, and not sent") {
+    running s;
+    s.app.get("/", [](request&, responder res) {
+        body_writer out = res.stream(response());
+        CHECK(out.write("all") == written::ok);
+        CHECK(out.end());
+        CHECK(out.write(" and more") == written::closed); // nothing of it has left yet
+    });
+    s.start();
+    wire_client c = s.connect();
+    for (int i = 0; i < 2; ++i) {
+        const answer got = c.ask("/");
+        CHECK(got.whole);
+        CHECK(got.body == "all");
+    }
 }
 
 TEST_CASE("streams: on the loop, wait() and read() would stop everybody, and say so") {
@@ -261,6 +303,27 @@ TEST_CASE("streams: a body as it comes, by length and in chunks, with its traile
     CHECK((got.body == body.substr(0, 90'000)));
     CHECK(got.field("X-Trailer") == "42");
     CHECK(c.ask("/", "POST", "", "again").body == "again");
+}
+
+TEST_CASE("streams: a blocking read gives what came before a cut, then the cut") {
+    running s;
+    handed<std::shared_ptr<streamed>> bodies;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        bodies.put(std::make_shared<streamed>(streamed{std::move(in), std::move(res)}));
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(post_of("/", 6) + "abc"));
+    auto st = bodies.take();
+    char room[10];
+    result<std::size_t> count = st->in.read(room, sizeof room);
+    CHECK((count && string_view(room, *count) == "abc"));
+    CHECK(c.send("de"));
+    c.close();
+    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+    count = st->in.read(room, sizeof room);
+    CHECK((count && string_view(room, *count) == "de"));
+    CHECK(st->in.read(room, sizeof room).error() == errc::cut_off);
 }
 
 TEST_CASE("streams: another thread may read a body, blocking") {
@@ -339,6 +402,37 @@ TEST_CASE(
     }));
     raw_stream left = std::move(*up).release();
     CHECK(left.already_read == "56789");
+}
+
+TEST_CASE("streams: a blocking read gives what is there, and waits for no more") {
+    running s;
+    handed<std::shared_ptr<streamed>> bodies;
+    s.app.post("/", [&](request&, body_reader in, responder res) {
+        bodies.put(std::make_shared<streamed>(streamed{std::move(in), std::move(res)}));
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(post_of("/", 6)));
+    auto st = bodies.take();
+    std::atomic<int> pieces{0};
+    std::thread sender([&] { // the second one only once the first was read
+        c.send("abc");
+        if (comes_true([&] { return pieces == 1; })) c.send("def");
+        else c.close();
+    });
+    std::string got;
+    char room[10];
+    for (;;) {
+        const result<std::size_t> count = st->in.read(room, sizeof room);
+        REQUIRE(count);
+        if (*count == 0) break;
+        got.append(room, *count);
+        if (got == "abc") pieces = 1;
+    }
+    sender.join();
+    CHECK(got == "abcdef");
+    st->res.send(text("ok"));
+    CHECK(c.read().body == "ok");
 }
 
 TEST_CASE("streams: a body that is cut is cut_off, never whole") {
@@ -1318,6 +1412,35 @@ TEST_CASE("streams: release() gives the descriptor away, with what was read alre
     CHECK(c.at_end());
 }
 
+TEST_CASE("streams: release() says the end that was said before, and gives nothing of a cut one") {
+    running s;
+    handed<std::shared_ptr<raw_stream>> released;
+    s.app.get("/{how}", [&](request& r, responder res) {
+        const bool cuts = r.param("how") == "cut";
+        res.upgrade("chat", [&, cuts](upgraded up) {
+            CHECK(up.out.write("bye") == written::ok);
+            if (cuts) up.out.cut();
+            else CHECK(up.out.end());
+            released.put(std::make_shared<raw_stream>(std::move(up).release()));
+        });
+    });
+    s.start();
+    for (const char* how : {"/end", "/cut"}) {
+        CAPTURE(std::string(how));
+        wire_client c = s.connect();
+        CHECK(c.send(get_of(how, "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
+        auto raw = released.take();
+        CHECK(c.read().status == 101);
+        CHECK(static_cast<bool>(raw->fd) == (how == std::string("/end")));
+        if (raw->fd) {
+            CHECK(c.rest() == "bye"); // the other half is open still
+            CHECK(c.send("direct"));
+            char room[100];
+            CHECK(comes_true([&] { return ::recv(raw->fd.get(), room, sizeof room, 0) == 6; }));
+        } else CHECK((c.rest(), c.at_end()));
+    }
+}
+
 TEST_CASE("streams: an upgrade on a request with a body comes after the body") {
     running s;
     handed<std::string> got;
@@ -1612,7 +1735,10 @@ TEST_CASE("streams: a heartbeat doesn't cut the reader who is behind") {
     for (int i = 1; i <= 5; ++i) s.app.post([&] { ++beats; }, milliseconds(20 * i));
     CHECK(comes_true([&] { return beats == 5; }));
     CHECK(out.is_open());
-    CHECK(c.until(":\n\n")); // once it has caught up
+    CHECK(c.until(":\n\n")); // once it has caught up,
+    out.end();
+    CHECK(c.until("\r\n0\r\n\r\n"));
+    CHECK(c.got.find(":\n\n:\n\n") == std::string::npos); // and none for each that was due
 }
 
 TEST_CASE("streams: a client that vanishes is seen by who doesn't read its body") {
@@ -1774,6 +1900,44 @@ TEST_CASE("streams: what a lost exchange was to be answered with is let go") {
     CHECK(s.c.read().status == 101);
     CHECK(token.use_count() == held);
     s.c.close(), s.turn();
+}
+
+TEST_CASE("streams: what is answered to nobody is let go at once, whoever keeps the responder") {
+    turned s;
+    std::shared_ptr<responder> kept;
+    s.app.get("/",
+              [&](request&, responder res) { kept = std::make_shared<responder>(std::move(res)); });
+    s.ask(get_of("/"), false);
+    REQUIRE(static_cast<bool>(kept));
+    int released = 0;
+    CHECK_FALSE(kept->send(bytes(content::borrowed("x", [&] { ++released; }))));
+    CHECK(released == 1);
+}
+
+TEST_CASE("streams: whose client has gone is told that, and of no drain") {
+    turned s;
+    std::shared_ptr<body_writer> kept;
+    int drained = 0, closed = 0;
+    s.app.get("/", [&](request&, responder res) {
+        kept = std::make_shared<body_writer>(res.stream(response()));
+        kept->on_drain([&] { ++drained; });
+        kept->on_close([&] { ++closed; });
+    });
+    unique_fd* peer = nullptr;
+    s.app.get("/go", [&](const request&) { // what is written leaves before the loop hears of that
+        CHECK(kept->write(std::string(4 << 20, 'x')) == written::full);
+        *peer = unique_fd();
+        return text("gone");
+    });
+    s.ask(get_of("/"), true);
+    REQUIRE(static_cast<bool>(kept));
+    wire_client first = std::move(s.c);
+    peer = &first.fd;
+    s.ask(get_of("/go"), true);
+    CHECK(s.c.read().status == 200);
+    CHECK(drained == 0); // it was lost, not sent
+    CHECK(closed == 1);
+    kept.reset();
 }
 
 TEST_CASE("streams: release() neither loses nor overtakes a byte") {

@@ -287,6 +287,28 @@ TEST_CASE("values: a 101 names what was offered, and not without end") {
     CHECK_FALSE(detail::is_offered(offered, {{"Upgrade", all + ", c"}}));
 }
 
+TEST_CASE("values: an element of a list is empty where it is all blanks, whatever is around it") {
+    const string_view text = "  , \t,a";
+    for (std::size_t from : {0u, 1u, 3u, 4u})
+        for (std::size_t size : {1u, 3u}) {
+            CAPTURE(from);
+            CAPTURE(size);
+            string_view list = text.substr(from, size);
+            CHECK(detail::next_element(list).empty());
+        }
+    string_view none;
+    CHECK(detail::next_element(none).empty());
+}
+
+TEST_CASE("values: what begins behind bytes, or ends there, is not within them") {
+    const string_view all = "abcdef", some = all.substr(1, 3);
+    CHECK(detail::is_within(some, some));
+    CHECK(detail::is_within(some, all.substr(4, 0)));
+    CHECK_FALSE(detail::is_within(some, all.substr(3, 2)));
+    CHECK_FALSE(detail::is_within(some, all.substr(4, 1)));
+    CHECK_FALSE(detail::is_within(some, all.substr(0, 2)));
+}
+
 // -- requests
 
 TEST_CASE("values: the query is decoded, the first of a name counts") {
@@ -349,6 +371,9 @@ TEST_CASE("values: a request remembers its first mistake") {
     q.header("A", "b\r\n").header("B", "c");
     CHECK(detail::state_of(q).failed == errc::bad_field);
     CHECK(q.header("b") == "c");
+    request twice("GET", "/a b");
+    twice.header("A", "b\r\n");
+    CHECK(detail::state_of(twice).failed == errc::bad_target);
 }
 
 TEST_CASE("values: a built request has its parts, moved too") {
