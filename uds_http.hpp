@@ -5449,7 +5449,6 @@ private:
         if (c.at == phase::raw && (c.hung_up || c.is_mute)) talk(c).close_out(*c.work());
         if ((c.at == phase::kept || c.at == phase::linger) && s_.stopping()) return close(c);
         if (!has_output && c.is_unused()) {
-            if (c.peer_done) return close(c);
             if (s_.stopping() && d_.now >= (c.served ? keeps_until : spares_until)) retire(c);
             if (c.more && c.more->is_empty()) c.more = {};
         }
