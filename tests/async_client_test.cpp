@@ -2746,3 +2746,141 @@ TEST_CASE("async: callbacks that throw cost their own call only") {
     other.send(ok_reply);
     CHECK(f.ended.take().status == 200);
 }
+
+TEST_CASE("async: what came unasked while the loop was busy answers no call") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client old = up.accept();
+    head_of(old);
+    old.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    f.on_loop([&] {
+        old.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale");
+        f.call(); // before the loop has looked
+    });
+    wire_client peer = up.accept();
+    CHECK(head_of(peer).find("GET /x ") == 0);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    CHECK(old.at_end());
+}
+
+TEST_CASE("async: a call that waits for a connection fails alone") {
+    scripted up;
+    client_options one;
+    one.max_connections_count = 1;
+    fixture f(up.path, one);
+    f.start();
+    f.call(); // over the loop's first connection
+    wire_client peer = up.accept();
+    head_of(peer);
+    request brief("GET", "/brief");
+    brief.timeout(20ms);
+    f.call(std::move(brief));
+    CHECK(f.ended.take().why == std::errc::timed_out);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+}
+
+TEST_CASE("async: a kept connection keeps no drain waiting") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    const auto start = steady_clock::now();
+    f.app.stop();
+    CHECK(peer.at_end());
+    CHECK(steady_clock::now() - start < 5s);
+}
+
+TEST_CASE("async: an answer that comes together with the word for its body is not lost") {
+    for (const bool leaves : {false, true}) {
+        CAPTURE(leaves);
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        f.call(request("PUT", "/").body("xyz", "").header("Expect", "100-continue"));
+        wire_client peer = up.accept();
+        head_of(peer);
+        {
+            std::atomic<int> step{0};
+            f.on_loop([&] { step = 1, CHECK(comes_true([&] { return step == 2; })), step = 3; });
+            REQUIRE(comes_true([&] { return step == 1; }));
+            peer.send("HTTP/1.1 100 Continue\r\n\r\n" + std::string(ok_reply));
+            if (leaves) peer.close();
+            step = 2;
+            REQUIRE(comes_true([&] { return step == 3; }));
+        }
+        CHECK(f.ended.take().body == "ok");
+        if (!leaves) CHECK(peer.until("xyz"));
+        f.call(); // whichever connection: the other one has its whole request
+        if (leaves) peer = up.accept();
+        if (!leaves) peer.got.clear();
+        CHECK(head_of(peer).find("GET /x ") == 0);
+        peer.send(ok_reply);
+        CHECK(f.ended.take().body == "ok");
+    }
+}
+
+TEST_CASE("async: an upload over a kept connection is refused in words, too") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    f.call(request("POST", "/").body(std::string(4'000'000, 'x'), ""));
+    head_of(peer);
+    std::atomic<int> step{0};
+    f.on_loop([&] { step = 1, CHECK(comes_true([&] { return step == 2; })), step = 3; });
+    REQUIRE(comes_true([&] { return step == 1; }));
+    peer.send("HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\nno");
+    ::shutdown(peer.fd.get(), SHUT_RDWR); // the loop finds out by sending
+    step = 2;
+    CHECK(f.ended.take().status == 413);
+}
+
+TEST_CASE("async: an early answer waits for no upload that can't go on") {
+    scripted up;
+    fixture f(up.path, quick(20'000ms));
+    f.start();
+    f.call(request("POST", "/").body(std::string(8'000'000, 'x'), ""));
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send(ok_reply);
+    CHECK(comes_true([&] { return f.app.stats().bytes_in == ok_reply.size(); }));
+    const auto start = steady_clock::now();
+    ::shutdown(peer.fd.get(), SHUT_RD); // and stays open
+    CHECK(f.ended.take().body == "ok");
+    CHECK(steady_clock::now() - start < 5s);
+}
+
+TEST_CASE("async: an upgraded peer that reads nothing is a timeout, not a cut") {
+    scripted up;
+    server_options how;
+    how.write_timeout = 50ms;
+    fixture f(up.path, {}, how);
+    f.start();
+    handed<error> ends;
+    auto both = std::make_shared<upgraded>(upgraded{response(), {}, {}});
+    f.api->async_upgrade(request("GET", "/").header("Upgrade", "tcp"), [&](result<upgraded> got) {
+        REQUIRE(got);
+        *both = *std::move(got);
+        both->in.on_data([](string_view) {}, [&](const error& why) { ends.put(why); });
+        for (int i = 0; i < 9 && both->out.write(std::string(900'000, 'x')) == written::ok; ++i) {
+        }
+    });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 101 X\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n");
+    CHECK(ends.take() == std::errc::timed_out);
+    f.on_loop([both] { *both = upgraded{response(), {}, {}}; });
+}
