@@ -5586,7 +5586,6 @@ private:
     }
 
     void note_upload(conn& c, ssize_t sent) noexcept {
-        if (!c.work()) return;
         if (sent > (64 << 10)) (void)is_read_on(c); // notes where the peer is
         c.work()->progress = d_.now;
         c.work()->bytes_out += static_cast<std::uint64_t>(sent);
@@ -5675,12 +5674,12 @@ private:
         const bool may_speak = c.calls || c.at == phase::raw;
         if (!may_speak || (errno != EPIPE && errno != ECONNRESET)) return void(c.gone = true);
         // What a kept one still says is not about a request of which it took nothing.
-        if (c.work() && c.work()->reused && c.work()->bytes_out == 0) return void(c.gone = true);
+        if (c.work()->reused && c.work()->bytes_out == 0) return void(c.gone = true);
         c.persistent = c.blocked = c.more->has_tail = false;
         c.more->out.clear(), (void)detail::take(c.more->tail);
         c.is_mute = c.readable = true; // no edge is to come for what came before
         queue(c);
-        if (c.work()) hold(c.work()->guard), c.work()->post(); // it may have waited for this alone
+        hold(c.work()->guard), c.work()->post(); // it may have waited for this alone
     }
     void queue(conn& c) {
         if (!c.queued) again_.push_back(conns_.id_of(c));

@@ -3309,20 +3309,6 @@ TEST_CASE("server: a foreign loop is told by poll() of what waits behind a large
 
 namespace {
 
-/// Keeps a loop from looking at anything until it goes out of scope.
-struct busy_loop {
-    std::shared_ptr<std::atomic<int>> step{std::make_shared<std::atomic<int>>(0)};
-    explicit busy_loop(server& app) {
-        app.post([at = step] {
-            *at = 1;
-            CHECK(comes_true([&] { return *at == 2; }));
-        });
-        REQUIRE(comes_true([this] { return *step == 1; }));
-    }
-    busy_loop(const busy_loop&) = delete;
-    ~busy_loop() { *step = 2; }
-};
-
 const std::string get_root = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 } // namespace
