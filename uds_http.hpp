@@ -1339,7 +1339,8 @@ struct source : counted {
     decltype(&relay) relays = nullptr; // the reader: by pointer, as box::reply
 
     ~source() override {
-        UDS_HTTP_TRY { released(); } // none: an empty callback does nothing
+        if (!released) return;
+        UDS_HTTP_TRY { released(); }
         UDS_HTTP_CATCH {}
     }
 };
@@ -5014,7 +5015,6 @@ inline result<std::size_t> pull(source& from, char* into, std::size_t room) {
 /// Makes a chunk of them, or the last one. Room for its size is before `first`, for CRLF behind.
 constexpr std::size_t chunk_lead = 18, piece_room = 128 << 10;
 inline string_view frame_piece(char* first, std::size_t size) noexcept {
-    if (size == 0) return "0\r\n\r\n";
     char line[chunk_lead];
     const std::size_t length = put_chunk_size(line, size);
     std::memcpy(first - length, line, length);
@@ -5190,7 +5190,7 @@ public:
     /// A client's connection is at work.
     bool has_calls() const noexcept {
         for (std::uint32_t i = 0; i < conns_.end(); ++i)
-            if (conns_.at(i)->fd >= 0 && conns_.at(i)->work()) return true;
+            if (conns_.at(i)->work()) return true;
         return false;
     }
     void close_all(const error& why = {}) {
@@ -5256,7 +5256,7 @@ protected:
         timespec t{};
         ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t); // cheaper, and a tick (10 ms at most) behind
         d_.now = std::max(d_.now, std::int64_t(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000);
-        if (d_.now - dated_at_ < 100 && dated_ >= 0) return; // Date lags by so much at most
+        if (d_.now - dated_at_ < 100) return; // Date lags by so much at most
         dated_at_ = d_.now;
         ::clock_gettime(CLOCK_REALTIME_COARSE, &t);
         if (t.tv_sec == dated_) return;
@@ -5318,7 +5318,7 @@ private:
 
     [[gnu::always_inline]] void on_event(const epoll_event& e) {
         const std::uint64_t id = e.data.u64;
-        if ((id & door_id) && id <= UINT32_MAX) { // no connection's: indices are smaller
+        if (id & door_id) { // no connection's: indices are smaller
             if (id == alarm_id) {
                 if (alarm_at_ < INT64_MAX)
                     d_.turn = d_.now = std::max(d_.now, alarm_at_); // ours lags
@@ -5414,7 +5414,7 @@ private:
     [[gnu::always_inline]] void serve(conn& c, string_view bytes, bool waited = false) {
         const std::uint64_t before = d_.requests;
         const bool again = talk(c).take(bytes, waited);
-        if (flush(c) && again && !c.gone) queue(c);
+        if (flush(c) && again) queue(c);
         if (d_.requests == before) return;
         add(requests, d_.requests - before);
         if (c.clock == timer::head) deadlines_.clear(c); // the next head has its own time
@@ -5443,7 +5443,6 @@ private:
         if (c.at == phase::raw && (c.hung_up || c.is_mute)) talk(c).close_out(*c.work());
         if ((c.at == phase::kept || c.at == phase::linger) && s_.stopping()) return close(c);
         if (!has_output && c.is_unused()) {
-            if (c.peer_done) return close(c);
             if (s_.stopping() && d_.now >= (c.served ? keeps_until : spares_until)) retire(c);
             if (c.more && c.more->is_empty()) c.more = {};
         }
@@ -5462,7 +5461,6 @@ private:
         if (!lingers) return false;
         ::shutdown(c.fd, SHUT_WR);
         c.at = phase::linger, c.ends = false;
-        if (c.more) c.more->in.clear();
         return true;
     }
 
@@ -5613,7 +5611,7 @@ private:
         if (access::of(b.tail).kind != access::kind::pulled || b.tail_left() == 0)
             return talk(c).end_tail(), true;
         if (c.calls && b.at_work) b.at_work->used_up = true;
-        piece_.clear(); // the loop's: what one send leaves over is copied
+        // The loop's: what one send leaves over is copied.
         char* const first = piece_.room(chunk_lead + piece_room + 2) + chunk_lead;
         const auto room =
             static_cast<std::size_t>(std::min<std::uint64_t>(b.tail_left(), piece_room));
@@ -5626,7 +5624,6 @@ private:
         if (size == 0) b.tail_size = b.tail_at; // it has ended
         batch =
             b.plan.how == framing::chunked ? frame_piece(first, size) : string_view(first, size);
-        if (batch.empty()) talk(c).end_tail();
         return true;
     }
     /// Small ones leave together.
@@ -5810,7 +5807,7 @@ private:
     row<std::uint64_t> again_;  // connections to read on, after the others' turn
     row<ref<call_pool>> pools_; // one per client
     task_heap tasks_;           // post()'s, heartbeats, what is tried again
-    std::int64_t alarm_at_ = INT64_MAX, dated_at_ = 0;
+    std::int64_t alarm_at_ = INT64_MAX, dated_at_ = -100;
     std::time_t dated_ = -1;                // s, of desk::date
     std::uint64_t last_event_ = UINT64_MAX; // whom spin() looks at
     bool has_looked_ = false;               // and found something, in this turn
@@ -6008,14 +6005,11 @@ struct server_core final : site {
         bool watch_doors() {
             std::uint32_t events = EPOLLIN | (core_.loops.size() > 1 ? EPOLLEXCLUSIVE : 0u);
             for (std::size_t i = 0; i < core_.doors.size(); ++i)
-                if (core_.doors[i]->at.fd &&
-                    !watch(core_.doors[i]->at.fd.get(), events, door_id | i))
-                    return false;
+                if (!watch(core_.doors[i]->at.fd.get(), events, door_id | i)) return false;
             return true;
         }
         void unwatch_doors() noexcept {
-            for (auto& d : core_.doors)
-                if (d->at.fd) unwatch(d->at.fd.get());
+            for (auto& d : core_.doors) unwatch(d->at.fd.get());
         }
 
         bool accept_one(std::uint16_t number) {
@@ -6098,15 +6092,14 @@ struct server_core final : site {
         bool is_superseded() const { // reads only what remove_path(), on the first loop, leaves
             for (auto& d : core_.doors)
                 if (const listener& l = d->at;
-                    l.fd && !is_at(l.folder, l.path, l.file) && look_at(l.folder, l.path))
+                    !is_at(l.folder, l.path, l.file) && look_at(l.folder, l.path))
                     return true;
             return false;
         }
         /// Our paths go. Where a successor has taken one over, some have looked our socket up
         /// already: they are served for a moment more.
         [[gnu::cold]] void leave_paths() {
-            for (auto& d : core_.doors)
-                if (d->at.fd && d->at.owner) remove_path(d->at);
+            for (auto& d : core_.doors) remove_path(d->at);
             if (keeps_until != 0 && core_.stops.load() < 2)
                 at_surely(now() + grace, [this] { close_doors(); });
             else close_doors();
@@ -6119,7 +6112,7 @@ struct server_core final : site {
             unwatch_doors();
             for (std::size_t i = 0; i < core_.doors.size(); ++i) {
                 door& d = *core_.doors[i];
-                if (!d.at.fd || !d.is_ours) continue;
+                if (!d.is_ours) continue;
                 ::shutdown(d.at.fd.get(), SHUT_RD); // connects fail from here on; the queue stays
                 while (accept_one(static_cast<std::uint16_t>(i))) {
                 }
@@ -6281,7 +6274,6 @@ struct server_core final : site {
         struct sigaction act {};
         act.sa_handler = on_signal;
         act.sa_flags = SA_RESTART; // the program's calls go on; ours have the event
-        restore_signals(number);   // the last one to say so again
         signal_table& all = signals();
         hold lock(all.guard);
         all.users.push_back({number, this, {}}); // first: it may throw
@@ -6289,12 +6281,12 @@ struct server_core final : site {
         (void)::sigaction(number, &act, &all.users.back().was);
     }
     /// Puts back what was there, which for one that is beneath another the other has to do.
-    void restore_signals(int only = 0) noexcept {
+    void restore_signals() noexcept {
         signal_table& all = signals();
         hold lock(all.guard);
         for (std::size_t i = all.users.size(); i-- > 0;) {
             const signal_table::user mine = all.users[i];
-            if (mine.server != this || (only && mine.number != only)) continue;
+            if (mine.server != this) continue;
             all.users.erase(i);
             signal_table::user* above = nullptr;
             server_core* below = nullptr;

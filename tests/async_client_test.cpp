@@ -2746,3 +2746,108 @@ TEST_CASE("async: callbacks that throw cost their own call only") {
     other.send(ok_reply);
     CHECK(f.ended.take().status == 200);
 }
+
+TEST_CASE("async: what came unasked while the loop was busy answers no call") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client old = up.accept();
+    head_of(old);
+    old.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    {
+        busy_loop busy(f.app);
+        f.call();
+        f.on_loop([&] { // behind the call in one turn, but before it is sent
+            CHECK(old.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale"));
+        });
+    }
+    wire_client peer = up.accept();
+    CHECK(head_of(peer).find("GET /x ") == 0);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    CHECK(old.at_end());
+}
+
+TEST_CASE("async: a kept connection keeps no drain waiting") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    const auto start = steady_clock::now();
+    f.app.stop();
+    CHECK(peer.at_end());
+    CHECK(steady_clock::now() - start < 5s);
+}
+
+TEST_CASE("async: an answer that comes together with the word for its body is not lost") {
+    for (const bool leaves : {false, true}) {
+        CAPTURE(leaves);
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        f.call(request("PUT", "/").body("xyz", "").header("Expect", "100-continue"));
+        wire_client peer = up.accept();
+        head_of(peer);
+        {
+            busy_loop busy(f.app);
+            peer.send("HTTP/1.1 100 Continue\r\n\r\n" + std::string(ok_reply));
+            if (leaves) peer.close();
+        }
+        CHECK(f.ended.take().body == "ok");
+        if (!leaves) CHECK(peer.until("xyz"));
+        f.call(); // whichever connection: the other one has its whole request
+        if (leaves) peer = up.accept();
+        if (!leaves) peer.got.clear();
+        CHECK(head_of(peer).find("GET /x ") == 0);
+        peer.send(ok_reply);
+        CHECK(f.ended.take().body == "ok");
+    }
+}
+
+TEST_CASE("async: an upload over a kept connection is refused in words, too") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    f.call(request("POST", "/").body(std::string(4'000'000, 'x'), ""));
+    head_of(peer);
+    {
+        busy_loop busy(f.app);
+        for (int left = 1; ::ioctl(peer.fd.get(), SIOCINQ, &left) == 0 && left > 0;)
+            CHECK(peer.more()); // now there is room: the loop finds out by sending
+        peer.send("HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\nno");
+        ::shutdown(peer.fd.get(), SHUT_RDWR);
+    }
+    CHECK(f.ended.take().status == 413);
+}
+
+TEST_CASE("async: an upgraded peer that reads nothing is a timeout, not a cut") {
+    scripted up;
+    server_options how;
+    how.write_timeout = 50ms;
+    fixture f(up.path, {}, how);
+    f.start();
+    handed<error> ends;
+    auto both = std::make_shared<upgraded>(upgraded{response(), {}, {}});
+    f.api->async_upgrade(request("GET", "/").header("Upgrade", "tcp"), [&](result<upgraded> got) {
+        REQUIRE(got);
+        *both = *std::move(got);
+        both->in.on_data([](string_view) {}, [&](const error& why) { ends.put(why); });
+        CHECK(both->out.write(std::string(8'000'000, 'x')) == written::full);
+    });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 101 X\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n");
+    CHECK(ends.take() == std::errc::timed_out);
+    f.on_loop([both] { *both = upgraded{response(), {}, {}}; });
+}

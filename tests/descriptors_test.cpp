@@ -1087,6 +1087,27 @@ TEST_CASE("descriptors: one that belongs to the second of two answers rides on t
     CHECK(first_of_second == second + 1); // it came with the first byte of its own message
 }
 
+TEST_CASE("descriptors: one that belongs to the second answer of a batch waits for the first") {
+    exchanging s;
+    raw::wire_client c = s.connect();
+    const unique_fd any(::dup(0));
+    const std::string asks = "GET /page HTTP/1.1\r\nHost: a\r\nAccept-Body-Fd: 1\r\n\r\n";
+    REQUIRE(send_with(c.fd.get(), asks, {any.get()}));
+    CHECK(c.read(true).status == 200); // its descriptor is dropped
+    REQUIRE(c.send("GET /page HTTP/1.1\r\nHost: a\r\n\r\n" + asks));
+    std::string all;
+    detail::row<unique_fd> came;
+    char in;
+    std::size_t first_of_second = 0;
+    while (all.find("Body-Fd: length=11\r\n") == std::string::npos) {
+        detail::received got = detail::receive_fds(c.fd.get(), {&in, 1}, came);
+        REQUIRE(got.size > 0);
+        all += in;
+        if (!came.empty() && !first_of_second) first_of_second = all.size();
+    }
+    CHECK(first_of_second == all.find("HTTP/1.1", 1) + 1);
+}
+
 TEST_CASE("descriptors: who spins for an answer gets them too") {
     exchanging s;
     client_options options = asking();

@@ -250,6 +250,20 @@ struct running {
     }
 };
 
+/// Keeps a loop from looking at anything until it goes out of scope.
+struct busy_loop {
+    std::shared_ptr<std::atomic<int>> step{std::make_shared<std::atomic<int>>(0)};
+    explicit busy_loop(server& app) {
+        app.post([at = step] {
+            *at = 1;
+            CHECK(comes_true([&] { return *at == 2; }));
+        });
+        REQUIRE(comes_true([this] { return *step == 1; }));
+    }
+    busy_loop(const busy_loop&) = delete;
+    ~busy_loop() { *step = 2; }
+};
+
 /// What handlers hand over to the test's thread.
 template <class T> class handed {
 public:

@@ -3352,3 +3352,342 @@ TEST_CASE("server: a foreign loop is told by poll() of what waits behind a large
     while (*app.run_once(milliseconds(10))) {
     }
 }
+
+// -- order and ends, where several things come at once
+
+namespace {
+
+const std::string get_root = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+} // namespace
+
+TEST_CASE("server: delays that are over at one time run in the order of their ends") {
+    running s;
+    s.start();
+    std::vector<int> ran;
+    for (int tries = 0; tries < 5; ++tries) { // a tick of the clock in between: once more
+        ran.clear();
+        handed<bool> over;
+        s.app.post([&] {
+            for (int i = 0; i < 31; ++i) {
+                const int ms = 1 + i * 13 % 31;
+                s.app.post([&ran, ms] { ran.push_back(ms); }, milliseconds(ms));
+            }
+            s.app.post([start = steady_clock::now()] {
+                CHECK(comes_true([&] { return since(start) > milliseconds(60); }));
+            });
+            s.app.post([&] { over.put(true); }, milliseconds(50));
+        });
+        over.take();
+        REQUIRE(ran.size() == 31);
+        if (std::is_sorted(ran.begin(), ran.end())) break;
+    }
+    CHECK(std::is_sorted(ran.begin(), ran.end()));
+}
+
+TEST_CASE("server: a drain ends events only; other streams go on to their end") {
+    running s;
+    handed<std::shared_ptr<body_writer>> writers;
+    s.app.get("/", [&](request&, responder res) {
+        writers.put(std::make_shared<body_writer>(res.stream(response())));
+    });
+    s.start();
+    wire_client c = s.connect(), idle = s.connect();
+    CHECK(c.send(get_root));
+    CHECK(c.until("\r\n\r\n"));
+    auto out = writers.take();
+    CHECK(idle.send("GET /none HTTP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(idle.read().status == 404);
+    s.app.stop();
+    CHECK(idle.at_end()); // the drain has begun
+    CHECK(out->write("first") == written::ok);
+    CHECK(c.until("first"));
+    CHECK(out->write("last") == written::ok);
+    CHECK(out->end());
+    CHECK(c.until("last\r\n0\r\n\r\n"));
+}
+
+TEST_CASE("server: what comes of a connection that was cut in the same turn finds nobody") {
+    running s;
+    std::shared_ptr<body_writer> held;
+    s.app.get("/hold", [&](request&, responder res) {
+        held = std::make_shared<body_writer>(res.stream(response()));
+    });
+    s.app.get("/cut", [&](const request&) { return held->cut(), text("done"); });
+    s.start();
+    wire_client first = s.connect(), second = s.connect();
+    CHECK(second.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(second.until("\r\n\r\n"));
+    {
+        busy_loop busy(s.app);
+        CHECK(first.send("GET /cut HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(second.send("more"));
+    }
+    CHECK(first.read().body == "done");
+    second.got.clear();
+    CHECK(second.at_end());
+    CHECK(first.ask("/none").status == 404);
+}
+
+TEST_CASE("server: a head has its own time, also one that began with the end of another") {
+    int second = 0;
+    for (int ms = 150; ms < 3'000 && second != 200; ms *= 3) { // who was late is no witness
+        server_options o;
+        o.head_timeout = milliseconds(ms);
+        running s(o);
+        s.app.get("/", hello);
+        s.start();
+        wire_client c = s.connect();
+        const auto pause = static_cast<useconds_t>(ms * 600);
+        CHECK(c.send("GET / HTTP/1.1\r\nHo"));
+        ::usleep(pause);
+        CHECK(c.send("st: a\r\n\r\nGET / HT"));
+        if (c.read().status != 200) continue;
+        ::usleep(pause);
+        (void)c.send("TP/1.1\r\nHost: a\r\n\r\n");
+        second = c.read().status;
+    }
+    CHECK(second == 200);
+}
+
+TEST_CASE("server: who lingers keeps no drain waiting") {
+    server_options o;
+    o.max_body_bytes = 10;
+    o.head_timeout = milliseconds(9'000); // of the lingering, too
+    running s(o);
+    s.app.post("/", hello);
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx"));
+    CHECK(c.read().status == 413);
+    CHECK(c.at_end());
+    CHECK(s.app.stats().connections == 1);
+    const auto start = steady_clock::now();
+    s.app.stop();
+    CHECK(comes_true([&] { return s.ended.load(); }));
+    CHECK(since(start) < milliseconds(5'000));
+}
+
+TEST_CASE("server: a batch of answers that had to wait for its turn leaves nothing to do behind") {
+    foreign_loop f;
+    f.app.get("/", [](const request&) { return text(std::string(60'000, 'x')); });
+    REQUIRE_FALSE(f.app.listen(f.at("s")));
+    wire_client c(f.at("s"));
+    std::string all;
+    for (int i = 0; i < 40; ++i) all += get_root;
+    CHECK(c.send(all));
+    std::atomic<int> whole{0};
+    std::thread reads([&] {
+        for (; whole < 40 && c.read().whole; ++whole) {
+        }
+        f.app.post([] {});
+    });
+    CHECK(f.serve_until([&] { return whole == 40; }));
+    reads.join();
+    pollfd rests{f.app.pollable_fd(), POLLIN, 0};
+    int turns = 0;
+    for (; turns < 20 && ::poll(&rests, 1, 50) == 1; ++turns)
+        REQUIRE(f.app.run_once(milliseconds(0)));
+    CHECK(turns < 20);
+}
+
+TEST_CASE("server: a client that reads in bursts is not cut between them") {
+    bool whole = false;
+    for (int ms = 200; ms < 4'000 && !whole; ms *= 3) { // who was late is no witness
+        server_options o;
+        o.write_timeout = milliseconds(ms);
+        running s(o);
+        s.app.get("/", [](const request&) {
+            return text(content::pulled(
+                [](char* into, std::size_t) -> result<std::size_t> {
+                    return std::memset(into, 'x', 4'000), 4'000u; // small: an ordinary SO_SNDBUF
+                },
+                2'000'000));
+        });
+        s.start();
+        wire_client c = s.connect();
+        CHECK(c.send(get_root));
+        CHECK(c.until("\r\n\r\n"));
+        for (int i = 0; i < 5; ++i) { // all there is, at once: so there is room, and it is filled
+            ::usleep(static_cast<useconds_t>(ms * 350));
+            c.more(2'000'000);
+        }
+        whole = c.read().whole;
+    }
+    CHECK(whole);
+}
+
+TEST_CASE("server: threads of the library take no signals, the program's own goes on to") {
+    server_options o;
+    o.workers = 1;
+    running s(o);
+    auto blocked = [](const request&) {
+        sigset_t now;
+        ::sigemptyset(&now);
+        ::pthread_sigmask(SIG_SETMASK, nullptr, &now);
+        return text(::sigismember(&now, SIGUSR1) && ::sigismember(&now, SIGTERM) ? "yes" : "no");
+    };
+    s.app.get("/worker", blocked);
+    s.app.get("/loop", blocked).on_loop();
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/worker").body == "yes");
+    CHECK(c.ask("/loop").body == "no");
+}
+
+TEST_CASE("server: who leaves the workers' queue takes nobody with him, and is not worked for") {
+    server_options o;
+    o.workers = 1, o.max_queued_count = 3;
+    running s(o);
+    std::atomic<int> begun{0}, allowed{0};
+    std::atomic<bool> in_vain{false};
+    s.app.get("/{n}", [&](const request& r) {
+        const int mine = begun++;
+        if (r.param("n") == "left" || r.param("n") == "leaves") in_vain = true;
+        return comes_true([&] { return allowed > mine; }) ? text(r.param("n")) : response(500);
+    });
+    s.app.get("/a/quick", hello).on_loop();
+    s.start();
+    std::vector<wire_client> waiting;
+    auto ask = [&](const std::string& name) {
+        waiting.push_back(s.connect());
+        CHECK(waiting.back().send("GET /" + name + " HTTP/1.1\r\nHost: a\r\n\r\n"));
+        CHECK(s.connect().ask("/a/quick").status == 200); // it is in the queue, or at work
+        REQUIRE(comes_true([&] { return begun == 1; }));
+    };
+    auto leave = [&](wire_client& c) {
+        const auto before = s.app.stats().connections;
+        c.close();
+        REQUIRE(comes_true([&] { return s.app.stats().connections == before - 1; }));
+    };
+    ask("busy"), ask("left"), ask("stays");
+    REQUIRE(comes_true([&] { return s.app.stats().connections == 3; }));
+    leave(waiting[1]);
+    ask("new"); // who comes next finds out that somebody has left
+    ask("leaves");
+    REQUIRE(comes_true([&] { return s.app.stats().connections == 4; }));
+    leave(waiting[4]); // and nobody comes any more
+    allowed = 100;
+    CHECK(waiting[0].read().body == "busy");
+    CHECK(waiting[2].read().body == "stays");
+    CHECK(waiting[3].read().body == "new");
+    CHECK_FALSE(in_vain);
+}
+
+TEST_CASE("server: who is given to another loop ends nothing there") {
+    server_options o;
+    o.threads = 2;
+    running s(o);
+    handed<std::shared_ptr<event_writer>> writers;
+    s.app.get("/", [&](request&, responder res) {
+        writers.put(std::make_shared<event_writer>(res.events(milliseconds(0))));
+    });
+    s.start();
+    std::vector<wire_client> all;
+    std::vector<std::shared_ptr<event_writer>> streams;
+    for (int i = 0; i < 6; ++i) {
+        all.push_back(s.connect());
+        CHECK(all.back().send(get_root));
+        CHECK(all.back().until("\r\n\r\n"));
+        streams.push_back(writers.take());
+    }
+    for (auto& one : streams) CHECK(one->is_open());
+}
+
+TEST_CASE("server: who was accepted by another holder of the listener is no end of it") {
+    folder at;
+    server app;
+    std::atomic<int> logged{0};
+    app.on_log([&](string_view) { ++logged; });
+    REQUIRE_FALSE(app.listen(at("s")));
+    int door = -1;
+    for (int fd = 3; fd < 1024 && door < 0; ++fd) {
+        sockaddr_un name{};
+        socklen_t size = sizeof name;
+        const bool is_socket = ::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) == 0;
+        if (is_socket && at("s") == name.sun_path) door = fd;
+    }
+    REQUIRE(door >= 0);
+    unique_fd taken;
+    app.get("/take", [&](const request&) { // what the turn's next event was to be about
+        taken = unique_fd(::accept4(door, nullptr, nullptr, SOCK_CLOEXEC));
+        return text(taken ? "taken" : "nobody");
+    });
+    auto turns_until = [&](wire_client& c) {
+        pollfd answered{c.fd.get(), POLLIN, 0};
+        for (auto start = steady_clock::now(); !::poll(&answered, 1, 0) && since(start) < patience;)
+            REQUIRE(app.run_once(milliseconds(10)));
+        return c.read();
+    };
+    wire_client c(at("s"));
+    REQUIRE(c.send("GET /none HTTP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(turns_until(c).status == 404);
+    REQUIRE(c.send("GET /take HTTP/1.1\r\nHost: a\r\n\r\n"));
+    wire_client other(at("s"));
+    CHECK(turns_until(c).body == "taken");
+    wire_client late(at("s"));
+    REQUIRE(late.send("GET /none HTTP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(turns_until(late).status == 404);
+    CHECK(logged == 0);
+}
+
+TEST_CASE("server: who finds no place at all costs his user none of its share") {
+    server_options o;
+    o.max_per_uid_count = 3, o.max_connections_count = 1;
+    running s(o);
+    handed<std::string> log;
+    s.app.on_log([&](string_view line) { log.put(std::string(line)); });
+    s.app.get("/", hello);
+    s.start();
+    wire_client first = s.connect();
+    CHECK(first.ask("/").status == 200);
+    for (int i = 0; i < 5; ++i) {
+        CHECK(s.connect().read().status == 503);
+        CHECK(log.take().find("503 too many connections pid=") == 0); // not "of one user"
+    }
+}
+
+TEST_CASE("server: each signal is its own: one that ends gives back what it took alone") {
+    struct sigaction first {
+    }, second{}, now{};
+    CHECK(::sigaction(SIGUSR1, nullptr, &first) == 0);
+    CHECK(::sigaction(SIGUSR2, nullptr, &second) == 0);
+    {
+        auto one = std::make_unique<server>();
+        server other;
+        one->stop_on({SIGUSR1});
+        other.stop_on({SIGUSR2});
+        one->stop_on({SIGUSR1}); // once more
+        CHECK(::sigaction(SIGUSR1, nullptr, &now) == 0);
+        CHECK((now.sa_flags & SA_RESTART) != 0); // the program's calls go on
+        one.reset();
+        CHECK(::sigaction(SIGUSR1, nullptr, &now) == 0);
+        CHECK((now.sa_handler == first.sa_handler));
+        ::raise(SIGUSR2);
+        CHECK(other.stopping());
+    }
+    CHECK(::sigaction(SIGUSR2, nullptr, &now) == 0);
+    CHECK((now.sa_handler == second.sa_handler));
+}
+
+TEST_CASE("server: a blocking descriptor that it adopts blocks nobody, nor outlives an exec") {
+    running s;
+    const off_t size = 20'000'000; // more than there is room for
+    s.app.get("/file", [&](const request&) {
+        unique_fd fd(::memfd_create("test", MFD_CLOEXEC));
+        REQUIRE(::ftruncate(fd.get(), size) == 0);
+        return text(content::file(std::move(fd), 0, static_cast<std::uint64_t>(size)));
+    });
+    s.app.get("/", hello);
+    s.start();
+    pair_of_sockets p;
+    const int raw = p.a.get();
+    REQUIRE(::fcntl(raw, F_SETFD, 0) == 0);
+    REQUIRE_FALSE(s.app.adopt(std::move(p.a)));
+    CHECK((::fcntl(raw, F_GETFD) & FD_CLOEXEC) != 0);
+    wire_client c(std::move(p.b));
+    CHECK(c.send("GET /file HTTP/1.1\r\nHost: a\r\n\r\n"));
+    CHECK(c.until("\r\n\r\n"));
+    CHECK(s.connect().ask("/").status == 200);
+    CHECK(c.read().whole);
+}

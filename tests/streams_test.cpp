@@ -2445,3 +2445,104 @@ TEST_CASE("streams: what a client has still to send isn't asked for once the ans
     CHECK(got->status() == 413);
     CHECK(asked < 64u << 20);
 }
+
+TEST_CASE("streams: the end of an upgraded connection comes behind all that was written") {
+    running s;
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat", [&](upgraded up) {
+            auto both = std::make_shared<upgraded>(std::move(up));
+            CHECK(both->out.write(std::string(8'000'000, 'x')) == written::full);
+            CHECK(both->out.end());
+            both->in.on_data([](string_view) {}, [both](const error&) {});
+        });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
+    CHECK(c.read().status == 101);
+    CHECK(c.rest().size() == 8'000'000);
+}
+
+TEST_CASE("streams: an upgraded connection ends with its writer where nobody reads") {
+    running s;
+    s.app.get("/", [&](request&, responder res) {
+        res.upgrade("chat", [&](upgraded up) {
+            up.in = body_reader();
+            CHECK(up.out.write("bye") == written::ok);
+            CHECK(up.out.end());
+        });
+    });
+    s.start();
+    wire_client c = s.connect(); // which says nothing, and stays
+    CHECK(c.send(get_of("/", "1.1", "Connection: Upgrade\r\nUpgrade: chat\r\n")));
+    CHECK(c.read().status == 101);
+    CHECK(c.rest() == "bye");
+    CHECK(comes_true([&] { return s.app.stats().connections == 0; }));
+}
+
+TEST_CASE("streams: what fails of a content is told as it is, and no room is never asked for") {
+    running s;
+    handed<std::string> log;
+    handed<int> whys;
+    std::atomic<int> without_room{0};
+    s.app.on_log([&](string_view line) { log.put(std::string(line)); });
+    s.app.on_exchange([&](const exchange& e) { whys.put(e.why ? e.why.code().value() : 0); });
+    s.app.get("/throws", [](const request&) {
+        return text(content::pulled(
+            [](char*, std::size_t) -> result<std::size_t> { throw std::runtime_error("mine"); }));
+    });
+    s.app.get("/error", [](const request&) {
+        return text(content::pulled(
+            [](char*, std::size_t) -> result<std::size_t> {
+                return error(std::make_error_code(std::errc::io_error), "test");
+            },
+            10));
+    });
+    s.app.get("/whole", [&](const request&) {
+        return text(content::pulled(
+            [&](char* into, std::size_t room) -> result<std::size_t> {
+                if (room == 0) ++without_room;
+                return room ? *into = 'x', 1u : 0u;
+            },
+            10));
+    });
+    s.start();
+    CHECK_FALSE(s.connect().ask("/throws").whole);
+    CHECK(log.take().find("content: threw mine") == 0);
+    CHECK(whys.take() == ECANCELED);
+    CHECK_FALSE(s.connect().ask("/error").whole);
+    CHECK(whys.take() == EIO);
+    CHECK(s.connect().ask("/whole").body == "xxxxxxxxxx");
+    CHECK(whys.take() == 0);
+    CHECK(without_room == 0);
+    for (std::size_t left = log.count(); left > 0; --left)
+        CHECK(log.take().find("content:") == std::string::npos);
+}
+
+TEST_CASE("streams: a heartbeat is its own stream's, and ends with it") {
+    running s;
+    std::shared_ptr<event_writer> out;
+    s.app.get("/{ms}", [&](request& r, responder res) {
+        out = std::make_shared<event_writer>(
+            res.events(milliseconds(std::atoi(std::string(r.param("ms")).c_str()))));
+    });
+    s.start();
+    wire_client c = s.connect(), leaves = s.connect();
+    CHECK(leaves.send(get_of("/20")));
+    CHECK(leaves.until("\r\n\r\n"));
+    leaves.close();
+    CHECK(comes_true([&] { return s.app.stats().connections == 1; }));
+    CHECK(c.send(get_of("/30")));
+    CHECK(c.until("\r\n\r\n"));
+    s.app.post([&] { out->end(); });
+    CHECK(c.until("0\r\n\r\n"));
+    c.got.clear();
+    CHECK(c.send(get_of("/100000"))); // over the same connection
+    CHECK(c.until("\r\n\r\n"));
+    handed<bool> later;
+    s.app.post([&] { later.put(true); }, milliseconds(80));
+    CHECK(later.take());
+    s.app.post([&] { out->end(); });
+    CHECK(c.until("0\r\n\r\n"));
+    CHECK(c.got.find(":\n\n") == std::string::npos);
+}
