@@ -6535,11 +6535,10 @@ struct wire : counted {
     bool refused() {
         if (end == room && final_answer().empty())
             return true; // so much, and no answer: next_head()
-        if (end == room && room < most_room()) {
+        if (end == room) {
             room = std::min(room * 2, most_room());
             in_bytes.assume(end);
             in = in_bytes.reserve(room);
-            in_bytes.assume(0);
         }
         if (receive_some(MSG_DONTWAIT) == cut_short) watches = false;
         if (end == most_room()) return true;
@@ -6684,7 +6683,7 @@ struct client_core : counted {
     /// none, and would be taken for the next answer: RFC 9112 6.3.
     void give(ref<wire> on, bool keep) {
         hold lock(guard);
-        if (keep && on->ended && on->unread().empty()) {
+        if (keep && on->unread().empty()) {
             on->reused = true, on->last_used = now_ns();
             idle.push_back(std::move(on));
         } else {
@@ -6861,15 +6860,12 @@ struct client_exchange {
     /// RFC 9110 10.1.1: not indefinitely; curl waits for one second too.
     error await_continue() {
         deadline until = deadline::after(milliseconds(1'000)).sooner(within.end);
-        for (;;) {
-            int why = 0;
-            if (on->unread().empty())
-                why = wait_ready(on->fd.get(), POLLIN, until, within.cancel.get());
-            if (why == ETIMEDOUT && !within.end.passed()) return {}; // no word: the body goes
-            if (why) return fail(why, "waiting for 100 Continue");
-            stopped = true; // for a 101
+        for (stopped = true;;) { // for a 101; else push() tells
+            if (on->unread().empty() &&
+                wait_ready(on->fd.get(), POLLIN, until, within.cancel.get()) == ETIMEDOUT &&
+                !within.end.passed())
+                return {}; // no word: the body goes
             if (error e = next_head()) return e;
-            stopped = answered;
             if (answered || got.status == 100) return {};
         }
     }
@@ -6950,7 +6946,8 @@ struct client_exchange {
         if (on->takes_fds() && on->fields.get("Accept-Body-Fd") == "1") on->takes_body_fd = true;
         if (on->came.empty() && fd_claim::announced(on->fields) == 0) return {};
         error bad = claim.take(on->fields, std::exchange(on->came, {}));
-        const bool has_none = req.method == "HEAD" || is_bodiless(got.status); // RFC 9112 6.3, 1
+        const bool has_none = // RFC 9112 6.3, 1 and 2
+            req.method == "HEAD" || got.status == 101 || is_bodiless(got.status);
         if (!bad && claim.has_body && (has_none || !on->ended))
             bad = failed(errc::bad_descriptor, "Body-Fd beside a body, or where there is none");
         return bad ? fail(bad) : bad;
@@ -7023,7 +7020,7 @@ struct client_stream final : stream_base {
         if (why) return why;
         string_view piece = memory.view().substr(memory_at, size);
         memory_at += piece.size();
-        if (piece.empty() && on && size > 0) {
+        if (on && size > 0) { // without memory: that is of a body that has ended
             if (int failure = on->next_piece(piece, size)) {
                 why = told(failure, place + "reading the body");
                 mark_sent(why, true);
@@ -7041,8 +7038,7 @@ struct client_stream final : stream_base {
     }
     bool is_on_loop() const noexcept override { return false; }
     void drop_reader() override {
-        if (raw && on) ::shutdown(on->fd.get(), SHUT_RD); // the writer may go on
-        else give(false);
+        if (on) ::shutdown(on->fd.get(), SHUT_RD); // the writer may go on
     }
     raw_stream release() override {
         raw_stream out;
@@ -7396,7 +7392,6 @@ inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) 
     const std::time_t latest = ::timegm(&t);
     std::time_t when = 0;
     for (;; year -= 100) {
-        t = std::tm();
         t.tm_year = year - 1900, t.tm_mon = month, t.tm_mday = numbers[0];
         t.tm_hour = time[0], t.tm_min = time[1], t.tm_sec = time[2];
         when = ::timegm(&t); // fills in the weekday
@@ -8075,7 +8070,7 @@ inline bool responder::inform(response interim) {
     if (!s_ || interim.status() / 100 != 1 || interim.status() == 101) return false;
     std::string head = "HTTP/1.1 " + std::to_string(interim.status()) + " \r\n";
     const auto& r = detail::access::of(interim);
-    if (r.extra && r.extra->failed) return false;
+    if (r.extra) return false; // a mistake, or descriptors: they go with answers
     if (detail::is_received(interim.headers())) detail::drop_framing(interim.headers(), true);
     for (const char* no : {"", "Content-Length", "Transfer-Encoding"}) // RFC 9110 8.6, 9112 6.1
         if (interim.headers().contains(no)) return false;
