@@ -8326,7 +8326,7 @@ inline void client::async_upgrade(request&& req, callback<void(result<upgraded>)
     auto told = [done = std::move(done)](result<reply> got) mutable {
         if (!got) return done(got.error());
         upgraded made{std::move(got->head), std::move(got->body), {}};
-        if (made) detail::access::of(made.out) = detail::access::of(made.in);
+        detail::access::of(made.out) = detail::access::of(made.in); // none of a refusal
         done(std::move(made));
     };
     call::start(s_, std::move(req), call::wants::upgrade, std::move(told));

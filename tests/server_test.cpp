@@ -3308,10 +3308,18 @@ TEST_CASE("server: a forked child's copy ends without the parent's threads, and 
     server_options two;
     two.threads = 2;
     running s(two);
+    handed<responder> waiting;
     s.app.get("/", hello);
+    s.app.get("/later", [&](request&, responder res) { waiting.put(std::move(res)); });
     s.start();
-    CHECK(s.connect().ask("/").status == 200);
+    wire_client idle = s.connect(), asks = s.connect();
+    CHECK(idle.ask("/").status == 200);
+    CHECK(asks.send("GET /later HTTP/1.1\r\nHost: a\r\n\r\n"));
+    responder later = waiting.take();
     CHECK(in_child([&] { return s.app.~server(), 0; }) == 0);
+    CHECK(later.send(text("later")));
+    CHECK(asks.read().body == "later");
+    for (wire_client* each : {&idle, &asks}) CHECK(each->ask("/").status == 200);
     CHECK(s.connect().ask("/").status == 200);
 }
 
