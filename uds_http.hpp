@@ -6933,7 +6933,8 @@ struct client_exchange {
         if (on->takes_fds() && on->fields.get("Accept-Body-Fd") == "1") on->takes_body_fd = true;
         if (on->came.empty() && fd_claim::announced(on->fields) == 0) return {};
         error bad = claim.take(on->fields, std::exchange(on->came, {}));
-        const bool has_none = req.method == "HEAD" || is_bodiless(got.status); // RFC 9112 6.3, 1
+        const bool has_none = // RFC 9112 6.3, 1 and 2
+            req.method == "HEAD" || got.status == 101 || is_bodiless(got.status);
         if (!bad && claim.has_body && (has_none || !on->ended))
             bad = failed(errc::bad_descriptor, "Body-Fd beside a body, or where there is none");
         return bad ? fail(bad) : bad;
@@ -7379,7 +7380,6 @@ inline std::optional<std::time_t> parse_date(string_view text, std::time_t now) 
     const std::time_t latest = ::timegm(&t);
     std::time_t when = 0;
     for (;; year -= 100) {
-        t = std::tm();
         t.tm_year = year - 1900, t.tm_mon = month, t.tm_mday = numbers[0];
         t.tm_hour = time[0], t.tm_min = time[1], t.tm_sec = time[2];
         when = ::timegm(&t); // fills in the weekday
@@ -8058,7 +8058,7 @@ inline bool responder::inform(response interim) {
     if (!s_ || interim.status() / 100 != 1 || interim.status() == 101) return false;
     std::string head = "HTTP/1.1 " + std::to_string(interim.status()) + " \r\n";
     const auto& r = detail::access::of(interim);
-    if (r.extra && r.extra->failed) return false;
+    if (r.extra) return false; // a mistake, or descriptors: they go with answers
     if (detail::is_received(interim.headers())) detail::drop_framing(interim.headers(), true);
     for (const char* no : {"", "Content-Length", "Transfer-Encoding"}) // RFC 9110 8.6, 9112 6.1
         if (interim.headers().contains(no)) return false;

@@ -2851,3 +2851,110 @@ TEST_CASE("async: an upgraded peer that reads nothing is a timeout, not a cut") 
     CHECK(ends.take() == std::errc::timed_out);
     f.on_loop([both] { *both = upgraded{response(), {}, {}}; });
 }
+
+TEST_CASE("async: a time that is up names the limit that was the shorter one") {
+    scripted up;
+    for (bool own : {true, false}) {
+        CAPTURE(own);
+        fixture f(up.path, quick(1h, own ? milliseconds(1h) : milliseconds(30)));
+        f.start();
+        f.call(request("GET", "/").timeout(own ? milliseconds(30) : milliseconds(1h)));
+        wire_client peer = up.accept();
+        const error why = f.ended.take().why;
+        CHECK(why == std::errc::timed_out);
+        CHECK_MESSAGE(why.message().find("(limit 30 ms)") != std::string::npos, why.message());
+    }
+}
+
+TEST_CASE("async: an idle connection that is lost is no other one's loss") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client one = up.accept();
+    f.call();
+    wire_client two = up.accept();
+    for (wire_client* peer : {&one, &two}) {
+        head_of(*peer);
+        peer->send(ok_reply);
+        CHECK(f.ended.take().status == 200);
+    }
+    two.close();
+    for (int turns = 0; turns < 2; ++turns) { // it has seen that by then
+        handed<int> turn;
+        f.on_loop([&] { turn.put(1); });
+        turn.take();
+    }
+    f.call();
+    CHECK_FALSE(head_of(one).empty());
+    one.send(ok_reply);
+    CHECK(f.ended.take().status == 200);
+    CHECK_FALSE(up.waits(0));
+}
+
+TEST_CASE("async: of many deadlines the next one counts, whichever call was made last") {
+    scripted up;
+    fixture f(up.path, quick(1h));
+    f.start();
+    const auto begun = steady_clock::now();
+    for (const milliseconds limit : {milliseconds(60), milliseconds(1h), milliseconds(20)})
+        f.call(request("GET", "/").timeout(limit));
+    for (int i = 0; i < 2; ++i) CHECK(f.ended.take().why == std::errc::timed_out);
+    CHECK(steady_clock::now() - begun < 5s); // else at the next look, which would be later
+}
+
+TEST_CASE("async: the timer of a client that has gone finds nobody") {
+    running up;
+    up.app.get("/", [](const request&) { return text("ok"); });
+    up.start();
+    fixture f(up.path);
+    f.start();
+    f.call(request("GET", "/").timeout(20ms));
+    CHECK(f.ended.take().status == 200);
+    f.api.reset();
+    handed<int> later;
+    f.app.post([&] { later.put(1); }, 60ms);
+    CHECK(later.take() == 1);
+}
+
+TEST_CASE("async: a sender that is done, or whose bytes wait, is no reason for a silent answer") {
+    for (bool is_read : {true, false}) {
+        CAPTURE(is_read);
+        scripted up;
+        server_options how;
+        how.drain_timeout = milliseconds(0);
+        fixture f(up.path, quick(50ms), how);
+        f.app.post("/", [&](request&, body_reader in, responder res) {
+            forward(*f.api, request("POST", "/x").header("Content-Length", "6"), std::move(in),
+                    std::move(res));
+        });
+        f.app.post("/large", [&](request&, body_reader in, responder res) {
+            forward(*f.api, request("POST", "/x"), std::move(in), std::move(res));
+        });
+        f.start();
+        wire_client down(f.at("s"));
+        if (is_read) down.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabcdef");
+        else {
+            down.send("POST /large HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+            down.send("1000000\r\n" + std::string(0x1000000, 'x')); // fills all that lies between
+        }
+        wire_client peer = up.accept();
+        if (is_read) CHECK(peer.until("abcdef"));
+        CHECK(down.read().status == 502);
+    }
+}
+
+TEST_CASE("async: a refused upgrade has nothing to write to") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<bool> is_open;
+    f.api->async_upgrade(request("GET", "/").header("Upgrade", "x"), [&](result<upgraded> got) {
+        is_open.put(!got || *got || got->out.is_open() || got->out.write("x") != written::closed ||
+                    static_cast<bool>(detail::access::of(got->out)));
+    });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno");
+    CHECK_FALSE(is_open.take());
+}

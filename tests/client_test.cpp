@@ -199,6 +199,12 @@ const answer_row answer_rows[] = {
      200,
      "",
      {}},
+    {"HEAD of what would be too large",
+     "HEAD",
+     "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n",
+     200,
+     "",
+     {}},
     {"204", "GET", "HTTP/1.1 204 No Content\r\n\r\n", 204, "", {}},
     {"304 with the length of what it doesn't send",
      "GET",
@@ -1662,4 +1668,400 @@ TEST_CASE("client: a reused response costs no allocation") {
     CHECK(allocations == before);
     CHECK(res.header("server") == "x");
     CHECK(server.accepted() == 1);
+}
+
+namespace {
+
+/// Waits until the client has read all that was said to it.
+void wait_until_read(const end_point& at) {
+    int unread = 1;
+    (void)raw::comes_true([&] { return ::ioctl(at.fd, SIOCOUTQ, &unread) == 0 && unread == 0; });
+}
+
+constexpr string_view switched =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+
+} // namespace
+
+TEST_CASE("client: a head whose beginning came with an interim answer is whole") {
+    fake server([](end_point& at) {
+        at.head();
+        at.say("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 20");
+        wait_until_read(at);
+        at.say("2 Accepted\r\nContent-Length: 2\r\n\r\nok");
+    });
+    result<response> got = client(server.path, quick(5s)).get("/");
+    REQUIRE_MESSAGE(got, got.error().message());
+    CHECK(got->status() == 202);
+    CHECK(got->body() == "ok");
+}
+
+TEST_CASE("client: a call that fails gives its place in the pool back") {
+    fake server([](end_point& at) {
+        at.head();
+        if (at.nth == 0) return void(at.say("what?\r\n\r\n"));
+        at.answer("x");
+    });
+    client_options options = quick(5s, 5s);
+    options.max_connections_count = 1;
+    client api(server.path, options);
+    CHECK(api.get("/").error() == errc::bad_message);
+    result<response> got = api.get("/");
+    CHECK_MESSAGE(got, got.error().message());
+}
+
+TEST_CASE("client: only silence is tried again, and what the last try did to the request is told") {
+    // An answer that is wrong has been an answer: no second try, though GET would allow one.
+    fake wrong([](end_point& at) {
+        at.head();
+        at.answer("x");
+        at.head();
+        at.say("what?\r\n\r\n");
+    });
+    client api(wrong.path, quick(5s));
+    REQUIRE(api.get("/"));
+    CHECK(api.get("/").error() == errc::bad_message);
+    CHECK(wrong.accepted() == 1);
+
+    // The first try has left, the second finds no server.
+    fake leaving([](end_point& at) {
+        at.head();
+        at.answer("x");
+        at.head();
+        sockaddr_un here{};
+        socklen_t size = sizeof here;
+        REQUIRE(::getsockname(at.fd, reinterpret_cast<sockaddr*>(&here), &size) == 0);
+        ::unlink(here.sun_path);
+    });
+    client other(leaving.path, quick(5s));
+    REQUIRE(other.get("/"));
+    result<response> got = other.get("/");
+    REQUIRE(!got);
+    CHECK(got.error() == std::errc::no_such_file_or_directory);
+    CHECK(got.error().sent());
+
+    // A second try's silence is bounded like the first one's.
+    fake silent([](end_point& at) {
+        at.head();
+        if (at.nth > 0) {
+            pollfd gone{at.fd, POLLIN, 0};
+            ::poll(&gone, 1, 3'000);
+            return;
+        }
+        at.answer("x");
+        at.head();
+    });
+    client third(silent.path, quick(50ms));
+    REQUIRE(third.get("/"));
+    CHECK(third.get("/").error() == std::errc::timed_out);
+    CHECK(silent.accepted() == 2);
+
+    // There is no second connection where one was adopted.
+    int fds[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    client adopted("/nowhere", quick(5s));
+    REQUIRE_FALSE(adopted.adopt(unique_fd(fds[0])));
+    std::thread peer([far = fds[1]] {
+        end_point at{far, 0};
+        at.head(), at.answer("x"), at.head();
+        ::close(far);
+    });
+    CHECK(adopted.get("/"));
+    got = adopted.get("/");
+    peer.join();
+    CHECK(got.error() == errc::cut_off);
+    CHECK(got.error().sent());
+}
+
+TEST_CASE("client: a refusal counts on a kept connection, and on one that took nothing") {
+    fake server([](end_point& at) {
+        at.head();
+        at.answer("x");
+        at.head();
+        at.say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig");
+    });
+    client api(server.path, quick(5s));
+    REQUIRE(api.get("/"));
+    result<response> got = api.post("/", std::string(8 << 20, 'x'), "text/plain");
+    REQUIRE_MESSAGE(got, got.error().message());
+    CHECK(got->status() == 413);
+
+    // A server that has no room for one more says so before it has read a byte.
+    detail::client_core& core = *detail::access::of(api);
+    request req("POST", "/");
+    detail::client_exchange one(core, req);
+    REQUIRE_FALSE(core.pick(one.on, {}));
+    int fds[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    one.on->fd = unique_fd(fds[0]);
+    end_point far{fds[1], 0};
+    far.say("HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n");
+    ::close(fds[1]);
+    const error bad = one.attempt();
+    CHECK_MESSAGE(!bad, bad.message());
+    CHECK(one.got.status == 503);
+}
+
+TEST_CASE("client: what a kept connection's end refused to the first byte is sent again") {
+    std::atomic<bool> is_kept{false};
+    fake server([&](end_point& at) {
+        at.head();
+        at.answer("x");
+        if (at.nth > 0) return void(at.head());
+        (void)raw::comes_true([&] { return is_kept.load(); });
+        at.say("HTTP/1.1 408 Too Late\r\nContent-Length: 0\r\n\r\n"); // to no request
+    });
+    client api(server.path, quick(5s));
+    REQUIRE(api.get("/"));
+    detail::client_core& core = *detail::access::of(api);
+    REQUIRE(core.idle.size() == 1);
+    is_kept = true;
+    detail::wire& kept = *core.idle.back();
+    REQUIRE(detail::wait_ready(kept.fd.get(), POLLRDHUP, detail::deadline::after(10s), nullptr) ==
+            0);
+    kept.last_used = INT64_MAX / 2; // so lately that nobody looks
+    result<response> got = api.post("/", "abc", "text/plain");
+    REQUIRE_MESSAGE(got, got.error().message());
+    CHECK(got->status() == 200);
+    CHECK(server.accepted() == 2);
+}
+
+TEST_CASE("client: a refusal behind an interim answer keeps a body that waits for 100 back") {
+    const auto refuse = [](end_point& at, std::string early) {
+        at.say(early.append("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n"));
+        ::shutdown(at.fd, SHUT_WR);
+        return at.rest();
+    };
+    for (bool together : {true, false}) {
+        CAPTURE(together);
+        std::string body;
+        {
+            fake server([&](end_point& at) {
+                at.head();
+                const char* const early = "HTTP/1.1 103 Early Hints\r\n\r\n";
+                if (together) return void(body = refuse(at, early));
+                at.say(early);
+                wait_until_read(at);
+                body = refuse(at, "");
+            });
+            client api(server.path, quick(5s));
+            request req("POST", "/");
+            req.body("abc", "text/plain").header("Expect", "100-continue");
+            result<response> got = api.send(req);
+            REQUIRE_MESSAGE(got, got.error().message());
+            CHECK(got->status() == 417);
+        }
+        CHECK(body == "");
+    }
+    // What comes behind the 100 is the answer, to the body as well.
+    fake eager([](end_point& at) {
+        at.head();
+        at.say("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n");
+        if (at.bytes(3) == "abc") at.say("Content-Length: 0\r\n\r\n");
+    });
+    client to_eager(eager.path, quick(5s));
+    result<response> whole = to_eager.send(
+        request("POST", "/").body("abc", "text/plain").header("Expect", "100-continue"));
+    CHECK_MESSAGE(whole, whole.error().message());
+    // Nor does it leave where the time for all is up before that second.
+    std::string body;
+    {
+        fake server([&](end_point& at) { at.head(), body = at.rest(); });
+        client api(server.path, quick(5s));
+        request req("POST", "/");
+        req.body("abc", "text/plain").header("Expect", "100-continue").timeout(30ms);
+        CHECK(api.send(req).error() == std::errc::timed_out);
+    }
+    CHECK(body == "");
+}
+
+TEST_CASE("client: who is deaf to an upload and says no more costs no processor time") {
+    fake server([](end_point& at) {
+        at.head();
+        ::shutdown(at.fd, SHUT_WR);
+        at.wait_for_hang_up();
+    });
+    const auto spent = raw::burned_ms();
+    client api(server.path, quick(200ms));
+    CHECK(api.post("/", std::string(8 << 20, 'x'), "text/plain").error() == std::errc::timed_out);
+    CHECK(raw::burned_ms() - spent < 100);
+}
+
+TEST_CASE("client: TRACE has no content, and its Connection is what the program says") {
+    std::string head;
+    {
+        fake server([&](end_point& at) {
+            head = at.head();
+            at.answer("");
+        });
+        client api(server.path, quick(5s));
+        CHECK(api.send(request("TRACE", "/")));
+        CHECK(api.send(request("TRACE", "/").body("x", "a/b")).error() == errc::bad_field);
+    }
+    {
+        fake server([&](end_point& at) {
+            head = at.head();
+            at.say(switched);
+        });
+        client api(server.path, quick(5s));
+        request req("GET", "/");
+        req.header("Upgrade", "tcp").header("Connection", "x-hop, upgrade").header("X-Hop", "1");
+        CHECK(api.upgrade(std::move(req)));
+    }
+    CHECK(head.find("Connection: x-hop, upgrade\r\n") != std::string::npos);
+}
+
+TEST_CASE("client: a response that is used again has nothing of what it was, a failed call's too") {
+    fake server([](end_point& at) {
+        at.head();
+        at.answer("new");
+        at.head();
+        at.say("HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\nha");
+    });
+    client api(server.path, quick(5s));
+    response reuse = text(content::literal("old"));
+    request req("POST", "/");
+    REQUIRE_FALSE(api.send(req, reuse));
+    CHECK(reuse.body() == "new");
+    CHECK(api.send(req, reuse) == errc::cut_off);
+    CHECK(reuse.status() == 0);
+    CHECK(reuse.body() == "");
+    CHECK_FALSE(reuse.headers().contains("X"));
+}
+
+TEST_CASE("client: a stream without a body, or that has failed, leaves the pool to others") {
+    fake server([](end_point& at) {
+        at.head();
+        if (at.nth > 0) return void(at.answer("x"));
+        at.say("HTTP/1.1 204 No Content\r\n\r\n");
+        at.head();
+        at.say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab");
+    });
+    client_options options = quick(5s, 5s);
+    options.max_connections_count = 1;
+    client api(server.path, options);
+    result<reply> none = api.stream(request("GET", "/")); // lives on, unread
+    REQUIRE(none);
+    result<reply> cut = api.stream(request("POST", "/"));
+    REQUIRE_MESSAGE(cut, cut.error().message());
+    CHECK(server.accepted() == 1);
+    char piece[8];
+    result<std::size_t> n = cut->body.read(piece, 0);
+    CHECK((n && *n == 0));
+    n = cut->body.read(piece, 1);
+    CHECK((n && *n == 1));
+    n = cut->body.read(piece, 0); // where more is there
+    CHECK((n && *n == 0));
+    n = cut->body.read(piece, sizeof piece);
+    CHECK((n && string_view(piece, *n) == "b"));
+    n = cut->body.read(piece, sizeof piece);
+    CHECK(n.error() == errc::cut_off);
+    CHECK(n.error().sent());
+    result<response> got = api.get("/"); // both streams live
+    CHECK_MESSAGE(got, got.error().message());
+}
+
+TEST_CASE("client: each half of an upgraded connection outlives the other") {
+    struct row {
+        const char* name;
+        milliseconds timeout;
+        bool drops, ends; // the reader; the peer's half
+    };
+    for (const row& r : {row{"its time is up", 50ms, false, false}, row{"dropped", 5s, true, false},
+                         row{"the peer's has ended", 5s, false, true}}) {
+        CAPTURE(r.name);
+        std::string heard;
+        {
+            fake server([&](end_point& at) {
+                at.head();
+                at.say(switched);
+                if (r.ends) ::shutdown(at.fd, SHUT_WR);
+                heard = at.rest();
+            });
+            client api(server.path, quick(5s));
+            result<upgraded> up =
+                api.upgrade(request("GET", "/").header("Upgrade", "tcp").timeout(r.timeout));
+            REQUIRE((up && *up));
+            char byte;
+            if (r.drops) up->in = body_reader();
+            else if (result<std::size_t> n = up->in.read(&byte, 1); r.ends) CHECK((n && *n == 0));
+            else CHECK(n.error() == std::errc::timed_out);
+            CHECK(up->out.write("on and on") == written::ok);
+            CHECK(up->out.end());
+        }
+        CHECK(heard == "on and on");
+    }
+}
+
+TEST_CASE("client: what an upgraded peer says meanwhile never ends a large write") {
+    const std::string large(4 << 20, 'x');
+    std::size_t heard = 0;
+    {
+        fake server([&](end_point& at) {
+            at.head();
+            at.say(switched);
+            at.say("HTTP/1.1 413 is what I say");
+            int there = 0; // more than what is sent at once
+            (void)raw::comes_true(
+                [&] { return ::ioctl(at.fd, FIONREAD, &there) == 0 && there > 50'000; });
+            heard = at.rest().size();
+        });
+        client api(server.path, quick(5s));
+        result<upgraded> up = api.upgrade(request("GET", "/").header("Upgrade", "tcp"));
+        REQUIRE((up && *up));
+        CHECK(up->out.write(large) == written::ok);
+        CHECK(up->out.end());
+        char piece[64];
+        result<std::size_t> n = up->in.read(piece, sizeof piece);
+        CHECK((n && string_view(piece, *n) == "HTTP/1.1 413 is what I say"));
+    }
+    CHECK(heard == large.size());
+}
+
+TEST_CASE("client: what was released is the program's, and the handles that are left are closed") {
+    fake server([](end_point& at) {
+        at.head();
+        at.say(switched);
+        at.rest();
+    });
+    client api(server.path, quick(5s));
+    result<upgraded> up = api.upgrade(request("GET", "/").header("Upgrade", "tcp"));
+    REQUIRE((up && *up));
+    raw_stream mine = std::move(*up).release();
+    CHECK(static_cast<bool>(mine.fd));
+    CHECK_FALSE(static_cast<bool>(std::move(*up).release().fd));
+    CHECK(up->out.write("x") == written::closed);
+    CHECK_FALSE(up->out.end());
+
+    // A stream that came without an upgrade stays what it is.
+    fake other(echo_targets);
+    client plain(other.path, quick(5s));
+    result<reply> got = plain.stream(request("GET", "/abc"));
+    REQUIRE(got);
+    upgraded none{response(), std::move(got->body), {}};
+    CHECK_FALSE(static_cast<bool>(std::move(none).release().fd));
+    char piece[8];
+    result<std::size_t> n = none.in.read(piece, sizeof piece);
+    CHECK((n && string_view(piece, *n) == "/abc"));
+}
+
+TEST_CASE("client: on a loop a stream that another thread began neither reads nor writes") {
+    fake server([](end_point& at) {
+        at.head();
+        at.say(switched);
+        at.say("abc");
+        at.rest();
+    });
+    client api(server.path, quick(5s));
+    result<upgraded> up = api.upgrade(request("GET", "/").header("Upgrade", "tcp").timeout(5s));
+    REQUIRE((up && *up));
+    const detail::ref<detail::mailbox> here(new detail::mailbox);
+    detail::this_loop() = here.get();
+    char piece[3];
+    CHECK(up->in.read(piece, 3).error() == errc::would_block_loop);
+    CHECK(up->out.write("x") == written::closed);
+    detail::this_loop() = nullptr;
+    CHECK(up->out.write("x") == written::ok); // nothing was lost by that
+    result<std::size_t> n = up->in.read(piece, 3);
+    CHECK((n && string_view(piece, *n) == "abc"));
 }

@@ -1473,3 +1473,60 @@ TEST_CASE("descriptors: those of an answer that can't be sent don't go with the 
     CHECK(string_view(in, 12) == "HTTP/1.1 500");
     CHECK(came.empty());
 }
+
+TEST_CASE("descriptors: a client announces what it passes, and asks for what it takes, no more") {
+    const struct {
+        std::uint64_t body;
+        std::size_t count;
+        bool gives;
+        std::size_t passed; // the proof that one arrives is among them
+    } rows[] = {{0, 0, true, 1}, {1 << 20, 0, false, 1}, {0, 4, false, 1}, {0, 4, true, 2}};
+    for (const auto& r : rows) {
+        CAPTURE(r.body);
+        CAPTURE(r.count);
+        CAPTURE(r.gives);
+        scripted s("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", {});
+        {
+            client api(s.path, asking(r.body, r.count));
+            request req("POST", "/");
+            if (r.gives) req.fd("a", memory("abcd"));
+            CHECK(api.send(req));
+        }
+        s.join();
+        CHECK(s.passed == r.passed);
+        const auto says = [&](const char* line) { return s.asked.find(line) != std::string::npos; };
+        CHECK(says("\r\nFds:") == r.gives);
+        CHECK(says("\r\nAccept-Body-Fd: 1\r\n") == (r.body > 0));
+        CHECK(says("\r\nAccept-Fds: 4\r\n") == (r.count > 0));
+        CHECK(says("\r\nAccept-Fds:") == (r.count > 0));
+    }
+}
+
+TEST_CASE("descriptors: a body goes as one only to a server that has said that it takes them") {
+    exchanging s(willing(0, 4)); // others, no bodies
+    client api(s.path, asking());
+    REQUIRE(api.get("/page"));
+    const auto res = api.post("/echo", *sealed_memory::copy_of("sealed"), "text/plain");
+    REQUIRE_MESSAGE(res, res.error().message());
+    CHECK(res->status() == 200);
+    CHECK(res->body() == "sealed");
+}
+
+TEST_CASE("descriptors: a 101 has no body, neither as one nor in front of what follows") {
+    scripted s("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\nBody-Fd: length=4\r\n\r\n",
+               list(memory("abcd")));
+    client api(s.path, asking());
+    const auto up = api.upgrade(request("GET", "/").header("Upgrade", "x"));
+    CHECK((!up && up.error() == errc::bad_descriptor));
+}
+
+TEST_CASE("descriptors: an interim response passes none, and inform() says so") {
+    raw::running s;
+    s.app.get("/", [](request&, responder out) {
+        const bool is_sent = out.inform(response(103).fd("a", memory("abcd")));
+        out.send(text(is_sent ? "sent" : "refused"));
+    });
+    s.start();
+    const auto res = client(s.path).get("/");
+    CHECK((res && res->body() == "refused"));
+}

@@ -233,6 +233,7 @@ constexpr range_row range_rows[] = {
     {"bytes=-000", 10, 416},
     {"bytes=0-", 0, 416},
     {"bytes=0-0", 0, 416},
+    {"bytes=0-5", 0, 416},
     {"bytes=-0", 0, 416},
     {"bytes=-1", 0, 200}, // satisfiable, and no Content-Range can say it
     {"bytes=0-", 1, 206, 0, 1},
@@ -1218,4 +1219,12 @@ TEST_CASE("files: a file that grows or is replaced while it is sent stays what i
     CHECK(a.body.size() == size);
     CHECK(a.body.find_first_not_of('x') == std::string::npos);
     CHECK(c.ask("/big").body == "new"); // on the same connection: not a byte too many was sent
+}
+
+TEST_CASE("files: what is shorter than it says is cut, and not filled up with zeros") {
+    const char* const path = "/sys/kernel/profiling"; // a page, says stat(2)
+    struct stat says {};
+    if (::stat(path, &says) == 0 && says.st_size > 0)
+        CHECK(uds_http::file(asking("GET"), path).body() == "");
+    else MESSAGE("no sysfs here");
 }

@@ -3691,3 +3691,45 @@ TEST_CASE("server: a blocking descriptor that it adopts blocks nobody, nor outli
     CHECK(s.connect().ask("/").status == 200);
     CHECK(c.read().whole);
 }
+
+TEST_CASE("server: a forked child's copy ends without the parent's threads, and harms nothing") {
+    server_options two;
+    two.threads = 2;
+    running s(two);
+    handed<responder> waiting;
+    s.app.get("/", hello);
+    s.app.get("/later", [&](request&, responder res) { waiting.put(std::move(res)); });
+    s.start();
+    wire_client idle = s.connect(), asks = s.connect();
+    CHECK(idle.ask("/").status == 200);
+    CHECK(asks.send("GET /later HTTP/1.1\r\nHost: a\r\n\r\n"));
+    responder later = waiting.take();
+    CHECK(in_child([&] { return s.app.~server(), 0; }) == 0);
+    CHECK(later.send(text("later")));
+    CHECK(asks.read().body == "later");
+    for (wire_client* each : {&idle, &asks}) CHECK(each->ask("/").status == 200);
+    CHECK(s.connect().ask("/").status == 200);
+}
+
+TEST_CASE("server: hand_over() without a listener, or a descriptor for it, says so") {
+    folder at;
+    server app;
+    app.get("/", hello);
+    REQUIRE_FALSE(app.listen(at("s")));
+    const int limited = in_child([&] {
+        const unique_fd next(::dup(0));
+        const rlimit full{static_cast<rlim_t>(next.get()) + 1, 1 << 10};
+        ::setrlimit(RLIMIT_NOFILE, &full);
+        return app.hand_over("").error() == std::errc::too_many_files_open ? 0 : 1;
+    });
+    CHECK(limited == 0);
+    const int loop = app.pollable_fd(); // it starts the server
+    pollfd one{loop, POLLIN, 0};
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    CHECK(::poll(&one, 1, 10'000) == 1);
+    app.stop();
+    CHECK_FALSE(app.run());
+    CHECK(app.hand_over("").error() == std::errc::no_such_file_or_directory);
+    CHECK(app.pollable_fd() == loop); // whoever has it in a loop finds it again
+}

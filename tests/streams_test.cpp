@@ -2546,3 +2546,58 @@ TEST_CASE("streams: a heartbeat is its own stream's, and ends with it") {
     CHECK(c.until("0\r\n\r\n"));
     CHECK(c.got.find(":\n\n") == std::string::npos);
 }
+
+TEST_CASE("streams: an event that has no type, no id, or the usual type is its data alone") {
+    running s;
+    s.app.get("/", [](request&, responder res) {
+        event_writer out = res.events(std::chrono::hours(1));
+        for (const event& e : {event{"a"}, event{"b", ""}, event{"c", "message", ""}}) out.send(e);
+        out.end();
+    });
+    s.start();
+    CHECK(s.connect().ask("/").body == "data: a\n\ndata: b\n\ndata: c\n\n");
+}
+
+TEST_CASE("streams: the first answer counts, whatever kind the second one is of") {
+    running s;
+    std::atomic<int> first{0}, second{0};
+    s.app.get("/text", [](request&, responder res) {
+        CHECK(res.send(text("first")));
+        body_writer out = res.stream(response());
+        CHECK_FALSE(out.is_open());
+        CHECK(out.write("second") == written::closed);
+    });
+    s.app.get("/up", [&](request&, responder res) {
+        res.upgrade("a", [&](upgraded) { ++first; });
+        res.upgrade("a", [&](upgraded) { ++second; });
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.ask("/text").body == "first");
+    CHECK(c.ask("/up", "GET", "Connection: upgrade\r\nUpgrade: a\r\n").status == 101);
+    CHECK(c.at_end()); // what was taken has been dropped
+    CHECK(first == 1);
+    CHECK(second == 0);
+}
+
+TEST_CASE("streams: a 101 that is passed on leaves its own hop's fields behind") {
+    running s;
+    s.app.get("/", [](request&, responder res) {
+        const std::string bytes = "HTTP/1.1 101 X\r\nConnection: upgrade, x-hop\r\nUpgrade: b\r\n"
+                                  "X-Hop: 1\r\nX: 2\r\nContent-Length: 5\r\n\r\n";
+        headers received;
+        field* room = detail::open_fields(received, 10);
+        detail::head head;
+        (void)detail::parse_response_head(bytes, {1000, 1000, 10}, "GET", room, head);
+        detail::close_fields(received, head.fields_count, true);
+        res.upgrade(
+            "a", [](upgraded) {}, received);
+    });
+    s.start();
+    const answer got = s.connect().ask("/", "GET", "Connection: upgrade\r\nUpgrade: a\r\n");
+    CHECK(got.status == 101);
+    CHECK(got.field("Upgrade") == "a");
+    CHECK(got.field("X") == "2");
+    CHECK(got.field("X-Hop") == "");
+    CHECK(got.field("Content-Length") == "");
+}

@@ -646,3 +646,82 @@ TEST_CASE("values: an arena keeps addresses until it is cleared") {
     CHECK(a.keep("again") == "again");
     CHECK(a.keep("fresh") == "fresh");
 }
+
+TEST_CASE("values: no code is no error, and a copied error makes no value") {
+    CHECK_FALSE(static_cast<bool>(error(std::error_code(), "here")));
+    struct copies {
+        int made = 0;
+        copies() = default;
+        copies(const copies& other) : made(other.made + 1) { ++all(); }
+        static int& all() {
+            static int count = 0;
+            return count;
+        }
+    };
+    const result<copies> bad(error(errc::stopped, "test"));
+    const result<copies> same = bad;
+    CHECK(same.error() == errc::stopped);
+    CHECK(copies::all() == 0);
+}
+
+TEST_CASE("values: what concerns no field changes none") {
+    headers none;
+    none.remove("A"), none.remove_hop_by_hop();
+    CHECK(all(headers(none)) == "");
+    CHECK(all({{"A", "1"}, {"no token", "2"}, {"B", "3"}}) == "A=1;=;B=3;");
+    headers h{{"Connection", "close"}, {"Vary", "Accept"}, {"Accept", "b"}};
+    h.remove_hop_by_hop(); // what the others say are no names
+    CHECK(all(h) == "Vary=Accept;Accept=b;");
+
+    // A received Connection stays until somebody says something about connections.
+    const std::string bytes = "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nX-Hop: 1\r\nX: 2\r\n\r\n";
+    headers received;
+    field* room = detail::open_fields(received, 10);
+    detail::head head;
+    REQUIRE(detail::parse_response_head(bytes, {1000, 1000, 10}, "GET", room, head) ==
+            detail::parsed::done);
+    detail::close_fields(received, head.fields_count, true);
+    headers mine = received;
+    REQUIRE_FALSE(mine.add("Y", "3"));
+    mine.remove("X");
+    CHECK(all(mine) == "Connection=x-hop;X-Hop=1;Y=3;");
+    REQUIRE_FALSE(mine.add("Connection", "close"));
+    CHECK(all(mine) == "Y=3;Connection=close;");
+}
+
+TEST_CASE("values: a received request is replaced by another one, and stays when it is its own") {
+    request lent = detail::access::make_request();
+    detail::request_state& s = detail::state_of(lent);
+    s.method = "POST", s.target = s.path = "/x", s.borrowed = true;
+    REQUIRE_FALSE(s.fields.set("Content-Length", "3"));
+    detail::access::of(s.fields)->received = true;
+    s.body = content::lent("old");
+    request& same = lent;
+    lent = std::move(same);
+    CHECK(lent.target() == "/x");
+    CHECK(lent.body() == "old");
+    auto none = [](char*, std::size_t) -> result<std::size_t> { return std::size_t(0); };
+    lent.body(content::pulled(none), ""); // may be as long as it was
+    CHECK(lent.header("Content-Length") == "3");
+    lent = request("GET", "/new");
+    CHECK(lent.method() == "GET");
+    CHECK(lent.target() == "/new");
+    CHECK_FALSE(detail::state_of(lent).borrowed);
+}
+
+TEST_CASE("values: a response remembers its first mistake") {
+    response bad = text("x").header("A", "\r\n").header("B", "\r\n");
+    CHECK(detail::extra_of(bad).failed.message().find("field A") != std::string::npos);
+}
+
+TEST_CASE("values: memory that can't be had, or that others can write, is an error") {
+    if constexpr (sizeof(std::size_t) == 8)
+        CHECK_FALSE(memory_builder::create(std::size_t{1} << 52)); // no address space has it
+    result<memory_builder> made = memory_builder::create(4096);
+    REQUIRE(made);
+    const int fd = detail::access::of(*made)->fd.get();
+    void* const other = ::mmap(nullptr, 4096, PROT_WRITE, MAP_SHARED, fd, 0);
+    REQUIRE(other != MAP_FAILED);
+    CHECK(std::move(*made).seal().error() == std::errc::device_or_resource_busy);
+    ::munmap(other, 4096);
+}
