@@ -3559,9 +3559,8 @@ struct box : counted {
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
     std::uint64_t tail_left() const noexcept { return tail_size - tail_at; }
-    bool is_empty() const noexcept {
-        return in.empty() && out.empty() && !has_output() && !at_work && !pool && !counted;
-    }
+    /// Between requests, where no exchange is at work, and what is counted is a tail's.
+    bool is_empty() const noexcept { return in.empty() && out.empty() && !has_output(); }
 };
 
 enum class phase : unsigned char {
@@ -3732,7 +3731,6 @@ struct site : counted {
         log(line.append(" uid=").append(std::to_string(who.uid)));
     }
     void log(string_view line) {
-        if (!on_log) return;
         UDS_HTTP_TRY { on_log(line); }
         UDS_HTTP_CATCH {}
     }
@@ -3766,7 +3764,6 @@ inline void run_plain(site& s, route& to, request& req, std::optional<response>&
     UDS_HTTP_TRY { access::of(access::of(to).run).run(arguments); }
     UDS_HTTP_CATCH_OTHERS {
         s.log(access::of(to).pattern + ": handler threw: " + thrown(), req.peer());
-        out.reset();
     }
     if (!out) out.emplace(plain_status(500));
 }
@@ -3787,7 +3784,7 @@ public:
     /// the answers have left. What waited is taken again with the descriptors of its last byte.
     bool take(string_view in, bool waited = false) {
         d_.in = in;
-        if (waited && c_.more) d_.fds.swap(c_.more->fds_in), d_.fds_from = in.data();
+        if (waited) d_.fds.swap(c_.more->fds_in), d_.fds_from = in.data();
         bool goes_on = true;
         unsigned steps = 0; // 32: so seldom that the clock is free
         for (; goes_on && !c_.ends && d_.out.size() < max_batch_bytes; d_.whole = d_.out.size()) {
@@ -3797,7 +3794,7 @@ public:
             goes_on = c_.at == phase::head ? step_head() : step();
         }
         const bool again = goes_on && !c_.ends;
-        if (c_.ends && c_.at != phase::waiting) d_.in = {}; // what stands behind the last request
+        if (c_.ends) d_.in = {};                            // what stands behind the last request
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
         if (!d_.fds.empty() && !keep_fds()) refuse_stray_fds();
         if (!c_.more && d_.in.empty()) return again;
@@ -3854,7 +3851,7 @@ public:
         if (c_.at == phase::raw && !c_.has_output()) open_raw(*c_.work());
         if (c_.work() == &f) hand_in(f); // push_out() may have ended it
         tell_drained(f);
-        if (c_.calls && c_.work() == &f) end_call(f);
+        if (c_.calls) end_call(f);
     }
 
     /// The peer of an upgraded connection reads no more; what came of it still may be read.
@@ -3894,7 +3891,6 @@ public:
         tell_tail(error());
         c_.more->has_tail = false, c_.more->tail = content();
         count(0);
-        if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
     }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
@@ -3975,7 +3971,7 @@ public:
         if (!c_.persistent) c_.ends = true, c_.lingers |= c_.at == phase::discard;
         if (plan.sends) send_body(access::of(res).body, plan);
         if (!s_.is_observed()) return;
-        if (plan.sends && c_.more && c_.more->has_tail) return keep_note();
+        if (c_.more && c_.more->has_tail) return keep_note();
         tell(plan.sends ? plan.length : 0, error());
     }
 
@@ -4044,7 +4040,7 @@ private:
             auto& act = state_of(f.req).on_interim;
             if (h.status == 100 && c_.expects) send_request_body();
             UDS_HTTP_TRY {
-                if (act && h.status != 100) act(res.status(h.status));
+                if (h.status != 100) act(res.status(h.status));
             }
             UDS_HTTP_CATCH { fail_user(f); }
             return ++f.interims <= 16 ||
@@ -4067,9 +4063,8 @@ private:
     void tell_head(flow& f, response res) {
         const head h = d_.parsed;
         c_.at = h.status == 101 ? phase::raw : phase::stream;
-        if (h.status != 101) // first: whoever is told is taken out below
-            c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields},
-                                   &res.headers());
+        c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields},
+                               &res.headers()); // first: whoever is told is taken out below
         hold lock(f.guard);
         if (h.status == 101) { // writing begins anew, as the other protocol
             f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = UINT64_MAX;
@@ -4077,7 +4072,7 @@ private:
         }
         callback<void(result<response>)> act = std::exchange(f.on_head, {});
         lock.release();
-        if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
+        if (c_.more->has_tail) // of the request, which drops it now
             c_.more->tail = std::move(state_of(f.req).body);
         UDS_HTTP_TRY { act(std::move(res)); }
         UDS_HTTP_CATCH { fail_user(f); }
@@ -4097,7 +4092,7 @@ private:
         if (!is_whole) c_.persistent = false; // more of it may come
         f.open = false, f.fd = -1;
         lock.release();
-        if (!c_.persistent || has_output || is_open || c_.peer_done || !c_.more->in.empty())
+        if (!c_.persistent || has_output || is_open || !c_.more->in.empty())
             return void(c_.ends = c_.gone = true);
         c_.at = phase::kept;
         c_.more->at_work = {}, (void)detail::take(c_.more->tail); // with its memory
@@ -4245,14 +4240,14 @@ private:
         string_view piece;
         parsed at = parsed::more;
         do at = decoder.next(in, piece);
-        while (at == parsed::more && !piece.empty());
+        while (!piece.empty());
         return at;
     }
     bool step_discard() {
         parsed at = pass_over(c_.more->decoder, d_.in);
         if (at == parsed::more) return false;
         c_.at = phase::head;
-        if (at == parsed::bad || (!d_.fds.empty() && d_.in.empty())) c_.ends = true;
+        if (!d_.fds.empty() && d_.in.empty()) c_.ends = true;
         return true;
     }
 
@@ -4274,8 +4269,7 @@ private:
         }
         c_.at = phase::head;
         if (c_.more) c_.more->req.reset();
-        dispatch(to);
-        return !c_.ends && c_.at == phase::head;
+        return dispatch(to), true;
     }
 
     /// A view while the body is one piece of the loop's buffer, a string of ours after that.
@@ -4314,7 +4308,7 @@ private:
         if (now == before) return true;
         const std::size_t total = s_.buffered.fetch_add(now - before) + now - before;
         c_.kept().counted = now;
-        return now < before || total <= s_.options.max_buffered_bytes;
+        return total <= s_.options.max_buffered_bytes;
     }
 
     [[gnu::always_inline]] void dispatch(route& to) {
@@ -4326,8 +4320,7 @@ private:
         run_plain(s_, to, d_.req, d_.res);
         answer_plain();
         if (!c_.more) return;
-        if (access::of(state_of(d_.req).body).kind != access::kind::lent)
-            (void)detail::take(state_of(d_.req).body); // megabytes, perhaps
+        (void)detail::take(state_of(d_.req).body); // megabytes, perhaps
         hold_for_tail(size);
     }
     /// The body is held no more, but for what an answer may have of it that waits for its reader.
@@ -4381,7 +4374,7 @@ private:
             f->send(plain_status(500), flow::mode::whole); // its responder may live on elsewhere
             hold lock(f->guard);                           // or was dropped by that; or its writer
             f->is_nobodys = false;
-            if (f->open && f->is_unended()) f->cut_off();
+            if (f->is_unended()) f->cut_off();
         }
         f->handled = true;
     }
@@ -4756,11 +4749,10 @@ private:
         callback<void()> act = std::exchange(f.drained, {});
         f.changed.notify_all();
         lock.release();
-        if (!act) return;
         UDS_HTTP_TRY { act(); }
         UDS_HTTP_CATCH { fail_user(f); }
         hold again(f.guard);
-        if (!f.drained && f.open) f.drained = std::move(act);
+        if (!f.drained) f.drained = std::move(act);
     }
 
     // -- telling others
