@@ -3803,14 +3803,13 @@ public:
         return again || (c_.more && c_.more->has_output() && !d_.in.empty());
     }
 
-    /// The deadline has passed: answers where an answer is due. Closing is the loop's.
-    [[gnu::cold]] void time_out(timer which) {
-        if (which == timer::head && c_.at == phase::head) {
+    /// A head or body was too slow: answers where an answer is due. Closing is the loop's.
+    [[gnu::cold]] void time_out() {
+        if (c_.at == phase::head) {
             forget_request(c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0);
             refuse(408, "head too slow");
-        } else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
-        else if (which == timer::body && c_.at == phase::stream)
-            fail_stream(failed(ETIMEDOUT, "body too slow"), 408);
+        } else if (c_.at == phase::body) refuse(408, "body too slow");
+        else if (c_.at == phase::stream) fail_stream(failed(ETIMEDOUT, "body too slow"), 408);
         c_.ends = true;
     }
 
@@ -5778,7 +5777,7 @@ private:
         if (which == timer::write && is_read_on(c))
             return deadlines_.set(c, timer::write, d_.now, true);
         const error slow = which == timer::write ? failed(ETIMEDOUT, "write_timeout") : error();
-        if (!slow) talk(c).time_out(which), flush(c);
+        if (!slow) talk(c).time_out(), flush(c);
         else if (c.calls && c.work()) talk(c).fail_call(slow);
         close(c, slow);
     }

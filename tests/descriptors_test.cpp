@@ -1191,6 +1191,24 @@ TEST_CASE("descriptors: unasked ones never put an answer into one that has begun
     CHECK(c.at_end());
 }
 
+TEST_CASE("descriptors: unasked ones end an upgraded connection, whatever its user does") {
+    raw::running s(willing());
+    raw::handed<upgraded> opened;
+    s.app.get("/", [&](request&, responder out) {
+        out.upgrade("x", [&](upgraded with) {
+            with.in.on_data([](string_view) {}, {}); // nor is it told the end
+            opened.put(std::move(with));
+        });
+    });
+    s.start();
+    const unique_fd stranger = memory("stranger");
+    raw::wire_client c = s.connect();
+    CHECK(c.ask("/", "GET", "Connection: upgrade\r\nUpgrade: x\r\n").status == 101);
+    const upgraded up = opened.take();
+    CHECK(send_with(c.fd.get(), "x", {stranger.get()}));
+    CHECK(c.at_end());
+}
+
 TEST_CASE("descriptors: those that wait behind an upgrade end it, and are not left open") {
     raw::running s(willing());
     raw::handed<responder> waiting;

@@ -179,35 +179,6 @@ TEST_CASE("streams: a slow reader makes the writer full; it may wait, or be told
     CHECK(c.at_end());
 }
 
-TEST_CASE("streams: who waits for room is woken once there is some") {
-    server_options o;
-    o.max_write_buffer_bytes = 100'000;
-    running s(o);
-    handed<std::shared_ptr<body_writer>> writers;
-    s.app.get("/", [&](request&, responder res) {
-        writers.put(std::make_shared<body_writer>(res.stream(response())));
-    });
-    s.start();
-    wire_client c = s.connect();
-    CHECK(c.send(get_of("/")));
-    auto out = writers.take();
-    const std::string piece(50'000, 'x');
-    written how = written::ok;
-    for (int i = 0; i < 1000 && how == written::ok; ++i)
-        if ((how = out->write(piece)) == written::full) how = out->wait(milliseconds(100));
-    REQUIRE(how == written::full);
-    std::atomic<bool> woken{false};
-    std::thread waits([&] { woken = out->wait(2 * patience) == written::ok; });
-    char in[64 << 10];
-    CHECK(comes_true([&] {
-        while (::recv(c.fd.get(), in, sizeof in, MSG_DONTWAIT) > 0) {
-        }
-        return woken.load();
-    }));
-    c.close();
-    waits.join();
-}
-
 TEST_CASE("streams: on_close tells once that nobody listens any more") {
     running s;
     handed<std::shared_ptr<body_writer>> writers;
