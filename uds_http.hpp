@@ -3724,7 +3724,6 @@ struct site : counted {
         log(line.append(" uid=").append(std::to_string(who.uid)));
     }
     void log(string_view line) {
-        if (!on_log) return;
         UDS_HTTP_TRY { on_log(line); }
         UDS_HTTP_CATCH {}
     }
@@ -3758,7 +3757,6 @@ inline void run_plain(site& s, route& to, request& req, std::optional<response>&
     UDS_HTTP_TRY { access::of(access::of(to).run).run(arguments); }
     UDS_HTTP_CATCH_OTHERS {
         s.log(access::of(to).pattern + ": handler threw: " + thrown(), req.peer());
-        out.reset();
     }
     if (!out) out.emplace(plain_status(500));
 }
@@ -3779,7 +3777,7 @@ public:
     /// the answers have left. What waited is taken again with the descriptors of its last byte.
     bool take(string_view in, bool waited = false) {
         d_.in = in;
-        if (waited && c_.more) d_.fds.swap(c_.more->fds_in), d_.fds_from = in.data();
+        if (waited) d_.fds.swap(c_.more->fds_in), d_.fds_from = in.data();
         bool goes_on = true;
         unsigned steps = 0; // 32: so seldom that the clock is free
         for (; goes_on && !c_.ends && d_.out.size() < max_batch_bytes; d_.whole = d_.out.size()) {
@@ -3789,7 +3787,7 @@ public:
             goes_on = c_.at == phase::head ? step_head() : step();
         }
         const bool again = goes_on && !c_.ends;
-        if (c_.ends && c_.at != phase::waiting) d_.in = {}; // what stands behind the last request
+        if (c_.ends) d_.in = {};                            // what stands behind the last request
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
         if (!d_.fds.empty() && !keep_fds()) refuse_stray_fds();
         if (!c_.more && d_.in.empty()) return again;
@@ -3798,14 +3796,13 @@ public:
         return again || (c_.more && c_.more->has_output() && !d_.in.empty());
     }
 
-    /// The deadline has passed: answers where an answer is due. Closing is the loop's.
-    [[gnu::cold]] void time_out(timer which) {
-        if (which == timer::head && c_.at == phase::head) {
+    /// A head or body was too slow: answers where an answer is due. Closing is the loop's.
+    [[gnu::cold]] void time_out() {
+        if (c_.at == phase::head) {
             forget_request(c_.more && c_.more->in.compare(0, 5, "HEAD ") == 0);
             refuse(408, "head too slow");
-        } else if (which == timer::body && c_.at == phase::body) refuse(408, "body too slow");
-        else if (which == timer::body && c_.at == phase::stream)
-            fail_stream(failed(ETIMEDOUT, "body too slow"), 408);
+        } else if (c_.at == phase::body) refuse(408, "body too slow");
+        else if (c_.at == phase::stream) fail_stream(failed(ETIMEDOUT, "body too slow"), 408);
         c_.ends = true;
     }
 
@@ -3886,7 +3883,6 @@ public:
         tell_tail(error());
         c_.more->has_tail = false, c_.more->tail = content();
         count(0);
-        if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
     }
 
     /// The connection is gone under its exchange, or the exchange was never at work.
@@ -3967,7 +3963,7 @@ public:
         if (!c_.persistent) c_.ends = true, c_.lingers |= c_.at == phase::discard;
         if (plan.sends) send_body(access::of(res).body, plan);
         if (!s_.is_observed()) return;
-        if (plan.sends && c_.more && c_.more->has_tail) return keep_note();
+        if (c_.more && c_.more->has_tail) return keep_note();
         tell(plan.sends ? plan.length : 0, error());
     }
 
@@ -4059,9 +4055,8 @@ private:
     void tell_head(flow& f, response res) {
         const head h = d_.parsed;
         c_.at = h.status == 101 ? phase::raw : phase::stream;
-        if (h.status != 101) // first: whoever is told is taken out below
-            c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields},
-                                   &res.headers());
+        c_.more->decoder.start(h.how, h.length, {f.max_head_bytes, 0, max_response_fields},
+                               &res.headers()); // first: whoever is told is taken out below
         hold lock(f.guard);
         if (h.status == 101) { // writing begins anew, as the other protocol
             f.how = flow::mode::raw, f.ended = f.end_sent = false, f.may_write = UINT64_MAX;
@@ -4069,7 +4064,7 @@ private:
         }
         callback<void(result<response>)> act = std::exchange(f.on_head, {});
         lock.release();
-        if (c_.more->has_tail && is_in_memory(c_.more->tail)) // of the request, which drops it now
+        if (c_.more->has_tail) // of the request, which drops it now
             c_.more->tail = std::move(state_of(f.req).body);
         UDS_HTTP_TRY { act(std::move(res)); }
         UDS_HTTP_CATCH { fail_user(f); }
@@ -4266,8 +4261,7 @@ private:
         }
         c_.at = phase::head;
         if (c_.more) c_.more->req.reset();
-        dispatch(to);
-        return !c_.ends && c_.at == phase::head;
+        return dispatch(to), true;
     }
 
     /// A view while the body is one piece of the loop's buffer, a string of ours after that.
@@ -4318,8 +4312,7 @@ private:
         run_plain(s_, to, d_.req, d_.res);
         answer_plain();
         if (!c_.more) return;
-        if (access::of(state_of(d_.req).body).kind != access::kind::lent)
-            (void)detail::take(state_of(d_.req).body); // megabytes, perhaps
+        (void)detail::take(state_of(d_.req).body); // megabytes, perhaps
         hold_for_tail(size);
     }
     /// The body is held no more, but for what an answer may have of it that waits for its reader.
@@ -5774,7 +5767,7 @@ private:
         if (which == timer::write && is_read_on(c))
             return deadlines_.set(c, timer::write, d_.now, true);
         const error slow = which == timer::write ? failed(ETIMEDOUT, "write_timeout") : error();
-        if (!slow) talk(c).time_out(which), flush(c);
+        if (!slow) talk(c).time_out(), flush(c);
         else if (c.calls && c.work()) talk(c).fail_call(slow);
         close(c, slow);
     }

@@ -1021,6 +1021,137 @@ TEST_CASE("async: bytes behind an answer, or a close, end the connection") {
     }
 }
 
+TEST_CASE("async: what stands behind an answer answers no other call") {
+    scripted up;
+    client_options one;
+    one.max_connections_count = 1;
+    fixture f(up.path, one);
+    f.start();
+    f.on_loop([&] { f.call(), f.call(); });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send(std::string(ok_reply) + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+    CHECK(f.ended.take().body == "ok");
+    peer = up.accept(); // the one that waited has a new connection
+    head_of(peer);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+}
+
+TEST_CASE("async: an answer that is whole before its upload is the last of its connection") {
+    scripted up;
+    fixture f(up.path);
+    f.app.post("/", [&](request&, body_reader in, responder out) {
+        auto later = std::make_shared<responder>(std::move(out));
+        f.api->async_send(request("POST", "/").body(std::move(in), ""),
+                          [later](result<response> got) {
+                              later->send(text(got ? "whole" : got.error().message()));
+                          });
+    });
+    f.start();
+    wire_client c(f.at("s"));
+    CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"));
+    wire_client peer = up.accept();
+    CHECK(peer.until("3\r\nabc\r\n"));
+    peer.send(ok_reply);
+    CHECK(c.read().body == "whole");
+    peer.got.clear();
+    CHECK(peer.at_end()); // another request would be a piece of that body
+}
+
+TEST_CASE("async: a body that a stream brings is never longer than was stated") {
+    scripted up;
+    fixture f(up.path);
+    f.app.post("/", [&](request&, body_reader in, responder out) {
+        auto later = std::make_shared<responder>(std::move(out));
+        f.api->async_send(
+            request("POST", "/").header("Content-Length", "3").body(std::move(in), ""),
+            [later](result<response> got) { later->send(text(got ? "sent" : "failed")); });
+    });
+    f.start();
+    wire_client c(f.at("s"));
+    CHECK(c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"));
+    wire_client peer = up.accept();
+    CHECK(head_of(peer).find("Content-Length: 3\r\n") != std::string::npos);
+    CHECK(peer.until("abc"));
+    CHECK(c.send("3\r\ndef\r\n0\r\n\r\n"));
+    CHECK(peer.rest() == "abc");
+    CHECK(c.read().body == "failed");
+}
+
+TEST_CASE("async: a body is sent once, whatever interim responses come") {
+    for (const bool expects : {false, true}) {
+        CAPTURE(expects);
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        request req = request("PUT", "/").body(content(std::string("body!")), "");
+        if (expects) req.header("Expect", "100-continue");
+        f.call(std::move(req));
+        wire_client peer = up.accept();
+        CHECK_FALSE(head_of(peer).empty());
+        if (!expects) CHECK(peer.until("body!"));
+        const std::string word =
+            expects ? "HTTP/1.1 103 X\r\n\r\n" : "HTTP/1.1 100 Continue\r\n\r\n";
+        peer.send(word + word +
+                  "HTTP/1.1 417 X\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+        CHECK(f.ended.take().status == 417);
+        CHECK(peer.rest() == (expects ? "" : "body!"));
+    }
+}
+
+TEST_CASE("async: a bad answer is an error, and no word to its server") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    f.call();
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n");
+    CHECK(f.ended.take().why == errc::bad_message);
+    CHECK(peer.rest() == "");
+}
+
+TEST_CASE("async: an answer without a body gives its place back, read or not") {
+    scripted up;
+    client_options one;
+    one.max_connections_count = 1;
+    fixture f(up.path, one);
+    f.start();
+    handed<reply> kept;
+    f.api->async_stream(request("GET", "/x"), [&](result<reply> got) {
+        REQUIRE(got);
+        kept.put(std::move(*got));
+    });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+    const reply unread = kept.take();
+    f.call();
+    CHECK_FALSE(head_of(peer).empty());
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+}
+
+TEST_CASE("async: who drops the reader of an upgraded connection may write on") {
+    scripted up;
+    fixture f(up.path);
+    f.start();
+    handed<body_writer> opened;
+    f.api->async_upgrade(request("GET", "/").header("Upgrade", "x"), [&](result<upgraded> got) {
+        REQUIRE(got);
+        opened.put(std::move(got->out)); // and no reader is left
+    });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+    body_writer out = opened.take();
+    CHECK(out.write("one") == written::ok);
+    CHECK(peer.until("one"));
+    CHECK(out.write("two") == written::ok);
+    CHECK(peer.until("onetwo"));
+}
+
 TEST_CASE("async: a request that says close is the last of its connection (RFC 9112 9.6)") {
     scripted up;
     fixture f(up.path);

@@ -257,7 +257,11 @@ const conversation conversations[] = {
      {400},
      {"*"},
      true},
-    {"a missing Host", "GET / HTTP/1.1\r\n\r\n", {400}, {"*"}, true},
+    {"a missing Host",
+     "GET / HTTP/1.1\r\n\r\n",
+     {400},
+     {"400: Bad Request (no Host, or two of them)"},
+     true},
     {"Connection: close ends it",
      "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
      {200},
@@ -395,6 +399,53 @@ TEST_CASE("connection: requests behind one that is answered later wait for it") 
     CHECK_FALSE(waiting[0].is_open());
 }
 
+TEST_CASE("connection: requests behind one that is answered later are served in a drain, too") {
+    usual d;
+    responder kept;
+    d.add("GET", "/wait/it", [&](request&, responder res) { kept = std::move(res); });
+    d.feed("GET /wait/it HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    conn waits = std::exchange(d.c, conn{});
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n"); // of the same loop
+    d.c = std::move(waits), d.out.clear();
+    d.shared.stops = 1;
+    kept.send(text("first"));
+    d.feed("");
+    CHECK(read_answers(d.out).bodies == std::vector<std::string>{"first", "Hello 2"});
+    const std::size_t last = d.out.find("Connection: close");
+    CHECK(last != std::string::npos);
+    CHECK(last > d.out.find("first"));
+}
+
+TEST_CASE("connection: requests behind one whose answer another stream brings wait for it") {
+    passing p;
+    p.d.add("GET", "/pass", [&](const request&) { return bytes(content(std::move(p.from))); });
+    p.d.add("GET", "/", [](const request&) { return text("next"); });
+    p.d.feed("GET /pass HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(p.d.out.find("next") == std::string::npos);
+    this_loop() = p.other.home.get();
+    p.other.feed("abcdef");
+    this_loop() = p.d.home.get();
+    p.d.feed("");
+    CHECK(p.d.out.find("abcdef") < p.d.out.find("next"));
+    CHECK(p.d.out.find("next") != std::string::npos); // on the same connection
+}
+
+TEST_CASE("connection: the body of a 404 that came whole is passed over, and nothing else") {
+    usual d;
+    const std::string next = "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
+    d.feed("POST /a/b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+           "3\r\nabc\r\n0\r\n\r\n" +
+           next);
+    CHECK(read_answers(d.out).statuses == std::vector<int>{404, 200});
+    CHECK(d.out.find("Allow") == std::string::npos);
+    d.shared.options.max_body_bytes = 2;
+    d.feed("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nabc");
+    CHECK(d.is_over());          // 413, inside of a chunk
+    d.c = conn{}, d.out.clear(); // another connection of that loop
+    d.feed("GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n" + next);
+    CHECK(read_answers(d.out).statuses == std::vector<int>{404, 200});
+}
+
 TEST_CASE("connection: a responder that is dropped answers 500") {
     usual d;
     d.add("GET", "/drop/it", [](request&, responder) {});
@@ -437,6 +488,9 @@ TEST_CASE("connection: 100 Continue comes when the body is wanted, and only then
          "chunked\r\n\r\n",
          "HTTP/1.1 100 Continue\r\n\r\n"},
         {"no body announced", "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
+         nullptr},
+        {"a stream that is there",
+         "POST /stream HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
          nullptr},
         {"HTTP/1.0", "POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
          ""},
@@ -963,29 +1017,21 @@ TEST_CASE("connection: a deadline that passes is 408 where an answer is due") {
     struct row {
         std::string name;
         const char* input;
-        timer clock;
         std::vector<int> statuses;
     };
     const row rows[] = {
-        {"half a head", "GET / HT", timer::head, {408}},
-        {"half a body",
-         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na",
-         timer::body,
-         {408}},
+        {"half a head", "GET / HT", {408}},
+        {"half a body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", {408}},
         {"half a streamed body",
          "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na",
-         timer::body,
          {408}},
-        {"answered already",
-         "POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na",
-         timer::body,
-         {404}},
+        {"answered already", "POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", {404}},
     };
     for (const row& r : rows) {
         CAPTURE(r.name);
         usual d;
         d.feed(r.input);
-        d.talk().time_out(r.clock);
+        d.talk().time_out();
         d.collect();
         CHECK(read_answers(d.out).statuses == r.statuses);
         CHECK(d.is_over());
@@ -1273,6 +1319,7 @@ TEST_CASE("connection: a streamed body with bad chunks is 400, though its handle
         CHECK(read_answers(d.out).statuses == std::vector<int>{400});
         CHECK(seen == errc::bad_message);
         CHECK(d.is_over());
+        CHECK_FALSE(d.c.work()); // answered: nobody is told that the client has left
     }
 }
 
@@ -1301,7 +1348,7 @@ TEST_CASE("connection: a refused HEAD has no body, what follows an answered one 
         d.feed("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
         d.out.clear();
         d.feed(half);
-        d.talk().time_out(timer::head);
+        d.talk().time_out();
         d.collect();
         const answered got = read_answers(d.out, half[0] == 'H');
         CHECK(got.statuses == std::vector<int>{408});
@@ -1527,6 +1574,95 @@ TEST_CASE("connection: so do those of a body that came by descriptor") {
     CHECK(read_answers(d.out).bodies == std::vector<std::string>{"all"});
 }
 
+TEST_CASE("connection: a body that came by descriptor is whole to its reader, or cut") {
+    static std::int64_t clock; // us
+    clock = 0;
+    const std::size_t size = 4 << 20;
+    unique_fd body(::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    REQUIRE(::ftruncate(body.get(), size) == 0);
+    REQUIRE(::fcntl(body.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0);
+    server_options o;
+    o.max_body_fd_bytes = size, o.max_fds_count = 1;
+    driver d(o);
+    d.lent.micros = [] { return clock; };
+    std::size_t seen = 0;
+    std::vector<error> ends;
+    body_reader in;
+    responder out;
+    bool pauses = false;
+    d.add("POST", "/", [&](request&, body_reader from, responder to) {
+        in = std::move(from), out = std::move(to);
+        in.on_data(
+            [&](string_view piece) {
+                seen += piece.size(), clock += 20'000; // the others' turn has come
+                if (pauses) in.pause();
+            },
+            [&](const error& why) { ends.push_back(why); });
+        if (!pauses) out.send(response(202));
+    });
+    const char head[] = "POST / HTTP/1.1\r\nHost: a\r\nBody-Fd: length=4194304\r\n\r\n";
+    d.lent.fds.push_back(std::move(body)), d.lent.fds_from = head;
+    SUBCASE("answered early: nobody is there later") {
+        d.talk().take(head);
+        while (d.settle()) d.lent.turn = clock / 1'000;
+        CHECK(seen == size);
+        REQUIRE(ends.size() == 1);
+        CHECK_FALSE(ends[0]);
+    }
+    SUBCASE("paused, and its client leaves") {
+        pauses = true;
+        d.talk().take(head);
+        d.settle();
+        CHECK(seen < size);
+        CHECK(ends.empty());
+        const ref<flow> f = std::move(d.c.more->at_work);
+        d.c.more = {};
+        dialog::abandon(d.shared, *f, failed(errc::cut_off, "test"));
+        REQUIRE(ends.size() == 1);
+        CHECK(ends[0] == errc::cut_off);
+    }
+}
+
+TEST_CASE("connection: a refused body is told of once, whatever ends its connection") {
+    for (const bool refused : {false, true}) {
+        CAPTURE(refused);
+        usual d;
+        int told = 0;
+        d.shared.on_exchange = [&](const exchange&) { ++told; };
+        d.feed("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+        if (refused) d.feed("no size\r\n");
+        CHECK(told == int(refused));
+        CHECK(d.log.size() == std::size_t(refused));
+        d.talk().tell_cut(error()); // by the peer: nothing to log
+        CHECK(told == 1);
+        CHECK(d.log.size() == std::size_t(refused));
+    }
+}
+
+TEST_CASE("connection: what is refused early, and a hook that throws, are logged") {
+    server_options o;
+    o.max_body_bytes = 2;
+    usual d(o);
+    d.feed("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{413});
+    CHECK(d.lent.refused == 1);
+    REQUIRE(d.log.size() == 1);
+    CHECK(d.log[0].rfind("413 body over the limit", 0) == 0);
+    for (const bool after : {false, true}) {
+        CAPTURE(after);
+        d.out.clear(), d.log.clear(), d.shared.hooks.clear();
+        hook throws;
+        if (after) throws.after = [](const exchange&, response&) { throw 1; };
+        else throws.before = [](request&) -> std::optional<response> { throw 1; };
+        d.shared.hooks.push_back(std::move(throws));
+        d.shared.has_after = after;
+        d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        CHECK(read_answers(d.out).statuses == std::vector<int>{500});
+        REQUIRE(d.log.size() >= 1);
+        CHECK(d.log[0].rfind("hook: ", 0) == 0);
+    }
+}
+
 TEST_CASE("connection: on_exchange tells of no other connection's request") {
     const std::string head = "POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: 150\r\n\r\n";
     server_options o;
@@ -1562,13 +1698,13 @@ TEST_CASE("connection: on_exchange tells of no other connection's request") {
     SUBCASE("a head that is too slow") {
         d.feed("GET /slow");
         other();
-        d.talk().time_out(timer::head);
+        d.talk().time_out();
         wanted = "  408 0 0 0";
     }
     SUBCASE("a body that is too slow") {
         d.feed(head + std::string(50, 'b'));
         other();
-        d.talk().time_out(timer::body);
+        d.talk().time_out();
         wanted = "POST /later 408 50 0 20";
     }
     SUBCASE("a body there is no memory for, once it has come") {
@@ -1599,6 +1735,19 @@ TEST_CASE("connection: on_exchange tells of no other connection's request") {
         d.reads = true;
         d.collect();
         wanted = "POST /later 413 6 0 40";
+    }
+    SUBCASE("a page that is given, and leaves, later") {
+        responder kept;
+        d.add("GET", "/kept/it", [&](request&, responder out) { kept = std::move(out); });
+        d.feed("GET /kept/it HTTP/1.1\r\nHost: a\r\n\r\n");
+        other();
+        d.reads = false;
+        CHECK(kept.send(text(std::string(200'000, 'p'))));
+        d.settle();
+        other();
+        d.reads = true;
+        d.collect();
+        wanted = "GET /kept/it 200 0 0 40";
     }
     SUBCASE("descriptors inside of a head") {
         other();
@@ -1665,6 +1814,178 @@ TEST_CASE("connection: who upgrades without being asked to is told so") {
     CHECK(read_answers(d.out).statuses == std::vector<int>{426});
     CHECK(field_of(d.out, "Upgrade") == "chat");
     CHECK(field_of(d.out, "Connection") == "Upgrade"); // RFC 9110 7.8
+    d.out.clear();
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\nY: chat\r\n\r\n");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{426});
+}
+
+TEST_CASE("connection: an upgrade is not the last of a server that keeps no connection") {
+    server_options o;
+    o.idle_timeout = milliseconds(0);
+    driver d(o);
+    std::string got;
+    upgraded up{response(), {}, {}};
+    d.add("GET", "/", [&](request&, responder res) {
+        res.upgrade("chat", [&](upgraded opened) {
+            up = std::move(opened);
+            up.in.on_data([&](string_view piece) { got.append(piece); }, {});
+        });
+    });
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{101});
+    d.feed("hello");
+    CHECK(got == "hello");
+}
+
+TEST_CASE("connection: an upgrade is told once its 101 has left, not before") {
+    driver d;
+    responder kept;
+    bool told = false;
+    d.add("GET", "/", [&](request&, responder res) { kept = std::move(res); });
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n");
+    kept.upgrade("chat", [&](upgraded) { told = true; });
+    ref<flow> f = d.c.more->at_work;
+    d.talk().settle(*f, [&] { d.c.blocked = true; }); // the socket takes no more
+    CHECK_FALSE(told);
+    d.c.blocked = false;
+    f = d.c.more->at_work;
+    d.talk().settle(*f, [&] { d.collect(); });
+    CHECK(told);
+}
+
+TEST_CASE("connection: what has to wait for room is not drained, and is cut at once") {
+    server_options o;
+    o.max_write_buffer_bytes = 4;
+    driver d(o);
+    body_writer out;
+    int first = 0, second = 0;
+    d.add("GET", "/", [&](request&, responder res) { out = res.stream(response()); });
+    d.feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    out.on_drain([&] { ++first, out.on_drain([&] { ++second; }); });
+    const ref<flow> f = d.c.more->at_work;
+    for (const int round : {1, 2}) {
+        CHECK(out.write("12345") == written::full);
+        d.talk().settle(*f, [&] { d.c.blocked = true; });
+        CHECK(first + second == round - 1);
+        d.c.blocked = false;
+        d.talk().settle(*f, [] {});
+        CHECK(first == 1);
+        CHECK(second == round - 1); // the one that it has set itself
+    }
+    d.c.blocked = true;
+    out.cut();
+    d.talk().settle(*f, [] {});
+    CHECK(bool(d.c.gone));
+    d.c.blocked = false;
+}
+
+TEST_CASE("connection: what waits for room outlives the refusal behind it") {
+    driver d;
+    responder kept;
+    d.add("POST", "/", [&](request&, body_reader in, responder out) {
+        in.on_data([](string_view) {}, {});
+        kept = std::move(out);
+    });
+    d.feed("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+    d.c.more->out = "HTTP/1.1 103 \r\n\r\n", d.c.blocked = true; // many of those, as it were
+    d.talk().take("no size\r\n");
+    REQUIRE(d.c.more);
+    CHECK(d.c.more->out == "HTTP/1.1 103 \r\n\r\n");
+    d.c.blocked = false, d.c.more->out.clear();
+    d.collect();
+    CHECK(read_answers(d.out).statuses == std::vector<int>{400});
+}
+
+TEST_CASE("connection: a reader that pauses hears nothing, the end neither, until it goes on") {
+    driver d;
+    body_reader in;
+    std::string got;
+    bool ended = false;
+    d.add("POST", "/", [&](request&, body_reader body, responder out) {
+        in = std::move(body);
+        in.on_data(
+            [&](string_view piece) { got.append(piece), in.pause(); },
+            [&, out = std::move(out)](const error&) mutable { ended = true, out.send(text(got)); });
+    });
+    d.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
+    CHECK(got == "ab");
+    CHECK_FALSE(ended);
+    in.resume();
+    d.feed("");
+    CHECK(ended);
+    CHECK(read_answers(d.out).bodies == std::vector<std::string>{"ab"});
+}
+
+TEST_CASE("connection: a reader that changes inside of its own callback") {
+    driver d;
+    body_reader in;
+    responder kept;
+    std::string first, second;
+    std::weak_ptr<int> captured;
+    d.add("POST", "/{how}", [&](request& r, body_reader body, responder out) {
+        in = std::move(body), kept = std::move(out);
+        const bool drops = r.param("how") == "drop";
+        auto held = std::make_shared<int>(1);
+        captured = held;
+        in.on_data(
+            [&, drops, held](string_view piece) {
+                first.append(piece.empty() ? "!" : piece);
+                if (drops) in = body_reader();
+                else if (piece == "b")
+                    in.on_data([&](string_view more) { second.append(more); }, {});
+            },
+            {});
+    });
+    std::string body = "a";
+    SUBCASE("another one gets the rest") {
+        d.feed("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+               "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n");
+        CHECK(first == "ab");
+        CHECK(second == "c");
+    }
+    SUBCASE("dropped, it lets go of what it had captured") {
+        d.feed("POST /drop HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na");
+        CHECK(first == "a");
+    }
+    SUBCASE("no piece is empty, also where nobody is told the end") {
+        d.feed("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na");
+        CHECK(first == "a");
+        return;
+    }
+    CHECK(captured.expired());
+}
+
+TEST_CASE("connection: whose callback throws at the last piece says that it closes") {
+    driver d;
+    responder kept;
+    d.add("POST", "/", [&](request&, body_reader in, responder out) {
+        auto mine = std::make_shared<body_reader>(std::move(in));
+        kept = std::move(out);
+        mine->on_data(
+            [&, mine](string_view) {
+                kept.send(text("taken"));
+                throw 1;
+            },
+            {});
+    });
+    d.feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{200});
+    CHECK(field_of(d.out, "Connection") == "close");
+    CHECK(d.is_over());
+}
+
+TEST_CASE("connection: no 100 Continue comes before a whole answer") {
+    driver d;
+    body_reader in;
+    responder out;
+    d.add("POST", "/", [&](request&, body_reader body, responder res) {
+        in = std::move(body), out = std::move(res);
+    });
+    d.feed("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n");
+    in.on_data([](string_view) {}, {});
+    out.send(text("no need"));
+    d.feed("");
+    CHECK(read_answers(d.out).statuses == std::vector<int>{200});
 }
 
 TEST_CASE("connection: whether an upgrade is offered is the request's own, not another's") {

@@ -1119,6 +1119,87 @@ TEST_CASE("descriptors: who spins for an answer gets them too") {
     }
 }
 
+TEST_CASE("descriptors: half a head that has some gets no others in their place") {
+    exchanging s(willing(1 << 20, 2));
+    const unique_fd one = memory("one"), other = memory("other");
+    raw::wire_client c = s.connect();
+    CHECK(send_with(c.fd.get(), "POST /na", {one.get()}));
+    REQUIRE(raw::comes_true([&] { return s.app.stats().bytes_in == 8; }));
+    CHECK(send_with(c.fd.get(), "med HTTP/1.1\r\n", {other.get()}));
+    CHECK(c.read().status == 400);
+    CHECK(c.at_end());
+}
+
+TEST_CASE("descriptors: an answer names what comes with it, and what its server takes") {
+    for (const bool body : {false, true}) {
+        CAPTURE(body);
+        exchanging s(willing(body ? 1 << 20 : 0));
+        raw::wire_client c = s.connect();
+        const unique_fd proof(::dup(0));
+        const std::string head =
+            std::string("GET ") + (body ? "/page" : "/log") +
+            " HTTP/1.1\r\nHost: a\r\nAccept-Body-Fd: 1\r\nAccept-Fds: 4\r\n\r\n";
+        REQUIRE(send_with(c.fd.get(), head, {proof.get()}));
+        const raw::answer got = c.read();
+        CHECK(got.status == 200);
+        CHECK(got.field("Body-Fd") == (body ? "length=11" : ""));
+        CHECK((got.head.find("\r\nFds:") == std::string::npos) == body);
+        CHECK(got.field("Accept-Body-Fd") == (body ? "1" : ""));
+    }
+}
+
+TEST_CASE("descriptors: unasked ones end a client's connection, without a word to its server") {
+    raw::running s(willing());
+    s.start();
+    raw::folder at;
+    const std::string path = at("up");
+    const unique_fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+        stranger = memory("stranger");
+    const detail::endpoint to = *detail::endpoint_of(path);
+    REQUIRE(::bind(listener.get(), to.get(), to.size) == 0);
+    REQUIRE(::listen(listener.get(), 5) == 0);
+    client api(path, {}, s.app);
+    raw::handed<error> ended;
+    const auto accepted = [&] {
+        raw::wire_client peer(unique_fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)));
+        CHECK(peer.until("\r\n\r\n"));
+        peer.got.clear();
+        return peer;
+    };
+    const auto get = [&] {
+        api.async_get("/", [&](result<response> got) { ended.put(got ? error() : got.error()); });
+    };
+    SUBCASE("between calls") {
+        get();
+        raw::wire_client peer = accepted();
+        peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+        CHECK_FALSE(ended.take());
+        CHECK(send_with(peer.fd.get(), "x", {stranger.get()}));
+        CHECK(peer.at_end());
+    }
+    SUBCASE("while it waits for an answer") {
+        get();
+        raw::wire_client peer = accepted();
+        CHECK(send_with(peer.fd.get(), "HTTP/1.1 ", {stranger.get()}));
+        CHECK(ended.take() == errc::bad_descriptor);
+        CHECK(peer.at_end());
+    }
+    SUBCASE("behind an upgrade") {
+        raw::handed<upgraded> opened;
+        api.async_upgrade(request("GET", "/").header("Upgrade", "x"), [&](result<upgraded> got) {
+            REQUIRE(got);
+            got->in.on_data([](string_view) {}, [&](const error& why) { ended.put(why); });
+            opened.put(std::move(*got));
+        });
+        raw::wire_client peer = accepted();
+        peer.send("HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+        const upgraded up = opened.take();
+        CHECK(send_with(peer.fd.get(), "x", {stranger.get()}));
+        CHECK(ended.take());
+        CHECK(peer.at_end());
+    }
+}
+
 TEST_CASE("descriptors: unasked ones never put an answer into one that has begun") {
     raw::running s(willing());
     s.app.any("/back", [](request&, body_reader in, responder out) {
@@ -1143,6 +1224,26 @@ TEST_CASE("descriptors: unasked ones never put an answer into one that has begun
     REQUIRE(c.until("abc"));
     REQUIRE(send_with(c.fd.get(), "def", {stranger.get()}));
     CHECK_FALSE(c.until("400")); // the end comes
+    c.got.clear();
+    CHECK(c.at_end());
+}
+
+TEST_CASE("descriptors: unasked ones end an upgraded connection, whatever its user does") {
+    raw::running s(willing());
+    raw::handed<upgraded> opened;
+    s.app.get("/", [&](request&, responder out) {
+        out.upgrade("x", [&](upgraded with) {
+            with.in.on_data([](string_view) {}, {}); // nor is it told the end
+            opened.put(std::move(with));
+        });
+    });
+    s.start();
+    const unique_fd stranger = memory("stranger");
+    raw::wire_client c = s.connect();
+    CHECK(c.ask("/", "GET", "Connection: upgrade\r\nUpgrade: x\r\n").status == 101);
+    const upgraded up = opened.take();
+    CHECK(send_with(c.fd.get(), "x", {stranger.get()}));
+    CHECK(c.at_end());
 }
 
 TEST_CASE("descriptors: those that wait behind an upgrade end it, and are not left open") {
@@ -1183,6 +1284,10 @@ TEST_CASE("descriptors: unasked ones behind a request's first byte: one answer, 
     }
     SUBCASE("with a body that was answered before it came") {
         first = "POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc", rest = "def";
+        status = 404;
+    }
+    SUBCASE("with a piece of such a body") {
+        first = "POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc", rest = "de";
         status = 404;
     }
     REQUIRE(c.send(first));
