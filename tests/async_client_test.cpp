@@ -105,6 +105,16 @@ client_options quick(milliseconds read, milliseconds total = milliseconds::max()
     return o;
 }
 
+/// The peer's end of a connection that has carried one call and is kept.
+wire_client kept_of(scripted& up, fixture& f) {
+    f.call();
+    wire_client peer = up.accept();
+    CHECK_FALSE(head_of(peer).empty());
+    CHECK(peer.send(ok_reply));
+    CHECK(f.ended.take().body == "ok");
+    return peer;
+}
+
 bool contains(const error& e, string_view part) {
     return e.message().find(part) != std::string::npos;
 }
@@ -799,11 +809,7 @@ TEST_CASE("async: a fresh connection is not tried twice behind a stale one eithe
     scripted up;
     fixture f(up.path);
     f.start();
-    f.call();
-    wire_client stale = up.accept();
-    head_of(stale);
-    stale.send(ok_reply);
-    CHECK(f.ended.take().status == 200);
+    wire_client stale = kept_of(up, f);
     // The connection ends between what epoll tells and the call, in one turn of the loop.
     std::atomic<int> at{0};
     auto wait = [&at](int said, int heard) {
@@ -996,11 +1002,7 @@ TEST_CASE("async: who throws at an interim response costs that call only") {
     head_of(peer);
     peer.send("HTTP/1.1 103 Early Hints\r\n\r\n");
     CHECK(f.ended.take().why == errc::cut_off);
-    f.call();
-    wire_client again = up.accept();
-    head_of(again);
-    again.send(ok_reply);
-    CHECK(f.ended.take().status == 200);
+    wire_client again = kept_of(up, f);
 }
 
 TEST_CASE("async: bytes behind an answer, or a close, end the connection") {
@@ -1188,18 +1190,10 @@ TEST_CASE("async: bytes that nobody asked for end a kept connection") {
     scripted up;
     fixture f(up.path);
     f.start();
-    f.call();
-    wire_client first = up.accept();
-    head_of(first);
-    first.send(ok_reply);
-    CHECK(f.ended.take().body == "ok");
+    wire_client first = kept_of(up, f);
     first.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
     CHECK(first.at_end()); // not taken for the next call's answer
-    f.call();
-    wire_client second = up.accept();
-    head_of(second);
-    second.send(ok_reply);
-    CHECK(f.ended.take().body == "ok");
+    wire_client second = kept_of(up, f);
 }
 
 TEST_CASE("async: the pool has a limit, and calls wait for it in order") {
@@ -2882,11 +2876,7 @@ TEST_CASE("async: what came unasked while the loop was busy answers no call") {
     scripted up;
     fixture f(up.path);
     f.start();
-    f.call();
-    wire_client old = up.accept();
-    head_of(old);
-    old.send(ok_reply);
-    CHECK(f.ended.take().body == "ok");
+    wire_client old = kept_of(up, f);
     {
         busy_loop busy(f.app);
         f.call();
@@ -2905,11 +2895,7 @@ TEST_CASE("async: a kept connection keeps no drain waiting") {
     scripted up;
     fixture f(up.path);
     f.start();
-    f.call();
-    wire_client peer = up.accept();
-    head_of(peer);
-    peer.send(ok_reply);
-    CHECK(f.ended.take().body == "ok");
+    wire_client peer = kept_of(up, f);
     const auto start = steady_clock::now();
     f.app.stop();
     CHECK(peer.at_end());
@@ -2945,11 +2931,7 @@ TEST_CASE("async: an upload over a kept connection is refused in words, too") {
     scripted up;
     fixture f(up.path);
     f.start();
-    f.call();
-    wire_client peer = up.accept();
-    head_of(peer);
-    peer.send(ok_reply);
-    CHECK(f.ended.take().body == "ok");
+    wire_client peer = kept_of(up, f);
     f.call(request("POST", "/").body(std::string(4'000'000, 'x'), ""));
     head_of(peer);
     {
