@@ -38,6 +38,11 @@ skip 'server: however often accepting*'
 skip 'server: stopped without descriptors*'
 skip 'socket file: descriptors exhausted at any point*'
 skip 'socket file: with no descriptor left*'
+skip 'socket file: without a descriptor left*'
+skip 'fd: where poll() is refused*'
+skip 'server: hand_over() without a listener*'
+# The child has what the parent's threads held, which is lost there.
+skip 'server: a forked child?s copy ends*'
 # It takes a path that fills sun_path for a string with a NUL behind it (unix(7): there is none).
 skip 'socket file: paths of every length*'
 # They count calls of operator new, which is valgrind's here.
