@@ -86,9 +86,9 @@ using play = std::function<void(end_point&)>;
 class fake {
 public:
     explicit fake(play script, int backlog = 64) : script_(std::move(script)) {
-        char made[] = "/tmp/uds_client.XXXXXX";
-        REQUIRE(::mkdtemp(made));
-        folder_ = made, path = folder_ + "/a.sock";
+        folder_ = "/tmp/uds_client." + std::string(6, 'X'); // mkdtemp(3) fills them in
+        REQUIRE(::mkdtemp(&folder_[0]));
+        path = folder_ + "/a.sock";
         result<detail::endpoint> to = detail::endpoint_of(path);
         REQUIRE(to);
         fd_ = unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));

@@ -120,6 +120,19 @@ response ask(client& api, const char* target, const char* method = "GET") {
     return res ? std::move(*res) : text(res.error().message()).status(0);
 }
 
+/// Reads byte by byte until the sealed page is announced. How many there were when it came.
+std::size_t read_to_body_fd(raw::wire_client& c, std::string& all, detail::row<unique_fd>& came) {
+    char in;
+    std::size_t at = 0;
+    while (all.find("Body-Fd: length=11\r\n") == std::string::npos) {
+        detail::received got = detail::receive_fds(c.fd.get(), {&in, 1}, came);
+        REQUIRE(got.size > 0);
+        all += in;
+        if (!came.empty() && !at) at = all.size();
+    }
+    return at;
+}
+
 std::vector<unique_fd> list(unique_fd one = unique_fd(), unique_fd other = unique_fd()) {
     std::vector<unique_fd> made;
     if (one) made.push_back(std::move(one));
@@ -1072,14 +1085,7 @@ TEST_CASE("descriptors: one that belongs to the second of two answers rides on t
     REQUIRE(c.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi" + asks));
     std::string all;
     detail::row<unique_fd> came;
-    char in;
-    std::size_t first_of_second = 0;
-    while (all.find("Body-Fd: length=11\r\n") == std::string::npos) {
-        detail::received got = detail::receive_fds(c.fd.get(), {&in, 1}, came);
-        REQUIRE(got.size > 0);
-        all += in;
-        if (!came.empty() && !first_of_second) first_of_second = all.size();
-    }
+    const std::size_t first_of_second = read_to_body_fd(c, all, came);
     REQUIRE(came.size() == 1);
     CHECK(contents(came[0].get()) == "sealed page");
     const std::size_t second = all.find("HTTP/1.1", 1);
@@ -1097,14 +1103,7 @@ TEST_CASE("descriptors: one that belongs to the second answer of a batch waits f
     REQUIRE(c.send("GET /page HTTP/1.1\r\nHost: a\r\n\r\n" + asks));
     std::string all;
     detail::row<unique_fd> came;
-    char in;
-    std::size_t first_of_second = 0;
-    while (all.find("Body-Fd: length=11\r\n") == std::string::npos) {
-        detail::received got = detail::receive_fds(c.fd.get(), {&in, 1}, came);
-        REQUIRE(got.size > 0);
-        all += in;
-        if (!came.empty() && !first_of_second) first_of_second = all.size();
-    }
+    const std::size_t first_of_second = read_to_body_fd(c, all, came);
     CHECK(first_of_second == all.find("HTTP/1.1", 1) + 1);
 }
 

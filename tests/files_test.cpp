@@ -31,9 +31,8 @@ constexpr std::time_t no_date = -1;
 class scratch {
 public:
     scratch() {
-        char name[] = "/tmp/files_test.XXXXXX";
-        REQUIRE(::mkdtemp(name) != nullptr);
-        path_ = name;
+        path_ = "/tmp/files_test." + std::string(6, 'X'); // mkdtemp(3) fills them in
+        REQUIRE(::mkdtemp(&path_[0]) != nullptr);
     }
     scratch(const scratch&) = delete;
     scratch& operator=(const scratch&) = delete;

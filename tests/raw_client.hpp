@@ -56,7 +56,7 @@ struct fd_watch {
 };
 
 struct folder {
-    std::string path = "/tmp/uds_http.XXXXXX";
+    std::string path = "/tmp/uds_http." + std::string(6, 'X'); // mkdtemp(3) fills them in
     folder() { REQUIRE(::mkdtemp(&path[0]) != nullptr); }
     folder(const folder&) = delete;
     ~folder() {

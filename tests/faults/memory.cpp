@@ -743,9 +743,9 @@ int main(int argc, char** argv) {
     void* memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return 1;
     told = new (memory) shared();
-    char made[] = "/tmp/uds_http.XXXXXX";
-    if (!::mkdtemp(made)) return 1;
-    const place at{made, std::string(made) + "/s", std::string(made) + "/upstream"};
+    std::string made = "/tmp/uds_http." + std::string(6, 'X'); // mkdtemp(3) fills them in
+    if (!::mkdtemp(&made[0])) return 1;
+    const place at{made, made + "/s", made + "/upstream"};
     std::FILE* file = std::fopen((at.folder + "/file").c_str(), "w");
     if (!file || std::fwrite(large.data(), 1, large.size(), file) != large.size()) return 1;
     std::fclose(file);
