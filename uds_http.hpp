@@ -7530,9 +7530,9 @@ inline response serve_opened(unique_fd file, const request& req, string_view nam
     res.header("Accept-Ranges", "bytes").header("ETag", tag);
     res.header("Last-Modified", {date, sizeof date});
     if (part.status == 206) res.header("Content-Range", range);
-    std::string whole; // leaves with the head, by one call instead of five
-    if (part.length <= 4096 && req.method() != "HEAD") whole.resize(part.length);
     const auto from = static_cast<off_t>(part.first), all = static_cast<off_t>(part.length);
+    std::string whole; // leaves with the head, by one call instead of five
+    if (all <= 4096 && req.method() != "HEAD") whole.resize(static_cast<std::size_t>(all));
     if (!whole.empty() && ::pread(file.get(), &whole[0], whole.size(), from) == all)
         access::of(res).body = std::move(whole);
     else if (part.length > 0)

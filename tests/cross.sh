@@ -282,6 +282,7 @@ quick() {
     syntax clang++ c++17
     not_linux
     quick_m32
+    warnings_m32
     quick_other aarch64
     quick_other s390x
 }
