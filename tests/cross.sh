@@ -117,6 +117,9 @@ declare -A needs=(
     # Options that it doesn't know it takes for four bytes: the groups of SO_PEERGROUPS, and with 32 bits times.
     [options]='fd: peer_of: as of*'
     ['m32 options']='fd: peer_of: as of*,fd: set_timeout bounds*'
+    # It gives a forked child what MADV_DONTFORK keeps from it.
+    [dontfork]='fd: memory is sealed though a child*'
+    [seccomp]='server: a sandbox without*,streams: where sendfile is not*'
     # In qemu-i386 pthread_join(3) says EDEADLK once a signal has met a thread, and std::thread then throws.
     [signals]='client: signals*,fact: sendfile to*,fd: another thread*,fd: signals*,fd: connect_to: bounded*'
 )
@@ -131,8 +134,11 @@ lacks() { # RUNNER COMPILER FLAGS: words
 #include <csignal>
 #include <cstdio>
 #include <pthread.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 void* nap(void* whom) {
     pthread_kill(*static_cast<pthread_t*>(whom), SIGUSR1);
@@ -147,6 +153,14 @@ int main() {
     // SO_RCVTIMEO_NEW: sixteen bytes everywhere
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || getsockopt(pair[0], SOL_SOCKET, 66, left, &size) || size != 16)
         std::puts("options");
+    if (prctl(PR_GET_SECCOMP) < 0) std::puts("seccomp");
+    volatile char* const page = static_cast<char*>(mmap(nullptr, 1, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    madvise(const_cast<char*>(page), 1, MADV_DONTFORK);
+    std::fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) _exit(*page);
+    int status = 0;
+    if (waitpid(child, &status, 0) == child && !WIFSIGNALED(status)) std::puts("dontfork");
     std::fflush(stdout);
     signal(SIGUSR1, [](int) {});
     for (int i = 0; i < 3; ++i) {

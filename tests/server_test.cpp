@@ -1727,8 +1727,8 @@ TEST_CASE("server: stopped without descriptors its path goes, and the spare one 
 TEST_CASE("server: without descriptors it stops once the queue is served, or at its deadline") {
     for (bool comes_back : {true, false}) {
         CAPTURE(comes_back);
+        folder at; // the child has no descriptor left to empty it with
         CHECK(in_child([&] {
-                  folder at;
                   server_options o;
                   if (!comes_back) o.drain_timeout = milliseconds(200);
                   server app(o);

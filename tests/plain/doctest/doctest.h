@@ -37,6 +37,15 @@ inline void claim(bool holds, bool is_required, const char* what, const char* fi
     if (is_required) throw abandoned();
 }
 
+template <class F> bool passes_on(F act) { // without a throw
+    try {
+        act();
+    } catch (...) {
+        return false;
+    }
+    return true;
+}
+
 // A test case with subcases runs once for each; none of them has subcases of its own.
 inline int wanted = 0, met = 0;
 inline bool enters() { return met++ == wanted; }
@@ -98,6 +107,8 @@ inline int run_all(int count, char** words) {
 #define CHECK(...) PLAIN_CLAIM(false, #__VA_ARGS__, __VA_ARGS__)
 #define CHECK_FALSE(...) PLAIN_CLAIM(false, "not " #__VA_ARGS__, !(__VA_ARGS__))
 #define CHECK_MESSAGE(holds, ...) PLAIN_CLAIM(false, #holds, holds)
+#define CHECK_NOTHROW(...)                                                                         \
+    PLAIN_CLAIM(false, "throws: " #__VA_ARGS__, plain::passes_on([&] { (void)(__VA_ARGS__); }))
 #define REQUIRE(...) PLAIN_CLAIM(true, #__VA_ARGS__, __VA_ARGS__)
 #define REQUIRE_FALSE(...) PLAIN_CLAIM(true, "not " #__VA_ARGS__, !(__VA_ARGS__))
 #define REQUIRE_MESSAGE(holds, ...) PLAIN_CLAIM(true, #holds, holds)
