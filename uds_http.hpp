@@ -4735,13 +4735,13 @@ private:
     void tell_drained(flow& f) {
         hold lock(f.guard);
         // on_drain() may come behind the write() and what it is to tell of.
-        const bool is_due = f.open && !c_.is_mute && (f.full || (f.owes_drain && f.drained));
-        if (!is_due || c_.gone || !f.queued.empty() || c_.has_output()) return; // gone: it was lost
+        const bool is_due = f.open && (f.full || (f.owes_drain && f.drained));
+        const bool is_lost = c_.gone || (c_.is_mute && c_.at == phase::raw); // uploads: as if read
+        if (!is_due || is_lost || !f.queued.empty() || c_.has_output()) return;
         f.full = false, f.owes_drain = !f.drained; // for one that is set later
         callback<void()> act = std::exchange(f.drained, {});
         f.changed.notify_all();
         lock.release();
-        if (!act) return;
         UDS_HTTP_TRY { act(); }
         UDS_HTTP_CATCH { fail_user(f); }
         hold again(f.guard);

@@ -2203,6 +2203,38 @@ TEST_CASE("async: a proxy streams uploads, echoes them, and passes cuts on") {
     CHECK_FALSE((a.status == 200 && a.whole));
 }
 
+TEST_CASE("async: an upload whose peer reads no more is read to its end all the same") {
+    for (bool answers : {true, false}) { // else read_timeout is met
+        CAPTURE(answers);
+        scripted up;
+        fixture f(up.path, quick(answers ? patience : 1s));
+        f.app.post("/", [&](request&, body_reader in, responder out) {
+            auto later = std::make_shared<responder>(std::move(out));
+            f.api->async_send(request("POST", "/").body(std::move(in), ""),
+                              [&f, later](result<response> got) {
+                                  f.ended.put({got.error(), got ? got->status() : 0, ""});
+                                  later->send(got ? std::move(*got) : response(504));
+                              });
+        });
+        f.start();
+        wire_client c(f.at("s"));
+        const std::string large(8 << 20, 'x'); // more than all on its way hold
+        c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8388608\r\n\r\n");
+        wire_client peer = up.accept();
+        head_of(peer);
+        const std::size_t sent = c.flood(large, large.size(), 100);
+        CHECK(sent < large.size());
+        ::shutdown(peer.fd.get(), SHUT_RD);
+        peer.rest();
+        CHECK(c.send(string_view(large).substr(sent)));
+        if (answers) peer.send(ok_reply);
+        const outcome got = f.ended.take();
+        CHECK(got.status == (answers ? 200 : 0));
+        if (!answers) CHECK(got.why == std::errc::timed_out);
+        CHECK(c.read().status == (answers ? 200 : 504));
+    }
+}
+
 TEST_CASE("async: a call whose body is cut on its way to it names that, not its own connection") {
     scripted up;
     fixture f(up.path);
