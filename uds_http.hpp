@@ -3529,7 +3529,7 @@ struct call_pool : counted {
 /// What a connection needs for longer than one turn of its loop.
 struct box : counted {
     std::string in;  // not parsed yet: half a head, or requests behind the one at work
-    std::string out; // waits for room in the socket
+    std::string out; // waits for room in the socket, from out_at on
     content tail;    // a large body that follows `out`, from tail_at
     std::uint64_t tail_at = 0, tail_size = 0; // UINT64_MAX: until its source ends
     bool has_tail = false;
@@ -3546,7 +3546,7 @@ struct box : counted {
     body_plan plan;                      // of the tail, or of at_work's answer
     std::size_t parsed_bytes = 0;        // of `in`, when that was half a head
     std::uint64_t may_come = UINT64_MAX; // of a streamed body
-    std::size_t counted = 0;             // in site::buffered
+    std::size_t out_at = 0, counted = 0; // in site::buffered
     int unread = 0;                      // by the peer, when that was looked at last
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
@@ -4451,7 +4451,7 @@ private:
         if (!extra.fds.empty()) res.header("Fds", fd_names(extra.fds));
         for (named_fd& f : extra.fds) b.fds.push_back(std::move(f.fd));
         if (s_.options.max_body_fd_bytes) res.header("Accept-Body-Fd", "1");
-        b.fds_at = d_.out.size() + (c_.blocked ? b.out.size() : 0); // the head's first byte
+        b.fds_at = d_.out.size() + (c_.blocked ? b.out.size() - b.out_at : 0); // the head begins
     }
 
     // -- bodies in
@@ -5648,7 +5648,9 @@ private:
     /// EAGAIN: what is left of the batch is kept, and EPOLLOUT asked for.
     void block(conn& c, string_view rest) {
         c.gone = true; // without memory for that: nothing may follow half an answer
-        c.kept().out.assign(rest);
+        std::string& out = c.kept().out; // copied once it is half: each time would be n times n
+        if (!is_within(out, rest) || rest.size() <= out.size() / 2) std::string(rest).swap(out);
+        c.more->out_at = out.size() - rest.size();
         own(c.more->tail);
         c.gone = false, c.blocked = true;
         (void)is_read_on(c); // notes where the peer is
@@ -5679,9 +5681,9 @@ private:
 
     void on_writable(conn& c) {
         const std::uint64_t before = bytes_out.load(std::memory_order_relaxed);
-        std::string out = std::move(c.more->out);
         c.blocked = false;
-        bool all = push(c, out);
+        bool all = push(c, string_view(c.more->out).substr(c.more->out_at));
+        if (!c.blocked) std::string().swap(c.more->out), c.more->out_at = 0;
         bool progress = bytes_out.load(std::memory_order_relaxed) != before;
         if (progress && c.clock == timer::write) deadlines_.clear(c); // measured anew
         if (!all) return rest(c, progress);
@@ -5910,9 +5912,8 @@ public:
     }
     void remove(uid_t uid) noexcept {
         hold lock(guard_);
-        std::size_t i = 0;
-        while (i < uids_.size() && uids_[i] != uid) ++i;
-        if (i < uids_.size()) uids_.erase(i);
+        for (std::size_t i = 0; i < uids_.size(); ++i)
+            if (uids_[i] == uid) return uids_.erase(i);
     }
 
 private:

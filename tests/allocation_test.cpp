@@ -225,6 +225,31 @@ TEST_CASE("allocation: a large write into a stream leaves its loop no larger") {
     CHECK(held - before < (8 << 20));
 }
 
+TEST_CASE("allocation: a large write is not copied again each time its reader has made room") {
+    const std::size_t size = 32 << 20; // a socket takes a hundredth of it
+    folder at;
+    server app;
+    app.get("/", [](request&, responder res) {
+        body_writer out = res.stream(response());
+        out.write(std::string(size, 'x'));
+        out.end();
+    });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    const std::size_t before = allocated;
+    std::size_t came = 0;
+    std::vector<char> room(1 << 20);
+    for (int turns = 0; came < size && turns < 100'000; ++turns) {
+        REQUIRE(app.run_once(milliseconds(1)));
+        ssize_t got = ::recv(c.fd.get(), room.data(), room.size(), MSG_DONTWAIT);
+        for (; got > 0; got = ::recv(c.fd.get(), room.data(), room.size(), MSG_DONTWAIT))
+            came += static_cast<std::size_t>(got);
+    }
+    CHECK(came > size);
+    CHECK(allocated - before < 8 * size); // the handler's, the stream's, the batch as it grows
+}
+
 TEST_CASE("allocation: a stream that never beats leaves no timer behind it") {
     folder at;
     server app;
