@@ -7195,8 +7195,7 @@ public:
     [[gnu::cold]] bool turn() override {
         serve();
         if (!core_->is_gone) return true; // else what is at work goes on
-        row<std::uint64_t> all;
-        all.swap(idle_);
+        const row<std::uint64_t> all = std::move(idle_);
         for (std::uint64_t id : all) loop_.drop(id);
         return open_ > 0 || !waiting_.empty();
     }
@@ -7241,7 +7240,12 @@ private:
             if (due >= 0) std::swap(watched_[left++], one);
             if (due >= 0 && due < next) next = due;
         }
-        return watched_.shrink(left), next;
+        watched_.shrink(left);
+        if (waiting_.size() <= left * 2 + 16) return next;
+        left = 0; // of those that wait, behind one that may wait for ever
+        for (; first_ < waiting_.size(); ++first_)
+            if (waiting_[first_]->is_open()) std::swap(waiting_[left++], waiting_[first_]);
+        return waiting_.shrink(left), first_ = 0, next;
     }
     void look_at(std::int64_t due) noexcept { // once it has been, its room is the next one's
         if (due < 0 || due >= next_look_) return;
