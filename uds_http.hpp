@@ -2619,7 +2619,7 @@ private:
         if (!end && !why_ && part.size() == room) why_ = "chunk extensions or trailers too long";
         if (!end) return why_ ? step::bad : step_; // no reason: the line isn't whole yet
         if (is_field && fields_left_-- == 0) return why_ = "too many trailers", step::bad;
-        if (is_field && !list_has(hops_, got.name)) line_ = lines_.size(); // kept for trailers()
+        if (is_field && hops_.size() <= 256 && !list_has(hops_, got.name)) line_ = lines_.size();
         lines_.resize(line_);
         if (step_ == step::data_end) return step::size;
         if (step_ == step::size) return left_ > 0 ? step::data : step::trailer;
@@ -2670,7 +2670,7 @@ private:
     std::size_t trailers_bytes_ = max_lines_bytes, fields_left_ = 0;
     const char* why_ = nullptr;
     std::string lines_;    // whole trailers, then the line that is being read
-    std::string hops_;     // what Connection names, trailers too, ends here (RFC 9110 7.6.1)
+    std::string hops_;     // what Connection names ends here (RFC 9110 7.6.1); if so much, all
     std::size_t line_ = 0; // where in lines_ the line begins that isn't complete
     unsigned extension_left_ = max_extension_bytes;
     framing how_ = framing::none;
