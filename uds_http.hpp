@@ -2619,7 +2619,7 @@ private:
         if (!end && !why_ && part.size() == room) why_ = "chunk extensions or trailers too long";
         if (!end) return why_ ? step::bad : step_; // no reason: the line isn't whole yet
         if (is_field && fields_left_-- == 0) return why_ = "too many trailers", step::bad;
-        if (is_field && !list_has(hops_, got.name)) line_ = lines_.size(); // kept for trailers()
+        if (is_field && hops_.size() <= 256 && !list_has(hops_, got.name)) line_ = lines_.size();
         lines_.resize(line_);
         if (step_ == step::data_end) return step::size;
         if (step_ == step::size) return left_ > 0 ? step::data : step::trailer;
@@ -2670,7 +2670,7 @@ private:
     std::size_t trailers_bytes_ = max_lines_bytes, fields_left_ = 0;
     const char* why_ = nullptr;
     std::string lines_;    // whole trailers, then the line that is being read
-    std::string hops_;     // what Connection names, trailers too, ends here (RFC 9110 7.6.1)
+    std::string hops_;     // what Connection names ends here (RFC 9110 7.6.1); if so much, all
     std::size_t line_ = 0; // where in lines_ the line begins that isn't complete
     unsigned extension_left_ = max_extension_bytes;
     framing how_ = framing::none;
@@ -3529,7 +3529,7 @@ struct call_pool : counted {
 /// What a connection needs for longer than one turn of its loop.
 struct box : counted {
     std::string in;  // not parsed yet: half a head, or requests behind the one at work
-    std::string out; // waits for room in the socket
+    std::string out; // waits for room in the socket, from out_at on
     content tail;    // a large body that follows `out`, from tail_at
     std::uint64_t tail_at = 0, tail_size = 0; // UINT64_MAX: until its source ends
     bool has_tail = false;
@@ -3546,7 +3546,7 @@ struct box : counted {
     body_plan plan;                      // of the tail, or of at_work's answer
     std::size_t parsed_bytes = 0;        // of `in`, when that was half a head
     std::uint64_t may_come = UINT64_MAX; // of a streamed body
-    std::size_t counted = 0;             // in site::buffered
+    std::size_t out_at = 0, counted = 0; // in site::buffered
     int unread = 0;                      // by the peer, when that was looked at last
 
     bool has_output() const noexcept { return has_tail || !fds.empty(); }
@@ -4451,7 +4451,7 @@ private:
         if (!extra.fds.empty()) res.header("Fds", fd_names(extra.fds));
         for (named_fd& f : extra.fds) b.fds.push_back(std::move(f.fd));
         if (s_.options.max_body_fd_bytes) res.header("Accept-Body-Fd", "1");
-        b.fds_at = d_.out.size() + (c_.blocked ? b.out.size() : 0); // the head's first byte
+        b.fds_at = d_.out.size() + (c_.blocked ? b.out.size() - b.out_at : 0); // the head begins
     }
 
     // -- bodies in
@@ -5648,7 +5648,9 @@ private:
     /// EAGAIN: what is left of the batch is kept, and EPOLLOUT asked for.
     void block(conn& c, string_view rest) {
         c.gone = true; // without memory for that: nothing may follow half an answer
-        c.kept().out.assign(rest);
+        std::string& out = c.kept().out; // copied once it is half: each time would be n times n
+        if (!is_within(out, rest) || rest.size() <= out.size() / 2) std::string(rest).swap(out);
+        c.more->out_at = out.size() - rest.size();
         own(c.more->tail);
         c.gone = false, c.blocked = true;
         (void)is_read_on(c); // notes where the peer is
@@ -5679,9 +5681,9 @@ private:
 
     void on_writable(conn& c) {
         const std::uint64_t before = bytes_out.load(std::memory_order_relaxed);
-        std::string out = std::move(c.more->out);
         c.blocked = false;
-        bool all = push(c, out);
+        bool all = push(c, string_view(c.more->out).substr(c.more->out_at));
+        if (!c.blocked) std::string().swap(c.more->out), c.more->out_at = 0;
         bool progress = bytes_out.load(std::memory_order_relaxed) != before;
         if (progress && c.clock == timer::write) deadlines_.clear(c); // measured anew
         if (!all) return rest(c, progress);
@@ -5910,9 +5912,8 @@ public:
     }
     void remove(uid_t uid) noexcept {
         hold lock(guard_);
-        std::size_t i = 0;
-        while (i < uids_.size() && uids_[i] != uid) ++i;
-        if (i < uids_.size()) uids_.erase(i);
+        for (std::size_t i = 0; i < uids_.size(); ++i)
+            if (uids_[i] == uid) return uids_.erase(i);
     }
 
 private:
@@ -7194,8 +7195,7 @@ public:
     [[gnu::cold]] bool turn() override {
         serve();
         if (!core_->is_gone) return true; // else what is at work goes on
-        row<std::uint64_t> all;
-        all.swap(idle_);
+        const row<std::uint64_t> all = std::move(idle_);
         for (std::uint64_t id : all) loop_.drop(id);
         return open_ > 0 || !waiting_.empty();
     }
@@ -7240,7 +7240,12 @@ private:
             if (due >= 0) std::swap(watched_[left++], one);
             if (due >= 0 && due < next) next = due;
         }
-        return watched_.shrink(left), next;
+        watched_.shrink(left);
+        if (waiting_.size() <= left * 2 + 16) return next;
+        left = 0; // of those that wait, behind one that may wait for ever
+        for (; first_ < waiting_.size(); ++first_)
+            if (waiting_[first_]->is_open()) std::swap(waiting_[left++], waiting_[first_]);
+        return waiting_.shrink(left), first_ = 0, next;
     }
     void look_at(std::int64_t due) noexcept { // once it has been, its room is the next one's
         if (due < 0 || due >= next_look_) return;

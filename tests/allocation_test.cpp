@@ -225,6 +225,58 @@ TEST_CASE("allocation: a large write into a stream leaves its loop no larger") {
     CHECK(held - before < (8 << 20));
 }
 
+TEST_CASE("allocation: a large write is not copied again each time its reader has made room") {
+    const std::size_t size = 32 << 20; // a socket takes a hundredth of it
+    folder at;
+    server app;
+    app.get("/", [](request&, responder res) {
+        body_writer out = res.stream(response());
+        out.write(std::string(size, 'x'));
+        out.end();
+    });
+    REQUIRE_FALSE(app.listen(at("s")));
+    wire_client c(at("s"));
+    CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    const std::size_t before = allocated;
+    std::size_t came = 0;
+    std::vector<char> room(1 << 20);
+    for (int turns = 0; came < size && turns < 100'000; ++turns) {
+        REQUIRE(app.run_once(milliseconds(1)));
+        ssize_t got = ::recv(c.fd.get(), room.data(), room.size(), MSG_DONTWAIT);
+        for (; got > 0; got = ::recv(c.fd.get(), room.data(), room.size(), MSG_DONTWAIT))
+            came += static_cast<std::size_t>(got);
+    }
+    CHECK(came > size);
+    CHECK(allocated - before < 8 * size); // the handler's, the stream's, the batch as it grows
+}
+
+TEST_CASE("allocation: calls that are over are not kept behind one that waits for a connection") {
+    folder at;
+    server app;
+    unique_fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    at("s").copy(to.sun_path, sizeof to.sun_path - 1);
+    REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) == 0);
+    REQUIRE(::listen(listener.get(), 1) == 0);
+    REQUIRE_FALSE(app.listen(at("own")));
+    client_options one;
+    one.max_connections_count = 1;
+    client api(at("s"), one, app);
+    for (int n = 0; n < 2; ++n) // one has the connection, the other waits for it
+        api.async_stream(request("GET", "/"), [](result<reply>) {});
+    std::size_t started = 0, failed = 0, after_some = 0;
+    for (int turns = 0; failed < 2'000 && turns < 100'000; ++turns) {
+        for (; started - failed < 20 && started < 2'000; ++started)
+            api.async_send(request("GET", "/").timeout(milliseconds(1)),
+                           [&](result<response> got) { failed += !got; });
+        REQUIRE(app.run_once(milliseconds(10)));
+        if (failed < 200) after_some = held;
+    }
+    CHECK(failed == 2'000);
+    CHECK(static_cast<std::ptrdiff_t>(held - after_some) < (100 << 10)); // of 1.8 KB each
+}
+
 TEST_CASE("allocation: a stream that never beats leaves no timer behind it") {
     folder at;
     server app;

@@ -1093,6 +1093,39 @@ TEST_CASE("descriptors: one that belongs to the second of two answers rides on t
     CHECK(first_of_second == second + 1); // it came with the first byte of its own message
 }
 
+TEST_CASE("descriptors: one comes with its answer where half of what stood before has left") {
+    raw::folder at;
+    server app(willing());
+    responder kept;
+    app.get("/", [&](request&, responder out) {
+        for (int n = 0; n < 4'000; ++n) // more than three sockets take
+            CHECK(out.inform(response(103).header("Link", std::string(2'000, 'x'))));
+        kept = std::move(out);
+    });
+    REQUIRE_FALSE(app.listen(at("s")));
+    raw::wire_client c(at("s"));
+    CHECK(send_with(c.fd.get(), "GET / HTTP/1.1\r\nHost: a\r\nAccept-Fds: 4\r\n\r\n",
+                    {memory("proof").get()}));
+    std::string all;
+    char in[64];
+    detail::row<unique_fd> came;
+    const string_view head = "HTTP/1.1 200 OK\r\n";
+    for (int turns = 0; came.empty() && turns < 10'000; ++turns) {
+        REQUIRE(app.run_once(milliseconds(1)));
+        for (ssize_t got = 1; got > 0 && came.empty();) {
+            got = detail::receive_fds(c.fd.get(), {in, sizeof in}, came, MSG_DONTWAIT).size;
+            if (!came.empty()) CHECK(all.find(head) == std::string::npos); // nor before it
+            if (got > 0) all.append(in, static_cast<std::size_t>(got));
+        }
+        if (turns > 0 && all.size() > (600 << 10) && kept.is_open())
+            CHECK(kept.send(text("").fd("a", memory("A"))));
+    }
+    REQUIRE(came.size() == 1);
+    CHECK(contents(came[0].get()) == "A");
+    CHECK(all.size() > 4'000 * 2'000);
+    CHECK(all.find(head) != std::string::npos);
+}
+
 TEST_CASE("descriptors: one that belongs to the second answer of a batch waits for the first") {
     exchanging s;
     raw::wire_client c = s.connect();

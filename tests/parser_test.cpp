@@ -1288,6 +1288,18 @@ TEST_CASE("parser: a trailer goes where Connection names it, in this message") {
     }
 }
 
+TEST_CASE("parser: each of many trailers is looked for among few that Connection names") {
+    for (std::size_t size : {255u, 256u}) { // and a comma
+        CAPTURE(size);
+        const uds_http::headers named{{"Connection", std::string(size, 'x')}};
+        string_view in = "0\r\nX-Sum: 1\r\n\r\n", piece;
+        body_decoder decoder;
+        decoder.start(framing::chunked, 0, usual, &named);
+        CHECK(decoder.next(in, piece) == parsed::done);
+        CHECK(decoder.trailers() == (size < 256 ? "X-Sum: 1\r\n" : ""));
+    }
+}
+
 TEST_CASE("parser: an escape in a host is read no further than the host") {
     guarded memory(9);
     for (string_view text : {"a%41", "%4f:1", "%ffff"}) {
