@@ -367,7 +367,7 @@ public:
     /// Passed on as it comes; a cut stays a cut. A server answers 500 for a blocking client's.
     content(body_reader source);
     /// Bytes as old as the process; or of the request that a handler answers, copied if they wait.
-    static content literal(string_view forever) noexcept, lent(string_view by_request) noexcept;
+    static content literal(string_view lasting) noexcept, lent(string_view by_request) noexcept;
     /// `released` runs once, when the bytes were sent or dropped, on any thread; it can't throw.
     static content borrowed(string_view bytes, callback<void()> released);
     /// `length` bytes of a regular file from `offset`, by sendfile(2).
@@ -715,14 +715,14 @@ public:
     error run(const address&, const listen_options& = {}); // listen(), then run()
     /// One turn for somebody else's loop: waits at most `timeout`. False once drained.
     result<bool> run_once(milliseconds timeout);
-    int pollable_fd() const; // readable when run_once has work; -1: it says why
+    int pollable_fd() const; // readable while run_once has work (no EPOLLET); -1: it says why
     /// Stops accepting, unlinks, drains, ends. A second stop() drains no longer. Sticky: also
     /// before run(). Async-signal-safe.
     void stop() noexcept;
     bool stopping() const noexcept;
     /// These signals call stop(), until the end of run(), or ~server, puts back what was there. Of
     /// several servers that take one, the last to say so stops.
-    void stop_on(std::initializer_list<int> signals);
+    void stop_on(std::initializer_list<int> numbers);
 
     void post(callback<void()>, milliseconds delay = milliseconds(0)); // on the loop, while it runs
     server_stats stats() const;
@@ -846,6 +846,13 @@ result<response> send(string_view url, request&&); // a target in the URL replac
 #define UDS_HTTP_CATCH_OTHERS else
 #endif
 
+// g++ warns of casts that 32 bits need, of pthread.h's own 0, and of null where it isn't.
+#pragma GCC diagnostic push
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wuseless-cast"
+#pragma GCC diagnostic ignored "-Wzero-as-null-pointer-constant"
+#pragma GCC diagnostic ignored "-Wnull-dereference"
+#endif
 namespace uds_http {
 inline namespace v1 {
 namespace detail {
@@ -976,8 +983,8 @@ struct failure : counted {
 
 /// Every error for which there was no memory: what ends connections can't fail.
 inline failure& out_of_memory() noexcept {
-    static struct forever : failure {
-        forever() : failure({ENOMEM, std::system_category()}, "memory") { owners = 1, sent = true; }
+    static struct eternal : failure {
+        eternal() : failure({ENOMEM, std::system_category()}, "memory") { owners = 1, sent = true; }
     } one;
     return one;
 }
@@ -6252,31 +6259,37 @@ struct server_core final : site {
         std::atomic<int> inside{0}; // handlers that may hold a target; a fork() leaves one for ever
         mutex guard;                // of users
         row<user> users;            // of all servers, the last one behind
+        struct sigaction left[_NSIG] {}; // what was there before servers that have ended
     };
-    static signal_table& signals() noexcept { // servers may end after statics do
+    static signal_table& takers() noexcept { // servers may end after statics do
         alignas(signal_table) static char room[sizeof(signal_table)]; // or without memory
         static signal_table& one = *new (room) signal_table;
         return one;
     }
     static void on_signal(int caught) {
-        signals().inside.fetch_add(1); // first: ~server, on another thread, waits for it
-        if (server_core* core = signals().targets[caught].load()) core->stop();
-        signals().inside.fetch_sub(1);
+        signal_table& all = takers();
+        struct sigaction is {};
+        all.inside.fetch_add(1); // first: ~server, on another thread, waits for it
+        if (server_core* core = all.targets[caught].load()) core->stop();
+        else if (!::sigaction(caught, nullptr, &is) && is.sa_handler == on_signal) // put back late
+            (void)::sigaction(caught, &all.left[caught], nullptr), ::raise(caught);
+        all.inside.fetch_sub(1);
     }
     [[gnu::cold]] void install_signal(int number) {
         if (number <= 0 || number >= _NSIG) return; // there is no such signal
         struct sigaction act {};
-        act.sa_handler = on_signal;
-        act.sa_flags = SA_RESTART; // the program's calls go on; ours have the event
-        signal_table& all = signals();
+        act.sa_handler = on_signal, act.sa_flags = SA_RESTART; // the program's calls go on
+        signal_table& all = takers();
         hold lock(all.guard);
         all.users.push_back({number, this, {}}); // first: it may throw
-        all.targets[number] = this;
-        (void)::sigaction(number, &act, &all.users.back().was);
+        struct sigaction& was = all.users.back().was;
+        const bool is_first = !all.targets[number].exchange(this);
+        if (!::sigaction(number, &act, &was) && is_first && was.sa_handler == on_signal)
+            was = all.left[number];
     }
     /// Puts back what was there, which for one that is beneath another the other has to do.
     void restore_signals() noexcept {
-        signal_table& all = signals();
+        signal_table& all = takers();
         hold lock(all.guard);
         for (std::size_t i = all.users.size(); i-- > 0;) {
             const signal_table::user mine = all.users[i];
@@ -6293,7 +6306,7 @@ struct server_core final : site {
             if (above && above->was.sa_handler == on_signal) above->was = mine.was;
             if (!above && !::sigaction(mine.number, nullptr, &is) && is.sa_handler == on_signal)
                 (void)::sigaction(mine.number, &mine.was, nullptr);
-            if (!above) all.targets[mine.number] = below;
+            if (!above) all.left[mine.number] = mine.was, all.targets[mine.number] = below;
         }
         for (int ms = 0; ms < 1'000 && all.inside; ++ms) ::poll(nullptr, 0, 1);
     }
@@ -7770,9 +7783,9 @@ inline content& content::operator=(content&& other) noexcept {
 inline content::content(body_reader from) : s_{{}, {}, new detail::source, kind::reader} {
     s_.from->reader = std::move(from), s_.from->relays = &relay;
 }
-inline content content::literal(string_view forever) noexcept {
+inline content content::literal(string_view lasting) noexcept {
     content made;
-    made.s_.view = forever, made.s_.kind = kind::view;
+    made.s_.view = lasting, made.s_.kind = kind::view;
     return made;
 }
 inline content content::lent(string_view by_request) noexcept {
@@ -8209,8 +8222,8 @@ inline int server::pollable_fd() const {
 }
 inline void server::stop() noexcept { s_->stop(); }
 inline bool server::stopping() const noexcept { return s_->stopping(); }
-[[gnu::cold]] inline void server::stop_on(std::initializer_list<int> signals) {
-    for (int number : signals) s_->install_signal(number);
+[[gnu::cold]] inline void server::stop_on(std::initializer_list<int> numbers) {
+    for (int number : numbers) s_->install_signal(number);
 }
 inline void server::post(callback<void()> task, milliseconds delay) {
     detail::loop* l = s_->loops[0].get();
@@ -8388,6 +8401,7 @@ inline string_view response::reason() const noexcept { return detail::reason_of(
 } // namespace v1
 } // namespace uds_http
 
+#pragma GCC diagnostic pop
 #undef UDS_HTTP_TRY
 #undef UDS_HTTP_CATCH
 #undef UDS_HTTP_CATCH_OTHERS

@@ -38,7 +38,7 @@ int other(uds_http::server& app) {
 }
 END
 cat > "$folder/polluted.cpp" <<'END'
-// What <windows.h>, <X.h> and others leave behind.
+// What <windows.h>, <X.h>, Qt and others leave behind.
 #define min(a, b) ((a) < (b) ? (a) : (b))
 #define max(a, b) ((a) > (b) ? (a) : (b))
 #define DELETE 0x00010000L
@@ -59,6 +59,11 @@ cat > "$folder/polluted.cpp" <<'END'
 #define near
 #define far
 #define small char
+#define signals public
+#define slots
+#define emit
+#define foreach(item, list) for (item : list)
+#define forever for (;;)
 #define GetMessage GetMessageA
 #define SendMessage SendMessageA
 #include "uds_http.hpp"
@@ -69,4 +74,7 @@ check 'two files that include the header link' '' "$folder/one.cpp" "$folder/two
 check 'the same without exceptions and RTTI' '-fno-exceptions -fno-rtti' "$folder/one.cpp" "$folder/two.cpp"
 check 'the same with NDEBUG and -Os' '-DNDEBUG -Os' "$folder/one.cpp" "$folder/two.cpp"
 check 'after the macros of other headers' '' "$folder/polluted.cpp"
+strict='-Wno-unknown-warning-option -Wuseless-cast -Wsign-conversion -Wold-style-cast -Wnull-dereference
+    -Wzero-as-null-pointer-constant' # clang++ doesn't know the first
+check 'with the warnings of strict projects' "-O2 $strict -c" "$folder/two.cpp"
 check 'with -funsigned-char' '-funsigned-char -fsyntax-only' "$folder/one.cpp"

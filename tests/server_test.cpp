@@ -388,8 +388,41 @@ TEST_CASE("server: what takes a signal after stop_on() keeps it") {
     CHECK(::sigaction(SIGUSR2, &now, nullptr) == 0);
 }
 
+TEST_CASE("server: what took a signal may put ours back late: it means what was there before") {
+    struct sigaction first {
+    }, later{}, ours{}, was{}, now{};
+    static std::atomic<int> caught; // by the first: what there was before all servers
+    caught = 0;
+    first.sa_handler = [](int) { ++caught; };
+    later.sa_handler = [](int) {};
+    REQUIRE(::sigaction(SIGUSR2, &first, &was) == 0);
+    for (int round = 1; round <= 2; ++round) {
+        CAPTURE(round);
+        {
+            server app; // the second finds what the first has left
+            app.stop_on({SIGUSR2});
+            REQUIRE(::sigaction(SIGUSR2, &later, &ours) == 0);
+        }
+        CHECK(::sigaction(SIGUSR2, &ours, nullptr) == 0);
+    }
+    {
+        server app;
+        app.stop_on({SIGUSR2});
+        ::raise(SIGUSR2);
+        CHECK(app.stopping());
+        CHECK(caught == 0);
+    }
+    CHECK(::sigaction(SIGUSR2, nullptr, &now) == 0);
+    CHECK((now.sa_handler == first.sa_handler));
+    CHECK(::sigaction(SIGUSR2, &ours, nullptr) == 0); // once more, and nobody puts it right
+    ::raise(SIGUSR2);
+    CHECK(caught == 1);
+    CHECK(::sigaction(SIGUSR2, &was, &now) == 0);
+    CHECK((now.sa_handler == first.sa_handler));
+}
+
 TEST_CASE("server: ~server waits for a signal handler that another thread is inside of") {
-    auto& inside = detail::server_core::signals().inside; // as one that was not given the core
+    auto& inside = detail::server_core::takers().inside; // as one that was not given the core
     std::atomic<bool> ended{false};
     inside.fetch_add(1);
     std::thread ends([&] {
