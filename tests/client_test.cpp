@@ -9,7 +9,6 @@
 #include "raw_client.hpp"
 
 #include <doctest/doctest.h>
-#include <fstream>
 #include <functional>
 #include <iterator>
 #include <new>
@@ -1632,8 +1631,7 @@ TEST_CASE("client: what is there at the first look is no reason to spin the next
 TEST_CASE("client: spinning is for what may come at any time, not for the rest of a body") {
     const std::string task = "/proc/self/task/" + std::to_string(::syscall(SYS_gettid)) + "/stat";
     auto is_asleep = [&] { // proc_pid_stat(5)
-        std::ifstream stat(task);
-        std::string words{std::istreambuf_iterator<char>(stat), {}};
+        const std::string words = raw::proc_text(task);
         return words.compare(words.rfind(')'), 3, ") S") == 0;
     };
     std::atomic<int> naps{0};

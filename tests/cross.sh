@@ -223,7 +223,9 @@ musl_compiler() { # $musl/g++, as musl-gcc is one for C
     ln -sfn /usr/include/x86_64-linux-gnu/asm "$musl/kernel/asm"
     flags=(-nostdinc -isystem "/usr/include/c++/$version" -isystem "/usr/include/x86_64-linux-gnu/c++/$version"
         -isystem /usr/include/x86_64-linux-musl -isystem "$gcc/include" -isystem "$musl/kernel"
-        -D__locale_t=locale_t '-D__GLIBC_PREREQ(a,b)=0')
+        -D__locale_t=locale_t '-D__GLIBC_PREREQ(a,b)=0' -include "$musl/config.hpp")
+    printf '%s\n' '#include <bits/c++config.h>' '#undef _GLIBCXX_USE_PTHREAD_COND_CLOCKWAIT' \
+        '#undef _GLIBCXX_USE_PTHREAD_MUTEX_CLOCKLOCK' >"$musl/config.hpp" # not in musl 1.2.3
     for class in upper lower alpha digit xdigit space print graph blank cntrl punct alnum; do
         flags+=("-D_IS$class=$((bit < 8 ? 256 << bit : 1 << (bit - 8)))") # glibc's <ctype.h>, little endian
         bit=$((bit + 1))
@@ -244,7 +246,7 @@ uint32_t arc4random(void) { uint32_t made = 0; getrandom(&made, sizeof made, 0);
 SHIM
 }
 musl() {
-    local musl=$here/$cross/musl left_out='fd: up to 253*,fd: fact: 254*,fd: what an adopted*'
+    local musl=$here/$cross/musl left_out='fd: up to 253*,fd: fact: 254*,fd: what an adopted*,descriptors: as many as fit leave*'
     musl_compiler || return
     programs musl CXX="$musl/g++" && exchange 'musl, static' "$musl/examples"
     echo "musl: left out, as its sendmsg(3) takes no more than 252 descriptors: $left_out"

@@ -55,6 +55,15 @@ struct fd_watch {
     }
 };
 
+/// At most 4 KiB of one of proc(5)'s files; by no stream, which the musl suite can't have.
+inline std::string proc_text(const std::string& path) {
+    char in[4096];
+    std::FILE* file = std::fopen(path.c_str(), "re");
+    const std::size_t size = file ? std::fread(in, 1, sizeof in, file) : 0;
+    if (file) std::fclose(file);
+    return std::string(in, size);
+}
+
 struct folder {
     std::string path = "/tmp/uds_http." + std::string(6, 'X'); // mkdtemp(3) fills them in
     folder() { REQUIRE(::mkdtemp(&path[0]) != nullptr); }
