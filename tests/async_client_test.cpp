@@ -2058,7 +2058,7 @@ TEST_CASE("async: calls from many threads, on several loops, each answered once"
 
 TEST_CASE("async: a stream is read as it comes, with trailers, and may be silent") {
     scripted up;
-    fixture f(up.path, quick(60ms));
+    fixture f(up.path, quick(1s));
     f.start();
     handed<std::string> events;
     auto body = std::make_shared<body_reader>();
@@ -2078,7 +2078,7 @@ TEST_CASE("async: a stream is read as it comes, with trailers, and may be silent
     head_of(peer);
     peer.send("HTTP/1.1 200 OK\r\nConnection: hop\r\nTransfer-Encoding: chunked\r\n\r\n");
     CHECK(events.take() == "head");
-    ::usleep(150'000);
+    ::usleep(1'500'000);
     peer.send("3\r\nabc\r\n");
     CHECK(events.take() == "abc");
     peer.send("0\r\nT: 1\r\nHop: 2\r\n\r\n"); // RFC 9110 7.6.1: that one ends here
