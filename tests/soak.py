@@ -2,9 +2,9 @@
 
 soak.py SECONDS FOLDER NAME=PID...: NAME's socket is FOLDER/NAME.sock. After the first sixth (5 s at least, at most
 a minute), and at the end, the load pauses until the connections are closed; resident memory is
-compared between the two, open descriptors with what they were before any load: they are equal, but for the
-connections that proxy keeps to upload. Those are as many at both ends, and gone from proxy when upload has
-been ended, last of all. Last line `N passed, N failed`.
+compared between the two, and where it grew once more behind the same load again; open descriptors with what
+they were before any load: they are equal, but for the connections that proxy keeps to upload. Those are as
+many at both ends, and gone from proxy when upload has been ended, last of all. Last line `N passed, N failed`.
 """
 import collections
 import multiprocessing
@@ -360,6 +360,10 @@ def settle(pids, before):
     return {name: resident(pid) for name, pid in pids.items()}, now
 
 
+def grew(early, late):
+    return {name: late[name] > 1.05 * early[name] for name in early}
+
+
 def without_upload(pids, before):
     """Ends upload; the proxy's descriptors, once they are as before or that takes too long."""
     os.kill(pids["upload"], signal.SIGTERM)
@@ -379,6 +383,10 @@ def main():
     early, _ = settle(pids, before)
     told += load(at, seconds - first, 2)
     late, now = settle(pids, before)
+    if any(grew(early, late).values()):  # what was needed for the first time only now isn't needed twice
+        early, told = late, told + load(at, seconds - first, 3)
+        late, now = settle(pids, before)
+    grown = grew(early, late)
     due, alone = with_kept(before, now), without_upload(pids, before)
     counts, faults, rounds = collections.Counter(), collections.defaultdict(list), collections.Counter()
     for name, count, more, turns in told:
@@ -401,9 +409,8 @@ def main():
     for name in pids:
         check(now[name] == due[name], "%s: descriptors %d, then %d, of which %d are kept" % (
             name, before[name], now[name], due[name] - before[name]))
-        grown = late[name] / early[name] - 1
-        check(grown <= 0.05, "%s: resident %d KiB, then %d KiB: %+.1f %%" % (
-            name, early[name], late[name], 100 * grown))
+        check(not grown[name], "%s: resident %d KiB, then %d KiB: %+.1f %%" % (
+            name, early[name], late[name], 100 * (late[name] / early[name] - 1)))
     check(alone == before["proxy"], "proxy: descriptors %d once upload has ended" % alone)
     print("%d passed, %d failed" % (passed, failed))
     return failed > 0
