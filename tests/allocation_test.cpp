@@ -204,15 +204,19 @@ TEST_CASE("allocation: large pieces of a stream go through the same memory") {
     CHECK(allocated - before < piece.size());
 }
 
-TEST_CASE("allocation: a large write into a stream leaves its loop no larger") {
-    const std::size_t size = 64 << 20;
-    folder at;
-    server app;
-    app.get("/", [&](request&, responder res) {
+static void writes_into_a_stream(server& app, std::size_t size) { // at once
+    app.get("/", [size](request&, responder res) {
         body_writer out = res.stream(response());
         out.write(std::string(size, 'x'));
         out.end();
     });
+}
+
+TEST_CASE("allocation: a large write into a stream leaves its loop no larger") {
+    const std::size_t size = 64 << 20;
+    folder at;
+    server app;
+    writes_into_a_stream(app, size);
     REQUIRE_FALSE(app.listen(at("s")));
     wire_client c(at("s"));
     CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
@@ -229,11 +233,7 @@ TEST_CASE("allocation: a large write is not copied again each time its reader ha
     const std::size_t size = 32 << 20; // a socket takes a hundredth of it
     folder at;
     server app;
-    app.get("/", [](request&, responder res) {
-        body_writer out = res.stream(response());
-        out.write(std::string(size, 'x'));
-        out.end();
-    });
+    writes_into_a_stream(app, size);
     REQUIRE_FALSE(app.listen(at("s")));
     wire_client c(at("s"));
     CHECK(c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));

@@ -17,12 +17,10 @@ namespace {
 
 /// A folder of the test's own, which everybody may enter; gone with all that is in it afterwards.
 struct folder {
-    std::string path;
+    std::string path = "/tmp/uds_http_test." + std::string(6, 'X'); // mkdtemp(3) fills them in
     folder() {
-        char name[] = "/tmp/uds_http_test.XXXXXX";
-        REQUIRE(::mkdtemp(name) != nullptr);
-        path = name;
-        ::chmod(name, 0755);
+        REQUIRE(::mkdtemp(&path[0]) != nullptr);
+        ::chmod(path.c_str(), 0755);
     }
     ~folder() {
         std::error_code ignored;

@@ -1126,7 +1126,7 @@ TEST_CASE("streams: small pieces that are pulled leave together") {
     REQUIRE(c.send(get_of("/")));
     c.shut();
     const std::string all = c.rest();
-    CHECK(all.substr(all.size() - 10) == "xxx\r\n0\r\n\r\n");
+    CHECK(all.substr(all.size() - 10) == std::string(3, 'x') + "\r\n0\r\n\r\n");
     CHECK(all.size() < 2000); // a chunk for each would be 6000
 }
 
@@ -2513,7 +2513,7 @@ TEST_CASE("streams: what fails of a content is told as it is, and no room is nev
     CHECK(whys.take() == ECANCELED);
     CHECK_FALSE(s.connect().ask("/error").whole);
     CHECK(whys.take() == EIO);
-    CHECK(s.connect().ask("/whole").body == "xxxxxxxxxx");
+    CHECK(s.connect().ask("/whole").body == std::string(10, 'x'));
     CHECK(whys.take() == 0);
     CHECK(without_room == 0);
     for (std::size_t left = log.count(); left > 0; --left)
