@@ -213,7 +213,7 @@ static void writes_into_a_stream(server& app, std::size_t size) { // at once
 }
 
 TEST_CASE("allocation: a large write into a stream leaves its loop no larger") {
-    const std::size_t size = 64 << 20;
+    const std::size_t size = 20 << 20;
     folder at;
     server app;
     writes_into_a_stream(app, size);

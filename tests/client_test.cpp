@@ -1618,13 +1618,17 @@ TEST_CASE("client: what is there at the first look is no reason to spin the next
         turn = then;
         return got && *got == 1 && byte == expected;
     };
-    const int before = raw::burned_ms();
-    for (int i = 0; i < 40; ++i) {
-        CHECK(raw::comes_true([&] { return turn == there; }));
-        CHECK(is_next('a', awaited));
-        CHECK(is_next('b', wanted));
-    }
-    CHECK(raw::burned_ms() - before < 80); // 3 ms each would be 120
+    auto burned_by_rounds = [&] {
+        const int before = raw::burned_ms();
+        for (int i = 0; i < 40; ++i) {
+            CHECK(raw::comes_true([&] { return turn == there; }));
+            CHECK(is_next('a', awaited));
+            CHECK(is_next('b', wanted));
+        }
+        return raw::burned_ms() - before;
+    };
+    // 3 ms each would be 120. Again where it is more: all else costs too, on a busy machine much.
+    CHECK(raw::comes_true([&] { return burned_by_rounds() < 80; }));
     turn = over;
 }
 
@@ -1879,10 +1883,13 @@ TEST_CASE("client: who is deaf to an upload and says no more costs no processor 
         ::shutdown(at.fd, SHUT_WR);
         at.wait_for_hang_up();
     });
-    const auto spent = raw::burned_ms();
     client api(server.path, quick(200ms));
-    CHECK(api.post("/", std::string(8 << 20, 'x'), "text/plain").error() == std::errc::timed_out);
-    CHECK(raw::burned_ms() - spent < 100);
+    const std::string large(8 << 20, 'x');
+    CHECK(raw::comes_true([&] { // again where what else there is to do cost as much
+        const int before = raw::burned_ms();
+        CHECK(api.post("/", large, "text/plain").error() == std::errc::timed_out);
+        return raw::burned_ms() - before < 100;
+    }));
 }
 
 TEST_CASE("client: TRACE has no content, and its Connection is what the program says") {

@@ -78,21 +78,25 @@ TEST_CASE("server: what is there at the first look is no reason to spin the next
     s.app.get("/burned", [](const request&) { return text(std::to_string(burned_ms())); });
     s.start();
     wire_client c = s.connect();
-    const int before = std::atoi(c.ask("/burned").body.c_str());
-    for (int i = 0; i < 40; ++i) {
-        CHECK(c.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n"));
-        // Not in the same read: this one is for a spin to find.
-        REQUIRE(comes_true([&] {
-            int left = 0;
-            return ::ioctl(c.fd.get(), SIOCOUTQ, &left) == 0 && left == 0;
-        }));
-        CHECK(c.send("GET /burned HTTP/1.1\r\nHost: a\r\n\r\n"));
-        ++sent;
-        CHECK(c.read().body == "first");
-        CHECK(c.read().status == 200);
-        ::usleep(5'000); // longer than it spins
-    }
-    CHECK(std::atoi(c.ask("/burned").body.c_str()) - before < 80); // 3 ms each would be 120
+    auto burned_by_rounds = [&] { // ms of the processor, of the loop's thread
+        const int before = std::atoi(c.ask("/burned").body.c_str());
+        for (int i = 0; i < 40; ++i) {
+            CHECK(c.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n"));
+            // Not in the same read: this one is for a spin to find.
+            REQUIRE(comes_true([&] {
+                int left = 0;
+                return ::ioctl(c.fd.get(), SIOCOUTQ, &left) == 0 && left == 0;
+            }));
+            CHECK(c.send("GET /burned HTTP/1.1\r\nHost: a\r\n\r\n"));
+            ++sent;
+            CHECK(c.read().body == "first");
+            CHECK(c.read().status == 200);
+            ::usleep(5'000); // longer than it spins
+        }
+        return std::atoi(c.ask("/burned").body.c_str()) - before;
+    };
+    // 3 ms each would be 120. Again where it is more: all else costs too, on a busy machine much.
+    CHECK(comes_true([&] { return burned_by_rounds() < 80; }));
 }
 
 TEST_CASE("server: a stop before run() makes it return at once, and the path goes") {
