@@ -1414,7 +1414,7 @@ TEST_CASE("async: read_timeout begins with the connection, not in a queue for on
         scripted up(is_pool ? 64 : 0), silent;
         std::vector<unique_fd> queue;
         if (!is_pool) queue = up.filled();
-        client_options o = quick(50ms);
+        client_options o = quick(200ms);
         o.max_connections_count = 1;
         fixture f(up.path, o);
         client other(silent.path, o, f.app);
@@ -1891,7 +1891,7 @@ TEST_CASE("async: an upload that nobody reads meets read_timeout, and is not sen
     scripted up;
     server_options how;
     how.write_timeout = milliseconds(50); // of the server's own answers
-    fixture f(up.path, quick(400ms), how);
+    fixture f(up.path, quick(1s), how);
     f.start();
     f.call();
     wire_client peer = up.accept();
@@ -2473,7 +2473,7 @@ TEST_CASE("async: what Connection names stays behind, whatever a handler does to
 
 TEST_CASE("async: an upgrade gives both directions, silent for as long as they like") {
     scripted up;
-    fixture f(up.path, quick(60ms));
+    fixture f(up.path, quick(500ms));
     f.start();
     handed<std::string> events;
     auto both = std::make_shared<upgraded>(upgraded{response(), {}, {}});
@@ -2499,7 +2499,7 @@ TEST_CASE("async: an upgrade gives both directions, silent for as long as they l
     CHECK(events.take() == "hello");
     CHECK(peer.until("re:hello"));
     peer.got.clear();
-    ::usleep(200'000);
+    ::usleep(600'000);
     peer.send("again");
     CHECK(events.take() == "again");
     CHECK(peer.until("re:again"));

@@ -971,12 +971,12 @@ TEST_CASE("client: a stream may be silent for longer than read_timeout, not than
     fake server([](end_point& at) {
         at.head();
         at.say("HTTP/1.1 200 OK\r\n\r\na");
-        ::usleep(150'000);
+        ::usleep(350'000);
         at.say("b");
         at.rest();
     });
-    client api(server.path, quick(50ms));
-    result<reply> got = api.stream(request("GET", "/").timeout(400ms));
+    client api(server.path, quick(300ms));
+    result<reply> got = api.stream(request("GET", "/").timeout(1s));
     REQUIRE(got);
     char byte;
     CHECK(*got->body.read(&byte, 1) == 1);

@@ -2002,7 +2002,7 @@ TEST_CASE("server: idle time and a drain begin when they do, whoever had the loo
 
 TEST_CASE("server: without idle time each answer is a connection's last, and says so") {
     server_options o;
-    o.idle_timeout = milliseconds(0), o.head_timeout = milliseconds(200);
+    o.idle_timeout = milliseconds(0), o.head_timeout = milliseconds(500);
     running s(o);
     s.app.get("/", hello);
     s.app.get("/later", [](const request&, responder res) { res.send(text("later")); });
@@ -3032,7 +3032,7 @@ TEST_CASE("server: on_exchange tells of bodies from memory once they have left, 
 
 TEST_CASE("server: stats() counts a refusal at once, also of what is no request") {
     server_options o;
-    o.head_timeout = milliseconds(50);
+    o.head_timeout = milliseconds(400);
     running s(o);
     s.start();
     wire_client bad = s.connect(), slow = s.connect();

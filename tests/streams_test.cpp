@@ -472,7 +472,7 @@ TEST_CASE("streams: a body that is cut is cut_off, never whole") {
 
 TEST_CASE("streams: a paused body has no deadline, wherever pause() was called") {
     server_options o;
-    o.body_timeout = milliseconds(100);
+    o.body_timeout = milliseconds(300);
     running s(o);
     handed<std::shared_ptr<streamed>> bodies;
     s.app.post("/", [&](request&, body_reader in, responder res) {
