@@ -177,7 +177,7 @@ emulated() { # NAME RUNNER COMPILER FLAGS VARIABLE=VALUE...
         echo "$name: left out, as ${runner%% *} fails with $lack: $pattern"
         left_out+=$pattern,
     done
-    RUNNER=$runner EXCLUDE=${left_out%,} suite "$name" "$name${runner:+ under qemu}" CXX="$3" CXXFLAGS="$4" \
+    PROCESSES=2 RUNNER=$runner EXCLUDE=${left_out%,} suite "$name" "$name${runner:+ under qemu}" CXX="$3" CXXFLAGS="$4" \
         OPTIMIZE=-O1 "${@:5}"
 }
 other() { # ARCHITECTURE
@@ -250,7 +250,7 @@ musl() {
     musl_compiler || return
     programs musl CXX="$musl/g++" && exchange 'musl, static' "$musl/examples"
     echo "musl: left out, as its sendmsg(3) takes no more than 252 descriptors: $left_out"
-    EXCLUDE=$left_out suite musl 'musl, static' CXX="$musl/g++" CXXFLAGS='-I tests/plain' WERROR=
+    EXCLUDE=$left_out PROCESSES=1 suite musl 'musl, static' CXX="$musl/g++" CXXFLAGS='-I tests/plain' WERROR=
 }
 
 # Two versions of libc++ can't be installed at once: the newer one is only unpacked.
