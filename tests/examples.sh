@@ -108,6 +108,9 @@ for link in there one; do
     "$fetch" -o "$folder/links/$link" "$u"
     same "fetch -o: a link to ${link/one/nothing yet} is followed" 'Hello world 1' "$(cat "$folder/links/$link") $(test -L "$folder/links/$link" && echo 1)"
 done
+ln -s circle "$folder/links/circle"
+same 'fetch -o: a link to itself is an error, and stays' '1 1 1' "$("$fetch" -o "$folder/links/circle" "$u" 2>"$folder/err"; \
+    echo $? "$(grep -c 'Too many levels' "$folder/err")" "$(test -L "$folder/links/circle" && echo 1)")"
 same 'fetch -o: a link may lead to a pipe' 'Hello world' "$("$fetch" -o /dev/stdout "$u" | cat)"
 "$fetch" -o "$folder/none" "$(url "$folder/absent.sock" /)" 2>"$folder/err"
 same 'fetch: a failure is 1' 1 $?
