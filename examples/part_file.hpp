@@ -3,6 +3,7 @@
 #include "progress.hpp"
 
 #include <cctype>
+#include <cerrno>
 #include <cstdio>
 #include <fcntl.h>
 #include <limits.h>
@@ -49,6 +50,7 @@ inline std::string one_line(std::string text) { // whatever was given or said
 inline std::FILE* open_part(const char* name) {
     struct stat is = {};
     const bool is_there = ::stat(name, &is) == 0;
+    if (!is_there && errno != ENOENT) return nullptr; // links in a circle are no place
     if (is_there && !S_ISREG(is.st_mode)) return std::fopen(name, "we"); // a device
     part = name;
     if (const auto dir = part.rfind('/') + 1; part.size() - dir > 240) part.resize(dir + 240);

@@ -1,7 +1,7 @@
 // websocket: an RFC 6455 echo on top of upgrade(); browsers come through nginx (nginx.conf).
 //     $ build/examples/websocket /tmp/ws.sock &
 //     $ curl -i --unix-socket /tmp/ws.sock -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H
-//         'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: eHg=' http://localhost/   # 101
+//       'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: MTYgYnl0ZXMgb2YgaXQhIQ==' localhost
 #include "uds_http.hpp"
 #include "websocket.hpp"
 #include <memory>
@@ -23,9 +23,10 @@ static void serve(uds_http::upgraded peer) {
 
 static void greet(uds_http::request& req, uds_http::responder out) { // RFC 6455 4.2
     const std::string key(req.header("Sec-WebSocket-Key"));
-    if (key.empty()) return void(out.send(uds_http::response(400)));
-    if (req.header("Sec-WebSocket-Version") != "13")
-        return void(out.send(uds_http::response(426).header("Sec-WebSocket-Version", "13")));
+    if (key.size() != 24) return void(out.send(uds_http::response(400))); // 16 bytes in base64
+    auto other = uds_http::response(426).header("Sec-WebSocket-Version", "13");
+    other.header("Upgrade", "websocket").header("Connection", "Upgrade"); // RFC 9110 15.5.22
+    if (req.header("Sec-WebSocket-Version") != "13") return void(out.send(std::move(other)));
     out.upgrade("websocket", serve, {{"Sec-WebSocket-Accept", websocket_accept(key)}});
 }
 

@@ -108,6 +108,9 @@ for link in there one; do
     "$fetch" -o "$folder/links/$link" "$u"
     same "fetch -o: a link to ${link/one/nothing yet} is followed" 'Hello world 1' "$(cat "$folder/links/$link") $(test -L "$folder/links/$link" && echo 1)"
 done
+ln -s circle "$folder/links/circle"
+same 'fetch -o: a link to itself is an error, and stays' '1 1 1' "$("$fetch" -o "$folder/links/circle" "$u" 2>"$folder/err"; \
+    echo $? "$(grep -c 'Too many levels' "$folder/err")" "$(test -L "$folder/links/circle" && echo 1)")"
 same 'fetch -o: a link may lead to a pipe' 'Hello world' "$("$fetch" -o /dev/stdout "$u" | cat)"
 "$fetch" -o "$folder/none" "$(url "$folder/absent.sock" /)" 2>"$folder/err"
 same 'fetch: a failure is 1' 1 $?
@@ -347,6 +350,9 @@ serve websocket
 idle=$(find "/proc/$pid/fd" -lname 'socket:*' | wc -l) # or one more: who asked whether it serves
 same 'websocket: key' 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' "$(get "$socket" -i --max-time 1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
     -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://localhost/ 2>/dev/null | tr -d '\r' | sed -n 's/^Sec-WebSocket-Accept: //p')"
+same 'websocket: another version' '426 websocket 13' "$(get "$socket" -i -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
+    -H 'Sec-WebSocket-Version: 8' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://localhost/ | tr -d '\r' |
+    awk '/^HTTP/ { status = $2 } /^Upgrade:/ { to = $2 } /^Sec-WebSocket-Version:/ { version = $2 } END { print status, to, version }')" # RFC 9110 15.5.22
 same 'websocket: frames' 'echoes: ok' "$(/usr/bin/python3 tests/websocket_peer.py "$socket")"
 sockets() { find "/proc/$pid/fd" -lname 'socket:*' | wc -l; }
 few() { [ "$(sockets)" -le "$idle" ]; }

@@ -106,4 +106,5 @@ for _ in range(3): # nothing is read, until all is full, both ways: whoever runs
         stream.close(), sock.close()
 connect(status=b" 426 ", fields=(b"Sec-WebSocket-Version: 8", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
 connect(status=b" 400 ", fields=(b"Sec-WebSocket-Version: 13",))
+connect(status=b" 400 ", fields=(b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: eHg=")) # 4.2.1: of 16 bytes
 print("echoes: ok")
