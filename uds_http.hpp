@@ -6240,8 +6240,7 @@ struct server_core final : site {
     error run() {
         if (error bad = enter()) return bad;
         error bad = loops[0]->serve();
-        finish();
-        return bad;
+        return finish(), bad;
     }
     void stop() noexcept {
         stops.fetch_add(1);                     // lock-free
@@ -6259,7 +6258,7 @@ struct server_core final : site {
         std::atomic<int> inside{0}; // handlers that may hold a target; a fork() leaves one for ever
         mutex guard;                // of users
         row<user> users;            // of all servers, the last one behind
-        struct sigaction left[_NSIG] {}; // what was there before servers that have ended
+        struct sigaction left[_NSIG] {}; // for who has ours to put back, though its server ended
     };
     static signal_table& takers() noexcept { // servers may end after statics do
         alignas(signal_table) static char room[sizeof(signal_table)]; // or without memory
@@ -6303,10 +6302,11 @@ struct server_core final : site {
                 else if (!above) above = &u;
             }
             struct sigaction is {}; // perhaps another's, who came later: that stays
-            if (above && above->was.sa_handler == on_signal) above->was = mine.was;
-            if (!above && !::sigaction(mine.number, nullptr, &is) && is.sa_handler == on_signal)
-                (void)::sigaction(mine.number, &mine.was, nullptr);
-            if (!above) all.left[mine.number] = mine.was, all.targets[mine.number] = below;
+            (void)::sigaction(mine.number, nullptr, &is);
+            if ((above ? above->was : is).sa_handler != on_signal) all.left[mine.number] = mine.was;
+            else if (above) above->was = mine.was;
+            else (void)::sigaction(mine.number, &mine.was, nullptr);
+            if (!above) all.targets[mine.number] = below;
         }
         for (int ms = 0; ms < 1'000 && all.inside; ++ms) ::poll(nullptr, 0, 1);
     }

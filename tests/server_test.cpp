@@ -460,6 +460,32 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("server: who puts ours back late isn't called for what comes then") {
+    struct sigaction first {
+    }, other{}, ours{}, was{};
+    static std::atomic<int> caught, late;
+    caught = late = 0;
+    first.sa_handler = [](int) { ++caught; };
+    other.sa_handler = [](int) { ++late; };
+    REQUIRE(::sigaction(SIGUSR2, &first, &was) == 0);
+    for (bool both : {true, false}) { // servers at once, or one after the other
+        CAPTURE(both);
+        caught = 0;
+        auto older = std::make_unique<server>(), newer = std::make_unique<server>();
+        older->stop_on({SIGUSR2});
+        REQUIRE(::sigaction(SIGUSR2, &other, &ours) == 0);
+        if (!both) older.reset();
+        newer->stop_on({SIGUSR2});
+        older.reset(), newer.reset();
+        CHECK(::sigaction(SIGUSR2, &ours, nullptr) == 0); // the other leaves
+        ::raise(SIGUSR2);
+        CHECK(caught == 1);
+        CHECK(late == 0);
+        CHECK(::sigaction(SIGUSR2, &first, nullptr) == 0);
+    }
+    CHECK(::sigaction(SIGUSR2, &was, nullptr) == 0);
+}
+
 TEST_CASE("server: stop_on() puts back what was there however often it was called") {
     struct sigaction mine {
     }, was{}, now{};
