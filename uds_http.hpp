@@ -3821,6 +3821,7 @@ public:
         case phase::reply: take_last(), fail_call(failed(errc::cut_off, "response")); break;
         case phase::stream:
             if (c_.more->decoder.ends_at_eof()) finish_body({});
+            else if (c_.retired) fail_stream(failed(errc::cut_off, "closing"), 503);
             else finish_body(failed(errc::cut_off, c_.calls ? "response body" : "request body"));
             break;
         case phase::raw: c_.more->at_work->end_in({}); break;
