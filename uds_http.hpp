@@ -3821,6 +3821,7 @@ public:
         case phase::reply: take_last(), fail_call(failed(errc::cut_off, "response")); break;
         case phase::stream:
             if (c_.more->decoder.ends_at_eof()) finish_body({});
+            else if (c_.retired) fail_stream(failed(errc::cut_off, "closing"), 503);
             else finish_body(failed(errc::cut_off, c_.calls ? "response body" : "request body"));
             break;
         case phase::raw: c_.more->at_work->end_in({}); break;
@@ -3852,6 +3853,8 @@ public:
         tell_drained(f);
         if (c_.calls && c_.work() == &f) end_call(f);
     }
+    /// Its connection has gone, or serves others: whoever read() the first of a body has the rest.
+    void part_with(flow& f) { hand_in(f), abandon(s_, f, failed(errc::cut_off, "connection")); }
 
     /// The peer of an upgraded connection reads no more; what came of it still may be read.
     void close_out(flow& f) {
@@ -5744,7 +5747,7 @@ private:
             std::swap(heartbeat, f->heartbeat);
         }
         conn* c = conns_.find(f->id);
-        if (!c || c->work() != f.get()) return abandon(*f, failed(errc::cut_off, "connection"));
+        if (conn gone{}; !c || c->work() != f.get()) return talk(gone).part_with(*f);
         if (heartbeat.count() > 0 && heartbeat.count() < INT64_MAX / 2)
             make_room(), beat(*f, heartbeat);
         if (s_.stopping() && f->has_events()) f->end({});

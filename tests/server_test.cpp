@@ -2059,14 +2059,24 @@ TEST_CASE("server: what idle_timeout cuts of a body is a 503, what its sender cu
     server app(o);
     const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ";
     REQUIRE_FALSE(app.listen(at("s")));
-    wire_client other(at("s")), retired(at("s")), cut(at("s"));
+    wire_client other(at("s")), retired(at("s")), streams(at("s")), cut(at("s"));
     app.post("/", [](const request&) { return text("done"); });
+    error ended;
+    app.post("/stream", [&](const request&, body_reader in, responder out) {
+        auto both =
+            std::make_shared<std::pair<body_reader, responder>>(std::move(in), std::move(out));
+        both->first.on_data({}, [&, both](const error& why) {
+            ended = why;
+            CHECK_FALSE(both->second.send(text("cut").status(400))); // it was answered
+        });
+    });
     app.get("/", [&](const request&) { // in the turn that finds `retired` idle, but too late for it
         retired.send(head + "9\r\n\r\n1234");
+        streams.send("POST /stream" + head.substr(6) + "9\r\n\r\n1234");
         return text("sent");
     });
-    for (wire_client* c : {&retired, &cut}) c->send(head + "0\r\n\r\n");
-    while (app.stats().requests < 2) REQUIRE(app.run_once(patience));
+    for (wire_client* c : {&retired, &streams, &cut}) c->send(head + "0\r\n\r\n");
+    while (app.stats().requests < 3) REQUIRE(app.run_once(patience));
     const auto served = steady_clock::now();
     other.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     cut.send(head + "9\r\n\r\n1234");
@@ -2074,8 +2084,9 @@ TEST_CASE("server: what idle_timeout cuts of a body is a 503, what its sender cu
     while (since(served) < 2 * limit) ::poll(nullptr, 0, 10); // time itself: the turn comes then
     while (app.stats().connections > 0 && since(served) < patience) CHECK(app.run_once(limit));
     CHECK(other.read().body == "sent");
-    for (wire_client* c : {&retired, &cut}) CHECK(c->read().body == "done");
-    CHECK(retired.read().status == 503);
+    for (wire_client* c : {&retired, &streams, &cut}) CHECK(c->read().body == "done");
+    for (wire_client* c : {&retired, &streams}) CHECK(c->read().status == 503);
+    CHECK(ended == errc::cut_off);
     CHECK(cut.at_end());
 }
 
