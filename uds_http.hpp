@@ -3453,6 +3453,9 @@ struct flow final : stream_base, flow_callbacks {
     bool has_arrived() const noexcept {
         return !arrived.empty() || memory_at < memory.view().size();
     }
+    bool is_due() const noexcept { // all of it is here, and somebody waits for it
+        return in_done && !why_in && on_piece && !paused && has_arrived();
+    }
     void arrive() {
         if (arrived.empty() && has_arrived())
             arrived = memory.view().substr(memory_at, max_arrived), memory_at += arrived.size();
@@ -3853,7 +3856,7 @@ public:
         tell_drained(f);
         if (c_.calls && c_.work() == &f) end_call(f);
     }
-    /// Its connection has gone, or serves others: whoever read() the first of a body has the rest.
+    /// Its connection has gone, or serves others: who waits for a body that is here has it first.
     void part_with(flow& f) { hand_in(f), abandon(s_, f, failed(errc::cut_off, "connection")); }
 
     /// The peer of an upgraded connection reads no more; what came of it still may be read.
@@ -3899,6 +3902,7 @@ public:
     [[gnu::cold]] static void abandon(site& s, flow& f, error why) {
         hold lock(f.guard);
         f.fd = -1, f.open = false;
+        if (f.is_due() && f.home->is_open()) return f.post(); // since hand_in(): once more
         const bool tells_closed = !f.finished || f.is_unended();
         if (!f.in_done || (f.on_piece && f.has_arrived())) f.lose_in(why);
         why = f.why_in ? f.why_in : why;

@@ -713,6 +713,34 @@ TEST_CASE("async: a body that read() has begun goes on in on_data(), also when t
     CHECK(rest == "bc");
 }
 
+TEST_CASE("async: a body that read() has begun goes on in on_data(), just when the call ends") {
+    for (int i = 0; i < 400; ++i) {
+        CAPTURE(i);
+        scripted up;
+        fixture f(up.path);
+        f.start();
+        handed<reply> heads;
+        f.api->async_stream(request("GET", "/"),
+                            [&](result<reply> got) { heads.put(std::move(*got)); });
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\na");
+        reply got = heads.take();
+        char first;
+        CHECK_FALSE(got.body.read(&first, 1).error());
+        std::string rest;
+        handed<error> ends;
+        peer.send("bc");
+        const auto until = detail::now_ns() + i * 500; // while the loop reads that
+        while (detail::now_ns() < until) {
+        }
+        got.body.on_data([&](string_view piece) { rest += piece; },
+                         [&](const error& why) { ends.put(why); });
+        CHECK_FALSE(ends.take());
+        CHECK(rest == "bc");
+    }
+}
+
 TEST_CASE("async: an upload goes on behind a whole answer, unless that refuses it") {
     std::string large(8 << 20, 'x');
     large.back() = 'z';
