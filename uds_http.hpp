@@ -3901,7 +3901,7 @@ public:
     /// The connection is gone under its exchange, or the exchange was never at work.
     [[gnu::cold]] static void abandon(site& s, flow& f, error why) {
         hold lock(f.guard);
-        f.fd = -1, f.open = false;
+        f.fd = -1, f.open = false, f.changed.notify_all();    // who wakes waits for the guard
         if (f.is_due() && f.home->is_open()) return f.post(); // since hand_in(): once more
         const bool tells_closed = !f.finished || f.is_unended();
         if (!f.in_done || (f.on_piece && f.has_arrived())) f.lose_in(why);
@@ -3914,7 +3914,6 @@ public:
             state_of(f.req).fds.clear(), body = detail::take(state_of(f.req).body);
             s.left_jobs += std::exchange(f.in_queue, false);
         }
-        f.changed.notify_all();
         lock.release();
         const auto tell = [&s](auto& act, const auto&... what) { // each, though another one throws
             UDS_HTTP_TRY { act(what...); }

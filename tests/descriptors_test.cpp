@@ -1512,6 +1512,44 @@ TEST_CASE("descriptors: who answers early gets all of a body that came as one, p
     CHECK(seen == size);
 }
 
+TEST_CASE("descriptors: who writes to a client that left isn't kept by a body that came as one") {
+    constexpr std::size_t size = 4 << 20; // 16 pieces of it
+    server_options o = willing(size);
+    o.max_write_buffer_bytes = 1;
+    raw::running s(o);
+    raw::handed<error> ended;
+    std::atomic<std::size_t> seen{0};
+    std::atomic<bool> is_told{false}; // the writer
+    std::thread writer;
+    s.app.post("/", [&](request&, body_reader in, responder out) {
+        auto reader = std::make_shared<body_reader>(std::move(in));
+        writer = std::thread([&, to = out.stream(response())]() mutable {
+            while (to.write(std::string(1 << 20, 'x')) != written::closed)
+                if (to.wait(2 * raw::patience) == written::closed) break;
+            is_told = true;
+        });
+        reader->on_data(
+            [&, reader](string_view piece) {
+                ::usleep(20'000); // others have their turn between this one and the next
+                if (s.app.stats().connections == 0)
+                    CHECK(raw::comes_true([&] { return is_told.load(); }));
+                seen += piece.size();
+            },
+            [&](const error& why) { ended.put(why); });
+    });
+    s.start();
+    {
+        raw::wire_client c = s.connect();
+        const unique_fd body = memory(std::string(size, 'x'));
+        const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nBody-Fd: length=";
+        REQUIRE(send_with(c.fd.get(), head + std::to_string(size) + "\r\n\r\n", {body.get()}));
+        REQUIRE(raw::comes_true([&] { return seen > 0; }));
+    }
+    CHECK_FALSE(ended.take());
+    CHECK(seen == size);
+    writer.join();
+}
+
 TEST_CASE("descriptors: a streamed answer that came as one is streamed on with its bytes") {
     exchanging up;
     server_options o = willing();

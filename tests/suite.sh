@@ -19,7 +19,9 @@ start() { # NAME [OPTION]: in the background; to its log, then its status to NAM
         echo $? >"$build/tests/suite.$1.status"; } &
 }
 rm -f "$build"/tests/suite.* "$build/tests/build_only.log"
-if [ "$build" = build ] && [ -z "${1:-}" ]; then tests/build_only.sh >build/tests/build_only.log & fi
+if [ "$build" = build ] && [ -z "${1:-}" ]; then
+    { tests/build_only.sh || echo 'build_only.sh: FAILED'; } >build/tests/build_only.log &
+fi
 parts=() count=0
 if [ "$most" -gt 1 ]; then
     count=$("${run[@]}" --count </dev/null | sed -n 's/.*passing the current filters: *//p')
@@ -48,14 +50,14 @@ for part in "${parts[@]}"; do
     passed=$((passed + good)) failed=$((failed + bad))
     [ $((good + bad)) -eq 0 ] || cat "$log"
     status=$(cat "$build/tests/suite.$part.status")
-    if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then # a crash, a sanitizer's report, a leak
+    if [ "$status" != 0 ] && [ "$bad" -eq 0 ]; then # a crash, a sanitizer's report, a leak
         [ "$good" -gt 0 ] || cat "$log"
         echo "the test binary ended with status $status"
         failed=$((failed + 1))
     fi
 done
-if [ $((passed + failed)) -lt "${count:-1}" ]; then
-    echo "of $count cases $((passed + failed)) have run"
+if [ -z "$count" ] || [ $((passed + failed)) -lt "$count" ]; then # nobody said how many, or some ended early
+    echo "of ${count:-?} cases $((passed + failed)) have run"
     failed=$((failed + 1))
 fi
 
