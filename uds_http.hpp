@@ -3320,6 +3320,7 @@ struct flow final : stream_base, flow_callbacks {
     std::int64_t full_until = INT64_MAX; // ms: waits so long for a place in a full backlog
     unsigned interims = 0;               // more than 16 end the call
     bool may_upgrade = false, heard = false, reused = false, retried = false, refused = false;
+    bool parted = false; // from its connection, whole: pause() has no sender to stop
     bool timed = false, used_up = false; // by its async_call, to the end; no body for a retry
 
     flow(ref<mailbox> loop, std::uint64_t connection, std::size_t limit)
@@ -3453,8 +3454,9 @@ struct flow final : stream_base, flow_callbacks {
     bool has_arrived() const noexcept {
         return !arrived.empty() || memory_at < memory.view().size();
     }
+    bool is_held() const noexcept { return paused && !finished && !parted; }
     bool is_due() const noexcept { // all of it is here, and somebody waits for it
-        return in_done && !why_in && on_piece && !paused && has_arrived();
+        return in_done && !why_in && on_piece && !is_held() && has_arrived();
     }
     void arrive() {
         if (arrived.empty() && has_arrived())
@@ -4095,7 +4097,7 @@ private:
         const bool goes_on = is_whole && has_output && !is_open && !f.refused;
         if (goes_on && access::of(c_.more->tail).kind <= access::kind::file) return;
         if (!is_whole) c_.persistent = false; // more of it may come
-        f.open = false, f.fd = -1;
+        f.open = false, f.fd = -1, f.parted = is_whole;
         lock.release();
         if (!c_.persistent || has_output || is_open || c_.peer_done || !c_.more->in.empty())
             return void(c_.ends = c_.gone = true);
@@ -4506,7 +4508,7 @@ private:
         f.waits = c_.has_output();
         if (std::exchange(f.leaving, false)) f.changed.notify_all(); // release(), elsewhere
         if (f.reader_dropped && !f.in_done) c_.persistent = false;
-        if (f.reader_dropped || !f.on_piece || (f.paused && !f.finished)) {
+        if (f.reader_dropped || !f.on_piece || f.is_held()) {
             if (!f.reader_dropped) f.arrived.append(piece);
             return f.changed.notify_all(), false;
         }

@@ -713,6 +713,34 @@ TEST_CASE("async: a body that read() has begun goes on in on_data(), also when t
     CHECK(rest == "bc");
 }
 
+TEST_CASE("async: a body that is here is whole, though it was paused when its call had ended") {
+    client_options one;
+    one.max_connections_count = 1;
+    scripted up;
+    fixture f(up.path, one);
+    f.start();
+    handed<reply> heads;
+    f.api->async_stream(request("GET", "/"),
+                        [&](result<reply> got) { heads.put(std::move(*got)); });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
+    reply got = heads.take();
+    char first;
+    CHECK_FALSE(got.body.read(&first, 1).error());
+    f.call(); // on the same connection, once the other call is over
+    head_of(peer);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+    std::string rest;
+    handed<error> ends;
+    got.body.pause();
+    got.body.on_data([&](string_view piece) { rest += piece; },
+                     [&](const error& why) { ends.put(why); });
+    CHECK_FALSE(ends.take()); // there is no sender to stop
+    CHECK(rest == "bc");
+}
+
 TEST_CASE("async: a body that read() has begun goes on in on_data(), just when the call ends") {
     for (int i = 0; i < 400; ++i) {
         CAPTURE(i);
