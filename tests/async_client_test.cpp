@@ -687,58 +687,34 @@ TEST_CASE("async: a body goes on after the head of its answer") {
 }
 
 TEST_CASE("async: a body that read() has begun goes on in on_data(), also when the call is over") {
-    client_options one;
-    one.max_connections_count = 1;
-    scripted up;
-    fixture f(up.path, one);
-    f.start();
-    handed<reply> heads;
-    f.api->async_stream(request("GET", "/"),
-                        [&](result<reply> got) { heads.put(std::move(*got)); });
-    wire_client peer = up.accept();
-    head_of(peer);
-    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
-    reply got = heads.take();
-    char first;
-    CHECK_FALSE(got.body.read(&first, 1).error());
-    f.call(); // on the same connection, once the other call is over
-    head_of(peer);
-    peer.send(ok_reply);
-    CHECK(f.ended.take().body == "ok");
-    std::string rest;
-    handed<error> ends;
-    got.body.on_data([&](string_view piece) { rest += piece; },
-                     [&](const error& why) { ends.put(why); });
-    CHECK_FALSE(ends.take());
-    CHECK(rest == "bc");
-}
-
-TEST_CASE("async: a body that is here is whole, though it was paused when its call had ended") {
-    client_options one;
-    one.max_connections_count = 1;
-    scripted up;
-    fixture f(up.path, one);
-    f.start();
-    handed<reply> heads;
-    f.api->async_stream(request("GET", "/"),
-                        [&](result<reply> got) { heads.put(std::move(*got)); });
-    wire_client peer = up.accept();
-    head_of(peer);
-    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
-    reply got = heads.take();
-    char first;
-    CHECK_FALSE(got.body.read(&first, 1).error());
-    f.call(); // on the same connection, once the other call is over
-    head_of(peer);
-    peer.send(ok_reply);
-    CHECK(f.ended.take().body == "ok");
-    std::string rest;
-    handed<error> ends;
-    got.body.pause();
-    got.body.on_data([&](string_view piece) { rest += piece; },
-                     [&](const error& why) { ends.put(why); });
-    CHECK_FALSE(ends.take()); // there is no sender to stop
-    CHECK(rest == "bc");
+    for (bool is_paused : {false, true}) { // there is no sender to stop
+        CAPTURE(is_paused);
+        client_options one;
+        one.max_connections_count = 1;
+        scripted up;
+        fixture f(up.path, one);
+        f.start();
+        handed<reply> heads;
+        f.api->async_stream(request("GET", "/"),
+                            [&](result<reply> got) { heads.put(std::move(*got)); });
+        wire_client peer = up.accept();
+        head_of(peer);
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
+        reply got = heads.take();
+        char first;
+        CHECK_FALSE(got.body.read(&first, 1).error());
+        f.call(); // on the same connection, once the other call is over
+        head_of(peer);
+        peer.send(ok_reply);
+        CHECK(f.ended.take().body == "ok");
+        std::string rest;
+        handed<error> ends;
+        if (is_paused) got.body.pause();
+        got.body.on_data([&](string_view piece) { rest += piece; },
+                         [&](const error& why) { ends.put(why); });
+        CHECK_FALSE(ends.take());
+        CHECK(rest == "bc");
+    }
 }
 
 TEST_CASE("async: a body that read() has begun goes on in on_data(), just when the call ends") {
