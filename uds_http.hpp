@@ -5515,7 +5515,7 @@ private:
             hold lock(gone.who->guard);
             gone.who->fd = -1; // as above
         }
-        unwatch(c.fd); // a duplicate may live on after release()
+        if (more) unwatch(c.fd); // a duplicate may live on after release(); else close(2) does it
         ::close(c.fd);
         conns_.remove(c); // first: callbacks find nobody there
         if (!gone.calls) s_.places.fetch_sub(1);

@@ -27,6 +27,7 @@ PYTHON
 log=$folder/strace
 ended() { grep -q 'exited with 0' "$folder/strace"; }
 
+talker=talk
 trace() { # "FLAGS" BATCHES DEPTH [PAUSE]: the system calls of hello, started with FLAGS, in $log
     local socket=$folder/s
     read -ra flags <<<"$1"
@@ -36,7 +37,7 @@ trace() { # "FLAGS" BATCHES DEPTH [PAUSE]: the system calls of hello, started wi
     start hello strace -D -f -q -o "$log" \
         -e trace=recvfrom,recvmsg,sendto,sendmsg,epoll_wait,epoll_pwait,epoll_ctl \
         build/examples/hello "${flags[@]}" "$socket"
-    until_true 10 accepts "$socket" && talk "$socket" "$@"
+    until_true 10 accepts "$socket" && $talker "$socket" "$@"
     stop "$pid"
     until_true 10 ended
 }
@@ -62,6 +63,16 @@ for depth in 1 16; do
     about "$depth at a time: 1000 more batches, waits" 1000 $((more_waits - waits))
     same "$depth at a time: 1000 more batches, epoll_ctl" 0 $((more_controls - controls))
 done
+
+# A connection is entered, and leaves epoll(7) by its close(2) alone.
+talk_anew() { # SOCKET REQUESTS: each on a connection of its own
+    curl -sS -o "$folder/answers" --unix-socket "$1" -H 'Connection: close' "http://localhost/[1-$2]"
+}
+talker=talk_anew
+read -r _ _ _ controls < <(count 10)
+read -r _ _ _ more_controls < <(count 210)
+same "200 more connections, epoll_ctl" 200 $((more_controls - controls))
+talker=talk
 
 # A server that spins reads from who spoke last without an event: three looks of four. Without that
 # every request has one.
