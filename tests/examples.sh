@@ -6,6 +6,7 @@ tests/need.sh curl:curl python3:/usr/bin/python3 python3-aiohttp:python:aiohttp 
 . tests/lib.sh
 build=${BUILD:-build}/examples
 fetch=$build/fetch
+[ -x "$fetch" ] || { echo "examples.sh: no $fetch; make examples builds it"; exit 1; }
 
 serve() { # NAME ARGUMENT...: an example on $socket, until its path accepts
     local name=$1
