@@ -5351,7 +5351,7 @@ private:
         d_.now = d_.turn; // what came meanwhile is not read yet: nobody is late by that
     }
     [[gnu::cold]] void lose_memory(std::uint64_t id) noexcept {
-        const string_view answers = d_.out.view().substr(0, d_.whole); // before this one
+        const string_view answers = d_.out.view().substr(0, std::exchange(d_.whole, 0)); // earlier
         d_.out.clear(), d_.fds.clear(), d_.res.reset();
         state_of(d_.req).fds.clear(), detail::take(state_of(d_.req).body);
         conn* c = conns_.find(id);

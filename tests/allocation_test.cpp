@@ -485,6 +485,28 @@ TEST_CASE("allocation: without memory a body is cut, and its reader hears of it"
     }
 }
 
+TEST_CASE("allocation: without memory nothing is said of an answer that has only begun") {
+    visited s(server_options{});
+    s.app.get("/large", [](const request&) {
+        static const std::string large(20'000, 'x');
+        response res = bytes(content::literal(large));
+        return fails_in = 1, std::move(res); // none for what follows its head
+    });
+    std::uint64_t accepted = 0;
+    for (const std::string earlier : {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", ""}) {
+        CAPTURE(earlier);
+        wire_client c(s.at("s"));
+        CHECK(c.send(earlier + "GET /large HTTP/1.1\r\nHost: a\r\n\r\n"));
+        for (++accepted; s.app.stats().accepted < accepted || s.count() > 0;) {
+            const bool goes_on = s.app.run_once(patience) && true;
+            fails_in = 0;
+            REQUIRE(goes_on);
+        }
+        if (!earlier.empty()) CHECK(c.read().body == "Hello Anonymous");
+        CHECK(c.read().status == 503);
+    }
+}
+
 TEST_CASE("allocation: without memory what was passed with a request is closed with it") {
     server_options o;
     o.max_fds_count = 1;
