@@ -3305,6 +3305,7 @@ struct flow final : stream_base, flow_callbacks {
          is_events = false, end_sent = false, owes_drain = false, leaving = false,
          waits = false;      // the loop is sending some of it; some has no room
     bool is_nobodys = false; // the answer: its responder was dropped
+    bool is_relays = false;  // the writer: it has paused its source; what comes then is taken
 
     // in
     std::string arrived;     // waits for a reader; little more than max_arrived
@@ -3365,7 +3366,7 @@ struct flow final : stream_base, flow_callbacks {
     written write(string_view bytes) override {
         hold lock(guard);
         if (!open || ended) return written::closed;
-        if (full || bytes.size() > may_write) return cut_off(), written::closed;
+        if ((full && !is_relays) || bytes.size() > may_write) return cut_off(), written::closed;
         const bool is_large = queued.empty() && bytes.size() >= (64 << 10);
         if (is_large && this_loop() == home.get()) queued.swap(home->spare);
         queued.append(bytes); // first: it may throw
@@ -3402,11 +3403,9 @@ struct flow final : stream_base, flow_callbacks {
         hold lock(guard);
         if (open && !ended) cut_off(); // after end() there is nothing to cut
     }
-    bool is_open() override {
-        hold lock(guard);
-        return open && !ended;
-    }
-    bool has_events() noexcept { return hold(guard), is_events; } // held until that was read
+    bool is_open() override { return hold(guard), open && !ended; } // held until that was read
+    bool has_events() noexcept { return hold(guard), is_events; }   // so too
+    void let_relay() noexcept { (void)hold(guard), is_relays = true; }
     bool leave_queue() noexcept { return hold(guard), std::exchange(in_queue, false); }
     void on_drain(callback<void()> act) override { install(drained, act); }
     void on_close(callback<void()> act) override { install(closed, act); }
@@ -8030,8 +8029,9 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
         if (how == written::closed) p->leave(); // also one that never was open
     };
     UDS_HTTP_TRY {
-        if (in && (!out || out->is_on_loop()))
-            in->on_data(std::move(piece), [p](const error& why) { p->end(why); });
+        if (out && out->is_on_loop()) static_cast<detail::flow&>(*out).let_relay();
+        if (in && (!out || out->is_on_loop())) // nobody else can resume it
+            in->pause(false), in->on_data(std::move(piece), [p](const error& why) { p->end(why); });
         if (piece = {}, p->owners == 1) return p->leave(); // no source, or a side without a loop
     }
     UDS_HTTP_CATCH_OTHERS { return detail::loop::log_thrown(); }

@@ -689,6 +689,63 @@ TEST_CASE("streams: a relay into a blocking client's writer, which has no loop, 
     CHECK_FALSE(got->out.is_open());
 }
 
+TEST_CASE("streams: a relay goes on with a body that was paused, and into a writer that is full") {
+    server_options o;
+    o.max_write_buffer_bytes = 1000;
+    running s(o);
+    handed<error> ends;
+    const std::string before(4 << 20, 'x');
+    s.app.post("/full", [&](request&, body_reader in, responder res) {
+        body_writer out = res.stream(response());
+        CHECK(out.write(before) == written::full);
+        relay(std::move(in), std::move(out), [&](const error& why) { ends.put(why); });
+    });
+    s.app.post("/paused", [&](request&, body_reader in, responder res) {
+        in.pause(); // until it is known where it goes to
+        relay(std::move(in), res.stream(response()), [&](const error& why) { ends.put(why); });
+    });
+    s.start();
+    for (const char* target : {"/full", "/paused"}) {
+        CAPTURE(std::string(target));
+        wire_client c = s.connect();
+        CHECK(c.send(post_of(target, 3) + "abc"));
+        const std::string body = c.read().body;
+        CHECK((body == "abc" || body == before + "abc"));
+        CHECK_FALSE(ends.take());
+    }
+}
+
+TEST_CASE("streams: a relay of a body by descriptor is whole, though its request is answered") {
+    server_options o;
+    o.max_body_fd_bytes = 8 << 20;
+    o.max_write_buffer_bytes = 1000; // full with the first of its pieces
+    running s(o);
+    handed<responder> takers;
+    handed<error> ends;
+    s.app.get("/page", [](const request&) { return bytes(*sealed_memory::copy_of("page")); });
+    s.app.get("/", [&](request&, responder res) { takers.put(std::move(res)); });
+    s.app.post("/", [&](request& req, body_reader in, responder res) {
+        const bool is_passed = !req.header("Body-Fd").empty();
+        relay(std::move(in), takers.take().stream(response()),
+              [&](const error& why) { ends.put(why); });
+        res.send(text(is_passed ? "by descriptor" : "as bytes"));
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    REQUIRE(comes_true([&] { return takers.count() == 1; }));
+    client_options asks;
+    asks.max_body_fd_bytes = 8 << 20;
+    client api(s.path, asks);
+    CHECK(api.get("/page")); // and it knows that this server takes them
+    const std::string body = pattern(4'000'000);
+    const auto got = api.post("/", *sealed_memory::copy_of(body), "a/b");
+    REQUIRE(got);
+    CHECK(got->body() == "by descriptor");
+    CHECK((c.read().body == body));
+    CHECK_FALSE(ends.take());
+}
+
 TEST_CASE("streams: a relay that falls short of the stated length says so") {
     running s;
     handed<error> told;
