@@ -3303,9 +3303,10 @@ struct flow final : stream_base, flow_callbacks {
     ref<flow> next;            // the mailbox's
     bool open = true, full = false, ended = false, is_cut = false, posted = false,
          is_events = false, end_sent = false, owes_drain = false, leaving = false,
-         waits = false;      // the loop is sending some of it; some has no room
-    bool is_nobodys = false; // the answer: its responder was dropped
-    bool is_relays = false;  // the writer: it has paused its source; what comes then is taken
+         waits = false;         // the loop is sending some of it; some has no room
+    bool is_nobodys = false;    // the answer: its responder was dropped
+    bool is_relays = false;     // the writer: it has paused its source; what comes then is taken
+    bool keeps_drained = false; // on_drain() wasn't called in the one that runs
 
     // in
     std::string arrived;     // waits for a reader; little more than max_arrived
@@ -3411,6 +3412,7 @@ struct flow final : stream_base, flow_callbacks {
     void on_close(callback<void()> act) override { install(closed, act); }
     void install(callback<void()>& slot, callback<void()>& act) {
         hold lock(guard);
+        if (&slot == &drained) keeps_drained = false;
         std::swap(slot, act);
         post(); // it may be drained, or closed, already. Without a loop a callback that is kept
         if (!home->is_open()) std::swap(slot, act); // could keep us, for ever
@@ -4752,14 +4754,14 @@ private:
         const bool is_due = f.open && (f.full || (f.owes_drain && f.drained));
         const bool is_lost = c_.gone || (c_.is_mute && c_.at == phase::raw); // uploads: as if read
         if (!is_due || is_lost || !f.queued.empty() || c_.has_output()) return;
-        f.full = false, f.owes_drain = !f.drained; // for one that is set later
+        f.full = false, f.keeps_drained = true, f.owes_drain = !f.drained; // for one set later
         callback<void()> act = std::exchange(f.drained, {});
         f.changed.notify_all();
         lock.release();
         UDS_HTTP_TRY { act(); }
         UDS_HTTP_CATCH { fail_user(f); }
         hold again(f.guard);
-        if (!f.drained && f.open) f.drained = std::move(act);
+        if (f.keeps_drained && f.open) f.drained = std::move(act);
     }
 
     // -- telling others

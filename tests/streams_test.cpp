@@ -1773,6 +1773,41 @@ TEST_CASE("streams: an on_drain() that comes after the drain is told, and once p
     CHECK(told == 1);
 }
 
+TEST_CASE("streams: an on_drain() that is taken away while it runs doesn't come back") {
+    running s;
+    handed<std::shared_ptr<body_writer>> writers;
+    s.app.get("/", [&](request&, responder res) {
+        writers.put(std::make_shared<body_writer>(res.stream(response())));
+    });
+    s.start();
+    const std::string much(4 << 20, 'x');
+    for (const char* where : {"inside", "elsewhere", "nowhere"}) {
+        CAPTURE(std::string(where));
+        const bool is_inside = where[0] == 'i', stays = where[0] == 'n';
+        wire_client c = s.connect();
+        CHECK(c.send(get_of("/")));
+        auto out = writers.take();
+        std::atomic<int> told{0};
+        handed<int> begun, may_end;
+        out->on_drain([&] {
+            if (++told > 1) return;
+            if (is_inside) out->on_drain({});
+            begun.put(1), may_end.take();
+        });
+        std::thread reads([&] { c.rest(); });
+        CHECK(out->write(much) == written::full);
+        begun.take();
+        if (!is_inside && !stays) out->on_drain({});
+        may_end.put(1);
+        CHECK(out->write(much) == written::full);
+        CHECK(out->wait(patience) == written::ok);
+        if (stays) CHECK(comes_true([&] { return told == 2; }));
+        CHECK(out->end());
+        reads.join();
+        CHECK(told == (stays ? 2 : 1));
+    }
+}
+
 TEST_CASE("streams: a heartbeat doesn't cut the reader who is behind") {
     server_options o;
     o.max_write_buffer_bytes = 64 << 10;
