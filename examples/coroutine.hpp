@@ -137,9 +137,10 @@ public:
     /// The next piece; "" is the end.
     auto read() {
         return make_call<piece>([this](auto done) {
+            if (!came_.empty()) return done(std::exchange(came_, {}));
             if (why_) return done(why_);
             tell_ = std::move(done);
-            in_.on_data([this](std::string_view got) { in_.pause(), tell(std::string(got)); },
+            in_.on_data([this](std::string_view got) { in_.pause(), take(got); },
                         [this](const uds_http::error& e) {
                             why_ = e, tell(e ? piece(e) : piece(std::string()));
                         });
@@ -148,8 +149,13 @@ public:
     }
 
 private:
+    void take(std::string_view got) { // whoever was answered has the rest at once, pause() or not
+        came_.append(got);
+        if (tell_) tell(std::exchange(came_, {}));
+    }
     void tell(piece got) { tell_ ? std::exchange(tell_, {})(std::move(got)) : void(); }
     uds_http::body_reader in_;
+    std::string came_;
     uds_http::error why_;
     on_result<std::string> tell_;
 };

@@ -104,6 +104,36 @@ TEST_CASE("coroutine: a body's end is there for every read behind it; an upgrade
     CHECK(get.read().body == "101");
 }
 
+TEST_CASE("coroutine: a body by descriptor is whole, though its request is answered first") {
+    folder at;
+    server_options o;
+    o.max_body_fd_bytes = 8 << 20;
+    server app(o);
+    std::atomic<std::size_t> sum{0};
+    app.get("/", [](const request&) { return bytes(*sealed_memory::copy_of("page")); });
+    app.put("/", coroutine([&](request, body_reader in, responder out) -> task<void> {
+                async_body body(std::move(in));
+                out.send(text("early"));
+                for (auto piece = co_await body.read(); piece && !piece->empty();
+                     piece = co_await body.read()) {
+                    sum += piece->size();
+                    co_await async_sleep(app, milliseconds(0)); // more comes meanwhile
+                }
+                app.stop();
+            }));
+    REQUIRE_FALSE(app.listen(at("s")));
+    std::thread asks([&] {
+        client_options takes;
+        takes.max_body_fd_bytes = 8 << 20;
+        client api(at("s"), takes);
+        CHECK(api.get("/")); // and it knows that this server takes them
+        CHECK(api.put("/", *sealed_memory::copy_of(std::string(1 << 20, 'x')), "a/b"));
+    });
+    CHECK_FALSE(app.run());
+    asks.join();
+    CHECK(sum == 1 << 20);
+}
+
 TEST_CASE("coroutine: a write waits for its reader, and ends when that one leaves, or the server") {
     fd_watch watch;
     folder at;
