@@ -3466,7 +3466,7 @@ struct flow final : stream_base, flow_callbacks {
     void drop_reader() override {
         hold lock(guard);
         reader_dropped = true;
-        if (!in_done || !open) post();
+        if (!in_done || !open || on_done) post();       // on_done: its call awaits that
         const auto piece = std::exchange(on_piece, {}); // what they capture may call us
         const auto done = std::exchange(on_done, {});
         lock.release();

@@ -717,6 +717,32 @@ TEST_CASE("async: a body that read() has begun goes on in on_data(), also when t
     }
 }
 
+TEST_CASE("async: a paused body that is here and is dropped gives its place back") {
+    client_options one;
+    one.max_connections_count = 1;
+    scripted up;
+    fixture f(up.path, one);
+    f.start();
+    handed<bool> drops;
+    f.api->async_stream(request("GET", "/"), [&](result<reply> got) {
+        auto held = std::make_shared<reply>(std::move(*got));
+        held->body.on_data(
+            [&, held](string_view) {
+                held->body.pause();
+                f.app.post([held, &drops] { held->body = body_reader(), drops.put(true); });
+            },
+            [](const error&) {});
+    });
+    wire_client peer = up.accept();
+    head_of(peer);
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
+    CHECK(drops.take());
+    f.call();
+    head_of(peer);
+    peer.send(ok_reply);
+    CHECK(f.ended.take().body == "ok");
+}
+
 TEST_CASE("async: a body that read() has begun goes on in on_data(), just when the call ends") {
     for (int i = 0; i < 400; ++i) {
         CAPTURE(i);
