@@ -34,33 +34,39 @@ trace() { # "FLAGS" BATCHES DEPTH [PAUSE]: the system calls of hello, started wi
     shift
     rm -f "$log"
     # -D: what is started is hello itself, and strace beside it
-    start hello strace -D -f -q -o "$log" \
+    start hello strace -D -f -q -ttt -T -o "$log" \
         -e trace=recvfrom,recvmsg,sendto,sendmsg,epoll_wait,epoll_pwait,epoll_ctl \
         build/examples/hello "${flags[@]}" "$socket"
     until_true 10 accepts "$socket" && $talker "$socket" "$@"
     stop "$pid"
     until_true 10 ended
 }
-count() { # BATCHES DEPTH: receives sends waits controls
-    local calls
+count() { # BATCHES DEPTH: receives sends waits controls late
     trace '' "$@" || return
-    for calls in 'recvfrom|recvmsg' 'sendto|sendmsg' 'epoll_wait|epoll_pwait' epoll_ctl; do
-        grep -cE "^[0-9]+ +($calls)\(" "$log"
-    done | tr '\n' ' '
+    # "PID TIME CALL(...) = RESULT <SECONDS>". Late: a send 14 ms after its wait had returned.
+    awk '{ split($3, name, "("); call = name[1]; took = $NF; gsub(/[<>]/, "", took) }
+        call ~ /^recv/ { receives++ }
+        call ~ /^send/ { sends++; if (woken && $2 - woken >= 0.014) late++ }
+        call ~ /^epoll_p?wait/ { waits++; woken = $2 + took }
+        call == "epoll_ctl" { controls++ }
+        END { print receives + 0, sends + 0, waits + 0, controls + 0, late + 0 }' "$log"
 }
 
-# Two batches may meet in one wake-up while a run begins, hence the margin of 2 in 1,000.
-about() { # WHAT EXPECTED ACTUAL
-    [ "$3" -ge $(($2 - 2)) ] && [ "$3" -le $(($2 + 2)) ]
-    same "$1: about $2, got $3" 0 $?
+# Two batches may meet in one wake-up while a run begins, hence the margin of 2 in 1,000. And a batch
+# that takes 15 ms gives others their turn: where the machine had stopped it, that is one send and one
+# wait more, for each that the log shows as late.
+about() { # WHAT EXPECTED ACTUAL [LATE]
+    [ "$3" -ge $(($2 - 2 - ${4:-0})) ] && [ "$3" -le $(($2 + 2 + ${4:-0})) ]
+    same "$1: about $2, got $3, ${4:-0} of them late" 0 $?
 }
 
 for depth in 1 16; do
-    read -r receives sends waits controls < <(count 100 $depth)
-    read -r more_receives more_sends more_waits more_controls < <(count 1100 $depth)
+    read -r receives sends waits controls late < <(count 100 $depth)
+    read -r more_receives more_sends more_waits more_controls more_late < <(count 1100 $depth)
+    late=$((late + more_late))
     about "$depth at a time: 1000 more batches, receives" 1000 $((more_receives - receives))
-    about "$depth at a time: 1000 more batches, sends" 1000 $((more_sends - sends))
-    about "$depth at a time: 1000 more batches, waits" 1000 $((more_waits - waits))
+    about "$depth at a time: 1000 more batches, sends" 1000 $((more_sends - sends)) $late
+    about "$depth at a time: 1000 more batches, waits" 1000 $((more_waits - waits)) $late
     same "$depth at a time: 1000 more batches, epoll_ctl" 0 $((more_controls - controls))
 done
 
@@ -69,15 +75,15 @@ talk_anew() { # SOCKET REQUESTS: each on a connection of its own
     curl -sS -o "$folder/answers" --unix-socket "$1" -H 'Connection: close' "http://localhost/[1-$2]"
 }
 talker=talk_anew
-read -r _ _ _ controls < <(count 10)
-read -r _ _ _ more_controls < <(count 210)
+read -r _ _ _ controls _ < <(count 10)
+read -r _ _ _ more_controls _ < <(count 210)
 same "200 more connections, epoll_ctl" 200 $((more_controls - controls))
 talker=talk
 
 # A server that spins reads from who spoke last without an event: three looks of four. Without that
 # every request has one.
 trace '--busy-poll 5000' 1000 1
-unasked=$(awk '/recv/ && / = [1-9][0-9]*$/ { all++; if (last !~ /epoll/) n++ } { last = $0 }
+unasked=$(awk '/recv/ && / = [1-9][0-9]* </ { all++; if (last !~ /epoll/) n++ } { last = $0 }
     END { print (all >= 1000 && n > all / 5) ? "many" : n + 0 " of " all + 0 }' "$log")
 same 'spinning: requests that are read without an event' many "$unasked" # on a busy machine fewer
 
