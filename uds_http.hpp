@@ -3972,10 +3972,10 @@ public:
     // -- answers
 
     /// A whole answer: a small body goes into the batch, a large one is the tail that follows it.
-    void answer(response&& res) {
+    void answer(response&& res, bool is_hooked = false) {
         body_plan plan;
         if (s_.keeps_none() && d_.in.empty() && !c_.work()) c_.persistent = false; // RFC 9112 9.6
-        open_answer(res, false, plan);
+        open_answer(res, false, plan, is_hooked);
         if (!c_.persistent) c_.ends = true, c_.lingers |= c_.at == phase::discard;
         if (plan.sends) send_body(access::of(res).body, plan);
         if (!s_.is_observed()) return;
@@ -4582,8 +4582,8 @@ private:
 
     /// A head onto the wire, and how its body will be delimited. What would break framing, or was
     /// remembered as wrong, becomes a whole 500: false.
-    bool open_answer(response& res, bool is_streamed, body_plan& plan) {
-        if (s_.has_after) run_after(res, is_streamed); // first: it may change the answer
+    bool open_answer(response& res, bool is_streamed, body_plan& plan, bool is_hooked = false) {
+        if (s_.has_after && !is_hooked) run_after(res, is_streamed); // first: it may change it
         const auto& r = access::of(res);
         // RFC 9110 9.3.2: its length is that of what a GET would answer, where it is known.
         const bool is_head =
@@ -4723,9 +4723,10 @@ private:
     /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, response& res) {
         if (s_.has_after) run_after(res, false);
-        if (const auto& by_hook = access::of(res).extra; by_hook && by_hook->failed)
-            return answer(std::move(res)), finish(f);      // a 500
-        for (const char* ours : {"", "Transfer-Encoding"}) // it has no body (RFC 9110 15.2.2)
+        const auto& by_hook = access::of(res).extra;
+        if (res.status() != 101 || (by_hook && by_hook->failed))
+            return answer(std::move(res), true), finish(f); // a hook's own answer, or a 500
+        for (const char* ours : {"", "Transfer-Encoding"})  // it has no body (RFC 9110 15.2.2)
             res.headers().remove(ours);
         res.header("Connection", "Upgrade");
         c_.persistent = true;

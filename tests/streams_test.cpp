@@ -2501,6 +2501,39 @@ TEST_CASE("streams: what a hook adds to a 101 of a body that there is none of go
     CHECK(got.field("Connection") == "Upgrade");
 }
 
+TEST_CASE("streams: a hook's own answer in the place of a 101 is that, and no upgrade") {
+    running s;
+    std::atomic<int> answers{0};
+    handed<int> told;
+    s.app.use({}, [&](const exchange& e, response& res) {
+        ++answers;
+        if (e.target == "/denied") res = text("no").status(403);
+        if (e.target == "/empty") res.status(204);
+        if (e.target == "/wrong") res.status(0);
+    });
+    s.app.on_exchange([&](const exchange& e) { told.put(e.status); });
+    s.app.any("/{name}",
+              [](request&, responder r) { r.upgrade("x", [](upgraded) { FAIL("up"); }); });
+    s.app.get("/", hello);
+    s.start();
+    struct row {
+        const char *target, *method;
+        int status;
+    };
+    for (const row& r : {row{"/denied", "GET", 403}, row{"/denied", "HEAD", 403},
+                         row{"/empty", "GET", 204}, row{"/wrong", "GET", 500}}) {
+        CAPTURE(std::string(r.target));
+        wire_client c = s.connect();
+        const int before = answers;
+        answer got = c.ask(r.target, r.method, "Connection: upgrade\r\nUpgrade: x\r\n");
+        CHECK(got.status == r.status);
+        CHECK(answers == before + 1);
+        CHECK(told.take() == r.status);
+        CHECK(c.ask("/").status == 200); // it is HTTP still
+        CHECK(told.take() == 200);
+    }
+}
+
 TEST_CASE("streams: a client's connection that is released, or dropped, makes room in the pool") {
     running s;
     s.app.get("/", hello);
