@@ -229,12 +229,12 @@ private:
 template <class> class callback;
 template <class R, class... A> class callback<R(A...)> : detail::any_callback {
 public:
-    callback() noexcept; // one without a result may be called: it does nothing
+    callback() noexcept = default;
     template <class F, class = decltype(std::declval<F&>()(std::declval<A>()...))>
     callback(F function);
-    R operator()(A... arguments) {
-        return reinterpret_cast<R (*)(void*, A...)>(invoke_)(room_, std::forward<A>(arguments)...);
-    }
+    /// One that has no function, or no longer, may be called where there is no result: it does
+    /// nothing.
+    R operator()(A... arguments);
     explicit operator bool() const noexcept { return move_ != nullptr; }
 };
 
@@ -7607,8 +7607,10 @@ template <class T> result<T>& result<T>::operator=(result other) { // by value: 
     this->~result();                                               // been done
     return *new (static_cast<void*>(this)) result(std::move(other));
 }
-template <class R, class... A> callback<R(A...)>::callback() noexcept {
-    if constexpr (std::is_void_v<R>) invoke_ = reinterpret_cast<void (*)()>(+[](void*, A...) {});
+template <class R, class... A> R callback<R(A...)>::operator()(A... arguments) {
+    if constexpr (std::is_void_v<R>)
+        if (!move_) return;
+    return reinterpret_cast<R (*)(void*, A...)>(invoke_)(room_, std::forward<A>(arguments)...);
 }
 template <class R, class... A> template <class F, class> callback<R(A...)>::callback(F function) {
     using held = detail::held<F>;

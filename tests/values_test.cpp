@@ -116,6 +116,23 @@ TEST_CASE("values: a callback moves, calls, and destroys what it holds once") {
     CHECK(*through(std::make_unique<int>(4)) == 5);
 }
 
+TEST_CASE("values: a callback that has no function, or no longer, does nothing when it is called") {
+    int alive = 0, calls = 0;
+    char much[200] = {7};
+    callback<void()> small([c = counted(alive), &calls] { ++calls; });
+    callback<void()> large([c = counted(alive), much, &calls] { calls += much[0]; }), none;
+    for (callback<void()>* from : {&small, &large, &none}) {
+        callback<void()> act = std::move(*from), again = std::move(*from);
+        again(), (*from)(); // what was moved is not theirs to call
+        CHECK(calls == (from == &none ? 8 : from == &small ? 0 : 1));
+        act();
+        *from = {};
+        (*from)();
+        CHECK(calls == (from == &small ? 1 : 8));
+    }
+    CHECK(alive == 0);
+}
+
 // -- headers
 
 TEST_CASE("values: header fields keep their order, and are found without case") {
