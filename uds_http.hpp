@@ -4723,8 +4723,7 @@ private:
     /// From here on another exchange is at work: what was held of the request's body is its own.
     void switch_protocol(flow& f, response& res) {
         if (s_.has_after) run_after(res, false);
-        const auto& by_hook = access::of(res).extra;
-        if (res.status() != 101 || (by_hook && by_hook->failed))
+        if (const auto& r = access::of(res); r.status != 101 || (r.extra && r.extra->failed))
             return answer(std::move(res), true), finish(f); // a hook's own answer, or a 500
         for (const char* ours : {"", "Transfer-Encoding"})  // it has no body (RFC 9110 15.2.2)
             res.headers().remove(ours);
