@@ -550,7 +550,7 @@ struct event {
     string_view data, type = "message", id = {}; // an id or type with a line break is left out
 };
 
-/// Server-sent events, threads as body_writer's. stop() ends them: clients reconnect elsewhere.
+/// Server-sent events, threads as body_writer's. stop() ends, and closes: clients reconnect.
 class event_writer : detail::move_only {
 public:
     written send(const event&);
@@ -3305,6 +3305,7 @@ struct flow final : stream_base, flow_callbacks {
          is_events = false, end_sent = false, owes_drain = false, leaving = false,
          waits = false;         // the loop is sending some of it; some has no room
     bool is_nobodys = false;    // the answer: its responder was dropped
+    bool is_stopped = false;    // events that stop() has ended: their writer hears it
     bool is_relays = false;     // the writer: it has paused its source; what comes then is taken
     bool keeps_drained = false; // on_drain() wasn't called in the one that runs
 
@@ -3338,7 +3339,7 @@ struct flow final : stream_base, flow_callbacks {
         post();
     }
     /// With the guard held. Its writer waits for more, though the answer may be whole: to a HEAD.
-    bool is_unended() const noexcept { return how == mode::streamed && !ended; }
+    bool is_unended() const noexcept { return how == mode::streamed && (!ended || is_stopped); }
     written state() const noexcept {
         return !open ? written::closed : full ? written::full : written::ok;
     }
@@ -3405,7 +3406,10 @@ struct flow final : stream_base, flow_callbacks {
         if (open && !ended) cut_off(); // after end() there is nothing to cut
     }
     bool is_open() override { return hold(guard), open && !ended; } // held until that was read
-    bool has_events() noexcept { return hold(guard), is_events; }   // so too
+    bool end_events() { // stopping: such clients come again. False: it has none
+        const bool has_them = (hold(guard), is_events);
+        return is_stopped = (has_them && end({})) || is_stopped, has_them;
+    }
     void let_relay() noexcept { (void)hold(guard), is_relays = true; }
     bool leave_queue() noexcept { return hold(guard), std::exchange(in_queue, false); }
     void on_drain(callback<void()> act) override { install(drained, act); }
@@ -5216,9 +5220,7 @@ public:
     void drain_connections() {
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
-            if (c.fd < 0) continue;
-            if (c.work() && c.work()->has_events()) c.work()->end({}); // such clients come again
-            else rest(c, false);
+            if (c.fd >= 0 && (!c.work() || !c.work()->end_events())) rest(c, false);
         }
     }
 
@@ -5756,7 +5758,7 @@ private:
         if (conn gone{}; !c || c->work() != f.get()) return talk(gone).part_with(*f);
         if (heartbeat.count() > 0 && heartbeat.count() < INT64_MAX / 2)
             make_room(), beat(*f, heartbeat);
-        if (s_.stopping() && f->has_events()) f->end({});
+        if (s_.stopping()) (void)f->end_events();
         resume(*c);
     }
 

@@ -1573,6 +1573,7 @@ TEST_CASE("streams: server-sent events, whatever is in their data; stop() ends t
     CHECK(comes_true([&] { return s.ended.load(); }));
     CHECK_FALSE(e->is_open());
     CHECK(e->send({"x"}) == written::closed);
+    CHECK(closed == 1); // whoever waits for on_drain, or on_close, waits no more
 }
 
 TEST_CASE("streams: a log of more events than fit is replayed over one connection") {
