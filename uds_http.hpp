@@ -3380,7 +3380,7 @@ struct flow final : stream_base, flow_callbacks {
     /// Nothing for a reader who is behind: he has enough to see that the stream lives.
     void beat() {
         hold lock(guard);
-        if (open && !ended && !full) queued.append(":\n\n"), post();
+        if (open && !ended && queued.empty()) queued.append(":\n\n"), post();
     }
     written wait(milliseconds timeout) override {
         if (this_loop()) return written::closed; // the loop would wait for itself
