@@ -6188,7 +6188,7 @@ struct server_core final : site {
             return unheard ? unheard : failed(EDESTADDRREQ, "server: nothing to listen on");
         UDS_HTTP_TRY { start_all(); }
         UDS_HTTP_CATCH { remember(failed(ENOMEM, "server::run")); }
-        if (remembered) end_threads(); // all of them, or none
+        if (remembered) end_all(); // all threads, or none, and nobody waits at a door
         return remembered;
     }
 
@@ -6227,19 +6227,17 @@ struct server_core final : site {
 
     /// Drained: the other threads end, and whoever holds a stream learns of it.
     [[gnu::cold]] void finish() {
-        if (std::exchange(finished, true)) return;
-        for (auto& d : doors) remove_path(d->at); // first: a worker may take its time
-        end_threads();
-        for (auto& d : doors) d->at.fd = unique_fd();
-        restore_signals();
+        if (!std::exchange(finished, true)) end_all(), restore_signals();
     }
-    void end_threads() {
+    void end_all() {
+        for (auto& d : doors) remove_path(d->at);    // first: a worker may take its time
         if (!threads.empty() && !stopping()) stop(); // once: a second one would cut what drains
         join(threads);
         // A worker that waits for a callback, or for a body, learns that there will be none.
         for (auto& l : loops) l->close_all(), l->shut_mail(started);
         if (workers) workers->stop();
         for (auto& l : loops) l->close_all(); // what came with the last mail
+        for (auto& d : doors) d->at.fd = unique_fd();
     }
 
     /// Not inside one of its own callbacks: their bytes are being parsed.
