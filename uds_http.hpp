@@ -550,7 +550,7 @@ struct event {
     string_view data, type = "message", id = {}; // an id or type with a line break is left out
 };
 
-/// Server-sent events, threads as body_writer's. stop() ends them: clients reconnect elsewhere.
+/// Server-sent events, threads as body_writer's. stop() ends, and closes: clients reconnect.
 class event_writer : detail::move_only {
 public:
     written send(const event&);
@@ -3305,6 +3305,7 @@ struct flow final : stream_base, flow_callbacks {
          is_events = false, end_sent = false, owes_drain = false, leaving = false,
          waits = false;         // the loop is sending some of it; some has no room
     bool is_nobodys = false;    // the answer: its responder was dropped
+    bool is_stopped = false;    // events that stop() has ended: their writer hears it
     bool is_relays = false;     // the writer: it has paused its source; what comes then is taken
     bool keeps_drained = false; // on_drain() wasn't called in the one that runs
 
@@ -3338,7 +3339,7 @@ struct flow final : stream_base, flow_callbacks {
         post();
     }
     /// With the guard held. Its writer waits for more, though the answer may be whole: to a HEAD.
-    bool is_unended() const noexcept { return how == mode::streamed && !ended; }
+    bool is_unended() const noexcept { return how == mode::streamed && (!ended || is_stopped); }
     written state() const noexcept {
         return !open ? written::closed : full ? written::full : written::ok;
     }
@@ -3379,7 +3380,7 @@ struct flow final : stream_base, flow_callbacks {
     /// Nothing for a reader who is behind: he has enough to see that the stream lives.
     void beat() {
         hold lock(guard);
-        if (open && !ended && !full) queued.append(":\n\n"), post();
+        if (open && !ended && queued.empty()) queued.append(":\n\n"), post();
     }
     written wait(milliseconds timeout) override {
         if (this_loop()) return written::closed; // the loop would wait for itself
@@ -3405,7 +3406,10 @@ struct flow final : stream_base, flow_callbacks {
         if (open && !ended) cut_off(); // after end() there is nothing to cut
     }
     bool is_open() override { return hold(guard), open && !ended; } // held until that was read
-    bool has_events() noexcept { return hold(guard), is_events; }   // so too
+    bool end_events() { // stopping: such clients come again. False: it has none
+        const bool has_them = (hold(guard), is_events);
+        return is_stopped = (has_them && end({})) || is_stopped, has_them;
+    }
     void let_relay() noexcept { (void)hold(guard), is_relays = true; }
     bool leave_queue() noexcept { return hold(guard), std::exchange(in_queue, false); }
     void on_drain(callback<void()> act) override { install(drained, act); }
@@ -5216,9 +5220,7 @@ public:
     void drain_connections() {
         for (std::uint32_t i = 0; i < conns_.end(); ++i) {
             conn& c = *conns_.at(i);
-            if (c.fd < 0) continue;
-            if (c.work() && c.work()->has_events()) c.work()->end({}); // such clients come again
-            else rest(c, false);
+            if (c.fd >= 0 && (!c.work() || !c.work()->end_events())) rest(c, false);
         }
     }
 
@@ -5756,7 +5758,7 @@ private:
         if (conn gone{}; !c || c->work() != f.get()) return talk(gone).part_with(*f);
         if (heartbeat.count() > 0 && heartbeat.count() < INT64_MAX / 2)
             make_room(), beat(*f, heartbeat);
-        if (s_.stopping() && f->has_events()) f->end({});
+        if (s_.stopping()) (void)f->end_events();
         resume(*c);
     }
 
@@ -6186,7 +6188,7 @@ struct server_core final : site {
             return unheard ? unheard : failed(EDESTADDRREQ, "server: nothing to listen on");
         UDS_HTTP_TRY { start_all(); }
         UDS_HTTP_CATCH { remember(failed(ENOMEM, "server::run")); }
-        if (remembered) end_threads(); // all of them, or none
+        if (remembered) end_all(); // all threads, or none, and nobody waits at a door
         return remembered;
     }
 
@@ -6225,19 +6227,17 @@ struct server_core final : site {
 
     /// Drained: the other threads end, and whoever holds a stream learns of it.
     [[gnu::cold]] void finish() {
-        if (std::exchange(finished, true)) return;
-        for (auto& d : doors) remove_path(d->at); // first: a worker may take its time
-        end_threads();
-        for (auto& d : doors) d->at.fd = unique_fd();
-        restore_signals();
+        if (!std::exchange(finished, true)) end_all(), restore_signals();
     }
-    void end_threads() {
+    void end_all() {
+        for (auto& d : doors) remove_path(d->at);    // first: a worker may take its time
         if (!threads.empty() && !stopping()) stop(); // once: a second one would cut what drains
         join(threads);
         // A worker that waits for a callback, or for a body, learns that there will be none.
         for (auto& l : loops) l->close_all(), l->shut_mail(started);
         if (workers) workers->stop();
         for (auto& l : loops) l->close_all(); // what came with the last mail
+        for (auto& d : doors) d->at.fd = unique_fd();
     }
 
     /// Not inside one of its own callbacks: their bytes are being parsed.

@@ -1855,6 +1855,35 @@ TEST_CASE("server: descriptors that run out at any point of its start are an err
           }) == 0);
 }
 
+TEST_CASE("server: a run() that can't start leaves no door at which somebody would wait") {
+    folder at;
+    bool is_seen = false;
+    for (std::size_t spare = 0; spare < 16; ++spare) {
+        const int outcome = in_child([&] {
+            const rlimit few{64, 64};
+            ::setrlimit(RLIMIT_NOFILE, &few);
+            server_options o;
+            o.threads = 2;
+            server app(o);
+            app.get("/", hello);
+            if (app.listen(at("s"))) return 3;
+            std::vector<unique_fd> all;
+            for (unique_fd one; (one = unique_fd(::dup(0)));) all.push_back(std::move(one));
+            all.resize(all.size() - spare);
+            if (!app.run_once(milliseconds(0)).error()) return 0;
+            if (!(app.run() == std::errc::too_many_files_open)) return 4; // still
+            all.clear();
+            if (exists(at("s"))) return 5;
+            return server().listen(at("s")) ? 6 : 1;
+        });
+        CAPTURE(spare);
+        CAPTURE(outcome);
+        CHECK((outcome == 0 || outcome == 1));
+        is_seen = is_seen || outcome == 1;
+    }
+    CHECK(is_seen);
+}
+
 TEST_CASE("server: a head that stops is 408, one that drips too") {
     server_options o;
     o.head_timeout = milliseconds(200);

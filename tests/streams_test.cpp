@@ -1573,6 +1573,7 @@ TEST_CASE("streams: server-sent events, whatever is in their data; stop() ends t
     CHECK(comes_true([&] { return s.ended.load(); }));
     CHECK_FALSE(e->is_open());
     CHECK(e->send({"x"}) == written::closed);
+    CHECK(closed == 1); // whoever waits for on_drain, or on_close, waits no more
 }
 
 TEST_CASE("streams: a log of more events than fit is replayed over one connection") {
@@ -1649,6 +1650,30 @@ TEST_CASE("streams: a heartbeat doesn't cut an event stream whose reader is slow
     CHECK(c.until("data: and on\n\n"));
     e->end();
     CHECK(c.until("\r\n0\r\n\r\n"));
+}
+
+TEST_CASE("streams: heartbeats don't pile up for a reader that is behind") {
+    server_options o;
+    o.max_write_buffer_bytes = 16'000'000;
+    running s(o);
+    handed<std::shared_ptr<event_writer>> writers;
+    s.app.get("/", [&](request&, responder res) {
+        writers.put(std::make_shared<event_writer>(res.events(milliseconds(10))));
+    });
+    s.start();
+    wire_client c = s.connect();
+    CHECK(c.send(get_of("/")));
+    auto e = writers.take();
+    CHECK(e->send({pattern(8'000'000)}) == written::ok); // for any SO_SNDBUF; it isn't full
+    std::atomic<bool> later{false};
+    s.app.post([&] { later = true; }, milliseconds(100)); // ten of them are due by then
+    REQUIRE(comes_true([&] { return later.load(); }));
+    CHECK(e->send({"last"}) == written::ok);
+    REQUIRE(c.until("data: last\n\n"));
+    std::size_t beats = 0, at = c.got.find("data: "), end = c.got.find("data: last\n\n");
+    while ((at = c.got.find("\n:\n\n", at)) < end) ++beats, ++at; // between the two
+    CHECK(beats <= 1);
+    e->end();
 }
 
 TEST_CASE("streams: callbacks that throw cost their own stream, and are logged") {
