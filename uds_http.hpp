@@ -1664,8 +1664,9 @@ inline peer peer_of(int fd) {
 /// and taken off its queue unless one was waiting there already.
 inline ssize_t transmit_file(int fd, int file, std::uint64_t offset, std::size_t size) noexcept {
     sigset_t pipe, before, waiting;
-    ::sigemptyset(&pipe), ::sigaddset(&pipe, SIGPIPE), ::sigpending(&waiting);
+    ::sigemptyset(&pipe), ::sigaddset(&pipe, SIGPIPE), ::sigemptyset(&waiting);
     ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    if (::sigismember(&before, SIGPIPE)) ::sigpending(&waiting); // else none could wait
     off_t at = static_cast<off_t>(offset); // with one given, the file's own offset stays
     const ssize_t sent = uninterrupted([&] { return ::sendfile(fd, file, &at, size); });
     const int why = errno;
@@ -5218,10 +5219,11 @@ public:
     }
     /// Ends what waits for nothing; what is at work goes on.
     void drain_connections() {
-        for (std::uint32_t i = 0; i < conns_.end(); ++i) {
-            conn& c = *conns_.at(i);
-            if (c.fd >= 0 && (!c.work() || !c.work()->end_events())) rest(c, false);
-        }
+        for (std::uint32_t i = 0; i < conns_.end(); ++i)
+            if (conns_.at(i)->fd >= 0) drain(*conns_.at(i));
+    }
+    void drain(conn& c) {
+        if (!c.work() || !c.work()->end_events()) rest(c, false);
     }
 
     bool takes_mail() noexcept { return mail_->is_open(); }
@@ -5972,7 +5974,8 @@ struct server_core final : site {
             conn* made = nullptr;
             UDS_HTTP_TRY { made = adopt(fd, number, forbidden); }
             UDS_HTTP_CATCH {}
-            if (made) return void(made->uid = uid);
+            if (made) made->uid = uid;
+            if (made) return core_.stopping() ? drain(*made) : void(); // nobody looks at it again
             core_.leave(uid);
             turn_away(fd.get(), "503 no memory for a connection");
         }
@@ -5982,7 +5985,6 @@ struct server_core final : site {
             UDS_HTTP_TRY {
                 is_posted = mail()->post([this, raw = fd.get(), number, forbidden, uid] {
                     take(unique_fd(raw), number, forbidden, uid);
-                    if (core_.stopping()) drain_connections(); // nobody looks at it again
                 });
             }
             UDS_HTTP_CATCH {}
@@ -7524,9 +7526,9 @@ inline result<unique_fd> open_root(const std::string& folder) {
 
 /// What conditions and Range of the request make of an opened file, or of errno. One that may not
 /// be read is as if it weren't there: 404, not 403.
-inline response serve_opened(unique_fd file, const request& req, string_view name) {
-    struct stat info {};
-    if (!file || ::fstat(file.get(), &info) != 0) {
+inline response serve_opened(unique_fd file, const request& req, string_view name,
+                             struct stat info = {}) {
+    if (!file || (!info.st_mode && ::fstat(file.get(), &info) != 0)) { // 0: not asked for yet
         bool is_short = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EAGAIN;
         return plain_status(is_short ? 503 : 404);
     }
@@ -7579,10 +7581,10 @@ inline response serve_beneath(int folder, const request& req, string_view name) 
     struct stat info {};
     const bool is_hidden = !file && errno == EACCES; // a folder to search, but not to list?
     if (is_hidden || (file && ::fstat(file.get(), &info) == 0 && S_ISDIR(info.st_mode))) {
-        path = below + "index.html";
+        path = below + "index.html", info = {};
         file = unique_fd(open_beneath(folder, path.c_str(), read_flags));
     }
-    return serve_opened(std::move(file), req, path);
+    return serve_opened(std::move(file), req, path, info);
 }
 
 } // namespace detail

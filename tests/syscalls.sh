@@ -80,6 +80,59 @@ read -r _ _ _ more_controls _ < <(count 210)
 same "200 more connections, epoll_ctl" 200 $((more_controls - controls))
 talker=talk
 
+# A file is asked for its status once; sendfile(2) has two calls beside it, which keep its SIGPIPE away.
+mkdir "$folder/www"
+head -c 1000 /dev/zero >"$folder/www/small"
+head -c 10000 /dev/zero >"$folder/www/large"
+per_file() { # NAME CALLS: how many of these calls one more request makes
+    local files=$folder/files calls=()
+    for n in 100 1100; do
+        start files strace -D -f -q -o "$log" -e trace="$2" build/examples/files "$files" "$folder/www"
+        until_true 10 accepts "$files"
+        curl -sS -o /dev/null --unix-socket "$files" "http://localhost/$1?[1-$n]"
+        stop "$pid"
+        until_true 10 ended
+        calls+=("$(grep -c '(' "$log")")
+    done
+    echo $(((calls[1] - calls[0]) / 1000))
+}
+same "a small file: calls of fstat" 1 "$(per_file small fstat,newfstatat)"
+same "a large file: calls beside sendfile, fstat and the socket's" 4 \
+    "$(per_file large rt_sigprocmask,rt_sigpending,openat2,close)"
+
+# Stopping looks at each connection once or twice, not at all of them for each that waits at the door:
+# with a shim that makes each look at the clock a call, and a queue that grows while nobody accepts.
+mkdir -p build/faults
+"${CC:-cc}" -shared -fPIC -O2 -o build/faults/clock.so tests/faults/shim.c -ldl
+head -c 4096 /dev/zero >"$folder/faults"
+crowd() { # SOCKET PID: 200 that are served and 200 in the queue when SIGTERM comes
+    /usr/bin/python3 - "$@" <<'PYTHON'
+import os, signal, socket, sys
+path, pid = sys.argv[1], int(sys.argv[2])
+served, queued = ([socket.socket(socket.AF_UNIX) for _ in range(200)] for _ in range(2))
+for one in served:
+    one.connect(path)
+    one.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    one.recv(65536)
+os.kill(pid, signal.SIGSTOP)
+for one in queued:
+    one.connect(path)
+os.kill(pid, signal.SIGTERM)
+os.kill(pid, signal.SIGCONT)
+for one in served + queued:
+    while one.recv(65536):
+        pass
+PYTHON
+}
+start hello strace -D -f -q -o "$log" -e trace=clock_gettime -E FAULTS_FILE="$folder/faults" \
+    -E LD_PRELOAD="$PWD/build/faults/clock.so" build/examples/hello --threads 2 "$folder/c"
+until_true 10 accepts "$folder/c"
+crowd "$folder/c" "$pid"
+until_true 15 ended
+looks=$(grep -c clock_gettime "$log")
+[ "$looks" -lt 8000 ]
+same "400 connections, 200 of them queued at the end: $looks looks at the clock" 0 $?
+
 # A server that spins reads from who spoke last without an event: three looks of four. Without that
 # every request has one.
 trace '--busy-poll 5000' 1000 1
