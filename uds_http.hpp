@@ -5925,20 +5925,19 @@ class user_counts {
 public:
     bool add(uid_t uid, std::size_t limit) {
         hold lock(guard_);
-        std::size_t count = 0;
-        for (uid_t other : uids_) count += other == uid;
-        if (count < limit) uids_.push_back(uid);
-        return count < limit;
+        for (auto& [user, count] : users_)
+            if (user == uid) return count < limit && ++count > 0;
+        return limit > 0 && (users_.push_back({uid, 1}), true);
     }
     void remove(uid_t uid) noexcept {
         hold lock(guard_);
-        for (std::size_t i = 0; i < uids_.size(); ++i)
-            if (uids_[i] == uid) return uids_.erase(i);
+        for (std::size_t i = 0; i < users_.size(); ++i)
+            if (users_[i].first == uid && --users_[i].second == 0) return users_.erase(i);
     }
 
 private:
-    mutex guard_;     // every loop accepts and closes
-    row<uid_t> uids_; // one for each connection
+    mutex guard_; // every loop accepts and closes
+    row<std::pair<uid_t, std::size_t>> users_;
 };
 
 struct server_core final : site {

@@ -621,3 +621,23 @@ TEST_CASE("allocation: header() makes room for nothing but the field") {
     set.headers().remove("A-Field-That-Is-Not-There");
     CHECK(allocations - before == 0);
 }
+
+TEST_CASE("allocation: a limit per user holds nothing for each connection") {
+    const auto held_by = [](std::size_t most) {
+        server_options o;
+        o.max_per_uid_count = most;
+        server app(o);
+        unique_fd ends[300];
+        const std::size_t before = held;
+        for (unique_fd& end : ends) {
+            int two[2];
+            REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, two) == 0);
+            end = unique_fd(two[0]);
+            REQUIRE_FALSE(app.adopt(unique_fd(two[1])));
+            REQUIRE(app.run_once(milliseconds(0)));
+        }
+        return held - before;
+    };
+    const std::size_t without = held_by(SIZE_MAX), with = held_by(1'000);
+    CHECK(with < without + 512);
+}
