@@ -641,3 +641,26 @@ TEST_CASE("allocation: a limit per user holds nothing for each connection") {
     const std::size_t without = held_by(SIZE_MAX), with = held_by(1'000);
     CHECK(with < without + 512);
 }
+
+TEST_CASE("allocation: a posted callback costs none after warm-up") {
+    server app;
+    int two[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, two) == 0);
+    const unique_fd peer(two[0]); // so that it has something to run for
+    REQUIRE_FALSE(app.adopt(unique_fd(two[1])));
+    int ran = 0;
+    const auto turn = [&] {
+        for (int i = 0; i < 3; ++i) app.post([&ran] { ++ran; });
+        REQUIRE(app.run_once(milliseconds(0)));
+    };
+    for (int i = 0; i < 10; ++i) turn();
+    const std::size_t before = allocations;
+    for (int i = 0; i < 1'000; ++i) turn();
+    CHECK(allocations - before == 0);
+    CHECK(ran == 3'030);
+    const std::size_t usual = held; // of many at once nothing is kept
+    for (int i = 0; i < 1'000; ++i) app.post([&ran] { ++ran; });
+    for (int i = 0; i < 3; ++i) turn();
+    CHECK(ran == 4'039);
+    CHECK(held <= usual);
+}
