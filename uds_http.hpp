@@ -5878,23 +5878,22 @@ public:
     bool add(ref<flow> f, route& to) {
         hold lock(guard_);
         if (s_.left_jobs.exchange(0)) // who has left has no place
-            for (std::size_t i = jobs_.size(); i-- > 0;)
+            for (std::size_t i = jobs_.size(); i-- > first_;)
                 if (!jobs_[i]->is_open()) jobs_.erase(i);
-        const std::size_t count = jobs_.size(), idle = s_.options.workers - at_work_;
+        const std::size_t count = jobs_.size() - first_, idle = s_.options.workers - at_work_;
         if (count >= idle && count - idle >= s_.options.max_queued_count) return false;
         f->to = &to, f->in_queue = true;
         jobs_.push_back(std::move(f));
-        changed_.notify_one();
-        return true;
+        return changed_.notify_one(), true;
     }
 
 private:
     ref<flow> next() {
         hold lock(guard_);
-        while (jobs_.empty() && !stopping_) changed_.wait(guard_, deadline());
-        if (jobs_.empty()) return {};
-        ref<flow> first = std::move(jobs_[0]);
-        jobs_.erase(0);
+        while (jobs_.size() == first_ && !stopping_) changed_.wait(guard_, deadline());
+        if (jobs_.size() == first_) return {};
+        ref<flow> first = std::move(jobs_[first_++]);
+        if (first_ > jobs_.size() / 2) jobs_.erase(0, std::exchange(first_, 0)); // seldom
         return ++at_work_, first;
     }
     void work() {
@@ -5915,7 +5914,8 @@ private:
     site& s_;
     mutex guard_; // of all below but threads_
     condition changed_;
-    row<ref<flow>> jobs_;
+    row<ref<flow>> jobs_; // from `first_` on
+    std::size_t first_ = 0;
     std::atomic<std::size_t> at_work_{0}; // of threads_; raised under the guard
     bool stopping_ = false;
     row<pthread_t> threads_;
