@@ -70,7 +70,7 @@ interop: $(EXAMPLES:%=$(BUILD)/examples/%) ## other people's clients and servers
 packaging: $(BUILD)/examples/fetch ## make install, pkg-config, CMake's find_package and FetchContent
 	@tests/cmake.sh
 
-syscalls: $(patsubst %,$(BUILD)/examples/%,hello proxy events) ## one receive, one send, one wait for a batch of requests
+syscalls: $(patsubst %,$(BUILD)/examples/%,hello files proxy events) ## one receive, one send, one wait for a batch of requests
 	@tests/syscalls.sh
 
 paths: $(BUILD)/examples/hello $(BUILD)/examples/fetch ## the life of a socket path: crowds, strangers, take-overs; ROUNDS=5
