@@ -5739,14 +5739,16 @@ private:
     }
     void read_mail() {
         ref<flow> flows;
+        row<mailbox::task> work; // not work_ itself: another server's loop may run inside, and this
+        work.swap(work_);        // one inside of that
         mail_->is_ours = false;
-        mail_->take(flows, work_), read_clock();
+        mail_->take(flows, work), read_clock();
         while (ref<flow> f = next_of(flows)) {
             UDS_HTTP_TRY { settle(f); }
             UDS_HTTP_CATCH { lose_memory(f->id); }
         }
-        for (auto& task : work_) read_clock(), run(task.run); // its delays begin now, however late
-        work_.size() < 64 ? work_.clear() : void(work_ = {});
+        for (auto& task : work) read_clock(), run(task.run); // its delays begin now, however late
+        if (work.size() < 64) work.clear(), work_.swap(work);
     }
 
     void settle(const ref<flow>& f) {
@@ -5820,7 +5822,7 @@ private:
     std::size_t in_size_ = 0;
     buffer piece_;
     row<std::uint64_t> again_;  // connections to read on, after the others' turn
-    row<mailbox::task> work_;   // read_mail()'s, and in turn with the mailbox's: memory for a few
+    row<mailbox::task> work_;   // empty: memory for a few, in turn with the mailbox's
     row<ref<call_pool>> pools_; // one per client
     task_heap tasks_;           // post()'s, heartbeats, what is tried again
     std::int64_t alarm_at_ = INT64_MAX, dated_at_ = -100;
