@@ -6241,7 +6241,7 @@ struct server_core final : site {
         for (auto& l : loops) l->close_all(), l->shut_mail(started);
         if (workers) workers->stop();
         for (auto& l : loops) l->close_all(); // what came with the last mail
-        for (auto& d : doors) d->at.fd = unique_fd();
+        for (auto& d : doors) d->at.fd = unique_fd(), d->at.owner = 0; // its inode may be reused
     }
 
     /// Not inside one of its own callbacks: their bytes are being parsed.

@@ -518,6 +518,27 @@ int starts(const place& at) {
     return 0;
 }
 
+/// Without memory its path may stay: from then on it is for others, who may have the same inode.
+int leaves_path(const place& at) {
+    const std::string same = at.path + ".same";
+    bool starts = false;
+    {
+        http::server_options three;
+        three.threads = 3; // these need memory
+        http::server app(three);
+        if (app.listen(at.path) || ::link(at.path.c_str(), same.c_str())) return 3;
+        is_loop = true, fail_from_here(true);
+        try {
+            starts = app.pollable_fd() >= 0;
+        } catch (const std::bad_alloc&) {
+        }
+        is_loop = false, told->at = 0;
+        (void)::unlink(at.path.c_str());
+        if (::rename(same.c_str(), at.path.c_str())) return 3;
+    }
+    return starts ? 3 : ::access(at.path.c_str(), F_OK) ? 2 : 0;
+}
+
 /// The one that is there serves on, unless the other can.
 int takes_over(const place& at) {
     http::server old;
@@ -707,6 +728,7 @@ struct single {
 constexpr single singles[] = {
     {"the end", ends},
     {"the start", starts},
+    {"a start, and its path", leaves_path},
     {"take-over", takes_over},
     {"heartbeats", beats},
     {"heartbeats, no room", [](const place& at) { return stands_again(at, false); }},
