@@ -335,6 +335,23 @@ TEST_CASE("server: a handler that runs another server is on its own loop still")
     CHECK(c.ask("/run").body == "fails at once");
 }
 
+TEST_CASE("server: posts wait behind one that runs a turn of theirs inside of another server") {
+    pair_of_sockets one, two; // so that both have something to run for
+    server outer, inner;
+    REQUIRE_FALSE(outer.adopt(std::move(one.a)));
+    REQUIRE_FALSE(inner.adopt(std::move(two.a)));
+    std::string order;
+    outer.post([&] {
+        inner.post([&] { CHECK(outer.run_once(milliseconds(0))); });
+        outer.post([&] { order += "c"; });
+        CHECK(inner.run_once(milliseconds(0)));
+        order += "a";
+    });
+    outer.post([&] { order += "b"; });
+    for (int i = 0; i < 2; ++i) REQUIRE(outer.run_once(milliseconds(0)));
+    CHECK(order == "cab");
+}
+
 TEST_CASE("server: stop_on() takes signals while it runs and puts back what was there") {
     struct sigaction mine {
     }, now{}, old{};

@@ -1618,62 +1618,71 @@ TEST_CASE("streams: a silent event stream has a heartbeat, and sees that its cli
     CHECK_FALSE(writers.take()->is_open());
 }
 
-TEST_CASE("streams: a heartbeat doesn't cut an event stream whose reader is slow") {
-    server_options o;
-    o.max_write_buffer_bytes = 10'000;
-    running s(o);
+// Events with a heartbeat each 10 ms, and their reader, who has read nothing yet.
+struct beating {
+    running s;
     handed<std::shared_ptr<event_writer>> writers;
-    s.app.get("/", [&](request&, responder res) {
-        writers.put(std::make_shared<event_writer>(res.events(milliseconds(10))));
-    });
-    s.start();
-    wire_client c = s.connect();
-    CHECK(c.send(get_of("/")));
-    auto e = writers.take();
+    std::shared_ptr<event_writer> e;
+
+    explicit beating(std::size_t most)
+        : s([most] {
+              server_options o;
+              o.max_write_buffer_bytes = most;
+              return o;
+          }()) {
+        s.app.get("/", [&](request&, responder res) {
+            writers.put(std::make_shared<event_writer>(res.events(milliseconds(10))));
+        });
+        s.start();
+    }
+    wire_client connect() {
+        wire_client c = s.connect();
+        CHECK(c.send(get_of("/")));
+        e = writers.take();
+        return c;
+    }
+    void ten_are_due() {
+        std::atomic<bool> later{false};
+        s.app.post([&] { later = true; }, milliseconds(100));
+        REQUIRE(comes_true([&] { return later.load(); }));
+    }
+};
+
+TEST_CASE("streams: a heartbeat doesn't cut an event stream whose reader is slow") {
+    beating b(10'000);
+    wire_client c = b.connect();
     const std::string data = pattern(5'000);
     std::size_t events = 0;
-    body_writer& below = detail::access::of(*e); // can wait, to see that it is full for long
+    body_writer& below = detail::access::of(*b.e); // can wait, to see that it is full for long
     written how = written::ok;
     for (; how == written::ok; how = below.wait(milliseconds(how == written::full ? 100 : 0)))
-        how = e->send({data}), ++events;
+        how = b.e->send({data}), ++events;
     REQUIRE(how == written::full);
-    std::atomic<bool> later{false};
-    s.app.post([&] { later = true; }, milliseconds(100)); // ten of them are due by then
-    REQUIRE(comes_true([&] { return later.load(); }));
-    CHECK(e->is_open());
+    b.ten_are_due();
+    CHECK(b.e->is_open());
     const std::string line = "data: " + data + "\n\n";
     std::size_t got = 0;
     while (got < events && c.until(line)) c.got.erase(0, c.got.find(line) + line.size()), ++got;
     CHECK(got == events);
     CHECK(below.wait(patience) == written::ok);
-    CHECK(e->send({"and on"}) == written::ok);
+    CHECK(b.e->send({"and on"}) == written::ok);
     CHECK(c.until("data: and on\n\n"));
-    e->end();
+    b.e->end();
     CHECK(c.until("\r\n0\r\n\r\n"));
 }
 
 TEST_CASE("streams: heartbeats don't pile up for a reader that is behind") {
-    server_options o;
-    o.max_write_buffer_bytes = 16'000'000;
-    running s(o);
-    handed<std::shared_ptr<event_writer>> writers;
-    s.app.get("/", [&](request&, responder res) {
-        writers.put(std::make_shared<event_writer>(res.events(milliseconds(10))));
-    });
-    s.start();
-    wire_client c = s.connect();
-    CHECK(c.send(get_of("/")));
-    auto e = writers.take();
-    CHECK(e->send({pattern(8'000'000)}) == written::ok); // for any SO_SNDBUF; it isn't full
-    std::atomic<bool> later{false};
-    s.app.post([&] { later = true; }, milliseconds(100)); // ten of them are due by then
-    REQUIRE(comes_true([&] { return later.load(); }));
-    CHECK(e->send({"last"}) == written::ok);
+    beating b(16'000'000);
+    wire_client c = b.connect();
+    CHECK(b.e->send({pattern(8'000'000)}) == written::ok); // for any SO_SNDBUF; it isn't full
+    b.ten_are_due();
+    CHECK(b.e->send({"last"}) == written::ok);
     REQUIRE(c.until("data: last\n\n"));
-    std::size_t beats = 0, at = c.got.find("data: "), end = c.got.find("data: last\n\n");
-    while ((at = c.got.find("\n:\n\n", at)) < end) ++beats, ++at; // between the two
+    const std::string& got = c.got;
+    std::size_t beats = 0, at = got.find("data: "), end = got.find("data: last\n\n");
+    while ((at = got.find("\n:\n\n", at)) < end) ++beats, ++at; // between the two
     CHECK(beats <= 1);
-    e->end();
+    b.e->end();
 }
 
 TEST_CASE("streams: callbacks that throw cost their own stream, and are logged") {

@@ -102,8 +102,7 @@ same "a large file: calls beside sendfile, fstat and the socket's" 4 \
 
 # Stopping looks at each connection once or twice, not at all of them for each that waits at the door:
 # with a shim that makes each look at the clock a call, and a queue that grows while nobody accepts.
-mkdir -p build/faults
-"${CC:-cc}" -shared -fPIC -O2 -o build/faults/clock.so tests/faults/shim.c -ldl
+"${CC:-cc}" -shared -fPIC -O2 -o "$folder/shim.so" tests/faults/shim.c -ldl
 head -c 4096 /dev/zero >"$folder/faults"
 crowd() { # SOCKET PID: 200 that are served and 200 in the queue when SIGTERM comes
     /usr/bin/python3 - "$@" <<'PYTHON'
@@ -125,12 +124,12 @@ for one in served + queued:
 PYTHON
 }
 start hello strace -D -f -q -o "$log" -e trace=clock_gettime -E FAULTS_FILE="$folder/faults" \
-    -E LD_PRELOAD="$PWD/build/faults/clock.so" build/examples/hello --threads 2 "$folder/c"
+    -E LD_PRELOAD="$folder/shim.so" build/examples/hello --threads 2 "$folder/c"
 until_true 10 accepts "$folder/c"
 crowd "$folder/c" "$pid"
 until_true 15 ended
 looks=$(grep -c clock_gettime "$log")
-[ "$looks" -lt 8000 ]
+[ "$looks" -gt 400 ] && [ "$looks" -lt 8000 ] # fewer: without the shim
 same "400 connections, 200 of them queued at the end: $looks looks at the clock" 0 $?
 
 # A server that spins reads from who spoke last without an event: three looks of four. Without that
