@@ -92,12 +92,22 @@ __attribute__((constructor)) static void map_plans(void) {
     if (!real) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
 // FAULTS_TIME: the second that it is, for ever. A machine without a clock begins at 0.
+// FAULTS_SLOWER: so many times slower the monotonic ones go from the first look on, for what must not
+// depend on a busy machine.
 int clock_gettime(clockid_t clock, struct timespec* now) {
-    static const char* second;
+    static const char *second, *slower;
+    static int64_t first;
+    if (!slower && !(slower = getenv("FAULTS_SLOWER"))) slower = "";
     if (!second && !(second = getenv("FAULTS_TIME"))) second = "";
     int done = (int)syscall(SYS_clock_gettime, clock, now);
     if (*second && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
         now->tv_sec = atol(second);
+    if (*slower && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE)) {
+        int64_t all = now->tv_sec * INT64_C(1000000000) + now->tv_nsec;
+        if (!first) first = all; // one for both: they are compared
+        all = first + (all - first) / atol(slower);
+        now->tv_sec = all / 1000000000, now->tv_nsec = all % 1000000000;
+    }
     return done;
 }
 
