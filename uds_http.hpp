@@ -860,6 +860,13 @@ namespace detail {
 // [2] [3] VALUES ----------------------------------------------------------------------------------
 // What errors, headers, contents and messages are made of, and the members of their classes.
 
+/// For branches on the way of every request: what seldom runs stands apart, so that the rest needs
+/// fewer lines of the instruction cache, of which a system call leaves little.
+[[gnu::always_inline]] constexpr bool seldom(bool is) noexcept {
+    return __builtin_expect(is, 0) != 0;
+}
+[[gnu::always_inline]] constexpr bool usually(bool is) noexcept { return !seldom(!is); }
+
 inline void any_ref::take() noexcept { // relaxed: whoever copies holds one
     at_->owners.fetch_add(1, std::memory_order_relaxed);
 }
@@ -889,7 +896,7 @@ public:
         new (static_cast<void*>(end())) T(static_cast<T&&>(value));
         ++size_;
     }
-    void clear() noexcept { shrink(0); }
+    void clear() noexcept { seldom(size_ > 0) ? shrink(0) : void(); }
     void shrink(std::size_t size) noexcept {
         while (size_ > size) at_[--size_].~T();
     }
@@ -1185,9 +1192,12 @@ struct arena {
                 bytes.size()};
     }
     void clear() noexcept {
-        at = newest ? reinterpret_cast<char*>(newest + 1) : first;
-        room = newest ? newest->size : sizeof first;
-        block* gone = newest ? std::exchange(newest->older, nullptr) : nullptr;
+        if (seldom(newest != nullptr)) return clear_blocks();
+        at = first, room = sizeof first;
+    }
+    [[gnu::noinline]] void clear_blocks() noexcept {
+        at = reinterpret_cast<char*>(newest + 1), room = newest->size;
+        block* gone = std::exchange(newest->older, nullptr);
         while (gone) ::operator delete(static_cast<void*>(std::exchange(gone, gone->older)));
     }
 };
@@ -1242,7 +1252,7 @@ struct field_block : counted {
 /// Empties `h` and gives room for the parser to write fields into.
 [[gnu::always_inline]] inline field* open_fields(headers& h, std::size_t room) {
     ref<field_block>& block = access::of(h);
-    if (!block) block = new field_block;
+    if (seldom(!block)) block = new field_block;
     block->bytes.clear(), block->waste = 0, block->list.assume(0); // fields have no destructor
     return block->list.reserve(room);
 }
@@ -1409,7 +1419,7 @@ struct request_state : counted {
     void drop_body() noexcept { // keeps its capacity
         auto& s = access::of(body);
         s.text.clear(), s.view = {}, s.kind = access::kind::text;
-        if (s.from) s.from = {};
+        if (seldom(bool(s.from))) s.from = {};
     }
     void drop_passed() noexcept { fds.clear(), drop_body(); }
     void split(string_view text) noexcept; // the target
@@ -1523,6 +1533,12 @@ struct cancel_state : counted {
     }
     ~cancel_state() override { unique_fd(event.load()); }
 };
+
+inline std::int64_t ticks() noexcept { // ms, monotonic: cheaper, and a tick (10 ms at most) behind
+    timespec t{};
+    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return std::int64_t(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000;
+}
 
 /// A signal handler installed without SA_RESTART may interrupt any call.
 template <class F> [[gnu::always_inline]] inline auto uninterrupted(F&& call) noexcept {
@@ -2238,10 +2254,12 @@ inline bool equals(string_view text, string_view lower) {
         ::inet_pton(AF_INET6, std::string(text, 1, last - 1).c_str(), &address) == 1;
     return is_one ? last + 1 : 0;
 }
+/// What nearly all clients of a Unix socket say.
+inline bool is_usual_host(string_view text) {
+    return text.size() == 9 && std::memcmp(text.data(), "localhos", 8) == 0 && text[8] == 't';
+}
 /// uri-host [":" port] (RFC 9110 7.2). Empty is a valid Host: the target had no authority.
 inline bool is_authority(string_view text) {
-    // What nearly all clients of a Unix socket say.
-    if (text.size() == 9 && std::memcmp(text.data(), "localhost", 9) == 0) return true;
     const char *at = text.data(), *const end = at + text.size();
     if (at != end && *at == '[') {
         at += ipv6_size(text); // if it is none, its "[" is no ":"
@@ -2255,7 +2273,7 @@ inline bool is_authority(string_view text) {
 }
 
 /// The authority of an absolute-form target, from behind "://"; empty for other forms.
-inline string_view authority_of(string_view target) {
+[[gnu::noinline]] inline string_view authority_of(string_view target) {
     if (target.empty() || target[0] == '/') return {}; // nearly all are
     const string_view scheme = target.substr(0, target.find(':') + 3);
     if (!equal_nocase(scheme, "http://") && !equal_nocase(scheme, "https://")) return {};
@@ -2264,7 +2282,7 @@ inline string_view authority_of(string_view target) {
 }
 
 /// RFC 9112 3.2: the four forms, each only with its methods.
-[[gnu::always_inline]] inline bool is_target_of(string_view method, string_view target) {
+[[gnu::noinline]] inline bool is_target_of(string_view method, string_view target) {
     if (target.empty()) return false;
     if (method == "CONNECT") // 3.2.3: host and port, neither empty
         return is_authority(target) && target[0] != ':' && target.find(':') != string_view::npos &&
@@ -2279,13 +2297,13 @@ inline string_view authority_of(string_view target) {
 /// Path and query, as sent; "/" for an absolute-form without a path (RFC 9110 4.2.3).
 inline void request_state::split(string_view text) noexcept {
     target = text;
-    const bool is_origin = !text.empty() && text[0] == '/'; // nearly all are
+    const bool is_origin = usually(!text.empty() && text[0] == '/'); // nearly all are
     const string_view authority = is_origin ? string_view() : authority_of(text);
-    if (!authority.empty()) text = view(authority.end(), text.end());
+    if (seldom(!authority.empty())) text = view(authority.end(), text.end());
     path = {text.data(), std::min(text.find('?'), text.size())};
     query = view(path.end(), text.end());
-    if (!query.empty()) query.remove_prefix(1);
-    if (path.empty() && !authority.empty()) path = "/";
+    if (seldom(!query.empty())) query.remove_prefix(1);
+    if (seldom(path.empty() && !authority.empty())) path = "/";
 }
 inline void request_state::set_target(string_view text) {
     split(text);
@@ -2302,14 +2320,14 @@ struct line_reader {
     explicit line_reader(string_view in, std::size_t most = SIZE_MAX)
         : end(in.data() + (in.size() < most ? in.size() : most)) {}
 
-    [[gnu::noinline]] const char* refuse(const char* reason, int status = 400) {
+    [[gnu::cold, gnu::noinline]] const char* refuse(const char* reason, int status = 400) {
         why = reason, answer = status;
         return nullptr;
     }
 
     /// RFC 9112 2.2 lets a recipient take a bare LF; refused, as is a bare CR.
     [[gnu::always_inline]] const char* line_end(const char* at) {
-        if (end - at >= 2 && std::memcmp(at, "\r\n", 2) == 0) return at + 2;
+        if (usually(end - at >= 2 && std::memcmp(at, "\r\n", 2) == 0)) return at + 2;
         if (at == end || (*at == '\r' && end - at == 1)) return nullptr; // the LF may be to come
         return refuse("a bare CR or LF, or a byte that may not stand there");
     }
@@ -2352,7 +2370,10 @@ struct head_parser : line_reader {
 
     /// RFC 9112 2.3. A higher minor version is handled as 1.1 (RFC 9110 6.2), another major is 505.
     const char* version(const char* at) {
-        if (end - at >= 8 && std::memcmp(at, "HTTP/1.1", 8) == 0) return at + 8;
+        if (usually(end - at >= 8 && std::memcmp(at, "HTTP/1.1", 8) == 0)) return at + 8;
+        return other_version(at);
+    }
+    [[gnu::noinline]] const char* other_version(const char* at) {
         for (int n = 0; n < 8; ++n, ++at) {
             if (at == end) return nullptr;
             if (n == 5 || n == 7 ? !is_digit(*at) : *at != "HTTP/ ."[n])
@@ -2366,7 +2387,7 @@ struct head_parser : line_reader {
     /// RFC 9112 3: one space each, nothing else.
     [[gnu::always_inline]] const char* request_line(const char* at) {
         // RFC 9112 2.2: empty lines before it are skipped; no client sends more than eight.
-        for (int count = 0; at != end && *at == '\r'; ++count) {
+        for (int count = 0; seldom(at != end && *at == '\r'); ++count) {
             if (count == 8) return refuse("too many empty lines before the request");
             if (!(at = line_end(at))) return nullptr;
         }
@@ -2376,15 +2397,15 @@ struct head_parser : line_reader {
         // RFC 9112 3: longer than any that is implemented (registered ones have up to 17 bytes) is
         // 501. A first byte that can't begin a method (TLS: 0x16) is refused at once.
         if (out.method.size() > 32) return refuse("a method too long", 501);
-        if (stop == end) return nullptr;
+        if (seldom(stop == end)) return nullptr;
         if (*stop != ' ' || stop == at) return refuse("no method");
         at = stop + 1;
         stop = first_not<target_byte>(at, end);
         out.target = view(at, stop);
         if (out.target.size() > limits.max_target_bytes) return refuse("a target too long", 414);
-        if (stop == end) return nullptr;
+        if (seldom(stop == end)) return nullptr;
         const bool is_usual = is_get && *at == '/'; // is_target_of() would compare the method
-        if (*stop != ' ' || (!is_usual && !is_target_of(out.method, out.target)))
+        if (*stop != ' ' || (seldom(!is_usual) && !is_target_of(out.method, out.target)))
             return refuse("a bad target");
         at = version(stop + 1);
         return at ? line_end(at) : nullptr;
@@ -2410,7 +2431,7 @@ struct head_parser : line_reader {
         std::size_t count = 0;
         for (; at != end && *at != '\r'; ++count) {
             if (count == limits.max_fields_count) return refuse("too many fields", 431);
-            if (!(at = field_line(at, fields[count]))) return nullptr;
+            if (seldom(!(at = field_line(at, fields[count])))) return nullptr;
             note(fields[count]);
         }
         out.fields_count = count;
@@ -2427,9 +2448,11 @@ struct head_parser : line_reader {
         if (size >= by_size.size() || by_size[size] == '-') return; // most fields end here
         const int which = by_size[size] - '0';
         if (!equals(f.name, names[which])) return void(out.body_fd |= equals(f.name, "body-fd"));
-        if (seen[which]) doubled |= 1u << which;
+        if (seldom(seen[which] != nullptr)) doubled |= 1u << which;
         seen[which] = &f;
-        string_view list = which == connection ? f.value : string_view();
+        if (seldom(which == connection)) note_options(f.value);
+    }
+    [[gnu::noinline]] void note_options(string_view list) {
         while (!list.empty()) { // RFC 9110 7.6.1: options that say nothing to us are passed over
             const string_view option = next_element(list);
             closes |= equals(option, "close");
@@ -2463,20 +2486,26 @@ struct head_parser : line_reader {
         return refuse("a Transfer-Encoding that doesn't end in chunked, once");
     }
 
+    [[gnu::noinline]] bool name_host(field* fields) {
+        const string_view named = authority_of(out.target);
+        if (!named.empty() && seen[host]) seen[host]->value = named;
+        else if (!named.empty() && out.fields_count == limits.max_fields_count) // of 1.0
+            return refuse("too many fields", 431), false;
+        else if (!named.empty()) fields[out.fields_count++] = {"Host", named};
+        return true;
+    }
+
     [[gnu::always_inline]] bool finish_request(field* fields) {
         // RFC 9112 3.2: exactly one, and a valid one.
         if (is_doubled(host) || (!seen[host] && out.version == 11))
             return refuse("no Host, or two of them");
-        if (!is_authority(value(host))) return refuse("a bad Host");
-        if ((seen[length] || seen[coding]) && !read_framing()) return false;
-        if (seen[expect] && (is_doubled(expect) || !equals(value(expect), "100-continue")))
+        if (!is_usual_host(value(host)) && !is_authority(value(host))) return refuse("a bad Host");
+        if (seldom(seen[length] || seen[coding]) && !read_framing()) return false;
+        if (seldom(seen[expect] != nullptr) &&
+            (is_doubled(expect) || !equals(value(expect), "100-continue")))
             return refuse("an unknown expectation", 417); // RFC 9110 10.1.1
         // RFC 9112 3.2.2: the target's authority counts, and is what whoever reads Host gets.
-        const string_view named = out.target[0] == '/' ? string_view() : authority_of(out.target);
-        if (!named.empty() && seen[host]) seen[host]->value = named;
-        else if (!named.empty() && out.fields_count == limits.max_fields_count) // of 1.0
-            return refuse("too many fields", 431);
-        else if (!named.empty()) fields[out.fields_count++] = {"Host", named};
+        if (seldom(out.target[0] != '/') && !name_host(fields)) return false;
         // RFC 9110 10.1.1, 7.8: neither means anything in 1.0, nor an expectation without a body.
         out.expect_continue = seen[expect] && out.version == 11 && out.how != framing::none;
         out.upgrade =
@@ -2704,7 +2733,7 @@ public:
     void clear() noexcept { assume(0); }
     /// Room for `count` more bytes; commit() says how many were written.
     char* room(std::size_t count) {
-        if (room_ - size_ < count) {
+        if (seldom(room_ - size_ < count)) {
             std::size_t wanted = room_ ? room_ * 2 : 4096;
             while (wanted - size_ < count) wanted *= 2;
             reserve(wanted);
@@ -2857,8 +2886,8 @@ inline char* put_field(char* at, string_view name, string_view value) noexcept {
     return put(put(put(put(at, name), ": "), value), "\r\n");
 }
 inline char* put_framing(char* at, const body_plan& plan) noexcept {
-    if (plan.how == framing::chunked) return put(at, "Transfer-Encoding: chunked\r\n");
-    if (plan.how != framing::length) return at;
+    if (seldom(plan.how == framing::chunked)) return put(at, "Transfer-Encoding: chunked\r\n");
+    if (seldom(plan.how != framing::length)) return at;
     return put(put_number(put(at, "Content-Length: "), plan.length), "\r\n");
 }
 inline std::size_t size_of(const headers& fields) noexcept {
@@ -2878,19 +2907,27 @@ struct head_writer {
         char* const first = out.room(256 + r.type.size() + size_of(r.fields));
         char* at = put_status(first, r.status);
         bool is_dated = !date;
-        for (const field& f : r.fields) at = put_if_ours(at, f, r.status, is_dated);
-        if (!is_dated) at = put(at, {date, 37});
+        if (seldom(bool(access::of(r.fields)))) at = put_fields(at, r.fields, r.status, is_dated);
+        if (usually(!is_dated)) at = put(at, {date, 37});
         if (!r.type.empty()) at = put_field(at, "Content-Type", r.type);
-        if (!persistent) at = put(at, "Connection: close\r\n"); // RFC 9112 9.6
-        else if (version == 10) at = put(at, "Connection: keep-alive\r\n");
+        if (seldom(!persistent)) at = put(at, "Connection: close\r\n"); // RFC 9112 9.6
+        else if (seldom(version == 10)) at = put(at, "Connection: keep-alive\r\n");
         out.commit(static_cast<std::size_t>(put(put_framing(at, plan), "\r\n") - first));
     }
 
 private:
     static char* put_status(char* at, int status) noexcept {
-        if (status == 200) return put(at, "HTTP/1.1 200 OK\r\n");
+        if (usually(status == 200)) return put(at, "HTTP/1.1 200 OK\r\n");
+        return put_other(at, status);
+    }
+    [[gnu::noinline]] static char* put_other(char* at, int status) noexcept {
         at = put_number(put(at, "HTTP/1.1 "), static_cast<std::uint64_t>(status));
         return put(put(put(at, " "), reason_of(status)), "\r\n");
+    }
+    [[gnu::noinline]] static char* put_fields(char* at, const headers& fields, int status,
+                                              bool& is_dated) noexcept {
+        for (const field& f : fields) at = put_if_ours(at, f, status, is_dated);
+        return at;
     }
     /// Content-Length and Connection are what the plan says, whatever the fields say; but a 304 may
     /// state the length, and Upgrade needs its Connection (RFC 9110 7.8).
@@ -3037,7 +3074,7 @@ private:
     static void list(string_view method, std::string& in) {
         in.append(in.empty() ? "" : ", ").append(method);
     }
-    static bool is_decodable(string_view path) noexcept {
+    [[gnu::noinline]] static bool is_decodable(string_view path) noexcept {
         for (std::size_t at = path.find('%'); at != string_view::npos; at = path.find('%', at + 1))
             if (at + 2 >= path.size() || hex_digit(path[at + 1]) < 0 || hex_digit(path[at + 2]) < 0)
                 return false;
@@ -3693,11 +3730,12 @@ struct desk {
     ref<about> note;                // of req, where somebody listens
     char date[40] = {};             // "Date: ...\r\n"
     std::int64_t (*micros)() = [] { return std::int64_t{0}; }; // a clock: read for who logs times
+    std::int64_t (*ticks)() = [] { return std::int64_t{0}; };  // as `now`
     std::size_t whole = 0;                   // bytes of `out` that are whole answers
     std::uint64_t requests = 0, refused = 0; // since the start
 
     /// This turn has taken so long that the others should have theirs; it lags by 10 ms at most.
-    bool is_late() const { return micros() / 1'000 - turn >= 15; }
+    bool is_late() const { return ticks() - turn >= 15; }
 };
 
 /// A listener's policy and name.
@@ -3795,20 +3833,20 @@ public:
     /// the answers have left. What waited is taken again with the descriptors of its last byte.
     bool take(string_view in, bool waited = false) {
         d_.in = in;
-        if (waited) d_.fds.swap(c_.more->fds_in), d_.fds_from = in.data();
+        if (seldom(waited)) d_.fds.swap(c_.more->fds_in), d_.fds_from = in.data();
         bool goes_on = true;
         unsigned steps = 0; // 32: so seldom that the clock is free
         for (; goes_on && !c_.ends && d_.out.size() < max_batch_bytes; d_.whole = d_.out.size()) {
             ++steps; // 2, 4, 8, 16, 32, 64, 96, ...: a slow handler shows soon
             const bool looks = steps > 1 && ((steps & (steps - 1)) == 0 || steps % 32 == 0);
             if (looks && !d_.in.empty() && d_.is_late()) break;
-            goes_on = c_.at == phase::head ? step_head() : step();
+            goes_on = usually(c_.at == phase::head) ? step_head() : step();
         }
         const bool again = goes_on && !c_.ends;
         if (c_.ends) d_.in = {};                            // what stands behind the last request
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
-        if (!d_.fds.empty() && !keep_fds()) refuse_stray_fds();
-        if (!c_.more && d_.in.empty()) return again;
+        if (seldom(!d_.fds.empty()) && !keep_fds()) refuse_stray_fds();
+        if (usually(!c_.more && d_.in.empty())) return again;
         c_.kept().in.assign(d_.in.data(), d_.in.size()); // the loop's buffer serves others now
         if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
         return again || (c_.more && c_.more->has_output() && !d_.in.empty());
@@ -3981,9 +4019,9 @@ public:
         body_plan plan;
         if (s_.keeps_none() && d_.in.empty() && !c_.work()) c_.persistent = false; // RFC 9112 9.6
         open_answer(res, false, plan, is_hooked);
-        if (!c_.persistent) c_.ends = true, c_.lingers |= c_.at == phase::discard;
+        if (seldom(!c_.persistent)) c_.ends = true, c_.lingers |= c_.at == phase::discard;
         if (plan.sends) send_body(access::of(res).body, plan);
-        if (!s_.is_observed()) return;
+        if (usually(!s_.is_observed())) return;
         if (c_.more && c_.more->has_tail) return keep_note();
         tell(plan.sends ? plan.length : 0, error());
     }
@@ -4115,8 +4153,8 @@ private:
     // -- requests
 
     [[gnu::always_inline]] bool step_head() {
-        if (d_.in.empty() || c_.has_output()) return false;
-        if (c_.more) { // half of it has been looked at, perhaps
+        if (seldom(d_.in.empty() || c_.has_output())) return false;
+        if (seldom(bool(c_.more))) { // half of it has been looked at, perhaps
             const std::size_t before = c_.more->parsed_bytes;
             if (!is_worth_parsing(d_.in, before, s_.limits.max_head_bytes)) return false;
             c_.more->parsed_bytes = 0;
@@ -4124,7 +4162,7 @@ private:
         request_state& req = state_of(d_.req);
         field* fields = open_fields(req.fields, s_.limits.max_fields_count);
         const parsed at = parse_request_head(d_.in, s_.limits, fields, d_.parsed);
-        if (at == parsed::more) return c_.kept().parsed_bytes = d_.in.size(), false;
+        if (seldom(at == parsed::more)) return c_.kept().parsed_bytes = d_.in.size(), false;
         if (at == parsed::bad) {
             forget_request(d_.parsed.method == "HEAD");
             return refuse(d_.parsed.status, d_.parsed.why), false;
@@ -4152,28 +4190,29 @@ private:
         req.reset();
         req.method = h.method, req.version = h.version;
         req.split(h.target);
-        req.borrowed = true, req.fd = c_.fd;          // views of the read buffer
-        if (!(req.from == c_.who)) req.from = c_.who; // comparing spares two atomics
+        req.borrowed = true, req.fd = c_.fd;                  // views of the read buffer
+        if (seldom(!(req.from == c_.who))) req.from = c_.who; // comparing spares two atomics
         req.listener = s_.name_of(c_.door);
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
         c_.persistent = h.persistent;
         c_.expects = h.expect_continue, c_.upgrades = h.upgrade;
-        if (s_.is_observed()) take_note();
+        if (seldom(s_.is_observed())) take_note();
         // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
         if (h.method == "CONNECT" && !c_.forbidden) return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
-        if (s_.takes_fds() && !claim_fds(req, first)) return;
-        if (h.body_fd && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
-        if (h.how != framing::none) d_.decoder.start(h.how, h.length, s_.limits, &req.fields);
+        if (seldom(s_.takes_fds()) && !claim_fds(req, first)) return;
+        if (seldom(h.body_fd) && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
+        if (seldom(h.how != framing::none))
+            d_.decoder.start(h.how, h.length, s_.limits, &req.fields);
         route* const to = s_.routes.match(req);
         const bool is_early = screen(to);
         keep_card(); // a hook may keep the request, and ask later
-        if (is_early) {
+        if (seldom(is_early)) {
             if (!skip_body()) c_.persistent = false, c_.lingers = true;
             return answer_plain();
         }
         const bool is_streamed = access::of(access::of(*to).run).shape == access::shape::streamed;
-        if (h.how == framing::none && !is_streamed) return dispatch(*to);
+        if (usually(h.how == framing::none && !is_streamed)) return dispatch(*to);
         if (h.how != framing::none) state_of(d_.req).drop_body(); // a hook's
         else d_.decoder.start(h.how, 0);
         if (is_streamed) return start_stream(*to);
@@ -4183,7 +4222,7 @@ private:
     /// The kernel is asked once who it is; the card is told when the connection ends.
     void keep_card() noexcept {
         const auto& from = state_of(d_.req).from; // not of a request that a hook has replaced
-        if (from && !(c_.who == from)) c_.who = from;
+        if (seldom(bool(from)) && !(c_.who == from)) c_.who = from;
     }
     [[gnu::always_inline]] void answer_plain() {
         keep_card();
@@ -4198,8 +4237,8 @@ private:
             c_.persistent = false;
             return refuse_early(403, "not on the listener's list");
         }
-        for (hook& h : s_.hooks) // first: they see what becomes a 404, too
-            if (h.before && run_before(h)) return true;
+        if (seldom(!s_.hooks.empty()) && run_hooks())
+            return true; // they see what becomes a 404, too
         if (!to) return answer_no_route();
         const auto& r = access::of(*to);
         if (r.allowed && !r.allowed->admits(d_.req.peer()))
@@ -4207,6 +4246,11 @@ private:
         bool is_over = d_.parsed.how == framing::length && d_.parsed.length > limit_of(*to);
         is_over |= r.body_limit && d_.req.body().size() > *r.body_limit; // of Body-Fd
         return is_over && refuse_early(413, "body over the limit");      // and no 100 Continue
+    }
+    [[gnu::noinline]] bool run_hooks() {
+        for (hook& h : s_.hooks)
+            if (h.before && run_before(h)) return true;
+        return false;
     }
     std::uint64_t limit_of(route& to) const noexcept {
         const auto& r = access::of(to);
@@ -4328,11 +4372,12 @@ private:
         if (!d_.fds.empty() && d_.in.empty()) return refuse_fds(); // came with its body
         const auto& r = access::of(to);
         const bool is_plain = access::of(r.run).shape == access::shape::plain;
-        if (!is_plain || (s_.to_worker && !r.stays_on_loop)) return start_later(to, is_plain);
+        if (seldom(!is_plain || (s_.to_worker && !r.stays_on_loop)))
+            return start_later(to, is_plain);
         const std::size_t size = d_.req.body().size(); // the answer may take it
         run_plain(s_, to, d_.req, d_.res);
         answer_plain();
-        if (!c_.more) return;
+        if (usually(!c_.more)) return;
         (void)detail::take(state_of(d_.req).body); // megabytes, perhaps
         hold_for_tail(size);
     }
@@ -4573,7 +4618,11 @@ private:
 
     [[gnu::always_inline]] void send_body(content& body, const body_plan& plan) {
         const std::size_t most = c_.calls || !d_.in.empty() ? max_inline_body : max_last_body;
-        if (is_in_memory(body) && bytes_of(body).size() <= most) return d_.out.add(bytes_of(body));
+        if (usually(is_in_memory(body) && bytes_of(body).size() <= most))
+            return d_.out.add(bytes_of(body));
+        send_large(body, plan);
+    }
+    [[gnu::noinline]] void send_large(content& body, const body_plan& plan) {
         auto& s = access::of(body);
         std::string& held = access::of(state_of(d_.req).body).text;
         const bool is_echo = s.kind == access::kind::lent && s.view.data() == held.data() &&
@@ -4596,19 +4645,19 @@ private:
         if (is_received(r.fields))
             drop_framing(res.headers(),
                          is_bodiless(r.status) ? r.status != 304 : !is_streamed && !is_head);
-        if (const char* ours = fds_field(r.fields))
+        if (const char* ours = seldom(bool(access::of(r.fields))) ? fds_field(r.fields) : nullptr)
             extra_of(res).failed = failed(errc::bad_field, ours);
-        if (r.extra || c_.wants_body_fd) attach_fds(res, is_streamed);
+        if (seldom(r.extra || c_.wants_body_fd)) attach_fds(res, is_streamed);
         std::optional<std::uint64_t> size;
-        if (!is_streamed) size = known_size(r.body);
+        if (usually(!is_streamed)) size = known_size(r.body);
         else if (is_bodiless(r.status)) size = 0;
         if (is_head && (is_received(r.fields) || r.fields.contains("Content-Length"))) size = {};
         const bool is_plain =
             r.status == 200 && !access::of(r.fields) && !r.extra && size.value_or(0) <= max_length;
-        const bool is_good = is_plain || check(res, size);
+        const bool is_good = usually(is_plain) || check(res, size);
         plan = plan_response(res, size, c_.head_only, version());
-        if (plan.how == framing::until_close) c_.persistent = false;
-        if (s_.is_observed()) note_now().status = res.status();
+        if (seldom(plan.how == framing::until_close)) c_.persistent = false;
+        if (seldom(s_.is_observed())) note_now().status = res.status();
         c_.expects = false; // no 1xx behind it: RFC 9110 15.2
         head_writer{d_.date, c_.persistent, version()}.write(d_.out, res, plan);
         return is_good;
@@ -5066,6 +5115,7 @@ public:
         in_ = in_bytes_.reserve(in_size_);
         d_.room = {in_, in_size_};
         d_.micros = []() -> std::int64_t { return now_ns() / 1'000; };
+        d_.ticks = ticks;
         const server_options& o = s_.options;
         deadlines_.set_duration(timer::head, o.head_timeout);
         deadlines_.set_duration(timer::body, o.body_timeout);
@@ -5266,11 +5316,10 @@ protected:
     virtual void on_closed(const conn& gone) = 0; // after all others were told
 
     void read_clock() noexcept {
-        timespec t{};
-        ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t); // cheaper, and a tick (10 ms at most) behind
-        d_.now = std::max(d_.now, std::int64_t(t.tv_sec) * 1000 + t.tv_nsec / 1'000'000);
+        d_.now = std::max(d_.now, ticks());
         if (d_.now - dated_at_ < 100) return; // Date lags by so much at most
         dated_at_ = d_.now;
+        timespec t{};
         ::clock_gettime(CLOCK_REALTIME_COARSE, &t);
         if (t.tv_sec == dated_) return;
         dated_ = t.tv_sec;
@@ -5290,7 +5339,7 @@ private:
     }
 
     [[gnu::always_inline]] int wait(epoll_event* events, int room, int timeout) noexcept {
-        if (timeout != 0 && s_.options.busy_poll.count() > 0) {
+        if (seldom(timeout != 0 && s_.options.busy_poll.count() > 0)) {
             const deadline end = timeout < 0 ? deadline() : deadline::after(milliseconds(timeout));
             if (int count = spin(events, room, end); count >= 0) return count;
             timeout = end.poll_timeout();
@@ -5331,8 +5380,8 @@ private:
 
     [[gnu::always_inline]] void on_event(const epoll_event& e) {
         const std::uint64_t id = e.data.u64;
-        if (id & door_id) { // no connection's: indices are smaller
-            if (id == alarm_id) {
+        if (seldom(id & door_id)) { // no connection's: indices are smaller
+            if (seldom(id == alarm_id)) {
                 if (alarm_at_ < INT64_MAX)
                     d_.turn = d_.now = std::max(d_.now, alarm_at_); // ours lags
                 alarm_at_ = INT64_MAX, deadlines_.is_sooner = true;
@@ -5340,11 +5389,11 @@ private:
             return;
         }
         conn* c = conns_.find(last_event_ = id);
-        if (!c) return; // closed earlier in this turn
+        if (seldom(!c)) return; // closed earlier in this turn
         if (e.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
-        if (e.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->half = true;
-        if (e.events & (EPOLLHUP | EPOLLERR)) c->hung_up = true; // nobody reads answers
-        if ((e.events & EPOLLOUT) && c->blocked) visit(*c, &loop::on_writable);
+        if (seldom(e.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) c->half = true;
+        if (seldom(e.events & (EPOLLHUP | EPOLLERR))) c->hung_up = true; // nobody reads answers
+        if (seldom((e.events & EPOLLOUT) && c->blocked)) visit(*c, &loop::on_writable);
         else visit(*c, &loop::read);
     }
     /// std::bad_alloc, somewhere on the way: this connection ends, the others go on.
@@ -5369,16 +5418,16 @@ private:
     /// Serves what was kept, and what there is to read, while somebody wants it.
     void read(conn& c) {
         bool progress = false;
-        if (c.calls) read_clock(); // as in rest()
+        if (seldom(c.calls)) read_clock(); // as in rest()
         for (int rounds = 0; !c.queued && !c.gone; ++rounds) {
             const bool has_kept = c.has_unread();
             if ((!has_kept && !c.readable) || !c.wants_bytes()) break;
             // Others have their turn first; and what a stream brings leaves before more is read.
-            if (rounds == 4 || (rounds == 1 && c.work())) {
+            if (seldom(rounds == 4 || (rounds == 1 && c.work()))) {
                 queue(c);
                 break;
             }
-            if (has_kept) { // first: descriptors that are to come aren't theirs
+            if (seldom(has_kept)) { // first: descriptors that are to come aren't theirs
                 const std::string kept = std::move(c.more->in); // take() keeps what remains
                 serve(c, kept, true);
                 continue;
@@ -5386,24 +5435,12 @@ private:
             const std::size_t kept = c.more ? c.more->in.size() : 0;
             if (kept) std::memcpy(in_, c.more->in.data(), kept); // a head is parsed in one piece
             bool stopped = false;
-            ssize_t got = s_.fds_blocked && c.door != no_door
+            ssize_t got = usually(s_.fds_blocked && c.door != no_door)
                               ? receive(c.fd, in_ + kept, in_size_ - kept)
                               : receive_with_fds(c.fd, kept, stopped);
-            if (got < 0 && errno == EAGAIN) {
-                c.readable = false;
-                break;
-            }
-            if (got < 0 && errno == EBADFD) { // what they were to, and its bytes, are lost
-                talk(c).refuse_stray_fds();
-                flush(c);
-                break;
-            }
-            if (got < 0 && errno == ECONNRESET) got = 0; // it left bytes of ours unread
-            if (got <= 0) {
-                c.readable = false;
-                if (got < 0 || talk(c).at_eof()) return close(c);
-                flush(c);
-                break;
+            if (seldom(got <= 0)) {
+                if (!ends_reading(c, got)) break;
+                return close(c);
             }
             if (static_cast<std::size_t>(got) < in_size_ - kept && !c.half && !stopped)
                 c.readable = false; // a short read empties it: epoll(7)
@@ -5412,6 +5449,20 @@ private:
             serve(c, {in_, kept + static_cast<std::size_t>(got)});
         }
         rest(c, progress);
+    }
+
+    /// There is nothing to read, or there won't be. True: close now.
+    [[gnu::noinline]] bool ends_reading(conn& c, ssize_t got) {
+        const int why = got < 0 ? errno : 0;
+        if (why == EBADFD) { // what they were to, and its bytes, are lost
+            talk(c).refuse_stray_fds();
+            return flush(c), false;
+        }
+        c.readable = false;
+        if (why == EAGAIN) return false;
+        if (why && why != ECONNRESET) return true; // that one: it left bytes of ours unread
+        if (talk(c).at_eof()) return true;
+        return flush(c), false;
     }
 
     /// recv(2) that drops descriptors, as it does, and tells of them.
@@ -5427,7 +5478,7 @@ private:
     [[gnu::always_inline]] void serve(conn& c, string_view bytes, bool waited = false) {
         const std::uint64_t before = d_.requests;
         const bool again = talk(c).take(bytes, waited);
-        if (flush(c) && again) queue(c);
+        if (flush(c) && seldom(again)) queue(c);
         if (d_.requests == before) return;
         add(requests, d_.requests - before);
         if (c.clock == timer::head) deadlines_.clear(c); // the next head has its own time
@@ -5440,7 +5491,7 @@ private:
     /// After anything happened to a connection: closes it, ends its sending, or sets its deadline.
     [[gnu::always_inline]] void rest(conn& c, bool progress) {
         read_clock(); // a handler may have had the loop for long
-        if (!c.is_calm() || s_.stopping()) end_or_rest(c, progress);
+        if (seldom(!c.is_calm() || s_.stopping())) end_or_rest(c, progress);
         else deadlines_.set(c, timer::idle, d_.now, progress); // as most, most of the time
     }
     [[gnu::noinline]] void end_or_rest(conn& c, bool progress) {
@@ -5536,8 +5587,8 @@ private:
     bool flush(conn& c) {
         string_view batch = d_.out.view();
         bool all = false;
-        if (c.gone) all = false;
-        else if (c.blocked) c.more->out.append(batch); // behind what waits already
+        if (seldom(c.gone)) all = false;
+        else if (seldom(c.blocked)) c.more->out.append(batch); // behind what waits already
         else all = (batch.empty() && !c.has_output()) || push(c, batch);
         d_.out.capacity() < (4 << 20) ? d_.out.clear() : void(d_.out = buffer()); // of large writes
         d_.whole = 0, refused.store(d_.refused, std::memory_order_relaxed);
@@ -5554,13 +5605,15 @@ private:
                 continue;
             }
             const ssize_t sent = is_file ? send_file(c) : send_parts(c, batch, body);
-            if (sent < 0 && errno == EAGAIN) return block(c, batch), false;
-            if (is_file && sent == 0) return fail_tail(c, too_short()), false; // it got shorter
-            if (is_file && sent < 0 && errno != EPIPE && errno != ECONNRESET)
-                return fail_tail(c, failed(errno, "file")), false;
-            if (sent < 0) return lose(c), false;
+            if (seldom(sent <= 0)) {
+                if (sent < 0 && errno == EAGAIN) return block(c, batch), false;
+                if (is_file && sent == 0) return fail_tail(c, too_short()), false; // it got shorter
+                if (is_file && sent < 0 && errno != EPIPE && errno != ECONNRESET)
+                    return fail_tail(c, failed(errno, "file")), false;
+                if (sent < 0) return lose(c), false;
+            }
             add(bytes_out, static_cast<std::uint64_t>(sent));
-            if (c.calls) note_upload(c, sent);
+            if (seldom(c.calls)) note_upload(c, sent);
             const std::size_t count = static_cast<std::size_t>(sent);
             const std::size_t of_batch = std::min(count, batch.size());
             batch.remove_prefix(of_batch);
@@ -5574,7 +5627,7 @@ private:
 
     /// Both in one call, but what descriptors belong to begins a call of its own (unix(7)).
     ssize_t send_parts(conn& c, string_view batch, string_view body) {
-        if (batch.size() + body.size() > (64 << 10)) enlarge(c);
+        if (seldom(batch.size() + body.size() > (64 << 10))) enlarge(c);
         iovec parts[2] = {{const_cast<char*>(batch.data()), batch.size()},
                           {const_cast<char*>(body.data()), body.size()}};
         if (!c.more || c.more->fds.empty()) return transmit(c.fd, parts, body.empty() ? 1 : 2);
@@ -5600,7 +5653,7 @@ private:
     }
 
     static string_view memory_tail(const conn& c) noexcept {
-        if (!c.more || !c.more->has_tail || !is_in_memory(c.more->tail)) return {};
+        if (usually(!c.more || !c.more->has_tail || !is_in_memory(c.more->tail))) return {};
         return bytes_of(c.more->tail)
             .substr(static_cast<std::size_t>(c.more->tail_at), most_at_once);
     }
@@ -5722,7 +5775,8 @@ private:
 
     /// At the end of the turn: never from inside of a connection's work.
     void turn_pools() {
-        if (!pools_.empty()) read_clock();
+        if (usually(pools_.empty())) return;
+        read_clock();
         for (std::size_t i = pools_.size(); i-- > 0;) {
             bool stays = true;
             UDS_HTTP_TRY { stays = pools_[i]->turn(); }
@@ -5802,7 +5856,7 @@ private:
 
     /// A timerfd, so that pollable_fd() shows deadlines too; set when the next one gets earlier.
     void set_alarm() noexcept {
-        if (!std::exchange(deadlines_.is_sooner, false)) return;
+        if (usually(!std::exchange(deadlines_.is_sooner, false))) return;
         std::int64_t next = tasks_.next();
         const conn* c = deadlines_.first(); // set by the coarse clock, which lags by up to a tick
         if (c && c->due < next - 4) next = c->due + 4;

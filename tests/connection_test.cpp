@@ -1503,7 +1503,7 @@ TEST_CASE("connection: slow handlers of one connection leave the others their tu
     static std::int64_t clock; // us
     clock = 0;
     driver d;
-    d.lent.micros = [] { return clock; };
+    d.lent.ticks = [] { return clock / 1'000; };
     int ran = 0;
     d.add("GET", "/", [&](const request&) { return ++ran, clock += 1'000, text("done"); });
     std::string many;
@@ -1526,7 +1526,7 @@ TEST_CASE("connection: so do the pieces of one streamed body") {
     static std::int64_t clock; // us
     clock = 0;
     driver d;
-    d.lent.micros = [] { return clock; };
+    d.lent.ticks = [] { return clock / 1'000; };
     std::optional<std::pair<body_reader, responder>> up;
     std::string got;
     d.add("POST", "/", [&](request&, body_reader in, responder out) {
@@ -1555,7 +1555,7 @@ TEST_CASE("connection: so do those of a body that came by descriptor") {
     server_options o;
     o.max_body_fd_bytes = size, o.max_fds_count = 1;
     driver d(o);
-    d.lent.micros = [] { return clock; };
+    d.lent.ticks = [] { return clock / 1'000; };
     std::size_t seen = 0;
     std::optional<std::pair<body_reader, responder>> up;
     d.add("POST", "/", [&](request&, body_reader in, responder out) {
