@@ -585,7 +585,7 @@ public:
 
 // [4b] SERVER -------------------------------------------------------------------------------------
 /// Each limit with the status that a peer sees when it is exceeded. Loops have memory for a whole
-/// head: over 16 Mi bytes or fields is a bad option, as are no threads, or more than 65,535.
+/// head: over 16 Mi bytes or fields is a bad option, as are no threads, or over 65,535 or workers.
 /// Timeouts, a client's too: 0 is at once, milliseconds::max() never.
 struct server_options {
     unsigned threads = 1;                         // loops
@@ -6214,7 +6214,8 @@ struct server_core final : site {
         limits = {o.max_head_bytes, o.max_target_bytes, o.max_fields_count};
         stop_event = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
         if (!stop_event) remember(failed(errno, "eventfd"));
-        if (o.threads - 1 >= UINT16_MAX) remember(failed(EINVAL, "server_options::threads"));
+        if (o.threads - 1 >= UINT16_MAX || o.workers > UINT16_MAX)
+            remember(failed(EINVAL, "server_options: threads or workers"));
         if (o.max_head_bytes > max_head_memory || o.max_fields_count > max_head_memory)
             remember(failed(EINVAL, "server_options: max_head_bytes or max_fields_count"));
         do loops.push_back(new server_loop(*this, loops.empty())); // all: stats() looks at any time
@@ -6240,9 +6241,9 @@ struct server_core final : site {
 
     [[gnu::cold]] error start() {
         if (finished) return failed(errc::stopped, "server");
-        if (started || remembered) return remembered;
+        if (started) return remembered;
         block_fds();
-        if (doors.empty() && places == 0 && !stopping())
+        if (!remembered && doors.empty() && places == 0 && !stopping())
             return unheard ? unheard : failed(EDESTADDRREQ, "server: nothing to listen on");
         UDS_HTTP_TRY { start_all(); }
         UDS_HTTP_CATCH { remember(failed(ENOMEM, "server::run")); }

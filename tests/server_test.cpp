@@ -204,7 +204,23 @@ TEST_CASE("server: more loops than memory could hold are a bad option, and so ar
         o.threads = count;
         server app(o);
         CHECK(app.run() == std::errc::invalid_argument);
+        if (count == 0) continue;
+        o.threads = 1, o.workers = count;
+        server other(o);
+        CHECK(other.run() == std::errc::invalid_argument); // before one of them has started
     }
+}
+
+TEST_CASE("server: a route that is wrong, though added late, leaves no door either") {
+    folder at;
+    server app;
+    REQUIRE_FALSE(app.listen(at("s")));
+    app.get("/{", hello);
+    for (int again = 0; again < 2; ++again) {
+        CHECK(app.run() == errc::bad_pattern);
+        CHECK_FALSE(exists(at("s")));
+    }
+    CHECK_FALSE(server().listen(at("s")));
 }
 
 TEST_CASE("server: once it runs it takes no listener, whose clients nobody would hear") {
