@@ -3044,7 +3044,7 @@ public:
     }
 
     /// The status where there is no route: 400, 404, 501; 405 and, for OPTIONS, 204 with `allow`.
-    int refuse(request_state& req, std::string& allow) const {
+    [[gnu::cold]] int refuse(request_state& req, std::string& allow) const {
         if (req.path == "*") return allow = methods_, 204; // RFC 9110 9.3.7: the server as a whole
         if (!is_decodable(req.path)) return 400;
         const string_view asked = req.method;
@@ -3792,7 +3792,7 @@ struct site : counted {
 };
 
 /// A response of ours, worded as aiohttp words them.
-inline response plain_status(int status, string_view why = {}) {
+[[gnu::cold]] inline response plain_status(int status, string_view why = {}) {
     std::string line = std::to_string(status);
     line.append(": ").append(reason_of(status));
     if (!why.empty()) line.append(" (").append(why).append(")");
@@ -3918,7 +3918,7 @@ public:
 
     /// The connection ends under its exchange. An upgraded one does so in order. `ours`: why, where
     /// it isn't the peer who ends it.
-    void tell_cut(const error& ours) {
+    [[gnu::cold]] void tell_cut(const error& ours) {
         const error why = ours ? ours : failed(errc::cut_off, "connection");
         UDS_HTTP_TRY {
             if (ours && (c_.has_output() || c_.work() || c_.at == phase::body))
@@ -4775,7 +4775,7 @@ private:
     }
 
     /// From here on another exchange is at work: what was held of the request's body is its own.
-    void switch_protocol(flow& f, response& res) {
+    [[gnu::cold]] void switch_protocol(flow& f, response& res) {
         if (s_.has_after) run_after(res, false);
         if (const auto& r = access::of(res); r.status != 101 || (r.extra && r.extra->failed))
             return answer(std::move(res), true), finish(f); // a hook's own answer, or a 500
@@ -5731,7 +5731,7 @@ private:
     }
     /// Nobody hears an answer. What an upgraded peer says, or answered to a client's request, is
     /// read, but nothing is sent: what follows a hole would be taken for another request.
-    void lose(conn& c) {
+    [[gnu::cold]] void lose(conn& c) {
         if (errno == ETOOMANYREFS) // all that this user's peers leave unread counts
             s_.log("cut: " + failed(errno, "descriptors").message(), peer_of(c.fd));
         const bool may_speak = c.calls || c.at == phase::raw;
@@ -6209,7 +6209,7 @@ struct server_core final : site {
     bool started = false, finished = false;
     const pid_t owner = ::getpid(); // a forked child's copy touches nothing
 
-    explicit server_core(const server_options& o) {
+    [[gnu::cold]] explicit server_core(const server_options& o) {
         options = o;
         limits = {o.max_head_bytes, o.max_target_bytes, o.max_fields_count};
         stop_event = unique_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
@@ -6251,7 +6251,7 @@ struct server_core final : site {
         return remembered;
     }
 
-    void start_all() {
+    [[gnu::cold]] void start_all() {
         for (std::size_t i = 0; i < loops.size() && !remembered; ++i) {
             if (i > 0) remember(loops[i]->open());
             if (!remembered) remember(loops[i]->begin());
@@ -6270,12 +6270,12 @@ struct server_core final : site {
         }
     }
 
-    error start_workers() {
+    [[gnu::cold]] error start_workers() {
         workers = new worker_pool(*this);
         to_worker = [this](ref<flow> f, route& to) { return workers->add(std::move(f), to); };
         return workers->start(options.workers);
     }
-    void start_loop(server_loop& l) {
+    [[gnu::cold]] void start_loop(server_loop& l) {
         auto run = [](void* at) -> void* {
             server_loop* self = static_cast<server_loop*>(at);
             if (error bad = self->serve()) self->close_all(); // epoll failed: nobody serves them
@@ -6288,7 +6288,7 @@ struct server_core final : site {
     [[gnu::cold]] void finish() {
         if (!std::exchange(finished, true)) end_all(), restore_signals();
     }
-    void end_all() {
+    [[gnu::cold]] void end_all() {
         for (auto& d : doors) remove_path(d->at);    // first: a worker may take its time
         if (!threads.empty() && !stopping()) stop(); // once: a second one would cut what drains
         join(threads);
@@ -6355,7 +6355,7 @@ struct server_core final : site {
             was = all.left[number];
     }
     /// Puts back what was there, which for one that is beneath another the other has to do.
-    void restore_signals() noexcept {
+    [[gnu::cold]] void restore_signals() noexcept {
         signal_table& all = takers();
         hold lock(all.guard);
         for (std::size_t i = all.users.size(); i-- > 0;) {
