@@ -861,7 +861,8 @@ namespace detail {
 // What errors, headers, contents and messages are made of, and the members of their classes.
 
 /// For branches on the way of every request: what seldom runs stands apart, so that the rest needs
-/// fewer lines of the instruction cache, of which a system call leaves little.
+/// fewer lines of the instruction cache, of which a system call leaves little. Of && and || each
+/// side for itself: g++ loses sight of what stands around both.
 [[gnu::always_inline]] constexpr bool seldom(bool is) noexcept {
     return __builtin_expect(is, 0) != 0;
 }
@@ -2224,7 +2225,7 @@ template <unsigned char wanted> inline const char* first_not(const char* at, con
     while (end - at >= 16) { // never beyond the input, whose last byte may end a page
         const unsigned odd = usual_bytes<wanted>(at) ^ 0xffff;
         if (odd == 0) at += 16;
-        else if (at += static_cast<unsigned>(__builtin_ctz(odd)); !is(*at, wanted)) return at;
+        else if (at += __builtin_ctz(odd); usually(!is(*at, wanted))) return at;
         else ++at; // one that usual_bytes() leaves out
     }
     while (at != end && is(*at, wanted)) ++at;
@@ -2297,7 +2298,7 @@ inline bool is_authority(string_view text) {
 /// Path and query, as sent; "/" for an absolute-form without a path (RFC 9110 4.2.3).
 inline void request_state::split(string_view text) noexcept {
     target = text;
-    const bool is_origin = usually(!text.empty() && text[0] == '/'); // nearly all are
+    const bool is_origin = usually(!text.empty()) && usually(text[0] == '/'); // nearly all are
     const string_view authority = is_origin ? string_view() : authority_of(text);
     if (seldom(!authority.empty())) text = view(authority.end(), text.end());
     path = {text.data(), std::min(text.find('?'), text.size())};
@@ -2327,7 +2328,7 @@ struct line_reader {
 
     /// RFC 9112 2.2 lets a recipient take a bare LF; refused, as is a bare CR.
     [[gnu::always_inline]] const char* line_end(const char* at) {
-        if (usually(end - at >= 2 && std::memcmp(at, "\r\n", 2) == 0)) return at + 2;
+        if (usually(end - at >= 2) && usually(std::memcmp(at, "\r\n", 2) == 0)) return at + 2;
         if (at == end || (*at == '\r' && end - at == 1)) return nullptr; // the LF may be to come
         return refuse("a bare CR or LF, or a byte that may not stand there");
     }
@@ -2370,7 +2371,7 @@ struct head_parser : line_reader {
 
     /// RFC 9112 2.3. A higher minor version is handled as 1.1 (RFC 9110 6.2), another major is 505.
     const char* version(const char* at) {
-        if (usually(end - at >= 8 && std::memcmp(at, "HTTP/1.1", 8) == 0)) return at + 8;
+        if (usually(end - at >= 8) && usually(std::memcmp(at, "HTTP/1.1", 8) == 0)) return at + 8;
         return other_version(at);
     }
     [[gnu::noinline]] const char* other_version(const char* at) {
@@ -2429,7 +2430,7 @@ struct head_parser : line_reader {
     /// All field lines and the empty line that ends them.
     [[gnu::always_inline]] const char* field_lines(const char* at, field* fields) {
         std::size_t count = 0;
-        for (; at != end && *at != '\r'; ++count) {
+        for (; usually(at != end) && *at != '\r'; ++count) {
             if (count == limits.max_fields_count) return refuse("too many fields", 431);
             if (seldom(!(at = field_line(at, fields[count])))) return nullptr;
             note(fields[count]);
@@ -2823,7 +2824,7 @@ inline std::uint64_t stated_length(const headers& fields, std::uint64_t absent) 
 
 /// The size of a content, where it is known before it is sent.
 inline std::optional<std::uint64_t> known_size(const content& body) noexcept {
-    if (is_in_memory(body)) return bytes_of(body).size();
+    if (usually(is_in_memory(body))) return bytes_of(body).size();
     return access::of(body).from->length;
 }
 
@@ -2867,8 +2868,9 @@ inline bool is_received(const headers& fields) noexcept {
 inline body_plan plan_response(const response& res, std::optional<std::uint64_t> size,
                                bool head_only, int version) noexcept {
     if (res.status() == 204 || res.status() == 304) return {}; // 205 says 0: RFC 9110 15.3.6
-    const std::uint64_t length = size ? *size : stated_length(access::of(res).fields, UINT64_MAX);
-    if (length != UINT64_MAX) return {framing::length, length, !head_only};
+    const std::uint64_t length =
+        usually(size.has_value()) ? *size : stated_length(access::of(res).fields, UINT64_MAX);
+    if (usually(length != UINT64_MAX)) return {framing::length, length, !head_only};
     return {version == 10 ? framing::until_close : framing::chunked, 0, !head_only}; // 9112 6.1
 }
 
@@ -3768,10 +3770,14 @@ struct site : counted {
     std::atomic<std::size_t> places{0};          // taken by connections, on their way to a loop too
     std::atomic<int> stops{0};                   // calls of stop(): one drains, a second cuts
 
-    bool takes_fds() const noexcept { return options.max_body_fd_bytes || options.max_fds_count; }
-    bool is_observed() const noexcept { return on_exchange || has_after; }
+    bool takes_fds() const noexcept {
+        return seldom(options.max_body_fd_bytes > 0) || seldom(options.max_fds_count > 0);
+    }
+    bool is_observed() const noexcept { return seldom(bool(on_exchange)) || seldom(has_after); }
     bool stopping() const noexcept { return stops.load(std::memory_order_relaxed) > 0; }
-    bool keeps_none() const noexcept { return stopping() || options.idle_timeout.count() <= 0; }
+    bool keeps_none() const noexcept {
+        return seldom(stopping()) || seldom(options.idle_timeout.count() <= 0);
+    }
     string_view name_of(std::size_t door) const noexcept { // adopted connections came by none
         return door < doors.size() ? string_view(doors[door]->name) : string_view();
     }
@@ -3846,7 +3852,7 @@ public:
         if (c_.ends) d_.in = {};                            // what stands behind the last request
         if (s_.takes_fds()) state_of(d_.req).drop_passed(); // a pipe's reader waits for its end
         if (seldom(!d_.fds.empty()) && !keep_fds()) refuse_stray_fds();
-        if (usually(!c_.more && d_.in.empty())) return again;
+        if (usually(!c_.more) && usually(d_.in.empty())) return again;
         c_.kept().in.assign(d_.in.data(), d_.in.size()); // the loop's buffer serves others now
         if (c_.at == phase::head && c_.more->is_empty()) c_.more = {};
         return again || (c_.more && c_.more->has_output() && !d_.in.empty());
@@ -4021,7 +4027,7 @@ public:
         open_answer(res, false, plan, is_hooked);
         if (seldom(!c_.persistent)) c_.ends = true, c_.lingers |= c_.at == phase::discard;
         if (plan.sends) send_body(access::of(res).body, plan);
-        if (usually(!s_.is_observed())) return;
+        if (!s_.is_observed()) return;
         if (c_.more && c_.more->has_tail) return keep_note();
         tell(plan.sends ? plan.length : 0, error());
     }
@@ -4153,7 +4159,7 @@ private:
     // -- requests
 
     [[gnu::always_inline]] bool step_head() {
-        if (seldom(d_.in.empty() || c_.has_output())) return false;
+        if (seldom(d_.in.empty()) || c_.has_output()) return false;
         if (seldom(bool(c_.more))) { // half of it has been looked at, perhaps
             const std::size_t before = c_.more->parsed_bytes;
             if (!is_worth_parsing(d_.in, before, s_.limits.max_head_bytes)) return false;
@@ -4196,11 +4202,11 @@ private:
         c_.head_only = h.method == "HEAD", c_.old_version = h.version == 10;
         c_.persistent = h.persistent;
         c_.expects = h.expect_continue, c_.upgrades = h.upgrade;
-        if (seldom(s_.is_observed())) take_note();
+        if (s_.is_observed()) take_note();
         // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
         if (h.method == "CONNECT" && !c_.forbidden) return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
-        if (seldom(s_.takes_fds()) && !claim_fds(req, first)) return;
+        if (s_.takes_fds() && !claim_fds(req, first)) return;
         if (seldom(h.body_fd) && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
         if (seldom(h.how != framing::none))
             d_.decoder.start(h.how, h.length, s_.limits, &req.fields);
@@ -4212,7 +4218,7 @@ private:
             return answer_plain();
         }
         const bool is_streamed = access::of(access::of(*to).run).shape == access::shape::streamed;
-        if (usually(h.how == framing::none && !is_streamed)) return dispatch(*to);
+        if (usually(h.how == framing::none) && usually(!is_streamed)) return dispatch(*to);
         if (h.how != framing::none) state_of(d_.req).drop_body(); // a hook's
         else d_.decoder.start(h.how, 0);
         if (is_streamed) return start_stream(*to);
@@ -4372,7 +4378,7 @@ private:
         if (!d_.fds.empty() && d_.in.empty()) return refuse_fds(); // came with its body
         const auto& r = access::of(to);
         const bool is_plain = access::of(r.run).shape == access::shape::plain;
-        if (seldom(!is_plain || (s_.to_worker && !r.stays_on_loop)))
+        if (seldom(!is_plain) || (seldom(bool(s_.to_worker)) && !r.stays_on_loop))
             return start_later(to, is_plain);
         const std::size_t size = d_.req.body().size(); // the answer may take it
         run_plain(s_, to, d_.req, d_.res);
@@ -4618,7 +4624,7 @@ private:
 
     [[gnu::always_inline]] void send_body(content& body, const body_plan& plan) {
         const std::size_t most = c_.calls || !d_.in.empty() ? max_inline_body : max_last_body;
-        if (usually(is_in_memory(body) && bytes_of(body).size() <= most))
+        if (usually(is_in_memory(body)) && usually(bytes_of(body).size() <= most))
             return d_.out.add(bytes_of(body));
         send_large(body, plan);
     }
@@ -4637,30 +4643,37 @@ private:
     /// A head onto the wire, and how its body will be delimited. What would break framing, or was
     /// remembered as wrong, becomes a whole 500: false.
     bool open_answer(response& res, bool is_streamed, body_plan& plan, bool is_hooked = false) {
-        if (s_.has_after && !is_hooked) run_after(res, is_streamed); // first: it may change it
+        if (seldom(s_.has_after) && !is_hooked)
+            run_after(res, is_streamed); // first: it may change it
         const auto& r = access::of(res);
         // RFC 9110 9.3.2: its length is that of what a GET would answer, where it is known.
-        const bool is_head =
-            c_.head_only && !is_streamed && !is_bodiless(r.status) && known_size(r.body) == 0u;
-        if (is_received(r.fields))
-            drop_framing(res.headers(),
-                         is_bodiless(r.status) ? r.status != 304 : !is_streamed && !is_head);
-        if (const char* ours = seldom(bool(access::of(r.fields))) ? fds_field(r.fields) : nullptr)
-            extra_of(res).failed = failed(errc::bad_field, ours);
-        if (seldom(r.extra || c_.wants_body_fd)) attach_fds(res, is_streamed);
+        const bool is_head = seldom(c_.head_only) && !is_streamed && !is_bodiless(r.status) &&
+                             known_size(r.body) == 0u;
+        if (seldom(bool(access::of(r.fields)))) screen_fields(res, is_streamed, is_head);
+        if (seldom(bool(r.extra)) || seldom(c_.wants_body_fd)) attach_fds(res, is_streamed);
         std::optional<std::uint64_t> size;
         if (usually(!is_streamed)) size = known_size(r.body);
         else if (is_bodiless(r.status)) size = 0;
         if (is_head && (is_received(r.fields) || r.fields.contains("Content-Length"))) size = {};
-        const bool is_plain =
-            r.status == 200 && !access::of(r.fields) && !r.extra && size.value_or(0) <= max_length;
-        const bool is_good = usually(is_plain) || check(res, size);
+        const bool is_plain = usually(r.status == 200) && usually(!access::of(r.fields)) &&
+                              usually(!r.extra) && usually(size.value_or(0) <= max_length);
+        const bool is_good = is_plain || check(res, size);
         plan = plan_response(res, size, c_.head_only, version());
         if (seldom(plan.how == framing::until_close)) c_.persistent = false;
-        if (seldom(s_.is_observed())) note_now().status = res.status();
+        if (s_.is_observed()) note_now().status = res.status();
         c_.expects = false; // no 1xx behind it: RFC 9110 15.2
         head_writer{d_.date, c_.persistent, version()}.write(d_.out, res, plan);
         return is_good;
+    }
+
+    /// What only this connection may say.
+    [[gnu::noinline]] static void screen_fields(response& res, bool is_streamed, bool is_head) {
+        const auto& r = access::of(res);
+        if (is_received(r.fields))
+            drop_framing(res.headers(),
+                         is_bodiless(r.status) ? r.status != 304 : !is_streamed && !is_head);
+        if (const char* ours = fds_field(r.fields))
+            extra_of(res).failed = failed(errc::bad_field, ours);
     }
 
     bool check(response& res, std::optional<std::uint64_t>& size) {
