@@ -3095,7 +3095,7 @@ TEST_CASE("server: on_exchange counts bodies of files and callbacks once they ha
 TEST_CASE("server: on_exchange tells of bodies from memory once they have left, or not") {
     running s;
     handed<std::string> all;
-    const std::string large(32 << 20, 'x'); // more than any socket's buffer
+    const std::string large(8 << 20, 'x'); // more than any socket's buffer
     s.app.on_exchange([&](const exchange& e) {
         const bool is_all = e.bytes_out == large.size();
         all.put(std::string(e.target) + " " + std::to_string(e.status) + " " +
@@ -3178,7 +3178,7 @@ TEST_CASE("server: refusals are logged with their peer") {
 }
 
 TEST_CASE("server: a cut that isn't the peer's is logged, and on_exchange says whose it is") {
-    const std::string large(32 << 20, 'x'); // more than any socket's buffer
+    const std::string large(8 << 20, 'x'); // more than any socket's buffer
     for (int stops : {1, 2}) {
         CAPTURE(stops);
         server_options o;
