@@ -8286,8 +8286,8 @@ inline result<unique_fd> server::hand_over(string_view name) {
 }
 [[gnu::cold]] inline error server::run() { return s_->run(); }
 [[gnu::cold]] inline error server::run(const address& where, const listen_options& how) {
-    if (error bad = listen(where, how)) return bad;
-    return run();
+    error bad = listen(where, how);
+    return bad && !s_->remembered ? bad : run(); // what is remembered shuts the other doors, too
 }
 inline result<bool> server::run_once(milliseconds timeout) {
     if (s_->finished) return false;

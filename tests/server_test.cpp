@@ -223,6 +223,24 @@ TEST_CASE("server: a route that is wrong, though added late, leaves no door eith
     CHECK_FALSE(server().listen(at("s")));
 }
 
+TEST_CASE("server: nor does it where run() was to add another one") {
+    folder at;
+    server app;
+    REQUIRE_FALSE(app.listen(at("s")));
+    app.get("/{", hello);
+    CHECK(app.run(at("t")) == errc::bad_pattern);
+    CHECK_FALSE(exists(at("s")));
+    CHECK_FALSE(exists(at("t")));
+}
+
+TEST_CASE("server: a listener that can't be added by run() leaves the others be") {
+    folder at;
+    server app;
+    REQUIRE_FALSE(app.listen(at("s")));
+    CHECK(app.run(at("s")) == std::errc::address_in_use);
+    CHECK(exists(at("s")));
+}
+
 TEST_CASE("server: once it runs it takes no listener, whose clients nobody would hear") {
     folder at;
     server app;
