@@ -585,7 +585,7 @@ public:
 
 // [4b] SERVER -------------------------------------------------------------------------------------
 /// Each limit with the status that a peer sees when it is exceeded. Loops have memory for a whole
-/// head: over 16 Mi bytes or fields is a bad option, as are no threads, or over 65,535 or workers.
+/// head. Bad options: over 16 Mi bytes or fields, no threads, over 65,535 threads or workers.
 /// Timeouts, a client's too: 0 is at once, milliseconds::max() never.
 struct server_options {
     unsigned threads = 1;                         // loops
