@@ -861,8 +861,8 @@ namespace detail {
 // What errors, headers, contents and messages are made of, and the members of their classes.
 
 /// For branches on the way of every request: what seldom runs stands apart, so that the rest needs
-/// fewer lines of the instruction cache, of which a system call leaves little. Of && and || each
-/// side for itself: g++ loses sight of what stands around both.
+/// fewer lines of the instruction cache, of which a system call leaves little. Where it counts both
+/// sides of && are marked, each for itself: g++ may lose sight of what stands around both.
 [[gnu::always_inline]] constexpr bool seldom(bool is) noexcept {
     return __builtin_expect(is, 0) != 0;
 }
