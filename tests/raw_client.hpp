@@ -21,7 +21,7 @@ namespace raw {
 using namespace uds_http;
 using std::chrono::steady_clock;
 
-constexpr milliseconds patience{10'000}; // what takes longer will never come
+constexpr milliseconds patience{30'000}; // what takes longer will never come, on whatever machine
 
 inline int open_fds() {
     int count = 0;
@@ -187,7 +187,7 @@ public:
 
 private:
     void set_timeouts() {
-        timeval limit{10, 0};
+        timeval limit{patience.count() / 1'000, 0};
         ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     }
@@ -305,7 +305,7 @@ inline response hello(const request& r) {
 template <class F> int in_child(F act) {
     pid_t child = ::fork();
     if (child == 0) {
-        ::alarm(30);
+        ::alarm(100);
         ::_exit(act());
     }
     int status = -1;
