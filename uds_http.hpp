@@ -542,7 +542,7 @@ struct upgraded {
     body_reader in;
     body_writer out; // out.end() is shutdown(SHUT_WR); `in` goes on
     explicit operator bool() const noexcept { return head.status() == 101; }
-    /// -1: it has ended, or what was written waits. Outside its callbacks, what comes may be lost.
+    /// -1: ended, EMFILE, or what was written waits. Outside its callbacks, what comes may be lost.
     raw_stream release() &&; // the descriptor is yours
 };
 
@@ -3523,8 +3523,9 @@ struct flow final : stream_base, flow_callbacks {
         const ssize_t sent = queued.empty() ? 0 : transmit(fd, &part, 1);
         queued.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
         if (!queued.empty()) return {unique_fd(), {}}; // it waits for room in the socket
-        unread();
-        raw_stream out{unique_fd(duplicate(fd)), std::move(arrived)}; // the loop closes its own
+        raw_stream out{unique_fd(duplicate(fd)), {}}; // the loop closes its own
+        if (!out.fd) return out;
+        unread(), out.already_read = std::move(arrived);
         if (ended) ::shutdown(fd, SHUT_WR);
         released = true, open = false;
         post();

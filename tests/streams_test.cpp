@@ -2124,6 +2124,14 @@ TEST_CASE("streams: release() neither loses nor overtakes a byte") {
     while (s.c.got.size() < much.size() && s.c.more()) s.turn();
     CHECK((s.c.got == much));
     CHECK(s.c.send("later")); // to who owns it then, though its reader goes
+    rlimit all{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &all) == 0);
+    const rlimit none{0, all.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+    raw = std::move(*up).release();
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &all) == 0);
+    CHECK_FALSE(raw.fd); // there is none for it: the stream goes on
+    CHECK(up->out.is_open());
     raw = std::move(*up).release();
     REQUIRE(raw.fd);
     up.reset(), s.turn();
