@@ -8086,8 +8086,8 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
                 detail::hold lock(guard);
                 std::swap(in, from), std::swap(out, to), std::swap(tell, done);
             }
-            const bool is_whole = !why && out.end(in.trailers()); // not short of its length
-            if (!is_whole) out.cut();
+            const bool is_whole = !why && out.end(in.trailers());      // not short of its length
+            is_whole ? void(detail::access::of(out) = {}) : out.cut(); // a 101 makes it another's
             if (tell) tell(why || is_whole ? why : detail::failed(EPIPE, "relay"));
         }
         void leave() { end(detail::failed(EPIPE, "relay")); }
