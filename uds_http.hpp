@@ -3380,6 +3380,8 @@ struct flow final : stream_base, flow_callbacks {
     }
     /// With the guard held. Its writer waits for more, though the answer may be whole: to a HEAD.
     bool is_unended() const noexcept { return how == mode::streamed && (!ended || is_stopped); }
+    /// All of a stated length is on the wire; that it has ended is about to be said, elsewhere.
+    bool lacks_end() noexcept { return hold(guard), !may_write && !end_sent && queued.empty(); }
     written state() const noexcept {
         return !open ? written::closed : full ? written::full : written::ok;
     }
@@ -4088,18 +4090,16 @@ private:
         parsed at = parse_response_head(d_.in, limits, f.req.method(), room, d_.parsed);
         c_.more->parsed_bytes = at == parsed::more ? d_.in.size() : 0;
         if (at == parsed::more) return false;
-        if (at == parsed::bad) {
-            errc why = h.status == 431 ? errc::too_large : errc::bad_message;
-            return fail_call(failed(why, h.why)), false;
-        }
+        if (at == parsed::done && h.status == 101 && !c_.has_output() && f.lacks_end())
+            return c_.at = phase::waiting, false; // for finish(): nothing is read meanwhile
+        const errc fault = h.status == 431 ? errc::too_large : errc::bad_message;
+        if (at == parsed::bad) return fail_call(failed(fault, h.why)), false;
         close_fields(fields, h.fields_count, true);
         d_.in.remove_prefix(h.size);
         if (h.status / 100 == 1 && h.status != 101) { // RFC 9110 15.2: not for ever
             auto& act = state_of(f.req).on_interim;
             if (h.status == 100 && c_.expects) send_request_body();
-            UDS_HTTP_TRY {
-                if (act && h.status != 100) act(res.status(h.status));
-            }
+            UDS_HTTP_TRY { h.status != 100 ? act(res.status(h.status)) : void(); }
             UDS_HTTP_CATCH { fail_user(f); }
             return ++f.interims <= 16 ||
                    (fail_call(failed(errc::bad_message, "too many 1xx")), false);
@@ -4767,7 +4767,7 @@ private:
 
     /// The exchange is over, but for bytes that may still wait for room.
     void finish(flow& f) {
-        if (c_.calls) return; // the answer ends a call
+        if (c_.calls) return void(c_.at = f.on_head ? phase::reply : c_.at); // its answer ends it
         if (f.how == flow::mode::streamed) tell(f.bytes_out, error());
         hold lock(f.guard);
         f.open = false, f.fd = -1, f.finished = true;
@@ -8087,8 +8087,8 @@ inline void relay(body_reader from, body_writer to, callback<void(const error&)>
                 detail::hold lock(guard);
                 std::swap(in, from), std::swap(out, to), std::swap(tell, done);
             }
-            const bool is_whole = !why && out.end(in.trailers()); // not short of its length
-            if (!is_whole) out.cut();
+            const bool is_whole = !why && out.end(in.trailers());      // not short of its length
+            is_whole ? void(detail::access::of(out) = {}) : out.cut(); // a 101 makes it another's
             if (tell) tell(why || is_whole ? why : detail::failed(EPIPE, "relay"));
         }
         void leave() { end(detail::failed(EPIPE, "relay")); }

@@ -2598,6 +2598,50 @@ TEST_CASE("async: an upgrade gives both directions, silent for as long as they l
     *both = upgraded{response(), {}, {}};
 }
 
+TEST_CASE("async: a 101 waits for the end of the body that it answers, and its peer's for both") {
+    scripted up;
+    fixture f(up.path);
+    handed<std::string> events;
+    auto both = std::make_shared<upgraded>(upgraded{response(), {}, {}});
+    f.app.post("/", [&](request&, body_reader in, responder out) { // which knows its length
+        request to("POST", "/");
+        to.header("Upgrade", "tcp").header("Content-Length", "6").body(std::move(in), "");
+        auto kept = std::make_shared<responder>(std::move(out));
+        f.api->async_upgrade(std::move(to), [&, kept](result<upgraded> got) {
+            if (!got) return events.put(got.error().message());
+            *both = *std::move(got);
+            events.put("opened");
+            both->in.on_data([&](string_view piece) { events.put(std::string(piece)); },
+                             [&](const error& why) { events.put(why ? why.message() : "end"); });
+        });
+    });
+    f.start();
+    wire_client client(f.at("s"));
+    CHECK(client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    CHECK(client.send("6\r\n123456\r\n"));
+    wire_client peer = up.accept();
+    CHECK(peer.until("\r\n\r\n123456")); // all of it, as far as the peer can know
+    peer.got.clear();
+    CHECK(peer.send("HTTP/1.1 101 X\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\nhello"));
+    int unread = -1;
+    CHECK(comes_true([&] { return !::ioctl(peer.fd.get(), SIOCOUTQ, &unread) && unread == 0; }));
+    peer.shut();
+    for (const char* turn : {"one turn", "and the next"}) {
+        f.on_loop([&events, turn] { events.put(turn); });
+        CHECK(events.take() == turn);
+    }
+    CHECK(client.send("0\r\n\r\n"));
+    CHECK(events.take() == "opened");
+    CHECK(events.take() == "hello");
+    CHECK(events.take() == "end");
+    CHECK(both->out.write("back") == written::ok);
+    CHECK(peer.until("back"));
+    peer.got.clear();
+    CHECK(both->out.end());
+    CHECK(peer.at_end());
+    *both = upgraded{response(), {}, {}};
+}
+
 TEST_CASE("async: the writer of an upgrade hears that its peer reads no more, the reader goes on") {
     scripted up;
     fixture f(up.path);

@@ -2043,6 +2043,33 @@ TEST_CASE("connection: an upgraded connection carries bytes, the early ones too"
     CHECK_FALSE(d.is_over());
 }
 
+TEST_CASE("connection: who has passed on the body of a call has no part in what its 101 opens") {
+    passing p;
+    static driver* far;
+    far = &p.d, p.d.c.calls = true;
+    const ref<flow> f(new flow(p.d.home, 0, 1 << 20));
+    f->may_upgrade = true, f->max_head_bytes = 1000;
+    f->req = request("POST", "/").header("Upgrade", "chat").header("Connection", "upgrade");
+    f->req.body(std::move(p.from), "");
+    access::of(state_of(f->req).body).from->relays = [](body_reader from, body_writer to,
+                                                        callback<void(const error&)>) {
+        relay(std::move(from), std::move(to), [](const error&) { // inside: as quick as can be
+            far->settle();
+            far->feed("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n");
+        });
+    };
+    p.d.talk().ask(f);
+    p.d.collect();
+    p.other.feed("123456");
+    CHECK(p.d.out.find("123456\r\n0\r\n\r\n") != std::string::npos);
+    REQUIRE(p.d.c.at == phase::raw);
+    p.d.out.clear();
+    CHECK(f->write("hello") == written::ok);
+    p.d.feed("");
+    CHECK(p.d.out == "hello");
+    CHECK_FALSE(p.d.is_over());
+}
+
 TEST_CASE("connection: of a refused body nothing stays with those who come after it") {
     driver d;
     d.add("POST", "/", [](const request&) { return text(""); });
