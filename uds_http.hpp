@@ -2185,8 +2185,8 @@ struct head {
     framing how = framing::none; // of the body that follows; none if that is empty
     bool persistent = false;     // RFC 9112 9.3
     bool expect_continue = false;
-    bool body_fd = false; // names Body-Fd
-    bool upgrade = false; // request: Upgrade, named by Connection
+    bool names_fds = false; // names Fds or Body-Fd
+    bool upgrade = false;   // request: Upgrade, named by Connection
 };
 
 constexpr std::uint64_t max_length = INT64_MAX;   // so that it fits an off_t
@@ -2442,13 +2442,14 @@ struct head_parser : line_reader {
 
     /// The length of a name says which of the deciding ones it may be.
     [[gnu::always_inline]] void note(field& f) {
-        static constexpr string_view by_size = "----0-12--3---4--5"; // [size]: index in names
+        static constexpr string_view by_size = "---00-12--3---4--5"; // [size]: index in names
         static constexpr string_view names[] = {
             "host", "expect", "upgrade", "connection", "content-length", "transfer-encoding"};
         const std::size_t size = f.name.size();
         if (size >= by_size.size() || by_size[size] == '-') return; // most fields end here
         const int which = by_size[size] - '0';
-        if (!equals(f.name, names[which])) return void(out.body_fd |= equals(f.name, "body-fd"));
+        if (!equals(f.name, names[which]))
+            return void(out.names_fds |= equals(f.name, "body-fd") || equal_nocase(f.name, "fds"));
         if (seldom(seen[which] != nullptr)) doubled |= 1u << which;
         seen[which] = &f;
         if (seldom(which == connection)) note_options(f.value);
@@ -4207,8 +4208,7 @@ private:
         // No tunnels (RFC 9110 9.3.6): what follows a CONNECT would be parsed as requests.
         if (h.method == "CONNECT" && !c_.forbidden) return refuse(501, "CONNECT");
         c_.wants_body_fd = false, c_.wants_fds = 0;
-        if (s_.takes_fds() && !claim_fds(req, first)) return;
-        if (seldom(h.body_fd) && !s_.takes_fds()) return refuse(400, "Body-Fd isn't taken here");
+        if ((s_.takes_fds() || seldom(h.names_fds)) && !claim_fds(req, first)) return;
         if (seldom(h.how != framing::none))
             d_.decoder.start(h.how, h.length, s_.limits, &req.fields);
         route* const to = s_.routes.match(req);

@@ -1414,6 +1414,27 @@ TEST_CASE("descriptors: both clients say the same of what is announced to who ta
     }
 }
 
+TEST_CASE("descriptors: a server that takes none refuses named ones that are announced") {
+    const struct {
+        const char* name;
+        const char* field;
+        int status;
+    } rows[] = {
+        {"one", "Fds: log", 400},
+        {"two, in small letters", "fds: log, control", 400},
+        {"none", "Fds:", 200},
+        {"another field of three letters", "DNT: 1", 200},
+    };
+    for (auto& r : rows) {
+        CAPTURE(r.name);
+        exchanging s((server_options()));
+        raw::wire_client c = s.connect();
+        REQUIRE(c.send(std::string("GET /page HTTP/1.1\r\nHost: a\r\n") + r.field + "\r\n\r\n"));
+        CHECK(c.read().status == r.status);
+        if (r.status == 400) CHECK(c.at_end());
+    }
+}
+
 TEST_CASE("descriptors: a route's own limit holds for a body that comes as one") {
     raw::running s(willing());
     s.app.post("/plain", [](const request& r) { return text(r.body()); }).max_body_bytes(4);
