@@ -3,14 +3,12 @@
 //     $ build/examples/fetch http+unix://%2Ftmp%2Fhello.sock/world
 //     Hello world
 //     $ curl --unix-socket /tmp/hello.sock http://localhost/world    # the same by curl
-//     Hello world
 #include "input.hpp"
 #include "part_file.hpp"
 #include "progress.hpp"
 #include "uds_http.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <getopt.h>
 
@@ -46,8 +44,9 @@ int fail(const std::string& why) {
     return std::fprintf(stderr, "fetch: %s\n", one_line(why).c_str()), 1;
 }
 [[noreturn]] void wrong(const std::string& why) { std::exit(fail(why + "; see fetch --help")); }
-http::error failed(const std::string& place) {
-    return {std::error_code(errno, std::generic_category()), place};
+http::error failed(const arguments& given, const std::string& place) {
+    const std::string at = given.url ? given.url + std::string(": ") : ""; // none: --help
+    return {std::error_code(errno, std::generic_category()), at + place};
 }
 
 // All of what follows the flag, between `low` and `high`; without a flag 0.
@@ -122,7 +121,7 @@ http::error refused(const http::response& head, const arguments& given) {
 http::error once(http::client& api, http::request req, const arguments& given) {
     const std::string name = given['o'] ? followed(given['o']) : "standard output";
     std::FILE* to = given['o'] ? open_part(name.c_str()) : stdout;
-    if (!to) return failed("writing " + name);
+    if (!to) return failed(given, "writing " + name);
     auto reply = api.stream(std::move(req));
     if (!reply) return reply.error();
     if (auto error = refused(reply->head, given)) return error;
@@ -133,7 +132,7 @@ http::error once(http::client& api, http::request req, const arguments& given) {
     progress bar(std::atof(std::string(reply->head.header("Content-Length")).c_str()), to);
     for (static char piece[1 << 18];;) {
         if (std::fwrite(bytes.data(), 1, bytes.size(), to) != bytes.size() || std::fflush(to))
-            return failed("writing " + name);
+            return failed(given, "writing " + name);
         const auto got = reply->body.read(piece, sizeof piece);
         if (!got) return got.error();
         if (*got == 0) break;
@@ -141,7 +140,7 @@ http::error once(http::client& api, http::request req, const arguments& given) {
         bar.add(*got);
     }
     const bool whole = !std::fclose(to) && keep_part(name.c_str());
-    return whole ? part.clear(), http::error() : failed("writing " + name);
+    return whole ? part.clear(), http::error() : failed(given, "writing " + name);
 }
 
 http::error repeat(http::client& api, http::request req, const arguments& given) {
@@ -161,7 +160,7 @@ http::error repeat(http::client& api, http::request req, const arguments& given)
     };
     std::printf("%zu ok, %zu failed, p50 %lld us, p99 %lld us\n", us.size(),
                 given.repeat - us.size(), at(50), at(99));
-    return std::fflush(stdout) ? failed("standard output") : last;
+    return std::fflush(stdout) ? failed(given, "standard output") : last;
 }
 } // namespace
 
@@ -174,7 +173,7 @@ int main(int argc, char** argv) {
     if (given['v']) std::printf("fetch %d.%d.%d\n", version[0], version[1], version[2]);
     const bool prints = !given['o'] || given.repeat || given['h'] || given['v'];
     if (prints && (::fcntl(1, F_GETFD) < 0 || std::fflush(stdout) || std::ferror(stdout)))
-        return fail(failed("standard output").message());
+        return fail(failed(given, "standard output").message());
     if (given['h'] || given['v']) return 0;
     std::set_new_handler(end_without_memory);
     ::signal(SIGPIPE, SIG_IGN); // a reader that left is an error to print
@@ -196,5 +195,6 @@ int main(int argc, char** argv) {
                                       : once(api, *std::move(req), given);
     drop_part();
     if (error == std::errc::not_a_directory) wrong(error.message() + " (is that a URL?)");
-    return !error ? 0 : (fail(error.message()), error.code().category() == statuses ? 22 : 1);
+    const std::string at = req ? "" : given.url + std::string(": "); // else it names the socket
+    return !error ? 0 : (fail(at + error.message()), error.code().category() == statuses ? 22 : 1);
 }

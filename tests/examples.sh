@@ -141,13 +141,13 @@ says '--repeat: no number' --repeat 0 "$u"
 says 'names no socket' ''
 says 'http://localhost/: neither' http://localhost/
 says 'https://localhost/: neither' https://localhost/
-says 'no colon: Name' -H Name "$u"
+says "$u: no colon: Name" -H Name "$u"
 says 'no colon: no?co?lön?' -H $'no\nco\elön\177' "$u"
 says "'1?2'" --repeat $'1\n2' "$u"
 says 'a control in the value' -H $'A: b\rc' "$u"
-says "-d @$folder/absent: No such file" -d "@$folder/absent" "$u"
+says "$u: -d @$folder/absent: No such file" -d "@$folder/absent" "$u"
 says "-d @$folder/a: Is a directory" -d "@$folder/a" "$u"
-says "writing $folder/a: Is a directory" -o "$folder/a" "$u"
+says "$u: writing $folder/a: Is a directory" -o "$folder/a" "$u"
 if [ "$(id -u)" = 0 ]; then # another user, who can reach fetch and the socket but for its mode
     chmod 755 "$folder" && cp "$fetch" "$folder/fetch"
     setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/fetch" "$u" 2>"$folder/err"
