@@ -194,7 +194,7 @@ int main(int argc, char** argv) {
                        : given.repeat ? repeat(api, *std::move(req), given)
                                       : once(api, *std::move(req), given);
     drop_part();
-    if (error == std::errc::not_a_directory) wrong(error.message() + " (is that a URL?)");
-    const std::string at = req ? "" : given.url + std::string(": "); // else it names the socket
-    return !error ? 0 : (fail(at + error.message()), error.code().category() == statuses ? 22 : 1);
+    const std::string at = req ? "" : given.url + std::string(": "), why = at + error.message();
+    if (why.find(": connect: Not a directory") != why.npos) wrong(why + " (is that a URL?)");
+    return !error ? 0 : (fail(why), error.code().category() == statuses ? 22 : 1);
 }

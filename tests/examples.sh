@@ -148,6 +148,7 @@ says 'a control in the value' -H $'A: b\rc' "$u"
 says "$u: -d @$folder/absent: No such file" -d "@$folder/absent" "$u"
 says "-d @$folder/a: Is a directory" -d "@$folder/a" "$u"
 says "$u: writing $folder/a: Is a directory" -o "$folder/a" "$u"
+same 'fetch: only who connects is asked for a URL' '0 0' "$("$fetch" -o "$folder/in/x" "$u" 2>&1 | grep -c 'a URL') $("$fetch" -d "@$folder/in/x" "$u" 2>&1 | grep -c 'a URL')"
 if [ "$(id -u)" = 0 ]; then # another user, who can reach fetch and the socket but for its mode
     chmod 755 "$folder" && cp "$fetch" "$folder/fetch"
     setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/fetch" "$u" 2>"$folder/err"
