@@ -3526,7 +3526,7 @@ struct flow final : stream_base, flow_callbacks {
         const ssize_t sent = queued.empty() ? 0 : transmit(fd, &part, 1);
         queued.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
         if (!queued.empty()) return {unique_fd(), {}}; // it waits for room in the socket
-        raw_stream out{unique_fd(duplicate(fd)), {}}; // the loop closes its own
+        raw_stream out{unique_fd(duplicate(fd)), {}};  // the loop closes its own
         if (!out.fd) return out;
         unread(), out.already_read = std::move(arrived);
         if (ended) ::shutdown(fd, SHUT_WR);
