@@ -2612,8 +2612,7 @@ public:
         return step_ == step::end ? parsed::done : step_ == step::bad ? parsed::bad : parsed::more;
     }
 
-    bool ends_at_eof() const { return how_ == framing::until_close; } // else it is a cut
-    bool ends_within(std::uint64_t most) const { return how_ == framing::length && left_ <= most; }
+    bool ends_at_eof() const { return how_ == framing::until_close; }      // else it is a cut
     const char* why() const { return why_; }                               // bad: a literal
     std::uint64_t left() const { return step_ == step::data ? left_ : 0; } // of it, or the chunk
     string_view trailers() const { return lines_; } // done: the lines, checked, for parse_trailers
@@ -4778,15 +4777,13 @@ private:
         else std::swap(drop_closed, f.closed);
         f.changed.notify_all();
         lock.release();
-        phase next = phase::head;
-        if (c_.at == phase::stream) { // answered before the body was there: as in skip_body()
-            const bool skips = c_.persistent && c_.more->decoder.ends_within(max_discarded_bytes);
-            skips ? void(next = phase::discard) : void((c_.persistent = false, c_.lingers = true));
+        if (c_.at == phase::stream) {                 // answered before the body was there
+            c_.persistent = false, c_.lingers = true; // as in begin()
             f.end_in(failed(errc::cut_off, "answered"));
         }
         if (f.in_done) hand_in(f); // all that is here, and always an end
         if (!c_.persistent) c_.ends = true;
-        c_.at = next;
+        c_.at = phase::head;
         c_.more->at_work = {};
         hold_for_tail(c_.more->counted);
     }

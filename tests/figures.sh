@@ -23,7 +23,7 @@ figure() { # WHAT FIGURE LOW HIGH: any of them may have decimals
     fi
 }
 
-figure 'lines of the header (goal 4500)' "$(wc -l <uds_http.hpp)" 1 8520
+figure 'lines of the header (goal 4500)' "$(wc -l <uds_http.hpp)" 1 8517
 figure 'lines of Part I (goal 800)' "$(sed '/^\/\/ END OF PART I/q' uds_http.hpp | wc -l)" 1 800
 comments=$(awk '/^[ \t]*$/ { next } { n++ } /\/\// { c++ } END { printf "%.1f", 100 * c / n }' uds_http.hpp)
 figure 'lines with comments, in percent' "$comments" 20 35
